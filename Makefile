@@ -1,0 +1,51 @@
+# The commands of Maillon; each creates .venv from the lock file when it is missing or older than the lock.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PAGES  ?= site
+
+.PHONY: install demo test lint bench bench-check chaos docs lock clean
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/maillon demo $(if $(ONCE),--once,) $(if $(PORT),--port $(PORT),)
+
+test: install
+	sh tests/machine.sh
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not chaos" $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/maillon lint
+
+bench: install
+	$(BIN)/maillon bench
+
+bench-check: install
+	$(BIN)/python bench/check.py
+
+chaos: install
+	$(BIN)/python -m pytest -m chaos $(ARGS)
+
+docs: install
+	$(BIN)/python docs/build.py $(PAGES)
+
+lock: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra build --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header -o requirements.lock
+
+clean:
+	rm -rf $(VENV) var site tests/output

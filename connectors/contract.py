@@ -1,0 +1,119 @@
+"""What a connector is: one partner's real formats and transport, behind four verbs.
+
+`read` opens a document the partner sent; `write` fills one it expects; `send` delivers it through the partner's own
+transport; `pull` fetches what the partner only gives on request. A connector knows one partner and nothing of
+consent, storage or the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+
+from schemas.record import Current, Finding, Record, Written
+
+if TYPE_CHECKING:
+    from connectors.manifest import Manifest
+    from connectors.transport import Transport
+
+
+class DocumentRefused(Exception):
+    """The document as a whole cannot be taken; nothing of it may reach the record.
+
+    `code` is stable kebab-case (``xml-doctype``, ``truncated``, ``wrong-root``, ``not-ours``…); `detail` says who
+    must do what; neither holds a personal value.
+    """
+
+    def __init__(self, code: str, detail: str, path: str = "") -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a document says of itself before its records."""
+
+    document: str
+    kind: Literal["stock", "delta", "message"] = "message"
+    emitted_at: datetime | None = None
+    reference_date: str | None = None
+    key: str = ""
+    """Idempotence key of the document: same key and same bytes is a replay; same key and other bytes is refused."""
+    organisme: str = ""
+    """The paying or sending organism inside the body (caisse number, structure id)."""
+    declared: int | None = None
+    """How many records the sender says it sent."""
+    counted: int | None = None
+    """How many records are really there, when the whole document was checked first."""
+    findings: tuple[Finding, ...] = ()
+    held: str | None = None
+    """A reason for a human to decide before anything is published (``footer-mismatch``)."""
+
+
+class Reading(Protocol):
+    """A document being read: its envelope, then its records, one at a time, in constant memory."""
+
+    envelope: Envelope
+
+    def __iter__(self) -> Iterator[Record]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What the recipient answered to a delivery."""
+
+    outcome: Literal["delivered", "duplicate", "retry", "refused", "waiting"]
+    """`retry`: not now (back off, honour `retry_after`). `refused`: never like this (dead letter, a human acts).
+    `waiting`: something about the person is missing at the recipient's; replay when it becomes known."""
+    code: str = ""
+    remote_id: str | None = field(default=None, repr=False)
+    retry_after: float | None = None
+    detail: str = ""
+    facts: Mapping[str, Any] | None = field(default=None, repr=False)
+    """Facts the recipient gave back about the person (an id it assigned), to be asserted in its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One document on its way to one recipient."""
+
+    delivery: str
+    """Id of the delivery: the idempotency key towards the recipient, the same at each attempt."""
+    document: str
+    written: Written
+    current: Current = field(repr=False)
+    """The permitted facts, for transports that need an identifier beside the document."""
+    identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Identifiers that only serve to find the person at the recipient's (match only), as the policy allows."""
+    reference: str = ""
+    """The person's pairwise reference for this recipient."""
+    remote_id: str | None = None
+    """The recipient's id of the object, from an earlier delivery."""
+
+
+class Connector(Protocol):
+    """One partner system."""
+
+    manifest: Manifest
+
+    def read(self, document: str, source: BinaryIO, *, content_type: str = "") -> Reading:
+        """Open a document the partner sent. Raises `DocumentRefused` before the first record, or not at all."""
+        ...
+
+    def write(self, document: str, current: Current, **context: Any) -> Written:
+        """Fill one of the partner's documents from permitted facts."""
+        ...
+
+    async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
+        """Deliver through the partner's own transport. Never raises for what the partner answers."""
+        ...
+
+    def pull(
+        self, document: str, identifiers: Mapping[str, str], transport: Transport
+    ) -> AsyncIterator[tuple[str, bytes]]:
+        """Fetch documents that the partner only gives on request: (document id, bytes)."""
+        ...

@@ -1,0 +1,37 @@
+"""Time as the gateway writes it: RFC 3339 UTC with microseconds, as text that sorts."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def instant(moment: datetime | None = None) -> str:
+    """`2026-11-21T09:30:00.000000Z`; a moment without a zone is refused."""
+    moment = moment or now()
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs a time zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+_lock = threading.Lock()
+_last = 0
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): time-ordered, monotonic inside this process."""
+    global _last
+    with _lock:
+        stamp = max(time.time_ns() // 1_000_000 << 12 | (time.time_ns() // 244) & 0xFFF, _last + 1)
+        _last = stamp
+    milliseconds, fraction = stamp >> 12, stamp & 0xFFF
+    tail = int.from_bytes(os.urandom(8), "big") & (2**62 - 1) | 1 << 63
+    number = milliseconds << 80 | 7 << 76 | fraction << 64 | tail
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,116 @@
+"""The keys of the gateway, kept in files outside the database.
+
+| file in `home/keys` | use |
+|---|---|
+| `wrap.key` | wraps the key of each person and household (AES-256-GCM); destroying a wrapped key erases the person |
+| `index.key` | blind index of identifiers (HMAC-SHA-256) |
+| `pseudonym.key` | pairwise references of persons and agents (HMAC-SHA-256) |
+| `exchange.key` | keyed digests of payloads in the journal |
+| `journal.ed25519` | signs checkpoints |
+| `oauth.es256` | signs access tokens |
+
+Files are created on first use with mode 0600 in the demo and test profiles; in production they must exist already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.problems import Misconfigured
+
+_NONCE = 12
+
+
+def _publish(path: Path, content: bytes) -> None:
+    """Write a new file whole or not at all; a second writer keeps the first one's file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+@dataclass(slots=True)
+class Keyring:
+    """The secrets of one gateway. Nothing here is ever logged: the repr shows the folder only."""
+
+    folder: Path
+    may_create: bool = True
+    _secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    def _load(self, name: str, new: bytes) -> bytes:
+        if name not in self._secrets:
+            path = self.folder / name
+            if not path.exists():
+                if not self.may_create:
+                    raise Misconfigured("key-missing", f"Provide the key file {name} in the keys folder.")
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _publish(path, new)
+            self._secrets[name] = path.read_bytes()
+        return self._secrets[name]
+
+    def secret(self, name: str) -> bytes:
+        """A 32-byte symmetric key (`wrap`, `index`, `pseudonym`, `exchange`, or one a module names for itself)."""
+        return self._load(f"{name}.key", os.urandom(32))
+
+    def ed25519(self, name: str) -> ed25519.Ed25519PrivateKey:
+        """An Ed25519 signing key, raw 32 bytes on disk (`journal`, a witness's…)."""
+        return ed25519.Ed25519PrivateKey.from_private_bytes(self._load(f"{name}.ed25519", os.urandom(32)))
+
+    def es256(self, name: str) -> ec.EllipticCurvePrivateKey:
+        """A P-256 signing key, PKCS#8 PEM on disk."""
+        new = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        key = serialization.load_pem_private_key(self._load(f"{name}.es256", new), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+
+    def blind(self, system: str, value: str) -> bytes:
+        """Blind index of an identifier: the same value gives the same 32 bytes, and tells nothing without the key."""
+        return hmac.digest(self.secret("index"), f"{system}\x00{value}".encode(), "sha256")
+
+    def pseudonym(self, *parts: str) -> str:
+        """Pairwise pseudonym, hexadecimal; the parts are joined unambiguously (recipient, then subject)."""
+        message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+        return hmac.digest(self.secret("pseudonym"), message, "sha256").hex()[:40]
+
+    def keyed_digest(self, content: bytes) -> str:
+        """HMAC of a payload for the journal: a plain hash of a small record could be guessed."""
+        return hmac.digest(self.secret("exchange"), content, hashlib.sha256).hex()
+
+    def new_wrapped_key(self) -> tuple[bytes, bytes]:
+        """A new data key: (key, the same key wrapped for storage)."""
+        key = AESGCM.generate_key(256)
+        nonce = os.urandom(_NONCE)
+        return key, nonce + AESGCM(self.secret("wrap")).encrypt(nonce, key, b"maillon-wrap")
+
+    def unwrap(self, wrapped: bytes) -> bytes:
+        return AESGCM(self.secret("wrap")).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], b"maillon-wrap")
+
+
+def seal(key: bytes, content: bytes, context: bytes = b"") -> bytes:
+    """Encrypt under a person's data key; `context` (row id) binds the content to its place."""
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, content, context)
+
+
+def unseal(key: bytes, sealed: bytes, context: bytes = b"") -> bytes:
+    """Decrypt what `seal` made. Raises `cryptography.exceptions.InvalidTag` if anything was altered."""
+    return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], context)

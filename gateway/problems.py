@@ -1,0 +1,128 @@
+"""Every way things can go wrong, ordered by who must act.
+
+    Problem
+    ├── CallerProblem      the partner that sent the request must change it
+    │   ├── Unreadable         400  not the announced format
+    │   ├── Unauthenticated    401  no valid proof of who is calling
+    │   ├── Forbidden          403  known, but not allowed
+    │   ├── Unknown            404  no such thing for this caller (same answer when it is somebody else's)
+    │   ├── Conflict           409  another version or another body under the same key
+    │   ├── TooLarge           413
+    │   ├── Unsupported        415
+    │   ├── Invalid            422  well formed, but wrong
+    │   └── TooMany            429
+    └── OperatorProblem    whoever runs the gateway must act
+        ├── Misconfigured      500
+        └── Unavailable        503  nothing was accepted; try again later
+
+A `Problem` carries a stable `code`, a sentence that says who does what next, and the partner's path where it has one.
+It never carries a value that identifies someone. Answered as RFC 9457 problem details.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Problem(Exception):
+    """Base of all problems. `code` is stable and ends the `type` URI; `path` is in the partner's own words."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Problem"
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        path: str | None = None,
+        retry_after: int | None = None,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+        self.path = path
+        self.retry_after = retry_after
+        self.headers = headers or {}
+        self.members = members
+
+    def body(self, instance: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 members of this problem."""
+        body: dict[str, Any] = {
+            "type": f"urn:maillon:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+        }
+        if self.detail:
+            body["detail"] = self.detail
+        if self.path:
+            body["path"] = self.path
+        if instance:
+            body["instance"] = instance
+        return body | self.members
+
+
+class CallerProblem(Problem):
+    """The partner that sent the request must change it."""
+
+    status = 400
+    title = "The request must be changed by its sender"
+
+
+class Unreadable(CallerProblem):
+    title = "The document cannot be read"
+
+
+class Unauthenticated(CallerProblem):
+    status = 401
+    title = "The caller is not authenticated"
+
+
+class Forbidden(CallerProblem):
+    status = 403
+    title = "The caller is not allowed to do this"
+
+
+class Unknown(CallerProblem):
+    status = 404
+    title = "Not found"
+
+
+class Conflict(CallerProblem):
+    status = 409
+    title = "The request conflicts with what is known"
+
+
+class TooLarge(CallerProblem):
+    status = 413
+    title = "The request is too large"
+
+
+class Unsupported(CallerProblem):
+    status = 415
+    title = "The format is not supported"
+
+
+class Invalid(CallerProblem):
+    status = 422
+    title = "The content is not valid"
+
+
+class TooMany(CallerProblem):
+    status = 429
+    title = "Too many requests"
+
+
+class OperatorProblem(Problem):
+    """Whoever runs the gateway must act; nothing the caller can change."""
+
+
+class Misconfigured(OperatorProblem):
+    title = "The gateway is not configured"
+
+
+class Unavailable(OperatorProblem):
+    status = 503
+    title = "The gateway cannot accept this now"

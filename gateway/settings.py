@@ -1,0 +1,57 @@
+"""Settings, from `MAILLON_*` variables or `maillon.toml` in the working folder."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Settings(BaseSettings):
+    """Everything an operator may set. Defaults suit a demonstration on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="MAILLON_", toml_file="maillon.toml", extra="forbid")
+
+    profile: Literal["demo", "test", "production"] = "demo"
+    home: Path = Path("var")
+    """Keys, journal and working files."""
+    database_url: str = ""
+    """`sqlite:///…` (default: `maillon.db` in `home`) or `postgresql://…`."""
+    issuer: str = "http://127.0.0.1:8400"
+    """Issuer of access tokens; https, except on loopback in the demo and test profiles."""
+    journal_origin: str = "maillon.local/journal"
+    dpop_nonce: bool = False
+    departement: str = "040"
+    """The Département this gateway serves, three characters as in CAF files (`IDEPARTE`)."""
+    checkpoint_every: float = 5.0
+    """Seconds between two checkpoints when there is something new."""
+    audit_tolerance: float = 86_400.0
+    """Seconds without a checkpoint after which new exchanges are refused (503 `audit-unavailable`)."""
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'maillon.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls), file_secret_settings
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

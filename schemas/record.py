@@ -1,0 +1,109 @@
+"""What travels between the folders: facts, records and findings.
+
+A *fact* is one canonical value under its path. Paths are written with dots; an item of a list is named by its own
+key in brackets, never by its position, so that two partners who speak of the same thing use the same path::
+
+    personne.date_naissance
+    identifiants[nir].valeur
+    personne.adresses[residence].code_postal
+    freins[mobilite].situations[mobilite_dependant_transports_communs].valeur
+    rendez_vous[ccas:42].statut
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Facts = dict[str, Any]
+"""Canonical path to plain JSON value: str, bool, int or list of str. Dates, instants and decimals are text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a partner's document that could not be understood or that a human must see.
+
+    `code` is stable kebab-case (``unknown-code``, ``bad-date``, ``footer-mismatch``…). `path` is the partner's own
+    path. Neither holds a personal value; `raw` may (an unknown code is kept verbatim so that the record can be
+    replayed once the table is fixed): it is stored encrypted and never logged or shown in an error.
+    """
+
+    code: str
+    path: str
+    severity: Literal["notice", "quarantine", "reject"] = "quarantine"
+    raw: str = field(default="", repr=False)
+    detail: str = ""
+    """Words for the reader: list name, expected form. Never a personal value."""
+
+
+@dataclass(slots=True)
+class PersonFacts:
+    """What one record says of one person."""
+
+    facts: Facts
+    key: str = ""
+    """The partner's own name for this person inside the record, stable between two sendings; may be empty."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One record of a partner's document, in canonical words: a household with its members, or one person."""
+
+    key: str
+    """The partner's id of the record, stable between two sendings (request number, file number, rendez-vous id)."""
+    personnes: list[PersonFacts]
+    foyer: Facts = field(default_factory=dict)
+    """Facts of the household (`foyer.*`, `droit_rsa.*` but `soumis_droits_devoirs`), told once for all members."""
+    findings: list[Finding] = field(default_factory=list)
+    asserted_at: datetime | None = None
+    """When the partner says so (reference date of the file, modification time); None: time of receipt."""
+    digest: bytes = b""
+    """SHA-256 of the record as the partner wrote it: equal digests mean nothing changed."""
+    partial: bool = True
+    """True: silence on a fact means nothing. False: the sender restates all it knows under this record key."""
+
+    @property
+    def rejected(self) -> bool:
+        return any(finding.severity == "reject" for finding in self.findings)
+
+    @property
+    def quarantined(self) -> bool:
+        return any(finding.severity != "notice" for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A current fact with its provenance, as the resolver chose it."""
+
+    value: Any
+    source: str
+    """Id of the body that said it (`caf`, `departement`…)."""
+    document: str
+    asserted_at: str
+    certainty: Literal["declare", "verifie", "certifie"] = "declare"
+
+
+Current = Mapping[str, Fact]
+"""The dossier as a recipient's mapping may see it: only permitted facts, each under its canonical path."""
+
+
+@dataclass(slots=True)
+class Written:
+    """A recipient's document, and for each of its fields whether it had to be typed."""
+
+    document: Any
+    """bytes (XML, CSV) or a JSON-ready dict."""
+    filled: dict[str, str] = field(default_factory=dict)
+    """Partner path to the id of the body whose fact filled it."""
+    empty: list[str] = field(default_factory=list)
+    """Partner paths of the form left empty: nobody has said it, or it is withheld."""
+    findings: list[Finding] = field(default_factory=list)
+    """Codes that have no counterpart in the recipient's list: named, never guessed."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What the connector needs beside the document (remote id, operation), never personal free text."""
+
+    @property
+    def fields_total(self) -> int:
+        return len(self.filled) + len(self.empty)
