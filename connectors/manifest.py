@@ -1,0 +1,291 @@
+"""What a connector says of itself, and which connectors are installed.
+
+A connector is a folder: `manifest.toml` (what it is), `quality.toml` (what was proved of it), `connector.py` (its
+`create(settings)`), `sandbox.py` (its stand-in: `sandbox(scenario=None)` and `SCENARIOS`). Those of this distribution
+live in `connectors/<id>/`; those of others announce their package in the entry point group `maillon.connectors`
+(``[project.entry-points."maillon.connectors"]``, ``mon_logiciel = "maillon_mon_logiciel"``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    from connectors.contract import Connector
+
+GROUP = "maillon.connectors"
+
+Role = Literal["departement", "delegataire", "ccas", "commune", "france_travail", "caf_msa", "dpo", "personne"]
+"""The eight roles a sender or recipient may hold in the decision table."""
+Direction = Literal["read", "write", "pull"]
+"""`read`: the partner sends it. `write`: the partner receives it. `pull`: the partner gives it on request."""
+Purpose = Literal[
+    "identification", "orientation", "diagnostic_global", "contrat_engagement", "controle_conjoint", "sanction",
+    "continuite_parcours", "accompagnement", "instruction_rsa", "liquidation_controle_rsa",
+    "acces_droits_non_recours", "aide_facultative_ccas", "statistiques_pilotage", "droits_personne", "audit_dpo",
+    "urgence_vitale",
+]  # fmt: skip
+Grade = Literal["echafaude", "branche", "eprouve", "homologue"]
+
+CRITERIA: dict[Grade, dict[str, str]] = {
+    "echafaude": {
+        "manifeste": "manifest.toml est valide et chaque document a son mapping et ses exemples",
+        "notice": "README.md dit ce que parle le partenaire, comment s'y raccorder et à qui s'adresser",
+    },
+    "branche": {
+        "bac_a_sable": "un bac à sable répond comme le partenaire, sur ses vrais chemins",
+        "echange_complet": "chaque document est lu ou écrit, transporté et acquitté de bout en bout dans un test",
+        "documents_authentiques": "des documents écrits par d'autres sont lus sans retouche",
+    },
+    "eprouve": {
+        "pannes": "chaque panne documentée du partenaire a son scénario et son test",
+        "codes_inconnus": "un code inconnu ou contredit par son libellé est mis en quarantaine, jamais deviné",
+        "entrees_hostiles": "les documents hostiles sont refusés en entier, en mémoire bornée",
+        "rejeu": "rejouer un document ou un envoi ne change rien",
+        "discretion": "aucune donnée personnelle dans un journal technique, une erreur ou un repr",
+    },
+    "homologue": {
+        "recette_partenaire": "échanges réussis avec l'environnement de recette du partenaire",
+    },
+}
+"""What each grade asks, lowest grade first: a grade is held when all its criteria and those before it are met."""
+
+
+class ManifestError(Exception):
+    """A connector's own files are wrong; its author must change them. `problems` are (where, what) pairs."""
+
+    def __init__(self, file: Path, problems: list[tuple[str, str]]) -> None:
+        super().__init__(f"{file}: " + "; ".join(f"{where}: {what}" for where, what in problems))
+        self.file = file
+        self.problems = problems
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Document(_Table):
+    """One of the partner's documents, under its stable id."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")
+    title: str
+    direction: Annotated[tuple[Direction, ...], BeforeValidator(_one_or_many)] = Field(min_length=1)
+    format: Literal["json", "xml", "csv", "xlsx", "zip"]
+    mapping: Texts = ()
+    """Ids of the mappings that read or write it; several when versions or layouts coexist."""
+    purposes: Annotated[tuple[Purpose, ...], BeforeValidator(_one_or_many)] = ()
+    content_type: Texts = Field(min_length=1)
+    """Accepted media types, without parameters; the first is the one written."""
+    max_bytes: int = Field(gt=0)
+    """Largest document accepted, in bytes once decompressed."""
+    bulk: bool = False
+    """A file of many persons, read by `maillon ingest`."""
+    source: str = ""
+    """The partner's own description of the format."""
+
+
+class Setting(_Table):
+    """Something the operator must tell this connector."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    description: str
+    secret: bool = False
+    required: bool = False
+    default: str = ""
+
+
+class Settings(dict[str, str]):
+    """Values of a connector's settings. Its repr names the settings and shows none of their values."""
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(sorted(self))})"
+
+    __str__ = __repr__
+
+
+class Manifest(_Table):
+    """`manifest.toml`: who the partner is, what it speaks, how it is reached, what must be configured."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
+    name: str
+    role: Role
+    transport: Literal["api", "hubee", "file", "inbox"]
+    homepage: str = ""
+    source: str
+    """Where the formats come from: publication, schema, version."""
+    document: tuple[Document, ...] = ()
+    setting: tuple[Setting, ...] = ()
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Manifest:
+        for kind, names in (
+            ("document", [document.id for document in self.document]),
+            ("setting", [setting.name for setting in self.setting]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{kind} declared twice: {', '.join(twice)}")
+        for setting in self.setting:
+            if setting.secret and setting.default:
+                raise ValueError(f"setting {setting.name}: a secret has no default")
+        return self
+
+    @property
+    def documents(self) -> dict[str, Document]:
+        return {document.id: document for document in self.document}
+
+    def ids(self, direction: Direction) -> frozenset[str]:
+        """Ids of the documents that go this way."""
+        return frozenset(document.id for document in self.document if direction in document.direction)
+
+    def configure(self, values: Mapping[str, str]) -> Settings:
+        """The connector's settings from the operator's values and the defaults.
+
+        Raises `ManifestError` naming what is unknown or missing, never a value.
+        """
+        known = {setting.name: setting for setting in self.setting}
+        problems = [(name, "unknown setting") for name in sorted(values.keys() - known.keys())]
+        problems += [(name, "required setting") for name, s in known.items() if s.required and not values.get(name)]
+        if problems:
+            raise ManifestError(Path(f"{self.id} settings"), problems)
+        return Settings({name: values.get(name) or setting.default for name, setting in known.items()})
+
+
+class Evidence(_Table):
+    """What shows that a criterion is met, or why it is not (yet)."""
+
+    evidence: Texts = ()
+    """Files of the repository, or a sentence naming date and place for a proof outside it."""
+    exempt: str = ""
+    """Why this criterion has no object for this partner."""
+    missing: str = ""
+    """What is lacking, and who can bring it."""
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Evidence:
+        if sum(map(bool, (self.evidence, self.exempt, self.missing))) != 1:
+            raise ValueError("say exactly one of evidence, exempt, missing")
+        return self
+
+
+class Quality(_Table):
+    """`quality.toml`: every criterion, with its evidence."""
+
+    criteria: dict[str, Evidence]
+
+    @model_validator(mode="after")
+    def _covers_every_criterion(self) -> Quality:
+        expected = {name for criteria in CRITERIA.values() for name in criteria}
+        if unknown := sorted(self.criteria.keys() - expected):
+            raise ValueError(f"unknown criteria: {', '.join(unknown)}")
+        if silent := sorted(expected - self.criteria.keys()):
+            raise ValueError(f"criteria without a word: {', '.join(silent)}")
+        return self
+
+    @property
+    def grade(self) -> Grade | None:
+        """The highest grade held; None when not even the first is."""
+        held: Grade | None = None
+        for grade, criteria in CRITERIA.items():
+            if any(self.criteria[name].missing for name in criteria):
+                break
+            held = grade
+        return held
+
+
+T = TypeVar("T", bound=_Table)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A connector present on this machine. Being present gives it no right to exchange anything."""
+
+    manifest: Manifest
+    folder: Path
+    package: str
+
+    @property
+    def quality(self) -> Quality:
+        """What was proved of it. Raises `ManifestError`."""
+        return load_quality(self.folder)
+
+    def create(self, values: Mapping[str, str] | None = None) -> Connector:
+        """The connector, configured. Raises `ManifestError` when a setting is unknown or missing."""
+        settings = self.manifest.configure(values or {})
+        return cast("Connector", importlib.import_module(f"{self.package}.connector").create(settings))
+
+    @property
+    def sandbox(self) -> ModuleType | None:
+        """The module of the stand-in: `sandbox(scenario=None)` gives an ASGI application, `SCENARIOS` names its faults.
+
+        None when the partner has nothing to imitate (files only).
+        """
+        name = f"{self.package}.sandbox"
+        return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+def _toml(file: Path, model: type[T]) -> T:
+    try:
+        return model.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ManifestError(file, [("file", "is missing")]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(file, [("toml", str(error))]) from None
+    except ValidationError as error:
+        problems = [(".".join(map(str, item["loc"])) or "file", item["msg"]) for item in error.errors()]
+        raise ManifestError(file, problems) from None
+
+
+def load(folder: Path) -> Manifest:
+    """Read `manifest.toml` in a connector's folder. Raises `ManifestError`."""
+    return _toml(folder / "manifest.toml", Manifest)
+
+
+def load_quality(folder: Path) -> Quality:
+    """Read `quality.toml` in a connector's folder. Raises `ManifestError`."""
+    return _toml(folder / "quality.toml", Quality)
+
+
+def _packages() -> Iterator[tuple[str, Path]]:
+    """Packages that hold a connector, with their folder: ours first, then those announced by entry points."""
+    for folder in sorted(Path(__file__).parent.iterdir()):
+        if (folder / "manifest.toml").is_file():
+            yield f"connectors.{folder.name}", folder
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        spec = importlib.util.find_spec(point.module)
+        places = list(spec.submodule_search_locations or []) if spec else []
+        if not places:
+            raise ManifestError(Path(point.module), [(point.name, "the entry point does not name a package")])
+        yield point.module, Path(places[0])
+
+
+@cache
+def installed() -> dict[str, Installed]:
+    """Every connector on this machine, by id.
+
+    Raises `ManifestError` when two of them claim the same id: a foreign package never replaces one of ours.
+    """
+    found: dict[str, Installed] = {}
+    for package, folder in _packages():
+        manifest = load(folder)
+        if manifest.id in found:
+            raise ManifestError(folder / "manifest.toml", [("id", f"{manifest.id} is taken by another connector")])
+        found[manifest.id] = Installed(manifest, folder, package)
+    return found
