@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Table, insert
+from sqlalchemy import Connection, Engine, Executable, Table, insert
 
 from gateway import clock
 
@@ -23,6 +23,7 @@ class UnitOfWork:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._rows: dict[Table, list[dict[str, Any]]] = {}
+        self._changes: dict[Executable, list[dict[str, Any]]] = {}
         self._before_commit: list[Callable[[UnitOfWork], None]] = []
         self._after_commit: list[Callable[[], None]] = []
         self.connection: Connection
@@ -48,6 +49,10 @@ class UnitOfWork:
         """Write this row before the transaction commits."""
         self._rows.setdefault(table, []).append(row)
 
+    def change(self, statement: Executable, **parameters: Any) -> None:
+        """Run this update or upsert before the transaction commits, after the inserts; one batch per statement."""
+        self._changes.setdefault(statement, []).append(parameters)
+
     def before_commit(self, action: Callable[[UnitOfWork], None]) -> None:
         """Run once, in this transaction, after everything else was gathered. Registering it again changes nothing."""
         if action not in self._before_commit:
@@ -61,6 +66,9 @@ class UnitOfWork:
         rows, self._rows = self._rows, {}
         for table, gathered in rows.items():
             self.connection.execute(insert(table), gathered)
+        changes, self._changes = self._changes, {}
+        for statement, parameters in changes.items():
+            self.connection.execute(statement, parameters)
 
     def commit(self) -> None:
         self.flush()

@@ -1,0 +1,266 @@
+"""Who a record speaks of: normalised identifiers, a keyed blind index, the match ladder and the review queue.
+
+Rungs (`schemas` fixes the forms of each identifier):
+
+1. NIR and birth date: certain
+2. France Travail number and birth date: certain
+3. the Département's own id, name and birth date: certain (a couple shares the id)
+4. names, first name and birth date, with birth place or postcode: to be confirmed by a human
+5. first name with telephone or e-mail: a suggestion to a human, never more
+
+Two different NIRs never merge; a NIR that meets another name and another birth date is a contradiction. A matricule
+names a household. A doubtful person is recorded apart as *provisional*, with a case for a human; nothing leaves about
+her until it is decided. Deciding "same" only points one person at the other, so that it can be undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select, update
+
+from gateway import clock
+from gateway.keys import Keyring
+from gateway.problems import Conflict, Unknown
+from gateway.storage.tables.record import identifier, identity_case, person
+from gateway.unit_of_work import UnitOfWork
+from schemas import normalisation
+from schemas.record import Facts
+
+Certainty = Literal["certain", "a_confirmer", "inconnu"]
+
+_CHUNK = 400
+_RUNGS = {"nir+date": 1, "ft+date": 2, "si+nom+date": 3, "nom+date+lieu": 4, "nom+date": 4, "prenom+tel": 5, "prenom+mel": 5}
+_SUGGESTED = {"nom+date+lieu", "nom+date", "prenom+tel", "prenom+mel"}
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What the ladder found. `candidate` is set when a human must say whether it is the same person."""
+
+    certainty: Certainty
+    person_id: str | None = None
+    candidate: str | None = None
+    rung: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The blind indexes of one person's identifiers, by system, strongest combination first."""
+
+    indexes: dict[str, bytes]
+
+    @property
+    def nir(self) -> bytes | None:
+        return self.indexes.get("nir")
+
+
+class Identity:
+    """Resolves and records identities inside a unit of work."""
+
+    def __init__(self, keys: Keyring) -> None:
+        self._keys = keys
+
+    def keys_of(self, facts: Facts) -> Keys:
+        """Blind indexes of what these facts identify a person by."""
+        plain: dict[str, str] = {}
+        born = facts.get("personne.date_naissance", "")
+        name = normalisation.name_key(str(facts.get("personne.nom_naissance") or facts.get("personne.nom_usage") or ""))
+        first_names = facts.get("personne.prenoms") or []
+        first = normalisation.name_key(first_names[0]) if first_names else ""
+        if (nir := facts.get("identifiants[nir].valeur")) and nir[0] in "12":
+            # A provisional number (3, 4, 7, 8) may be replaced or shared: it never identifies alone.
+            plain["nir"] = nir
+            if born:
+                plain["nir+date"] = f"{nir}|{born}"
+        if (number := facts.get("identifiants[ft_numero].valeur")) and born:
+            plain["ft+date"] = f"{number}|{born}"
+        for path, value in facts.items():
+            if path.startswith("identifiants[si_departement") and path.endswith(".valeur") and name and born:
+                plain["si+nom+date"] = f"{path}|{value}|{name}|{born}"
+        if name and first and len(str(born)) == 10:
+            plain["nom+date"] = f"{name}|{first}|{born}"
+            place = facts.get("personne.lieu_naissance.code_insee") or facts.get("personne.lieu_naissance.libelle")
+            place = place or facts.get("personne.adresses[residence].code_postal")
+            if place:
+                plain["nom+date+lieu"] = f"{name}|{first}|{born}|{normalisation.name_key(str(place))}"
+        if first:
+            for path, value in facts.items():
+                if path.startswith("personne.telephones[") and path.endswith(".numero"):
+                    plain["prenom+tel"] = f"{first}|{value}"
+                elif path.startswith("personne.courriels[") and path.endswith(".adresse"):
+                    plain["prenom+mel"] = f"{first}|{str(value).lower()}"
+        return Keys({system: self._keys.blind(system, value) for system, value in plain.items()})
+
+    def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys]) -> None:
+        """Look up all identifiers of many persons with few queries."""
+        known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
+        wanted = [index for keys in everyone for index in keys.indexes.values() if index not in known]
+        for index in wanted:
+            known[index] = set()
+        found: set[str] = set()
+        for start in range(0, len(wanted), _CHUNK):
+            rows = work.connection.execute(
+                select(identifier.c.index_h, identifier.c.subject_id).where(
+                    identifier.c.index_h.in_(wanted[start : start + _CHUNK])
+                )
+            )
+            for index, subject in rows:
+                known[index].add(subject)
+                found.add(subject)
+        self._follow(work, found)
+        self._known_nirs(work, found)
+
+    def resolve(self, work: UnitOfWork, keys: Keys) -> Match:
+        """Climb the ladder. Never guesses: more than one hit, or a contradiction, goes to a human."""
+        self.prefetch(work, [keys])
+        nir = keys.nir
+        same_nir = self._persons(work, keys, "nir")
+        for system in ("nir+date", "ft+date", "si+nom+date"):
+            hits = self._persons(work, keys, system)
+            if len(hits) > 1:
+                return Match("a_confirmer", None, min(hits), _RUNGS[system], "several-matches")
+            if hits:
+                (hit,) = hits
+                if self._contradicts(work, hit, nir):
+                    return Match("a_confirmer", None, hit, 0, "other-nir")
+                return Match("certain", hit, None, _RUNGS[system], system)
+        if same_nir:
+            # The NIR is known with another birth date: the same person if her names agree, else a contradiction.
+            return Match("a_confirmer", None, min(same_nir), 0, "nir-with-other-birth-date")
+        for system in ("nom+date+lieu", "nom+date", "prenom+tel", "prenom+mel"):
+            hits = {hit for hit in self._persons(work, keys, system) if not self._contradicts(work, hit, nir)}
+            if hits:
+                reason = "several-matches" if len(hits) > 1 else system
+                return Match("a_confirmer", None, min(hits), _RUNGS[system], reason)
+        return Match("inconnu")
+
+    def remember(self, work: UnitOfWork, person_id: str, keys: Keys, source: str) -> None:
+        """Index the identifiers of this person that are not yet indexed."""
+        self.prefetch(work, [keys])
+        known: dict[bytes, set[str]] = work.scratch["identity"]
+        for system, index in keys.indexes.items():
+            if person_id not in known[index]:
+                known[index].add(person_id)
+                work.add(identifier, index_h=index, subject_id=person_id, system=system, source=source, first_seen=work.now)
+                if system == "nir":
+                    work.scratch.setdefault("nirs", {}).setdefault(person_id, set()).add(index)
+
+    def find_foyer(self, work: UnitOfWork, index: bytes) -> str | None:
+        """The household recorded under this index, if any."""
+        known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
+        if index not in known:
+            rows = work.connection.execute(select(identifier.c.subject_id).where(identifier.c.index_h == index))
+            known[index] = {row.subject_id for row in rows}
+        return min(known[index], default=None)
+
+    def prefetch_foyers(self, work: UnitOfWork, indexes: Sequence[bytes]) -> None:
+        known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
+        wanted = [index for index in indexes if index not in known]
+        for index in wanted:
+            known[index] = set()
+        for start in range(0, len(wanted), _CHUNK):
+            for index, subject in work.connection.execute(
+                select(identifier.c.index_h, identifier.c.subject_id).where(
+                    identifier.c.index_h.in_(wanted[start : start + _CHUNK])
+                )
+            ):
+                known[index].add(subject)
+
+    def remember_foyer(self, work: UnitOfWork, foyer_id: str, index: bytes, source: str) -> None:
+        work.scratch.setdefault("identity", {})[index] = {foyer_id}
+        work.add(identifier, index_h=index, subject_id=foyer_id, system="foyer", source=source, first_seen=work.now)
+
+    # --- the review queue -----------------------------------------------------------------------------------------
+
+    def open_case(self, work: UnitOfWork, provisional: str, match: Match, exchange_id: str) -> str:
+        """Ask a human whether the provisional person is the candidate."""
+        case = clock.new_id()
+        work.add(
+            identity_case,
+            id=case,
+            person_id=provisional,
+            candidate_id=match.candidate,
+            rung=match.rung,
+            reason=match.reason,
+            exchange_id=exchange_id,
+            state="open",
+            created_at=work.now,
+        )
+        return case
+
+    def decide(self, work: UnitOfWork, case_id: str, same: bool, decided_by: str) -> tuple[str, str]:
+        """Settle a case: `same` points the provisional person at the candidate. Returns both ids.
+
+        Raises `Unknown` for no such case, `Conflict` when it was settled already.
+        """
+        case = self._case(work, case_id, "open")
+        values = {"merged_into": case.candidate_id} if same else {}
+        work.connection.execute(update(person).where(person.c.id == case.person_id).values(provisional=0, **values))
+        self._settle(work, case_id, "same" if same else "different", decided_by)
+        return case.person_id, case.candidate_id
+
+    def reverse(self, work: UnitOfWork, case_id: str, decided_by: str) -> tuple[str, str]:
+        """Undo a merge: both persons have their own histories again."""
+        case = self._case(work, case_id, "same")
+        work.connection.execute(update(person).where(person.c.id == case.person_id).values(merged_into=None))
+        self._settle(work, case_id, "reversed", decided_by)
+        return case.person_id, case.candidate_id
+
+    def _case(self, work: UnitOfWork, case_id: str, state: str):  # type: ignore[no-untyped-def]
+        case = work.connection.execute(select(identity_case).where(identity_case.c.id == case_id)).first()
+        if case is None:
+            raise Unknown("identity-case-unknown", "Check the id of the case against the review queue.")
+        if case.state != state:
+            raise Conflict("identity-case-settled", f"This case is {case.state}; read it again before deciding.")
+        return case
+
+    def _settle(self, work: UnitOfWork, case_id: str, state: str, decided_by: str) -> None:
+        work.connection.execute(
+            update(identity_case)
+            .where(identity_case.c.id == case_id)
+            .values(state=state, decided_at=work.now, decided_by=decided_by)
+        )
+
+    # --- look-ups -------------------------------------------------------------------------------------------------
+
+    def _persons(self, work: UnitOfWork, keys: Keys, system: str) -> set[str]:
+        index = keys.indexes.get(system)
+        if index is None:
+            return set()
+        heads: dict[str, str] = work.scratch.get("heads", {})
+        return {heads.get(hit, hit) for hit in work.scratch["identity"][index]}
+
+    def _contradicts(self, work: UnitOfWork, hit: str, nir: bytes | None) -> bool:
+        known = work.scratch.get("nirs", {}).get(hit, set())
+        return bool(nir and known and nir not in known)
+
+    def _follow(self, work: UnitOfWork, subjects: set[str]) -> None:
+        """Remember to whom merged persons point."""
+        heads: dict[str, str] = work.scratch.setdefault("heads", {})
+        for start in range(0, len(wanted := sorted(subjects)), _CHUNK):
+            rows = work.connection.execute(
+                select(person.c.id, person.c.merged_into).where(
+                    person.c.id.in_(wanted[start : start + _CHUNK]), person.c.merged_into.is_not(None)
+                )
+            )
+            heads.update({row.id: row.merged_into for row in rows})
+
+    def _known_nirs(self, work: UnitOfWork, subjects: set[str]) -> None:
+        nirs: dict[str, set[bytes]] = work.scratch.setdefault("nirs", {})
+        wanted = [one for one in sorted(subjects) if one not in nirs]
+        heads: dict[str, str] = work.scratch.get("heads", {})
+        for one in wanted:
+            nirs.setdefault(one, set())
+        for start in range(0, len(wanted), _CHUNK):
+            rows = work.connection.execute(
+                select(identifier.c.subject_id, identifier.c.index_h).where(
+                    identifier.c.subject_id.in_(wanted[start : start + _CHUNK]), identifier.c.system == "nir"
+                )
+            )
+            for subject, index in rows:
+                nirs[subject].add(index)
+                nirs.setdefault(heads.get(subject, subject), set()).add(index)

@@ -1,0 +1,140 @@
+"""From what each body said to the current dossier: authority, certainty, date; and where two bodies disagree.
+
+Nothing is overwritten: every body's live assertions stay side by side, and the current value of a path is chosen when
+it is read. Order: authority of the field (declared with the field in `schemas`), certainty, when it was said, when it
+arrived. Two live values that differ are a divergence, shown to a human and never guessed away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from schemas import paths
+from schemas.record import Fact, Facts
+
+Certainty = Literal["declare", "verifie", "certifie"]
+
+LETTERS: dict[str, frozenset[str]] = {
+    "departement": frozenset("DL"),
+    "delegataire": frozenset("SL"),
+    "ccas": frozenset("SL"),
+    "commune": frozenset("SL"),
+    "france_travail": frozenset("FL"),
+    "caf_msa": frozenset("C"),
+    "personne": frozenset("P"),
+}
+"""Which authorities of a field a role speaks for. E (whoever explored last) and M (the gateway) are nobody's own."""
+
+_UNINFORMATIVE = frozenset({"non_aborde", "non_explore", "non_renseigne", "ne_sait_pas"})
+"""Absence of information said aloud: it never hides what another body knows."""
+
+_POORER = {
+    "rendez_vous[].statut": {"annule_service": frozenset({"excuse_usager"}), "a_renseigner": frozenset({"honore", "absent", "excuse_usager"})},
+    "foyer.situation_familiale": {"celibataire": frozenset({"veuf", "divorce", "separe"})},
+}
+"""A value that a partner uses for want of a finer one never replaces the finer one (path shape → poor → richer)."""
+
+_CERTAINTY = {"declare": 0, "verifie": 1, "certifie": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Assertions:
+    """What one body said of one person in one of its records, as it stands now."""
+
+    source: str
+    role: str
+    document: str
+    asserted_at: str
+    received_at: str
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Two bodies hold different values for one path. `values` pairs each source with its fact, chosen one first."""
+
+    path: str
+    facts: tuple[Fact, ...]
+
+
+@lru_cache(maxsize=65_536)
+def _authority(path: str, role: str) -> int:
+    """Rank of a role for a path: 0 is strongest; explored fields rank all sides alike."""
+    letters = LETTERS.get(role, frozenset())
+    order = paths.field(path).autorite
+    for rank, letter in enumerate(order):
+        if letter in letters or letter == "E":
+            return rank
+    return len(order)
+
+
+def _said_at(path: str, said: Assertions) -> str:
+    """When this value was said: the exploration or update date beside it, else the date of the record."""
+    parent = path.rpartition(".")[0]
+    for name in ("explore_le", "maj_le"):
+        if moment := said.facts.get(f"{parent}.{name}"):
+            return str(moment)
+    return said.asserted_at
+
+
+def _certainty(path: str, said: Assertions) -> Certainty:
+    if path.startswith("personne.") and said.facts.get("personne.identite_certifiee") is True:
+        return "certifie"
+    return "declare"
+
+
+def _key(path: str, said: Assertions) -> tuple[Any, ...]:
+    return (
+        said.facts[path] not in _UNINFORMATIVE if isinstance(said.facts[path], str) else True,
+        -_authority(path, said.role),
+        _CERTAINTY[_certainty(path, said)],
+        _said_at(path, said),
+        said.received_at,
+        said.source,
+        said.document,
+    )
+
+
+def _fact(path: str, said: Assertions) -> Fact:
+    return Fact(said.facts[path], said.source, said.document, said.asserted_at, _certainty(path, said))
+
+
+def _ordered(path: str, candidates: Sequence[Assertions]) -> list[Assertions]:
+    """Strongest first."""
+    ordered = sorted(candidates, key=lambda said: _key(path, said), reverse=True)
+    poorer = _POORER.get(paths.shape(path))
+    if poorer and (richer := poorer.get(str(ordered[0].facts[path]))):
+        ordered.sort(key=lambda said: said.facts[path] not in richer)
+    return ordered
+
+
+def _by_path(said: Iterable[Assertions]) -> dict[str, list[Assertions]]:
+    gathered: dict[str, list[Assertions]] = {}
+    for one in said:
+        for path in one.facts:
+            gathered.setdefault(path, []).append(one)
+    return gathered
+
+
+def current(said: Iterable[Assertions]) -> dict[str, Fact]:
+    """The current dossier: one fact per path, each with its provenance."""
+    return {
+        path: _fact(path, candidates[0] if len(candidates) == 1 else _ordered(path, candidates)[0])
+        for path, candidates in _by_path(said).items()
+    }
+
+
+def divergences(said: Iterable[Assertions]) -> list[Divergence]:
+    """Every path on which two bodies hold different informative values, chosen value first."""
+    found = []
+    for path, candidates in _by_path(said).items():
+        latest = {one.source: one for one in reversed(_ordered(path, candidates))}
+        told = [one for one in _ordered(path, list(latest.values())) if one.facts[path] not in _UNINFORMATIVE] if all(
+            not isinstance(one.facts[path], list) for one in latest.values()
+        ) else _ordered(path, list(latest.values()))
+        if len({repr(one.facts[path]) for one in told}) > 1:
+            found.append(Divergence(path, tuple(_fact(path, one) for one in told)))
+    return sorted(found, key=lambda divergence: divergence.path)

@@ -1,0 +1,77 @@
+"""The data keys of persons and households: unwrapped on use, kept for a while in memory, destroyed by erasure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from sqlalchemy import select
+
+from gateway.keys import Keyring, seal, unseal
+from gateway.storage.tables.record import foyer, person
+from gateway.unit_of_work import UnitOfWork
+
+_KEPT = 20_000
+
+
+class Erased(LookupError):
+    """The key of this subject was destroyed: nothing of her can be read any more."""
+
+
+class Vault:
+    """Seals and opens what is stored about a subject. One per process; each use names the transaction it reads in."""
+
+    def __init__(self, keys: Keyring) -> None:
+        self._keys = keys
+        self._open: OrderedDict[str, bytes] = OrderedDict()
+
+    def create(self, work: UnitOfWork, subject: str, kind: str, **columns: Any) -> None:
+        """A new person (`personne`) or household (`foyer`), with a key of its own."""
+        key, wrapped = self._keys.new_wrapped_key()
+        table = person if kind == "personne" else foyer
+        work.add(table, id=subject, created_at=work.now, wrapped_key=wrapped, **columns)
+        # Kept for this transaction only until it commits: a rolled back subject never existed.
+        work.scratch.setdefault("vault", {})[subject] = key
+
+    def forget(self, subject: str) -> None:
+        self._open.pop(subject, None)
+
+    def _key(self, work: UnitOfWork, subject: str) -> bytes:
+        new: dict[str, bytes] = work.scratch.setdefault("vault", {})
+        if key := new.get(subject) or self._open.get(subject):
+            return key
+        self.unwrap(work, [subject])
+        if key := self._open.get(subject):
+            return key
+        raise Erased(subject)
+
+    def unwrap(self, work: UnitOfWork, subjects: list[str]) -> None:
+        """Bring the keys of many subjects into memory with one query per table."""
+        missing = [one for one in subjects if one not in self._open and one not in work.scratch.get("vault", {})]
+        for table in (person, foyer):
+            for start in range(0, len(missing), 400):
+                rows = work.connection.execute(
+                    select(table.c.id, table.c.wrapped_key).where(table.c.id.in_(missing[start : start + 400]))
+                )
+                for subject, wrapped in rows:
+                    if wrapped is not None:
+                        self._open[subject] = self._keys.unwrap(wrapped)
+        while len(self._open) > _KEPT:
+            self._open.popitem(last=False)
+
+    def seal(self, work: UnitOfWork, subject: str, content: Any) -> bytes:
+        return seal(self._key(work, subject), to_json(content), subject.encode())
+
+    def open(self, work: UnitOfWork, subject: str, sealed: bytes) -> Any:
+        """What `seal` sealed. Raises `Erased` when the subject's key is gone."""
+        return from_json(unseal(self._key(work, subject), sealed, subject.encode()))
+
+    def seal_bytes(self, work: UnitOfWork, subject: str, content: bytes) -> bytes:
+        return seal(self._key(work, subject), content, subject.encode())
+
+    def open_bytes(self, work: UnitOfWork, subject: str, sealed: bytes) -> bytes:
+        return unseal(self._key(work, subject), sealed, subject.encode())
+
+
+__all__ = ["Erased", "Vault"]
