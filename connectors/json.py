@@ -1,0 +1,121 @@
+"""Reading JSON as RFC 8259 means it, and nothing more.
+
+The standard parser lets through what RFC 8259 and RFC 7493 leave undefined: duplicate keys (the last one wins), NaN,
+numbers out of range, lone surrogates, NUL, a byte order mark. Each becomes a refusal with a stable code. Text comes
+out in NFC without direction overrides and zero-width characters: two spellings of one name must compare equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import unicodedata
+from typing import Any, BinaryIO, NoReturn
+
+from connectors.contract import DocumentRefused
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_DIGITS = 19
+MAX_KEY = 256
+FORBIDDEN_KEYS = frozenset({"__proto__", "__class__", "constructor", "prototype", "$ref"})
+"""Keys that only serve to attack a reader."""
+_INVISIBLE = re.compile(
+    "[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+_SUSPECT = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\U0010ffff]")
+
+
+def read(source: BinaryIO, *, max_bytes: int = MAX_BYTES) -> Any:
+    """The document in `source`, counting bytes while reading. Raises as `parse`."""
+    data = source.read(max_bytes + 1)
+    return parse(data, max_bytes=max_bytes)
+
+
+def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+    """The value in `data`.
+
+    Raises `DocumentRefused` with ``too-large``, ``json-not-utf8``, ``json-bom``, ``json-syntax``,
+    ``json-duplicate-key``, ``json-forbidden-key``, ``json-number``, ``json-text`` or ``json-too-deep``. The detail
+    names a position or a key of ours, never a value.
+    """
+    if len(data) > max_bytes:
+        raise DocumentRefused("too-large", f"at most {max_bytes} bytes")
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise DocumentRefused("json-bom", "send UTF-8 without a byte order mark")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DocumentRefused("json-not-utf8", f"invalid UTF-8 at byte {error.start}") from None
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise DocumentRefused("json-too-deep", f"at most {max_depth} nested levels") from None
+    except json.JSONDecodeError as error:
+        raise DocumentRefused("json-syntax", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    return _clean(value, max_depth)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise DocumentRefused("json-duplicate-key", "a key stands twice in one object")
+    if not FORBIDDEN_KEYS.isdisjoint(found):
+        raise DocumentRefused("json-forbidden-key", "a key of this object is never part of a document")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > MAX_DIGITS:
+        raise DocumentRefused("json-number", f"an integer has more than {MAX_DIGITS} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits) if len(digits) <= 64 else math.inf
+    if not math.isfinite(value):
+        raise DocumentRefused("json-number", "a number is out of range")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise DocumentRefused("json-number", "NaN and Infinity are not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)  # fmt: skip
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        if depth <= 0:
+            raise DocumentRefused("json-too-deep", "too many nested levels")
+        for key in value:
+            if len(key) > MAX_KEY or (_SUSPECT.search(key) and clean_text(key) != key):
+                raise DocumentRefused("json-text", "a key holds characters that no key has")
+        return {key: _clean(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        if depth <= 0:
+            raise DocumentRefused("json-too-deep", "too many nested levels")
+        return [_clean(item, depth - 1) for item in value]
+    return value
+
+
+def clean_text(text: str) -> str:
+    """`text` in NFC without invisible controls. Raises `DocumentRefused` (``json-text``) on NUL and lone surrogates."""
+    if not _SUSPECT.search(text):
+        return text
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise DocumentRefused("json-text", "a text holds a NUL or half a character")
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+
+
+def digest(value: Any) -> bytes:
+    """SHA-256 of a JSON value, whatever the order of its keys and the spaces around them."""
+    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode("utf-8")).digest()

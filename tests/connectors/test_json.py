@@ -1,0 +1,93 @@
+"""JSON is read as RFC 8259 means it: what the standard parser lets through is refused by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.contract import DocumentRefused
+from connectors.json import digest, parse
+
+
+@pytest.mark.parametrize(
+    ("situation", "document", "code"),
+    [
+        ("a key twice", b'{"nom": "A", "nom": "B"}', "json-duplicate-key"),
+        ("a key twice, escaped", b'{"nom": "A", "n\\u006fm": "B"}', "json-duplicate-key"),
+        ("NaN", b'{"x": NaN}', "json-number"),
+        ("Infinity", b"[-Infinity]", "json-number"),
+        ("1e400", b"[1e400]", "json-number"),
+        ("a float of 5000 digits", b"[0." + b"1" * 5000 + b"]", "json-number"),
+        ("an integer of 4000 digits", b"[" + b"9" * 4000 + b"]", "json-number"),
+        ("a lone surrogate", b'["\\ud800"]', "json-text"),
+        ("a lone surrogate as key", b'{"\\udfff": 1}', "json-text"),
+        ("NUL", b'["a\\u0000b"]', "json-text"),
+        ("direction override in a key", '{"nom\u202e": 1}'.encode(), "json-text"),
+        ("not UTF-8", b'["\xe9"]', "json-not-utf8"),
+        ("byte order mark", b'\xef\xbb\xbf{"a": 1}', "json-bom"),
+        ("UTF-16", '{"a": 1}'.encode("utf-16"), "json-bom"),
+        ("900 levels", b"[" * 900 + b"]" * 900, "json-too-deep"),
+        ("100 000 levels", b"[" * 100_000 + b"]" * 100_000, "json-too-deep"),
+        ("33 levels", b"[" * 33 + b"]" * 33, "json-too-deep"),
+        ("two documents", b"{} {}", "json-syntax"),
+        ("garbage after", b"{}x", "json-syntax"),
+        ("empty", b"", "json-syntax"),
+        ("prototype", b'{"__proto__": {}}', "json-forbidden-key"),
+        ("reference", b'{"$ref": "file:///etc/hostname"}', "json-forbidden-key"),
+    ],
+)
+def test_what_rfc_8259_leaves_open_is_refused(situation: str, document: bytes, code: str) -> None:
+    with pytest.raises(DocumentRefused) as refusal:
+        parse(document)
+    assert refusal.value.code == code
+
+
+def test_a_document_over_the_cap_is_refused() -> None:
+    with pytest.raises(DocumentRefused) as refusal:
+        parse(b'"' + b"x" * 1000 + b'"', max_bytes=1000)
+    assert refusal.value.code == "too-large"
+
+
+def test_32_levels_are_read() -> None:
+    assert parse(b"[" * 32 + b"]" * 32) is not None
+
+
+def test_names_come_out_composed_and_without_invisible_characters() -> None:
+    decomposed = "Zoe\u0301 \u202eDUPONT\u200b"
+    assert parse(json.dumps({"nom": decomposed}).encode()) == {"nom": "Zoé DUPONT"}
+
+
+def test_a_refusal_never_shows_a_value() -> None:
+    for document in (b'{"nom": "SECRETO", "nom": 1}', b'["SECRETO\\ud800"]', b'{"nom": "SECRETO"'):
+        with pytest.raises(DocumentRefused) as refusal:
+            parse(document)
+        assert "SECRETO" not in str(refusal.value)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text("abcdéàç -'\n", max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc_", max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(plain)
+def test_ordinary_json_is_read_as_it_is(value: object) -> None:
+    assert parse(json.dumps(value).encode()) == value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    try:
+        value = parse(data)
+    except DocumentRefused:
+        return
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+def test_the_digest_ignores_spaces_and_order() -> None:
+    assert digest(parse(b'{"a": 1, "b": [true]}')) == digest(parse(b'{"b":[true],"a":1}'))
+    assert digest({"a": 1}) != digest({"a": "1"})
