@@ -1,0 +1,61 @@
+"""Zip containers of others: looked at before anything opens them, never unpacked to disk."""
+
+from __future__ import annotations
+
+import zipfile
+from itertools import pairwise
+from typing import BinaryIO
+
+from connectors.contract import DocumentRefused
+
+MAX_UNPACKED = 256 * 1024 * 1024
+MAX_RATIO = 100
+MAX_ENTRIES = 2_000
+FREE = 4 * 1024 * 1024
+"""Below this size the ratio says nothing: a small repetitive workbook packs very well."""
+
+
+def check_archive(source: BinaryIO) -> None:
+    """Refuse a zip that would hurt: bombs, overlaps, nested archives, names that leave a folder.
+
+    Sizes are counted by inflating, never believed. Raises `DocumentRefused` with ``archive-…``.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = archive.infolist()
+            if len(entries) > MAX_ENTRIES:
+                raise DocumentRefused("archive-too-large", f"more than {MAX_ENTRIES} entries")
+            _check_entries(entries)
+            _inflate(archive, entries)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
+        raise DocumentRefused("archive-broken", "the archive cannot be read") from None
+    finally:
+        source.seek(0)
+
+
+def _inflate(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
+    packed = sum(entry.compress_size for entry in entries) or 1
+    total = 0
+    for entry in entries:
+        with archive.open(entry) as member:
+            while block := member.read(1024 * 1024):
+                total += len(block)
+                if total > MAX_UNPACKED or (total > FREE and total / packed > MAX_RATIO):
+                    raise DocumentRefused("archive-too-large", "the archive unpacks to far more than it weighs")
+
+
+def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
+    for entry in entries:
+        parts = entry.filename.replace("\\", "/").split("/")
+        if entry.filename.startswith(("/", "\\")) or ".." in parts or ":" in entry.filename or "\x00" in entry.filename:
+            raise DocumentRefused("archive-name", "an entry's name leaves the archive")
+        if entry.external_attr >> 28 == 0xA:
+            raise DocumentRefused("archive-name", "an entry is a symbolic link")
+        if entry.flag_bits & 0x1:
+            raise DocumentRefused("archive-broken", "an entry is encrypted")
+        if entry.filename.lower().endswith((".zip", ".xlsx", ".xlsm", ".ods", ".gz", ".7z", ".rar", ".docx")):
+            raise DocumentRefused("archive-nested", "an archive inside the archive")
+    ordered = sorted(entries, key=lambda entry: entry.header_offset)
+    for before, after in pairwise(ordered):
+        if before.header_offset + before.compress_size > after.header_offset:
+            raise DocumentRefused("archive-broken", "two entries overlap")

@@ -1,0 +1,323 @@
+"""Reading and writing tables: CSV in the dialects that French offices export, and XLSX or ODS workbooks.
+
+Every cell comes out as text, under a header reduced to lower-case ASCII words, with the line it stands on. What a
+spreadsheet may have damaged is told apart: a date stored as a serial number is restored, a number shown in
+scientific notation is named so that the field it fills may refuse it. Nothing is unpacked to disk.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any, BinaryIO
+
+import python_calamine
+from openpyxl import Workbook
+
+from connectors.archive import check_archive
+from connectors.contract import DocumentRefused
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_COLUMNS = 512
+MAX_LINES_PER_ROW = 64
+MAX_CELL = 32_767
+"""The longest text a spreadsheet cell can hold."""
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_DELIMITERS = ";,\t|"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+csv.field_size_limit(MAX_CELL)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: header word to cell text; empty cells are absent."""
+
+    line: int
+    cells: dict[str, str] = field(repr=False)
+    numeric: frozenset[str] = frozenset()
+    """Headers whose cell a spreadsheet stored as a number: leading zeros and digits beyond 15 are lost."""
+    surplus: int = 0
+    """Cells beyond the last header that are not empty."""
+
+    @property
+    def digest(self) -> bytes:
+        text = "\x1f".join(f"{name}\x1e{self.cells[name]}" for name in sorted(self.cells))
+        return hashlib.sha256(text.encode("utf-8")).digest()
+
+
+@dataclass(slots=True)
+class Sheet:
+    """A table being read: its headers, then its rows in order."""
+
+    name: str
+    headers: tuple[str, ...]
+    rows: Iterator[Row] = field(repr=False)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.rows
+
+
+def header(text: str) -> str:
+    """A header reduced for comparison: lower case, no accent, words joined by one space; a final `*` is dropped."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(re.findall(r"[a-z0-9]+", bare.lower()))
+
+
+def is_workbook(head: bytes) -> bool:
+    """Whether bytes begin a zip container (XLSX, ODS), whatever the announced type."""
+    return head.startswith(b"PK\x03\x04")
+
+
+def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES) -> list[Sheet]:
+    """Every table in `source`: one for CSV, one per sheet that has rows for a workbook.
+
+    Raises `DocumentRefused`: ``too-large``, ``table-nul``, ``table-headers``, ``table-duplicate-header``,
+    ``table-too-many-columns``, ``table-empty``, ``archive-*``. While rows are read: ``table-unclosed-quote``,
+    ``table-cell-too-long``, ``table-syntax``, each with the line.
+    """
+    spool = _spooled(source, max_bytes)
+    head = spool.read(8)
+    spool.seek(0)
+    if is_workbook(head):
+        return _workbook(spool)
+    if head.startswith((b"\xd0\xcf\x11\xe0", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"<")):
+        raise DocumentRefused("table-format", "send CSV or XLSX")
+    return [_csv(spool)]
+
+
+def _spooled(source: BinaryIO, max_bytes: int) -> BinaryIO:
+    """The source itself when it can be read twice, else a temporary copy; never more than `max_bytes`."""
+    if source.seekable():
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        if size > max_bytes:
+            raise DocumentRefused("too-large", f"at most {max_bytes} bytes")
+        return source
+    spool = tempfile.SpooledTemporaryFile(max_size=max_bytes)  # noqa: SIM115 (closed with its last reader)
+    while block := source.read(65_536):
+        spool.write(block)
+        if spool.tell() > max_bytes:
+            raise DocumentRefused("too-large", f"at most {max_bytes} bytes")
+    spool.seek(0)
+    return spool  # type: ignore[return-value]
+
+
+def _encoding(spool: BinaryIO) -> str:
+    """UTF-8 when every byte of the file says so, else windows-1252 as French spreadsheets export it."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        while block := spool.read(65_536):
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+        return "utf-8-sig"
+    except UnicodeDecodeError:
+        return "cp1252"
+    finally:
+        spool.seek(0)
+
+
+class _Lines:
+    """Physical lines of a text, counted; refuses NUL, and a quoted cell that swallows what follows it."""
+
+    def __init__(self, text: Iterable[str]) -> None:
+        self._text = iter(text)
+        self.number = 0
+        self.row_began = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._text)
+        self.number += 1
+        if "\x00" in line:
+            raise DocumentRefused("table-nul", f"line {self.number} holds a NUL", path=f"line {self.number}")
+        if self.number - self.row_began > MAX_LINES_PER_ROW:
+            where = f"line {self.row_began + 1}"
+            raise DocumentRefused("table-unclosed-quote", f"{where}: a quote is never closed", path=where)
+        return line
+
+
+def _csv(spool: BinaryIO) -> Sheet:
+    encoding = _encoding(spool)
+    text = io.TextIOWrapper(spool, encoding=encoding, errors="strict", newline="")
+    lines = _Lines(_decoded(text))
+    first = next((line for line in lines if line.strip()), "")
+    if not first:
+        raise DocumentRefused("table-empty", "the table has no header line")
+    delimiter = max(_DELIMITERS, key=lambda mark: (first.count(mark), -_DELIMITERS.index(mark)))
+    names = next(csv.reader([first], delimiter=delimiter))
+    headers = _headers(names)
+    return Sheet("", headers, _csv_rows(lines, delimiter, headers))
+
+
+def _decoded(text: io.TextIOWrapper) -> Iterator[str]:
+    try:
+        yield from text
+    except UnicodeDecodeError:
+        raise DocumentRefused("table-encoding", "send UTF-8 or windows-1252") from None
+
+
+def _csv_rows(lines: _Lines, delimiter: str, headers: tuple[str, ...]) -> Iterator[Row]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.row_began = lines.number
+        began = lines.number + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            code = "table-cell-too-long" if "field limit" in str(error) else "table-syntax"
+            raise DocumentRefused(code, f"line {began} cannot be read", path=f"line {began}") from None
+        if any(cell.strip() for cell in cells):
+            yield _row(began, headers, [(cell, False) for cell in cells])
+
+
+def _headers(names: Sequence[str]) -> tuple[str, ...]:
+    reduced = [header(name) for name in names]
+    while reduced and not reduced[-1]:
+        reduced.pop()
+    if len(reduced) > MAX_COLUMNS:
+        raise DocumentRefused("table-too-many-columns", f"at most {MAX_COLUMNS} columns")
+    if not reduced or all(name.isdigit() for name in reduced if name):
+        raise DocumentRefused("table-headers", "the first line must name the columns", path="line 1")
+    named = [name for name in reduced if name]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise DocumentRefused("table-duplicate-header", "a column name stands twice", path=twice[0][:80])
+    return tuple(reduced)
+
+
+def _row(line: int, headers: tuple[str, ...], cells: list[tuple[str, bool]]) -> Row:
+    found: dict[str, str] = {}
+    numeric: set[str] = set()
+    for name, (cell, number) in zip(headers, cells, strict=False):
+        text = _tidy(cell)
+        if text and name:
+            found[name] = text
+            if number:
+                numeric.add(name)
+    beyond = sum(1 for cell, _ in cells[len(headers) :] if cell.strip())
+    nameless = sum(1 for name, (cell, _) in zip(headers, cells, strict=False) if not name and cell.strip())
+    return Row(line, found, frozenset(numeric), beyond + nameless)
+
+
+def _tidy(cell: str) -> str:
+    text = unicodedata.normalize("NFC", cell.replace("\u00a0", " ").replace("\u202f", " ")).strip()
+    return "" if text in {"NULL", "null", "#N/A"} else text
+
+
+def _workbook(spool: BinaryIO) -> list[Sheet]:
+    check_archive(spool)
+    try:
+        book = python_calamine.CalamineWorkbook.from_filelike(spool)
+        found = [_sheet(name, book.get_sheet_by_name(name)) for name in book.sheet_names]
+    except DocumentRefused:
+        raise
+    except Exception as error:
+        raise DocumentRefused("table-format", f"the workbook cannot be opened ({type(error).__name__})") from None
+    kept = [sheet for sheet in found if sheet is not None]
+    if not kept:
+        raise DocumentRefused("table-empty", "no sheet has a header line and a row")
+    return kept
+
+
+def _sheet(name: str, sheet: Any) -> Sheet | None:
+    rows = sheet.iter_rows()
+    for number, row in enumerate(rows, start=1 + (sheet.start[0] if sheet.start else 0)):
+        if any(cell not in ("", None) for cell in row):
+            headers = _headers([_text(cell)[0] for cell in row])
+            return Sheet(name, headers, _sheet_rows(rows, headers, number + 1))
+    return None
+
+
+def _sheet_rows(rows: Iterator[list[Any]], headers: tuple[str, ...], start: int) -> Iterator[Row]:
+    for line, row in enumerate(rows, start=start):
+        if any(cell not in ("", None) for cell in row):
+            yield _row(line, headers, [_text(cell) for cell in row])
+
+
+def _text(cell: Any) -> tuple[str, bool]:
+    """A cell as text, and whether the spreadsheet stored it as a number."""
+    if cell is None or cell == "":
+        return "", False
+    if isinstance(cell, bool):
+        return ("1" if cell else "0"), False
+    if isinstance(cell, datetime):
+        return (cell.date().isoformat() if cell.time() == time() else cell.isoformat(" ")), False
+    if isinstance(cell, date | time):
+        return cell.isoformat(), False
+    if isinstance(cell, timedelta):
+        return str(cell), False
+    if isinstance(cell, float):
+        return (str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)), True
+    return (str(cell), isinstance(cell, int))
+
+
+# Values damaged by spreadsheets ------------------------------------------------------------------------------------
+
+_SCIENTIFIC = re.compile(r"^[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+$")
+_FRENCH = re.compile(r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(?:[ T]\d.*)?$")
+_ISO = re.compile(r"^(\d{4})[-/](\d{2})[-/](\d{2})(?:[ T]\d.*)?$")
+_SERIAL = re.compile(r"^\d{5}(?:\.\d+)?$")
+
+
+def is_scientific(text: str) -> bool:
+    """Whether a spreadsheet rewrote digits as a power of ten: some of them are lost for good."""
+    return bool(_SCIENTIFIC.match(text))
+
+
+def day(text: str) -> str | None:
+    """An ISO date from ISO, JJ/MM/AAAA, JJ-MM-AAAA, JJ.MM.AAAA or a spreadsheet serial; else None.
+
+    Serials below 10000 (before 1927) are not read: they look like a year typed alone.
+    """
+    try:
+        if match := _ISO.match(text):
+            return date(*map(int, match.groups())).isoformat()
+        if match := _FRENCH.match(text):
+            day_, month, year = map(int, match.groups())
+            return date(year, month, day_).isoformat()
+        if _SERIAL.match(text) and float(text) < 80_000:
+            return (date(1899, 12, 30) + timedelta(days=int(float(text)))).isoformat()
+    except ValueError:
+        return None
+    return None
+
+
+# Writing -----------------------------------------------------------------------------------------------------------
+
+
+def inert(text: str) -> str:
+    """`text` as a spreadsheet shows it without running it: a formula's first character gets an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def to_csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """`;`-separated UTF-8 with a byte order mark, as French spreadsheets open it. Cells are made inert."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
+    writer.writerow(headers)
+    writer.writerows([inert(cell) for cell in row] for row in rows)
+    return b"\xef\xbb\xbf" + text.getvalue().encode("utf-8")
+
+
+def to_xlsx(tables: dict[str, tuple[Sequence[str], Iterable[Sequence[str]]]]) -> bytes:
+    """A workbook with one sheet per table. Every cell is text, and inert."""
+    book = Workbook(write_only=True)
+    for title, (headers, rows) in tables.items():
+        sheet = book.create_sheet(title)
+        sheet.append(list(headers))
+        for row in rows:
+            sheet.append([inert(cell) for cell in row])
+    stream = io.BytesIO()
+    book.save(stream)
+    return stream.getvalue()

@@ -1,0 +1,166 @@
+"""Tables as French offices send them, damaged by spreadsheets or by malice."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import date
+
+import pytest
+from openpyxl import Workbook, load_workbook
+
+from connectors.contract import DocumentRefused
+from connectors.table import day, header, inert, is_scientific, sheets, to_csv, to_xlsx
+
+
+def read(data: bytes) -> list[tuple[int, dict[str, str]]]:
+    (sheet,) = sheets(io.BytesIO(data))
+    return [(row.line, row.cells) for row in sheet]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "Nom;Prénom\r\nÉlan;Zoé\r\n".encode(),
+        "\ufeffNom;Prénom\nÉlan;Zoé\n".encode(),
+        "Nom;Prénom\nÉlan;Zoé".encode("cp1252"),
+        "Nom,Prénom\rÉlan,Zoé\r".encode(),
+        'Nom\tPrénom\n"Élan"\tZoé\n\n'.encode(),
+        "\n\nNom;Prénom;\nÉlan;Zoé;\n".encode(),
+    ],
+    ids=["utf-8 crlf", "bom", "cp1252", "comma cr", "tab quoted", "blank lines"],
+)
+def test_the_dialects_of_spreadsheets_give_the_same_row(data: bytes) -> None:
+    assert [cells for _, cells in read(data)] == [{"nom": "Élan", "prenom": "Zoé"}]
+
+
+def test_lines_are_numbered_as_in_the_file() -> None:
+    assert [line for line, _ in read(b'a;b\n1;"x\ny"\n\n2;z\n')] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("situation", "data", "code"),
+    [
+        ("cell too long", b"a;b\n" + b"x" * 200_000 + b";1\n", "table-cell-too-long"),
+        ("quote never closed", b'a;b\n1;"oops\n' + b"2;3\n" * 60_000, "table-unclosed-quote"),
+        ("nul", b"a;b\n1;\x00\n", "table-nul"),
+        ("utf-16", "a;b\n1;2\n".encode("utf-16"), "table-nul"),
+        ("same header twice", "Prénom;PRENOM\n1;2\n".encode(), "table-duplicate-header"),
+        ("10 000 columns", b";".join(b"c%d" % n for n in range(10_000)) + b"\n1\n", "table-too-many-columns"),
+        ("no header", b"1;2\n3;4\n", "table-headers"),
+        ("empty", b"", "table-empty"),
+        ("html", b"<html><body>Forbidden</body></html>", "table-format"),
+        ("pdf", b"%PDF-1.7", "table-format"),
+        ("old xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "table-format"),
+        ("broken workbook", b"PK\x03\x04 nothing", "archive-broken"),
+    ],
+)
+def test_a_hostile_table_is_refused_by_name(situation: str, data: bytes, code: str) -> None:
+    with pytest.raises(DocumentRefused) as refusal:
+        read(data)
+    assert refusal.value.code == code
+
+
+def test_a_refusal_names_the_line_and_no_value() -> None:
+    with pytest.raises(DocumentRefused) as refusal:
+        read(b'nom;b\nSECRETO;"oops\n' + b"2;3\n" * 100)
+    assert "line 2" in str(refusal.value)
+    assert "SECRETO" not in str(refusal.value)
+
+
+def test_surplus_cells_are_counted_never_dropped_in_silence() -> None:
+    (sheet,) = sheets(io.BytesIO(b"a;b\n1;2;3\n1;2;\n"))
+    assert [row.surplus for row in sheet] == [1, 0]
+
+
+def zipped(*entries: tuple[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("situation", "data", "code"),
+    [
+        ("bomb", zipped(("xl/sheet.xml", b"0" * 40_000_000)), "archive-too-large"),
+        ("too many entries", zipped(*((f"{n}.xml", b"") for n in range(2_001))), "archive-too-large"),
+        ("leaves the folder", zipped(("../../etc/x", b"1")), "archive-name"),
+        ("absolute", zipped(("/etc/x", b"1")), "archive-name"),
+        ("drive", zipped(("C:\\x", b"1")), "archive-name"),
+        ("nested", zipped(("inner.zip", b"1")), "archive-nested"),
+        ("not a workbook", zipped(("hello.txt", b"1")), "table-format"),
+    ],
+)
+def test_a_hostile_archive_is_refused_by_name(situation: str, data: bytes, code: str) -> None:
+    with pytest.raises(DocumentRefused) as refusal:
+        sheets(io.BytesIO(data))
+    assert refusal.value.code == code
+
+
+def test_a_workbook_gives_text_and_says_what_was_a_number() -> None:
+    book = Workbook()
+    active = book.active
+    assert active is not None
+    active.append(["NIR", "Né le", "Code postal", "Nom"])
+    active.append([185057800608436, date(1985, 5, 3), 1000, "Élan"])
+    active.append([1.8505e14, 31170, "01000", None])
+    stream = io.BytesIO()
+    book.save(stream)
+    (sheet,) = sheets(io.BytesIO(stream.getvalue()))
+    first, second = list(sheet)
+    assert first.cells == {"nir": "185057800608436", "ne le": "1985-05-03", "code postal": "1000", "nom": "Élan"}
+    assert first.numeric == {"nir", "code postal"}
+    assert second.cells["ne le"] == "31170"
+    assert (first.line, second.line) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1985-05-03", "1985-05-03"),
+        ("03/05/1985", "1985-05-03"),
+        ("3-5-1985", "1985-05-03"),
+        ("03.05.1985", "1985-05-03"),
+        ("1985-05-03 00:00:00.0", "1985-05-03"),
+        ("31170", "1985-05-03"),
+        ("31170.0", "1985-05-03"),
+        ("2024-02-30", None),
+        ("31/04/1985", None),
+        ("1985", None),
+        ("mai 1985", None),
+        ("", None),
+    ],
+)
+def test_dates_of_spreadsheets(text: str, expected: str | None) -> None:
+    assert day(text) == expected
+
+
+def test_scientific_notation_is_seen() -> None:
+    assert is_scientific("1,85058E+14")
+    assert is_scientific("1.85E12")
+    assert not is_scientific("185057800608436")
+    assert not is_scientific("2A004")
+
+
+@pytest.mark.parametrize("formula", ['=HYPERLINK("http://x.invalid")', "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_formula_never_leaves_alive(formula: str) -> None:
+    assert inert(formula) == "'" + formula
+    written = to_csv(["nom"], [[formula]])
+    assert written.startswith(b"\xef\xbb\xbf")
+    book = load_workbook(io.BytesIO(to_xlsx({"personnes": (["nom"], [[formula]])})))
+    cell = book["personnes"]["A2"]
+    assert cell.data_type == "s"
+    assert str(cell.value).startswith("'")
+
+
+def test_what_is_written_is_read_back() -> None:
+    rows = [["Élan", "1985-05-03"], ['O"Neil; fils', "multi\nligne"]]
+    for data in (to_csv(["Nom", "Naissance"], rows), to_xlsx({"f": (["Nom", "Naissance"], rows)})):
+        assert [list(cells.values()) for _, cells in read(data)] == rows
+
+
+def test_headers_compare_without_accent_case_or_star() -> None:
+    assert header("Prénom *") == header("PRENOM") == "prenom"
+    assert header("N° allocataire CAF/MSA") == "n allocataire caf msa"
