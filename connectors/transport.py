@@ -1,0 +1,445 @@
+"""The one HTTP client: every request to a partner leaves through a `Transport`.
+
+A transport belongs to one partner and one event loop. It only speaks to the origins registered for that partner, at
+addresses checked before each connection; it bounds the total time, the size once decompressed, the number of requests
+in flight and their rate; it follows no redirect, keeps no cookie and reads no proxy from the environment. Errors name
+a host and a code, never a path, a header or a body.
+
+    TransportError
+    ├── DestinationRefused   not a place this partner may be reached at: the operator must act
+    ├── Busy                 not sent: the partner asked for a pause, or keeps failing (`retry_after`)
+    ├── Unreachable          not sent: no connection
+    ├── Interrupted          sent, perhaps done: cut or too late; read the remote state before sending again
+    └── AnswerRefused        sent, perhaps done: the answer is truncated, too large or not decodable
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json as _json
+import re
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import httpx
+import limits as rates
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
+
+LOOPBACK = ("127.0.0.1/32", "::1/128")
+"""Networks to allow in the demo and test profiles, where the sandboxes run on this machine."""
+
+_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
+_NAME = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+$")
+_PORTS = range(1024, 65536)
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
+_MAX_PAUSE = 3600.0
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Host and port to the numeric addresses of all its records. Raises `OSError`."""
+
+
+class TransportError(Exception):
+    """A request that got no answer. `sent` tells whether the partner may have acted on it."""
+
+    sent: ClassVar[bool] = False
+
+    def __init__(self, code: str, host: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(f"{code} ({host})" if host else code)
+        self.code = code
+        self.host = host
+        self.retry_after = retry_after
+
+
+class DestinationRefused(TransportError):
+    """Not a place this partner may be reached at; the operator must change the registration."""
+
+
+class Busy(TransportError):
+    """Not sent, on purpose; try again after `retry_after` seconds."""
+
+
+class Unreachable(TransportError):
+    """Not sent: no connection could be made."""
+
+
+class Interrupted(TransportError):
+    """Sent, and perhaps done: read the remote state before sending again."""
+
+    sent = True
+
+
+class AnswerRefused(TransportError):
+    """Answered, with something that cannot be taken; what was asked is perhaps done."""
+
+    sent = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one partner is given, in seconds, bytes and requests. `rate` reads as in `limits` (``10/second``)."""
+
+    deadline: float = 30.0
+    """For one call, its waits and its retries included."""
+    connect: float = 5.0
+    max_bytes: int = 10_000_000
+    concurrent: int = 10
+    rate: str = ""
+    attempts: int = 3
+    backoff: float = 0.3
+    """First wait between two attempts of one call; doubles, with full jitter."""
+    failures: int = 5
+    """Failures in a row that open the circuit…"""
+    rest: float = 30.0
+    """…and how long it stays open before one request may try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the partner answered, whole."""
+
+    status: int
+    headers: httpx.Headers = field(repr=False)
+    content: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """The body as JSON. Raises `ValueError`."""
+        return _json.loads(self.content)
+
+    def retry_after(self, now: datetime | None = None) -> float | None:
+        """Seconds the partner asks to wait (RFC 9110 §10.2.3, delay or date); None when it says nothing readable."""
+        text = self.headers.get("retry-after", "").strip()
+        if text.isdecimal() and len(text) < 10:
+            return float(text)
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def unavailable(answer: Answer) -> bool:
+    """Answers that say nothing of the request itself: it may be tried again at once if repeating is safe."""
+    return answer.status in {502, 503, 504}
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """All addresses of a host, from the system resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+def _networks(networks: Iterable[str]) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(network) for network in networks)
+
+
+def _permitted(address: str, networks: Iterable[Network]) -> bool:
+    """Public and unicast, or inside a network the operator named."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if any(ip in network for network in networks):
+        return True
+    if any(ip in network for network in _TRANSLATED):
+        return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def origin(url: str, networks: Iterable[str] = ()) -> tuple[str, str, int]:
+    """Scheme, host and port of an address a partner may be registered under.
+
+    https on port 443 or above 1023, a full lower-case ASCII name, nothing else: no user, no numeric host, no trailing
+    dot, no punycode. A literal address (and plain http, and `localhost`) passes only inside `networks`, written in
+    its canonical form. Raises `DestinationRefused`.
+    """
+    allowed = _networks(networks)
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        raise DestinationRefused("url-invalid") from None
+    authority = re.match(r"^[a-z]+://([^/?#]*)", url)
+    if not authority or parsed.scheme not in {"https", "http"}:
+        raise DestinationRefused("scheme-not-allowed")
+    if "@" in authority[1] or parsed.userinfo:
+        raise DestinationRefused("userinfo-not-allowed")
+    host, port = parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80)
+    named = bool(_NAME.match(host)) and not host.rsplit(".", 1)[1].isdecimal() and "xn--" not in host
+    literal = host == "localhost" or (not named and _permitted_literal(host, allowed))
+    if literal and host == "localhost" and not any(_permitted(a, allowed) for a in ("127.0.0.1", "::1")):
+        literal = False
+    if not (named or literal):
+        raise DestinationRefused("host-not-allowed")
+    if parsed.scheme == "http" and not literal:
+        raise DestinationRefused("scheme-not-allowed", host)
+    if port != 443 and port not in _PORTS:
+        raise DestinationRefused("port-not-allowed", host)
+    return parsed.scheme, host, port
+
+
+def _permitted_literal(host: str, allowed: Iterable[Network]) -> bool:
+    try:
+        return str(ipaddress.ip_address(host)) == host and any(ipaddress.ip_address(host) in n for n in allowed)
+    except ValueError:
+        return False
+
+
+async def verify(url: str, networks: Iterable[str] = (), resolver: Resolver = resolve) -> tuple[str, str, int]:
+    """`origin`, and every address of the host is permitted: for the registration of a partner's URL.
+
+    Raises `DestinationRefused`, also when the host does not resolve.
+    """
+    scheme, host, port = origin(url, networks)
+    await _address(host, port, _networks(networks), resolver)
+    return scheme, host, port
+
+
+async def _address(host: str, port: int, networks: Iterable[Network], resolver: Resolver) -> str:
+    try:
+        addresses = list(await resolver(host, port))
+    except OSError:
+        raise Unreachable("host-not-found", host) from None
+    if not addresses or not all(_permitted(address, networks) for address in addresses):
+        raise DestinationRefused("address-not-allowed", host)
+    return addresses[0]
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class _Circuit:
+    """Stops calling a partner that keeps failing: closed, open for a while, then one trial request."""
+
+    def __init__(self, failures: int, rest: float, now: Callable[[], float]) -> None:
+        self._most, self._rest, self._now = failures, rest, now
+        self._failures = 0
+        self._until = 0.0
+        self._trial = False
+
+    def enter(self) -> float:
+        """Seconds to wait before asking again; 0: go on."""
+        if self._failures < self._most:
+            return 0.0
+        wait = self._until - self._now()
+        if wait > 0 or self._trial:
+            return max(wait, 1.0)
+        self._trial = True
+        return 0.0
+
+    def leave(self, ok: bool) -> None:
+        self._trial = False
+        self._failures = 0 if ok else self._failures + 1
+        if self._failures >= self._most:
+            self._until = self._now() + self._rest
+
+    def abandon(self) -> None:
+        """The request ended without saying anything of the partner's health."""
+        self._trial = False
+
+
+class Transport:
+    """The way to one partner.
+
+    `origins` are the only places it may be called at (`https://host[:port]`). `networks` are private networks
+    allowed besides public addresses (`LOOPBACK` in the demo and test profiles). `wire` replaces the network, for
+    instance by ``httpx.ASGITransport(app)`` in front of an in-process sandbox: nothing is resolved then.
+    """
+
+    def __init__(
+        self,
+        partner: str,
+        origins: Iterable[str],
+        *,
+        limits: Limits | None = None,
+        networks: Iterable[str] = (),
+        wire: httpx.AsyncBaseTransport | None = None,
+        resolver: Resolver = resolve,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.partner = partner
+        self.limits = limits or Limits()
+        self._allowed = frozenset(origin(url, networks := tuple(networks)) for url in origins)
+        self._networks = _networks(networks)
+        self._given, self._resolver, self._tls, self._now = wire, resolver, tls, now
+        self._wires: dict[tuple[str, int], httpx.AsyncBaseTransport] = {}
+        self._slots = asyncio.Semaphore(self.limits.concurrent)
+        self._circuit = _Circuit(self.limits.failures, self.limits.rest, now)
+        self._paused_until = 0.0
+        self._rate = rates.parse(self.limits.rate) if self.limits.rate else None
+        self._window = MovingWindowRateLimiter(MemoryStorage()) if self._rate else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        for wire in self._wires.values():
+            await wire.aclose()
+        self._wires.clear()
+
+    def pause(self, seconds: float) -> None:
+        """The partner asked for silence: calls fail with `Busy` for that long (an hour at most)."""
+        self._paused_until = max(self._paused_until, self._now() + min(seconds, _MAX_PAUSE))
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        repeatable: bool | None = None,
+        again: Callable[[Answer], bool] = unavailable,
+    ) -> Answer:
+        """One call, within the total deadline.
+
+        `repeatable` says that sending twice does no harm (by default: GET, HEAD, OPTIONS). Only then is a cut
+        connection, or an answer for which `again` holds, tried again inside this call, with jitter. What was never
+        sent may always be tried again. An answer of any status is returned; `TransportError` says there was none.
+        """
+        safe = method in _REPEATABLE if repeatable is None else repeatable
+        where = httpx.URL(url, params=dict(params)) if params else httpx.URL(url)
+        target = origin(url, map(str, self._networks))
+        if target not in self._allowed:
+            raise DestinationRefused("origin-not-registered", target[1])
+        sent = [False]
+
+        async def once() -> Answer:
+            request = httpx.Request(method, where, headers=dict(headers or {}), json=json, data=form, content=content)
+            return await self._once(request, target, sent)
+
+        def repeat(state: RetryCallState) -> bool:
+            outcome = state.outcome
+            assert outcome is not None
+            error = outcome.exception()
+            if error is None:
+                return safe and again(outcome.result())
+            return isinstance(error, Unreachable) or (safe and isinstance(error, Interrupted | AnswerRefused))
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self.limits.attempts),
+            wait=wait_random_exponential(multiplier=self.limits.backoff, max=5.0),
+            retry=repeat,
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        try:
+            async with asyncio.timeout(self.limits.deadline):
+                answer: Answer = await retrying(once)
+        except TimeoutError:
+            raise (Interrupted if sent[0] else Busy)("deadline", target[1]) from None
+        return answer
+
+    async def _once(self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool]) -> Answer:
+        await self._admitted(target[1])
+        concluded = False
+        try:
+            async with self._slots:
+                answer = await self._exchange(request, target, sent)
+            concluded = True
+            self._circuit.leave(not unavailable(answer))
+        except (Unreachable, Interrupted, AnswerRefused):
+            concluded = True
+            self._circuit.leave(False)
+            raise
+        except asyncio.CancelledError:
+            # The deadline, or a worker that stops: only the former speaks of the partner.
+            concluded = sent[0]
+            if concluded:
+                self._circuit.leave(False)
+            raise
+        finally:
+            if not concluded:
+                self._circuit.abandon()
+        if answer.status in {429, 503} and (wait := answer.retry_after()):
+            self.pause(wait)
+        return answer
+
+    async def _admitted(self, host: str) -> None:
+        """Wait for the partner's rate; raise `Busy` when it must be left alone."""
+        if (wait := self._paused_until - self._now()) > 0:
+            raise Busy("paused", host, retry_after=wait)
+        while self._window and self._rate and not self._window.hit(self._rate, self.partner):
+            reset = self._window.get_window_stats(self._rate, self.partner).reset_time
+            await asyncio.sleep(max(0.001, reset - time.time()))
+        if wait := self._circuit.enter():
+            raise Busy("circuit-open", host, retry_after=wait)
+
+    async def _exchange(self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool]) -> Answer:
+        _, host, port = target
+        wire = await self._towards(request, host, port)
+        request.headers["Accept-Encoding"] = "gzip"
+        pool = self.limits.deadline
+        request.extensions["timeout"] = {"connect": self.limits.connect, "read": pool, "write": pool, "pool": pool}
+        try:
+            sent[0] = True
+            response = await wire.handle_async_request(request)
+            try:
+                content = await self._body(response, host, request.method)
+            finally:
+                await response.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            sent[0] = False
+            raise Unreachable("not-connected", host) from None
+        except httpx.HTTPError:
+            raise Interrupted("cut", host) from None
+        return Answer(response.status_code, response.headers, content)
+
+    async def _towards(self, request: httpx.Request, host: str, port: int) -> httpx.AsyncBaseTransport:
+        """The wire to this origin; the request is pinned to the address that was checked."""
+        if self._given is not None:
+            return self._given
+        address = await _address(host, port, self._networks, self._resolver)
+        request.extensions["sni_hostname"] = host
+        request.url = request.url.copy_with(host=address)
+        if (host, port) not in self._wires:
+            # One pool per origin: two names at one address never share a TLS connection. httpx is chosen here alone.
+            self._wires[host, port] = httpx.AsyncHTTPTransport(verify=self._tls or _tls(), trust_env=False)
+        return self._wires[host, port]
+
+    async def _body(self, response: httpx.Response, host: str, method: str) -> bytes:
+        """The whole body, inflated, never more than `max_bytes` of it in memory."""
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in {"identity", "gzip", "x-gzip", ""}:
+            raise AnswerRefused("encoding-not-supported", host)
+        inflate = zlib.decompressobj(31) if "gzip" in encoding else None
+        most, received, body = self.limits.max_bytes, 0, bytearray()
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+            try:
+                body += inflate.decompress(chunk, most + 1 - len(body)) if inflate else chunk
+            except zlib.error:
+                raise AnswerRefused("encoding-broken", host) from None
+            if received > most or len(body) > most:
+                raise AnswerRefused("answer-too-large", host)
+        bodiless = method == "HEAD" or response.status_code in {204, 304}
+        declared = response.headers.get("content-length", "")
+        if not bodiless and declared.isdecimal() and int(declared) != received:
+            raise AnswerRefused("answer-truncated", host)
+        if inflate and received and (not inflate.eof or inflate.unused_data):
+            raise AnswerRefused("answer-truncated", host)
+        return bytes(body)
