@@ -98,6 +98,8 @@ class Document(_Table):
     """Largest document accepted, in bytes once decompressed."""
     bulk: bool = False
     """A file of many persons, read by `maillon ingest`."""
+    item: str = Field(default="", pattern=r"^[a-z_]*$")
+    """Canonical list (`rendez_vous`) of which this form carries one entry: each entry is a delivery of its own."""
     source: str = ""
     """The partner's own description of the format."""
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +29,10 @@ class Settings(BaseSettings):
     """Issuer of access tokens; https, except on loopback in the demo and test profiles."""
     journal_origin: str = "maillon.local/journal"
     dpop_nonce: bool = False
+    policy_file: Path = Path(__file__).parent / "policies" / "decision.v1.toml"
+    """The decision table; in the production profile it must be signed."""
+    bodies: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
+    """Settings of each body's connector (addresses, credentials), under the body's id."""
     departement: str = "040"
     """The Département this gateway serves, three characters as in CAF files (`IDEPARTE`)."""
     checkpoint_every: float = 5.0

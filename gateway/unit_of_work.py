@@ -45,6 +45,11 @@ class UnitOfWork:
         finally:
             self.connection.close()
 
+    def abandon(self) -> None:
+        """Undo everything: a rehearsal leaves nothing behind."""
+        self.connection.rollback()
+        self.connection.close()
+
     def add(self, table: Table, **row: Any) -> None:
         """Write this row before the transaction commits."""
         self._rows.setdefault(table, []).append(row)

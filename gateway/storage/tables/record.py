@@ -149,3 +149,12 @@ identity_case = Table(
 )
 Index("ix_identity_case_state", identity_case.c.state)
 Index("ix_identity_case_person", identity_case.c.person_id)
+
+reference = Table(
+    "reference",
+    metadata,
+    Column("reference", String(64), primary_key=True, comment="pairwise: a body's own name for a person"),
+    Column("body", String(64), nullable=False),
+    Column("person_id", Id, nullable=False),
+    Column("given_at", Instant, nullable=False),
+)

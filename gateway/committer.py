@@ -1,0 +1,101 @@
+"""Group commit: exchanges that arrive together share one transaction, so that the disk is asked once for all.
+
+Work is handed to a writer thread as functions of a unit of work. Those waiting are run in one transaction; each caller
+is answered only when it is durable. If any of them fails, nothing of the group is kept and each is run again in a
+transaction of its own, so that one caller's defect never touches another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from gateway.problems import Unavailable
+from gateway.unit_of_work import UnitOfWork
+
+T = TypeVar("T")
+Action = Callable[[UnitOfWork], T]
+
+GROUP = 64
+"""Most exchanges in one transaction: bounds how long the first one waits for the last."""
+WAITING = 2_000
+"""Most exchanges waiting to be written; beyond, callers are told to come back."""
+
+
+@dataclass(slots=True)
+class _Task:
+    action: Action[Any]
+    done: Future[Any] = field(default_factory=Future)
+
+
+class Committer:
+    """Runs actions durably on `writers` threads (one on SQLite, which has a single writer anyway)."""
+
+    def __init__(self, unit_of_work: Callable[[], UnitOfWork], writers: int = 1) -> None:
+        self._unit_of_work = unit_of_work
+        self._queue: queue.Queue[_Task | None] = queue.Queue(WAITING)
+        self._threads = [
+            threading.Thread(target=self._write, name=f"writer-{rank}", daemon=True) for rank in range(writers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def submit(self, action: Action[T]) -> T:
+        """Run the action in a transaction; returns once it is committed. Raises what the action raises, or
+        `Unavailable` (503) when too much is waiting or the database cannot be reached."""
+        task = _Task(action)
+        try:
+            self._queue.put_nowait(task)
+        except queue.Full:
+            raise Unavailable("busy", "Too many exchanges are waiting; send this one again.", retry_after=2) from None
+        return await asyncio.wrap_future(task.done)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Finish what was accepted, then stop."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group, stop = [first], False
+            while len(group) < GROUP:
+                try:
+                    task = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if task is None:
+                    stop = True
+                    break
+                group.append(task)
+            self._run(group)
+            if stop:
+                return
+
+    def _run(self, group: list[_Task]) -> None:
+        try:
+            with self._unit_of_work() as work:
+                results = [task.action(work) for task in group]
+        except Exception as error:  # whatever it is, it belongs to the caller whose action raised it
+            if len(group) == 1:
+                group[0].done.set_exception(_translated(error))
+            else:
+                for task in group:
+                    self._run([task])
+            return
+        for task, result in zip(group, results, strict=True):
+            task.done.set_result(result)
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, DBAPIError):
+        return Unavailable("database-unavailable", "The gateway cannot write now; send this again.", retry_after=5)
+    return error

@@ -1,0 +1,96 @@
+"""The mailbox of a body that has no server: documents wait, are fetched, then acknowledged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import select, update
+
+from connectors.contract import Outgoing
+from connectors.manifest import Document
+from gateway import clock
+from gateway.outbox import Claim
+from gateway.problems import Unknown
+from gateway.registry import Gateway
+from gateway.storage.tables.delivery import mailbox
+from gateway.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One document in a mailbox, as listed: no content."""
+
+    id: str
+    document: str
+    content_type: str
+    person: str
+    created_at: str
+    fetched_at: str | None
+    acknowledged_at: str | None
+
+
+def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, document: Document) -> str:
+    """Leave a document for its recipient, sealed under the person's key."""
+    letter = clock.new_id()
+    content = outgoing.written.document
+    work.add(
+        mailbox,
+        id=letter,
+        body=claimed.recipient,
+        person_id=claimed.person_id,
+        document=claimed.document,
+        content_type=document.content_type[0],
+        content=gateway.vault.seal_bytes(
+            work, claimed.person_id, content if isinstance(content, bytes) else to_json(content)
+        ),
+        delivery_id=claimed.id,
+        created_at=work.now,
+    )
+    return letter
+
+
+def letters(work: UnitOfWork, gateway: Gateway, body: str, after: str = "", limit: int = 50) -> list[Letter]:
+    """What waits for this body, oldest first; acknowledged documents are not shown."""
+    rows = work.connection.execute(
+        select(mailbox)
+        .where(mailbox.c.body == body, mailbox.c.acknowledged_at.is_(None), mailbox.c.id > after)
+        .order_by(mailbox.c.id)
+        .limit(limit)
+    )
+    return [
+        Letter(
+            row.id,
+            row.document,
+            row.content_type,
+            gateway.keys.pseudonym(body, row.person_id),
+            row.created_at,
+            row.fetched_at,
+            row.acknowledged_at,
+        )
+        for row in rows
+    ]
+
+
+def fetch(work: UnitOfWork, gateway: Gateway, body: str, letter: str) -> tuple[Any, bytes]:
+    """One document of this body's mailbox. Raises `Unknown`, also for somebody else's."""
+    row = _row(work, body, letter)
+    if row.fetched_at is None:
+        work.connection.execute(update(mailbox).where(mailbox.c.id == letter).values(fetched_at=work.now))
+    return row, gateway.vault.open_bytes(work, row.person_id, row.content)
+
+
+def acknowledge(work: UnitOfWork, body: str, letter: str) -> Any:
+    """The body has taken the document in. Acknowledging twice changes nothing."""
+    row = _row(work, body, letter)
+    if row.acknowledged_at is None:
+        work.connection.execute(update(mailbox).where(mailbox.c.id == letter).values(acknowledged_at=work.now))
+    return row
+
+
+def _row(work: UnitOfWork, body: str, letter: str) -> Any:
+    row = work.connection.execute(select(mailbox).where(mailbox.c.id == letter, mailbox.c.body == body)).first()
+    if row is None:
+        raise Unknown("letter-unknown", "Check the id against the list of the inbox.")
+    return row

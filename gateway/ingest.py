@@ -1,0 +1,272 @@
+"""A partner's file into the record: streamed, in batches, resumable, counted record by record.
+
+A file is known by its sender's own key and by its bytes. The same file again changes nothing; the same key with other
+bytes is refused. Progress is committed with each batch: after a crash the next run continues after the last committed
+record. A file that says of itself something untrue (footer) is held whole until a human decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from connectors.contract import Envelope, Reading
+from gateway import clock, journal
+from gateway.exchange import exchange
+from gateway.problems import Conflict
+from gateway.receipt import Receipt, Request
+from gateway.registry import Gateway
+from gateway.storage.tables.record import batch
+from gateway.storage.tables.record import exchange as exchange_table
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Record
+
+BATCH = 200
+"""Records committed together: large enough to spare the disk, small enough to redo quickly after a crash."""
+
+STATUSES = ("accepted", "unchanged", "quarantined", "rejected")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a file. Each record is counted once among the four statuses."""
+
+    document: str
+    records: int = 0
+    persons: int = 0
+    accepted: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    held: str | None = None
+    notices: dict[str, int] = field(default_factory=dict)
+    """Quirks of the file by code: reported, nothing to do."""
+    changes: dict[str, int] = field(default_factory=dict)
+    """Dry run only: what would change, by canonical category."""
+
+    def line(self) -> dict[str, Any]:
+        """The JSON object printed last."""
+        told = {name: getattr(self, name) for name in ("document", "records", "persons", *STATUSES)}
+        told["seconds"] = round(self.seconds, 3)
+        if self.held:
+            told["held"] = self.held
+        if self.notices:
+            told["notices"] = self.notices
+        return told
+
+
+Progress = Callable[[int, int | None], None]
+"""Called with records done and records declared, after each batch."""
+
+
+def ingest(
+    gateway: Gateway,
+    path: Path,
+    sender: str,
+    document: str,
+    *,
+    dry_run: bool = False,
+    on_reject: Callable[[int, Record], None] | None = None,
+    progress: Progress | None = None,
+) -> Counts:
+    """Read a file into the record. Raises `DocumentRefused` when the file as a whole is refused (nothing written),
+    `Conflict` (`same-key-other-bytes`) when its sender already sent another file under the same key."""
+    started = time.perf_counter()
+    counts = Counts(document)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").digest()
+        stream.seek(0)
+        reading = gateway.connector(sender).read(document, stream)
+        for finding in reading.envelope.findings:
+            counts.notices[finding.code] = counts.notices.get(finding.code, 0) + 1
+        run = _Run(gateway, sender, document, reading, digest, counts, on_reject, progress)
+        if dry_run:
+            run.rehearse()
+        else:
+            run.carry_out()
+    counts.seconds = time.perf_counter() - started
+    return counts
+
+
+class _Run:
+    """One file being read."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        sender: str,
+        document: str,
+        reading: Reading,
+        digest: bytes,
+        counts: Counts,
+        on_reject: Callable[[int, Record], None] | None,
+        progress: Progress | None,
+    ) -> None:
+        self.gateway, self.sender, self.document, self.reading = gateway, sender, document, reading
+        self.digest, self.counts, self.on_reject, self.progress = digest, counts, on_reject, progress
+
+    @property
+    def envelope(self) -> Envelope:
+        return self.reading.envelope
+
+    def carry_out(self) -> None:
+        known = self._known()
+        if known is not None and known.state != "running":
+            self._replay(known)
+            return
+        self.counts.held = self.envelope.held
+        request = self._request(known.id if known is not None else clock.new_id())
+        if known is None:
+            self._start(request)
+        done = known.done if known is not None else 0
+        if known is not None:
+            for name, value in json.loads(known.counts).items():
+                setattr(self.counts, name, value)
+        if self.envelope.held:
+            self._hold(request)
+            return
+        records = self._after(done)
+        while batch_of_records := list(islice(records, BATCH)):
+            with self.gateway.unit_of_work() as work:
+                receipts = exchange(work, self.gateway, request, batch_of_records, first=done + 1)
+                self._count(batch_of_records, receipts, done)
+                done += len(batch_of_records)
+                self._advance(work, request.id, done)
+            if self.progress:
+                self.progress(done, self.envelope.declared)
+        self._end(request)
+
+    def rehearse(self) -> None:
+        """Do everything but commit: the counts and the changes are those of a real run."""
+        request, done = self._request(clock.new_id()), 0
+        records = iter(self.reading)
+        while batch_of_records := list(islice(records, BATCH)):
+            work = self.gateway.unit_of_work()
+            try:
+                work.__enter__()
+                receipts = exchange(work, self.gateway, request, batch_of_records, first=done + 1)
+                self._count(batch_of_records, receipts, done)
+                done += len(batch_of_records)
+            finally:
+                work.abandon()
+        self.counts.held = self.envelope.held
+
+    def _request(self, exchange_id: str) -> Request:
+        purposes = frozenset(self.gateway.document(self.sender, self.document).purposes)
+        with self.gateway.unit_of_work() as work:
+            return Request(exchange_id, self.sender, self.document, self.gateway.flows(work, self.sender, purposes))
+
+    def _known(self) -> Any:
+        with self.gateway.engine.connect().execution_options(read_only=True) as connection:
+            row = connection.execute(
+                select(batch).where(
+                    batch.c.sender == self.sender,
+                    batch.c.document == self.document,
+                    batch.c.envelope_h == self._envelope_h(),
+                )
+            ).first()
+        if row is not None and row.file_digest != self.digest:
+            raise Conflict(
+                "same-key-other-bytes",
+                "The sender already sent another file under this key; ask which one is right before sending again.",
+            )
+        return row
+
+    def _envelope_h(self) -> bytes:
+        return self.gateway.keys.blind("envelope", self.envelope.key or self.digest.hex())
+
+    def _start(self, request: Request) -> None:
+        with self.gateway.unit_of_work() as work:
+            work.connection.execute(
+                insert(exchange_table).values(
+                    id=request.id,
+                    sender=self.sender,
+                    document=self.document,
+                    purpose=",".join(sorted({flow.purpose for flow in request.flows})),
+                    received_at=work.now,
+                    request_h=self.gateway.keys.blind("body", self.digest.hex()),
+                )
+            )
+            work.connection.execute(
+                insert(batch).values(
+                    id=request.id,
+                    sender=self.sender,
+                    document=self.document,
+                    envelope_h=self._envelope_h(),
+                    file_digest=self.digest,
+                    kind=self.envelope.kind,
+                    emitted_at=clock.instant(self.envelope.emitted_at) if self.envelope.emitted_at else None,
+                    state="running",
+                    started_at=work.now,
+                )
+            )
+
+    def _after(self, done: int) -> Iterator[Record]:
+        """The records that follow those already committed."""
+        records = iter(self.reading)
+        if done:
+            next(islice(records, done - 1, done), None)
+        return records
+
+    def _count(self, records: list[Record], receipts: list[Receipt], done: int) -> None:
+        for rank, (record, receipt) in enumerate(zip(records, receipts, strict=True), done + 1):
+            self.counts.records += 1
+            self.counts.persons += len(record.personnes)
+            setattr(self.counts, receipt.status, getattr(self.counts, receipt.status) + 1)
+            for finding in record.findings:
+                if finding.severity == "notice":
+                    self.counts.notices[finding.code] = self.counts.notices.get(finding.code, 0) + 1
+            if receipt.status in ("rejected", "quarantined") and self.on_reject:
+                self.on_reject(rank, record)
+
+    def _advance(self, work: UnitOfWork, exchange_id: str, done: int) -> None:
+        told = {name: getattr(self.counts, name) for name in ("records", "persons", *STATUSES)}
+        work.connection.execute(update(batch).where(batch.c.id == exchange_id).values(done=done, counts=json.dumps(told)))
+
+    def _hold(self, request: Request) -> None:
+        """Nothing is published: every record is counted as waiting for a human, and the reason is written down."""
+        for record in self.reading:
+            self.counts.records += 1
+            self.counts.persons += len(record.personnes)
+            self.counts.quarantined += 1
+        with self.gateway.unit_of_work() as work:
+            self._advance(work, request.id, 0)
+            self._close(work, request, "held", held=self.envelope.held)
+
+    def _end(self, request: Request) -> None:
+        with self.gateway.unit_of_work() as work:
+            self._close(work, request, "done")
+
+    def _close(self, work: UnitOfWork, request: Request, state: str, held: str | None = None) -> None:
+        work.connection.execute(
+            update(batch).where(batch.c.id == request.id).values(state=state, held=held, ended_at=work.now)
+        )
+        work.connection.execute(
+            update(exchange_table).where(exchange_table.c.id == request.id).values(records=self.counts.records)
+        )
+        journal.append(
+            work,
+            "exchange.request",
+            exchange_id=request.id,
+            sender_org=self.sender,
+            n_records=self.counts.records,
+            outcome=state,
+            reason_code=held or "",
+        )
+
+    def _replay(self, known: Any) -> None:
+        """The same file again: what was applied is unchanged, what waits still waits."""
+        told = json.loads(known.counts)
+        self.counts.held = known.held
+        for name in ("records", "persons", "quarantined", "rejected"):
+            setattr(self.counts, name, told[name])
+        self.counts.unchanged = told["accepted"] + told["unchanged"]

@@ -1,0 +1,128 @@
+"""What could not be understood waits here, whole and sealed, for a human: fixed in the table, then replayed.
+
+Rejected records and quarantined findings are both kept: nothing a partner sent is dropped. The list shows codes and
+paths only; the raw value and the record are sealed under the gateway's own quarantine key.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from sqlalchemy import func, select, update
+
+from gateway import clock, journal
+from gateway.keys import seal, unseal
+from gateway.problems import Conflict, Unknown
+from gateway.receipt import Receipt, Request
+from gateway.registry import Gateway
+from gateway.storage.tables.record import quarantine
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Finding, PersonFacts, Record
+
+
+def reject(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, position: int) -> Receipt:
+    """A record that cannot be applied at all: kept with its reasons, journaled, counted."""
+    keep(work, gateway, request, record, position)
+    entry = journal.append(
+        work,
+        "input.reject",
+        exchange_id=request.id,
+        sender_org=request.sender,
+        n_records=1,
+        outcome="rejected",
+        reason_code=next(finding.code for finding in record.findings if finding.severity == "reject"),
+    )
+    return Receipt("rejected", findings=len(record.findings), entry=entry)
+
+
+def keep(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, position: int) -> None:
+    """Write down each finding that a human must see, with the record it was found in."""
+    key = gateway.keys.secret("quarantine")
+    whole = _pack(record)
+    for finding in record.findings:
+        if finding.severity == "notice":
+            continue
+        row = clock.new_id()
+        work.add(
+            quarantine,
+            id=row,
+            exchange_id=request.id,
+            sender=request.sender,
+            document=request.document,
+            position=position,
+            code=finding.code,
+            path=finding.path[:200],
+            severity=finding.severity,
+            detail=finding.detail,
+            raw=seal(key, finding.raw.encode(), row.encode()) if finding.raw else None,
+            record=seal(key, whole, row.encode()),
+            state="open",
+            created_at=work.now,
+            settled_at=None,
+        )
+
+
+def counts(work: UnitOfWork) -> list[tuple[str, str, str, int]]:
+    """Open findings by document, code and path: what an engineer looks at first."""
+    rows = work.connection.execute(
+        select(quarantine.c.document, quarantine.c.code, quarantine.c.path, func.count())
+        .where(quarantine.c.state == "open")
+        .group_by(quarantine.c.document, quarantine.c.code, quarantine.c.path)
+        .order_by(func.count().desc(), quarantine.c.document, quarantine.c.path)
+    )
+    return [tuple(row) for row in rows]
+
+
+def raw(work: UnitOfWork, gateway: Gateway, row_id: str) -> str:
+    """The value that was not understood, verbatim. Reading it is an access to personal data: journal it."""
+    row = _row(work, row_id)
+    return unseal(gateway.keys.secret("quarantine"), row.raw, row_id.encode()).decode() if row.raw else ""
+
+
+def kept_record(work: UnitOfWork, gateway: Gateway, row_id: str) -> Record:
+    """The record as it was read, to be exchanged again."""
+    row = _row(work, row_id)
+    return _unpack(unseal(gateway.keys.secret("quarantine"), row.record, row_id.encode()))
+
+
+def settle(work: UnitOfWork, row_id: str, state: str) -> None:
+    """Close a finding as `replayed` or `dismissed`. Raises `Conflict` when it was settled already."""
+    if _row(work, row_id).state != "open":
+        raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
+    work.connection.execute(
+        update(quarantine).where(quarantine.c.id == row_id).values(state=state, settled_at=work.now)
+    )
+
+
+def _row(work: UnitOfWork, row_id: str) -> Any:
+    row = work.connection.execute(select(quarantine).where(quarantine.c.id == row_id)).first()
+    if row is None:
+        raise Unknown("quarantine-unknown", "Check the id against the quarantine list.")
+    return row
+
+
+def _pack(record: Record) -> bytes:
+    return to_json(
+        {
+            "key": record.key,
+            "personnes": [{"facts": one.facts, "key": one.key} for one in record.personnes],
+            "foyer": record.foyer,
+            "findings": [[f.code, f.path, f.severity, f.raw, f.detail] for f in record.findings],
+            "asserted_at": clock.instant(record.asserted_at) if record.asserted_at else None,
+            "partial": record.partial,
+        }
+    )
+
+
+def _unpack(packed: bytes) -> Record:
+    told = from_json(packed)
+    return Record(
+        key=told["key"],
+        personnes=[PersonFacts(one["facts"], one["key"]) for one in told["personnes"]],
+        foyer=told["foyer"],
+        findings=[Finding(*one) for one in told["findings"]],
+        asserted_at=datetime.fromisoformat(told["asserted_at"]) if told["asserted_at"] else None,
+        partial=told["partial"],
+    )

@@ -1,0 +1,49 @@
+"""What is asked of the main path, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.convention import Flow
+from gateway.journal import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One document on its way in."""
+
+    id: str
+    sender: str
+    document: str
+    flows: tuple[Flow, ...]
+    """The flows that start at this sender for the purposes it invokes, active or not: a refusal is an answer too."""
+    client_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one recipient gets of one person: a promised delivery, or a reasoned refusal."""
+
+    recipient: str
+    status: Literal["queued", "withheld", "quarantined"]
+    reason: str = ""
+    article: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    withheld_categories: tuple[str, ...] = ()
+    delivery: str | None = None
+    document: str = ""
+    purpose: str = ""
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What became of one record."""
+
+    status: Literal["accepted", "unchanged", "quarantined", "rejected"]
+    persons: list[str] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    changed: int = 0
+    """How many facts are new or different."""
+    findings: int = 0
+    entry: Entry | None = None

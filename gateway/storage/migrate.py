@@ -1,0 +1,42 @@
+"""Bringing a database to the current schema, and telling whether it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+_FOLDER = Path(__file__).parent / "migrations"
+_LOCK = 7_305_808_869  # one migration at a time on PostgreSQL, whichever process comes first
+
+
+def config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, without any file to edit."""
+    configured = Config()
+    configured.set_main_option("script_location", str(_FOLDER))
+    configured.set_main_option("path_separator", "os")
+    if connection is not None:
+        configured.attributes["connection"] = connection
+    return configured
+
+
+def migrate(engine: Engine) -> None:
+    """Upgrade to the current schema; does nothing when it is current. Safe to call from several processes at once."""
+    if is_current(engine):
+        return
+    with engine.connect() as connection:
+        connection.begin()
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        command.upgrade(config(connection), "head")
+        connection.commit()
+
+
+def is_current(engine: Engine) -> bool:
+    head = ScriptDirectory.from_config(config()).get_current_head()
+    with engine.connect().execution_options(read_only=True) as connection:
+        return MigrationContext.configure(connection).get_current_revision() == head
