@@ -1,0 +1,141 @@
+"""Synthetic VRSB0801 files of any size, for tests, the demo and measurements.
+
+`foyers` streams households, `write_file` streams a whole file (windows-1252, header, records, footer). Oddities, asked
+for by name, reproduce what partners really send or an attacker would; `ODDITES` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from connectors.caf.synthese import oddites
+from connectors.caf.synthese.ecriture import Noeud, lignes
+from connectors.caf.synthese.foyers import Contexte, FoyerRsa, Organisme, naissance_foyer
+from connectors.caf.synthese.oddites import ODDITES
+from connectors.caf.synthese.vrsb0801 import infos_foyer
+
+__all__ = ["ODDITES", "Flux", "contexte", "entete", "foyers", "pied", "record", "write_file", "write_foyers"]
+
+Flux = Literal["mensuel", "quotidien"]
+_BATCH = 64
+_FAITS = ("ADR", "SITFAM", "SITPRO", "RESTRIRSA", "ENTDED", "SUS", "SITENFAUT", "DEMRSA")
+
+
+def contexte(organisme: Organisme = "caf", mois: str = "2026-10", departement: str = "040") -> Contexte:
+    """`mois` is AAAA-MM (reference: its last day) or AAAA-MM-JJ."""
+    annee, numero, *jour = (int(part) for part in mois.split("-"))
+    fin = date(annee, numero, jour[0]) if jour else date(annee + numero // 12, numero % 12 + 1, 1) - timedelta(days=1)
+    return Contexte(departement, organisme, fin)
+
+
+def foyers(n: int, seed: int = 1, flux: Flux = "mensuel", *, debut: int = 0, ou: Contexte) -> Iterator[FoyerRsa]:
+    """`n` households of this seed, from rank `debut`. In a daily file each carries the event that made it travel."""
+    for rang in range(debut, debut + n):
+        foyer = naissance_foyer(seed, rang, ou)
+        if flux == "quotidien":
+            foyer.evenements = [(ou.reference, _FAITS[rang % len(_FAITS)])]
+        yield foyer
+
+
+def record(foyer: FoyerRsa, ou: Contexte, flux: Flux = "mensuel") -> Noeud:
+    return infos_foyer(foyer, ou, quotidien=flux == "quotidien")
+
+
+@dataclass(frozen=True, slots=True)
+class Entete:
+    """What the first block says. Times are local (Europe/Paris); a monthly file is made in the first days after."""
+
+    flux: Flux
+    ou: Contexte
+    cree_le: date
+    heure: str = "01:18:36.0000"
+    encodage: str = "windows-1252"
+    racine: str = "Racine"
+    nature: str = "D"
+
+    def octets(self) -> bytes:
+        msa = self.ou.organisme == "msa"
+        bloc: Noeud = (
+            "IdentificationFlux",
+            [
+                ("APPLIEME", "AGO" if msa else "CRI"),
+                ("NUMVERSIONAPPLIEME", "0801" if msa else "6200"),
+                ("TYPEFLUX", "M" if self.flux == "mensuel" else "I"),
+                ("NATFLUX", self.nature),
+                ("DTCREAFLUX", self.cree_le.isoformat()),
+                ("HEUCREAFLUX", self.heure),
+                ("DTREF", self.ou.reference.isoformat()),
+            ],
+        )
+        ouverture = (
+            f'<{self.racine} xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+            'xsi:noNamespaceSchemaLocation="vrsb0801.xsd">\n'
+        )
+        return (f'<?xml version="1.0" encoding="{self.encodage}"?>\n' + ouverture + lignes([bloc])).encode("ascii")
+
+
+def entete(flux: Flux, ou: Contexte, *, heure: str = "01:18:36.0000") -> Entete:
+    """A monthly file is made on the fourth day after its reference date, a daily one on the evening of its day."""
+    return Entete(flux, ou, ou.reference + timedelta(days=4 if flux == "mensuel" else 0), heure)
+
+
+def pied(transmis: int, anomalies: int = 0, racine: str = "Racine") -> bytes:
+    bloc: Noeud = (
+        "TransmissionFlux",
+        [("NBTOTDOSRSATRANSM", f"{transmis:08d}"), ("NBTOTDOSRSATRANSMANO", f"{anomalies:08d}")],
+    )
+    return (lignes([bloc]) + f"</{racine}>\n").encode("ascii")
+
+
+def write_file(
+    cible: Path | BinaryIO,
+    n: int,
+    seed: int = 1,
+    flux: Flux = "mensuel",
+    organisme: Organisme = "caf",
+    mois: str = "2026-10",
+    departement: str = "040",
+    oddities: Iterable[str] = (),
+    debut: int = 0,
+) -> int:
+    """Write a file of `n` households; returns the number of records really in it. Memory does not grow with `n`.
+
+    Raises `ValueError` for an oddity that is not in `ODDITES`.
+    """
+    ou = contexte(organisme, mois, departement)
+    return write_foyers(cible, foyers(n, seed, flux, debut=debut, ou=ou), ou, flux, oddities)
+
+
+def write_foyers(
+    cible: Path | BinaryIO,
+    menages: Iterable[FoyerRsa],
+    ou: Contexte,
+    flux: Flux = "mensuel",
+    oddities: Iterable[str] = (),
+    *,
+    heure: str = "01:18:36.0000",
+) -> int:
+    """Write these households, as they are now, in one file."""
+    if isinstance(cible, Path):
+        with cible.open("wb") as sortie:
+            return write_foyers(sortie, menages, ou, flux, oddities, heure=heure)
+    noms = oddites.connues(oddities)
+    tete = entete(flux, ou, heure=heure)
+    tete = replace(tete, **{champ: valeur for nom in noms for champ, valeur in oddites.ENTETE.get(nom, {}).items()})
+    pas = "\t" if ou.organisme == "caf" else ""
+    cible.write(oddites.avant(noms, tete.octets()))
+    compte = 0
+    lot: list[Noeud] = []
+    for noeud in oddites.records(noms, menages, ou, flux == "quotidien"):
+        lot.append(noeud)
+        compte += 1
+        if len(lot) == _BATCH:
+            cible.write(oddites.pendant(noms, lignes(lot, pas)))
+            lot = []
+    fin = oddites.pendant(noms, lignes(lot, pas)) + pied(compte - ("pied_faux" in noms), racine=tete.racine)
+    cible.write(oddites.apres(noms, fin))
+    return compte
