@@ -153,12 +153,8 @@ def nir_disagreements(treize: str, sexe: str | None = None, date_naissance: str 
         found.append("sexe")
     if date_naissance and treize[1:3] != date_naissance[2:4]:
         found.append("annee")
-    if (
-        date_naissance
-        and len(date_naissance) >= 7
-        and "01" <= treize[3:5] <= "12"
-        and treize[3:5] != date_naissance[5:7]
-    ):
+    month = treize[3:5]
+    if date_naissance and len(date_naissance) >= 7 and "01" <= month <= "12" and month != date_naissance[5:7]:
         found.append("mois")
     return found
 
@@ -280,13 +276,13 @@ OVERSEAS_PREFIXES = {
     "0590": "590", "0690": "590", "0691": "590",
     "0594": "594", "0694": "594",
     "0596": "596", "0696": "596", "0697": "596",
-    "0508": "508", "0708": "508",
+    "0508": "508",
 }  # fmt: skip
 """First four digits of a ten-digit overseas number to its country code (ARCEP numbering plan)."""
 
 _OVERSEAS_CODES = {"262": 9, "590": 9, "594": 9, "596": 9, "508": 6, "687": 6, "681": 6, "689": 8}
-_PHONE_NOISE = re.compile(r"[\s.\-_()/ \u2010-\u2015‑]+")
-_PHONE_SPLIT = re.compile(r"\s*(?:[;,|\n\r]|\bou\b|\bet\b|/(?!\d{2}/|\d{2}\b)|\s/\s)\s*", re.IGNORECASE)
+_PHONE_NOISE = re.compile(r"[\s.\-_()/\u2010-\u2015]+")
+_PHONE_SPLIT = re.compile(r"[;,|\n\r]|\bou\b|\bet\b", re.IGNORECASE)
 _TWO_NATIONAL = re.compile(r"(0[1-9]\d{8})(0[1-9]\d{8})")
 
 
@@ -313,9 +309,7 @@ def _national(ten: str) -> str:
     if len(ten) != 10 or ten[0] != "0" or ten[1] == "0" or not ten[2:].strip("0"):
         return ""
     code = OVERSEAS_PREFIXES.get(ten[:4])
-    if code == "508":
-        return "+508" + ten[1:] if ten.startswith("0708") else "+508" + ten[4:]
-    return f"+{code or '33'}{ten[1:]}"
+    return f"+508{ten[4:]}" if code == "508" else f"+{code or '33'}{ten[1:]}"
 
 
 def _international(digits: str) -> str:
@@ -343,15 +337,17 @@ def phones(cell: str) -> Numeros:
     """Every number of a cell, in order and without repetition: `06 12 34 56 78 / 0712345678`."""
     read: dict[str, None] = {}
     unread: list[str] = []
-    for piece in _PHONE_SPLIT.split(cell):
-        if not piece.strip():
-            continue
+    pending = _PHONE_SPLIT.split(cell)
+    while pending:
+        piece = pending.pop(0).strip()
         if number := phone(piece):
             read[number] = None
         elif joined := _TWO_NATIONAL.fullmatch(_PHONE_NOISE.sub("", piece)):
-            read.update(dict.fromkeys(filter(None, map(phone, joined.groups()))))
-        else:
-            unread.append(piece.strip())
+            pending[:0] = joined.groups()
+        elif "/" in piece:
+            pending[:0] = piece.split("/")
+        elif piece:
+            unread.append(piece)
     return Numeros(tuple(read), tuple(unread))
 
 
