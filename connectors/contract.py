@@ -77,6 +77,22 @@ class Acknowledgement:
     """Facts the recipient gave back about the person (an id it assigned), to be asserted in its name."""
 
 
+class NotObtained(Exception):
+    """A `pull` that brought nothing, for a reason worth telling; no document of the call was yielded after it.
+
+    `outcome` reads as in `Acknowledgement`: `retry` later, `waiting` for something about the person, `refused`. An
+    empty file is not a reason: the pull then simply yields nothing.
+    """
+
+    def __init__(
+        self, outcome: Literal["retry", "refused", "waiting"], code: str, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{outcome}: {code}")
+        self.outcome = outcome
+        self.code = code
+        self.retry_after = retry_after
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One document on its way to one recipient."""
@@ -115,5 +131,5 @@ class Connector(Protocol):
     def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
     ) -> AsyncIterator[tuple[str, bytes]]:
-        """Fetch documents that the partner only gives on request: (document id, bytes)."""
+        """Fetch documents that the partner only gives on request: (document id, bytes). Raises `NotObtained`."""
         ...
