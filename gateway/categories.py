@@ -1,0 +1,218 @@
+"""From canonical paths to legal categories, and the facts of a dossier split by a decision.
+
+The bridge is data (`gateway/policies/categories.toml`), signed with the decision table.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from gateway.policy import Decision, in_order
+from gateway.policy_table import FOLDER, parse_obligation
+from schemas import paths
+from schemas.champ import CATEGORIES
+from schemas.record import Current, Fact
+
+NEVER = "jamais"
+OPEN = "libre"
+"""Not personal: organisations, services, places."""
+_KEYED = ("freins[", "objectifs[")
+"""Lists whose keys are codes that may reveal a category; all other keys say nothing, and are never remembered."""
+_KEYS = re.compile(r"\[[^\[\]]*\]")
+_MEMO_LIMIT = 4096
+_REVEALING = ("crosswalk/freins", "crosswalk/objectifs")
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Facts of one category that one rule kept back."""
+
+    code: str
+    """C-code, or `jamais`."""
+    count: int
+    rule: str
+    article: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    code: str
+    champs: tuple[str, ...]
+    themes: frozenset[str]
+    valeurs: frozenset[str]
+
+    def holds(self, shape: str, path: str, value: Any) -> bool:
+        if self.champs and not any(shape == c or (c.endswith(".") and shape.startswith(c)) for c in self.champs):
+            return False
+        if self.themes and not self.themes.intersection(paths.keys(path)[:1]):
+            return False
+        if self.valeurs and value is not None:
+            return not self.valeurs.isdisjoint(value if isinstance(value, list) else [value])
+        return True
+
+
+class Bridge:
+    """The bridge, compiled. What depends on the shape alone, or on a code list, is remembered."""
+
+    def __init__(self, source: Mapping[str, Any]) -> None:
+        self._rows: dict[str, list[_Row]] = {name: [] for name in CATEGORIES}
+        for row in source["categorie"]:
+            self._rows[row["modele"]].append(
+                _Row(
+                    row["code"],
+                    tuple(row.get("champs", ())),
+                    frozenset(row.get("themes", ())),
+                    frozenset(row.get("valeurs", ())),
+                )
+            )
+        if open_ended := [name for name, rows in self._rows.items() if not rows or not _last_resort(rows[-1])]:
+            raise ValueError(f"no unconditional code for {', '.join(open_ended)}")
+        self.masks: Mapping[str, tuple[str, ...]] = {name: tuple(kept) for name, kept in source["masques"].items()}
+        self._known: dict[str, str] = {}
+        by_value = {shape for rows in self._rows.values() for row in rows if row.valeurs for shape in row.champs}
+        self._by_value = frozenset(
+            shape
+            for shape, champ in paths.FIELDS.items()
+            if shape in by_value or champ.categorie == "identifiants" or (champ.liste or "").startswith(_REVEALING)
+        )
+
+    def code(self, path: str, value: Any = None) -> str:
+        """C-code of a concrete path, `jamais` or `libre`. Raises `schemas.paths.UnknownPath`."""
+        shape = _KEYS.sub("[]", path) if "[" in path else path
+        name = path if shape.startswith(_KEYED) else shape
+        if (known := self._known.get(name)) is not None:
+            return known
+        category = paths.categorie(path, value)
+        code = next(row.code for row in self._rows[category] if row.holds(shape, path, value))
+        if shape not in self._by_value and len(self._known) < _MEMO_LIMIT:
+            self._known[name] = code
+        return code
+
+    def codes_of(self, category: str) -> frozenset[str]:
+        """Every C-code that facts of this canonical category may fall under."""
+        return frozenset(row.code for row in self._rows[category]) - {NEVER, OPEN}
+
+
+def _last_resort(row: _Row) -> bool:
+    return not (row.champs or row.themes or row.valeurs)
+
+
+@lru_cache(maxsize=4)
+def bridge(path: Path = FOLDER / "categories.toml") -> Bridge:
+    """The bridge of a file, read once."""
+    return Bridge(tomllib.loads(path.read_text()))
+
+
+def legal_code(path: str, value: Any = None) -> str | None:
+    """C-code of a concrete canonical path; None: never leaves; "": not personal data.
+
+    With the value, codes that reveal a stricter category are seen (a number that is a NIR, a list that names health);
+    without it the strictest is given. Raises `schemas.paths.UnknownPath`.
+    """
+    code = bridge().code(path, value)
+    return None if code == NEVER else "" if code == OPEN else code
+
+
+def asked(facts: Current | Iterable[str]) -> frozenset[str]:
+    """The C-codes that sending these facts would ask for."""
+    codes = bridge()
+    items = facts.items() if isinstance(facts, Mapping) else ((path, None) for path in facts)
+    found = {codes.code(path, fact.value if fact is not None else None) for path, fact in items}
+    return frozenset(found - {NEVER, OPEN})
+
+
+def role_of(body: str) -> str:
+    """The role of a body whose id is its role, its name, or starts with it (`caf`, `ccas_carvin`)."""
+    for prefix, role in _ROLES:
+        if body == prefix or body.startswith((f"{prefix}_", f"{prefix}-", f"{prefix}:")):
+            return role
+    return ""
+
+
+_ROLES = (
+    ("caf", "caf_msa"), ("msa", "caf_msa"), ("departement", "departement"), ("france_travail", "france_travail"),
+    ("ccas", "ccas"), ("cias", "ccas"), ("commune", "commune"), ("delegataire", "delegataire"),
+    ("personne", "personne"), ("dpo", "dpo"),
+)  # fmt: skip
+
+
+def split(
+    current: Current, decision: Decision, role: Callable[[str], str] = role_of
+) -> tuple[dict[str, Fact], list[Withheld]]:
+    """The facts a decision lets through, and what it keeps back, counted, with the rule and the article.
+
+    `role` gives the role of the body that said a fact: what some say goes no further than its first recipient. Facts
+    that only serve to find the person (`match_only`) are in neither.
+    """
+    codes = bridge()
+    masks = _masks(decision)
+    blocked = {origin: (rule, article, some) for origin, rule, article, some in decision.onward}
+    permitted: dict[str, Fact] = {}
+    counts: dict[tuple[str, str, str], int] = {}
+    for path, fact in current.items():
+        try:
+            code = codes.code(path, fact.value)
+        except paths.UnknownPath:
+            code = NEVER
+        if code == "C3" and masks.get("C3") == "match-only":
+            continue
+        why = _kept_back(path, code, fact, decision, masks, blocked, role)
+        if why is None:
+            permitted[path] = fact
+        else:
+            counts[code, *why] = counts.get((code, *why), 0) + 1
+    order = {code: i for i, code in enumerate(in_order(code for code, _, _ in counts if code != NEVER))}
+    rows = [Withheld(code, count, rule, article) for (code, rule, article), count in counts.items()]
+    return permitted, sorted(rows, key=lambda row: (order.get(row.code, 99), row.rule))
+
+
+def match_only(current: Current, decision: Decision) -> dict[str, Fact]:
+    """The facts that only serve to find the person at the recipient's: never written in a document."""
+    if not decision.permits or "C3" not in decision.sent or _masks(decision).get("C3") != "match-only":
+        return {}
+    codes = bridge()
+    return {path: fact for path, fact in current.items() if codes.code(path, fact.value) == "C3"}
+
+
+def _masks(decision: Decision) -> dict[str, str]:
+    if not decision.permits:
+        return {}
+    found = (parse_obligation(text) for text in decision.obligations if text.startswith("mask("))
+    return {arguments[0]: arguments[1] for _, arguments in found}
+
+
+_USELESS = ("D05", "RGPD 5(1)(c)")
+_SEPARATE = ("D10", "RGPD 9")
+
+
+def _kept_back(
+    path: str,
+    code: str,
+    fact: Fact,
+    decision: Decision,
+    masks: Mapping[str, str],
+    blocked: Mapping[str, tuple[str, str, frozenset[str]]],
+    role: Callable[[str], str],
+) -> tuple[str, str] | None:
+    """(rule, article) that keeps this fact back; None if it may leave."""
+    if code == OPEN and decision.permits:
+        return None
+    if code == NEVER:
+        return _SEPARATE
+    if rule := decision.redacted.get(code):
+        return rule, decision.redaction_articles[code]
+    if not decision.permits:
+        return decision.rule_ids[0], decision.articles[0]
+    if code not in decision.sent:
+        return _USELESS
+    if blocked and (row := blocked.get(role(fact.source))) and code in row[2]:
+        return row[0], row[1]
+    if (mask := masks.get(code)) and paths.shape(path) not in bridge().masks.get(mask, ()):
+        return _USELESS
+    return None
