@@ -1,0 +1,290 @@
+"""What a journal entry may say: a closed list of events and fields, each with the only values it takes.
+
+An entry holds codes, counts, keyed digests and pseudonyms, so that keeping it for years tells nothing of the person.
+A field outside this list, or a value outside its form, is refused: content cannot slip in. The bytes are RFC 8785
+canonical JSON; for these flat shapes of ASCII keys they are written directly (a property test compares with rfc8785).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any
+
+from schemas.champ import CATEGORIES
+
+VERSION = 1
+MAX_ENTRY = 65_535
+MAX_LIST = 64
+MAX_COUNT = 2**53 - 1
+
+EVENTS = frozenset(
+    f"{family}.{name}" if name else family
+    for family, names in {
+        "exchange": "request permit deny deliver ack",
+        "consent": "request give refuse withdraw expire supersede invalidate reconfirm",
+        "basis": "inform object object_upheld object_rejected",
+        "right": "request access rectify erase limit unlimit object portability answer",
+        "identity": "resolve merge unmerge review",
+        "habilitation": "grant change revoke",
+        "convention": "add change end",
+        "policy": "change",
+        "key": "create rotate retire destroy",
+        "admin": "partner_add partner_rotate partner_suspend partner_resume setting delivery_retry replay alert prune",
+        "breach": "open notify close",
+        "input": "reject quarantine release",
+        "log": "read",
+        "export": "",
+    }.items()
+    for name in names.split() or [""]
+)
+
+_WORDS_OF_PURPOSE = """
+identification orientation diagnostic_global contrat_engagement controle_conjoint sanction continuite_parcours
+accompagnement instruction_rsa liquidation_controle_rsa acces_droits_non_recours aide_facultative_ccas
+statistiques_pilotage droits_personne audit_dpo urgence_vitale inconnu
+"""
+PURPOSES = frozenset(_WORDS_OF_PURPOSE.split()) | {f"P{n}" for n in range(1, 17)}
+REGIMES = frozenset(
+    {"SIFT", "RSA", "PIE", "L121-6-2", "DLNUF", "CSS_ACCORD", "CONSENT_6_1_a", "MAIRE", "VITAL", "inconnu"}
+)
+_WORDS_OF_LAW = """
+ct casf lil crpa csp css cnil rgpd gdpr rgs eidas dc ue jo jorf code pénal penal civil du de des la le les l et ou à a
+au aux article articles art al alinéa alinéas last dernier premier décret decret arrêté arrete loi délibération
+deliberation convention règle regle rule default défaut par and of the to on criteria orientation bis ter quater
+quinquies janvier février mars avril mai juin juillet août septembre octobre novembre décembre jan feb mar apr may jun
+jul aug sep oct nov dec
+"""
+_ARTICLE_WORDS = frozenset(_WORDS_OF_LAW.split())
+_NUMBERING = re.compile(r"[LRDA]?\.?[*]?\d{1,4}[\w°.\-()]{0,24}|[IVX]{1,6}[°.]?|[a-z][°)]?|C\d{1,2}")
+
+
+class EntryRefused(ValueError):
+    """The gateway tried to write what an entry may not say: a defect of the caller. The value is never repeated."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"journal entry refused: {reason} ({field})")
+        self.field = field
+        self.reason = reason
+
+
+Render = Callable[[Any], str | None]
+"""A value's JSON text, or None when the field does not take it."""
+
+
+def _text(pattern: str, max_length: int) -> Render:
+    match = re.compile(pattern, re.ASCII).fullmatch
+
+    def render(value: Any) -> str | None:
+        return f'"{value}"' if isinstance(value, str) and len(value) <= max_length and match(value) else None
+
+    return render
+
+
+def _one_of(values: frozenset[str]) -> Render:
+    return lambda value: f'"{value}"' if isinstance(value, str) and value in values else None
+
+
+def _list_of(render: Render) -> Render:
+    def render_list(values: Any) -> str | None:
+        if not isinstance(values, tuple | list) or len(values) > MAX_LIST:
+            return None
+        texts = [render(value) for value in values]
+        return None if None in texts else f"[{','.join(texts)}]"  # type: ignore[arg-type]
+
+    return render_list
+
+
+def _count(value: Any) -> str | None:
+    return str(value) if type(value) is int and 0 <= value <= MAX_COUNT else None
+
+
+def _article(value: Any) -> str | None:
+    """References to texts; each word is a known abbreviation or a numbering, so that no other word fits."""
+    if isinstance(value, tuple | list):
+        value = "; ".join(map(str, value))
+    if not isinstance(value, str) or len(value) > 400:
+        return None
+    words = re.split(r"[\s,;:/()'’]+", value)
+    if all(not w or w.rstrip(".").lower() in _ARTICLE_WORDS or _NUMBERING.fullmatch(w) for w in words):
+        return json.dumps(value, ensure_ascii=False)
+    return None
+
+
+def _network(value: Any) -> str | None:
+    """A named network (`rie`, `interne`) or one no narrower than /24 (IPv4) or /48 (IPv6)."""
+    if isinstance(value, str) and re.fullmatch(r"[a-z][a-z_]{1,31}", value):
+        return f'"{value}"'
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError:
+        return None
+    return f'"{network}"' if network.prefixlen <= (24 if network.version == 4 else 48) else None
+
+
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# Ten digits in a row would be room for a telephone number or a NIR.
+_SLUG = r"(?!.*\d{10})[a-z][a-z0-9]*(?:[_.:-][a-z0-9]+)*"
+
+_DIGEST = r"[0-9a-f]{64}"
+_PSEUDONYM = r"[0-9a-f]{40}(?:[0-9a-f]{24})?"
+_COUNT = r"0|[1-9]\d{0,15}"
+
+_uuid = _text(_UUID, 36)
+_digest = _text(_DIGEST, 64)
+_pseudonym = _text(_PSEUDONYM, 64)
+_event = _one_of(EVENTS)
+_any = _text(".*", 64)
+_slug = _text(_SLUG, 80)
+_reference = _text(rf"{_UUID}|{_SLUG}", 80)
+_body = _text(rf"\d{{9}}|\d{{14}}|{_SLUG}", 64)
+_rules = _list_of(_text(r"[A-Z]\d{2,3}|" + _SLUG, 64))
+_categories = _list_of(_one_of(frozenset(CATEGORIES) | {f"C{n}" for n in range(1, 25)}))
+
+FIELDS: Mapping[str, Render] = {
+    "exchange_id": _uuid,
+    "delivery_id": _uuid,
+    "document": _slug,
+    "idem_key_h": _digest,
+    "sender_org": _body,
+    "recipient_org": _body,
+    "client_id": _reference,
+    "jkt": _text(r"[A-Za-z0-9_-]{43}", 43),
+    "agent": _pseudonym,
+    "agent_role": _slug,
+    "habilitation_id": _reference,
+    "subject": _pseudonym,
+    "purpose": _one_of(PURPOSES),
+    "regime": _one_of(REGIMES),
+    "article": _article,
+    "basis": _one_of(frozenset("acde")),
+    "art9_gate": _one_of(frozenset({"none", "9.2.a", "9.2.b", "9.2.c", "9.2.g", "9.2.h"})),
+    "consent_ref": _reference,
+    "notice_ref": _reference,
+    "convention": _reference,
+    "categories_sent": _categories,
+    "categories_redacted": _categories,
+    "n_records": _count,
+    "size": _count,
+    "decision": _one_of(frozenset({"permit", "redact", "deny"})),
+    "rule_ids": _rules,
+    "policy_h": _digest,
+    "payload_h": _digest,
+    "outcome": _slug,
+    "reason_code": _slug,
+    "reason_h": _digest,
+    "object_ref": _reference,
+    "key_id": _text(r"[0-9a-f]{8}", 8),
+    "src_net": _network,
+    "peer_idx": _count,
+    "peer_checkpoint_h": _digest,
+}
+"""Field name → form of its value. `subject` and `agent` are pseudonyms, `*_h` keyed digests in hexadecimal."""
+
+_VARYING = {
+    "exchange_id": _UUID,
+    "delivery_id": _UUID,
+    "idem_key_h": _DIGEST,
+    "subject": _PSEUDONYM,
+    "payload_h": _DIGEST,
+    "peer_checkpoint_h": _DIGEST,
+    "nonce": ".{32}",
+    "ts": ".{24}",
+} | {name: _COUNT for name, render in FIELDS.items() if render is _count}
+"""Fields that differ in nearly every entry: checked together by one pattern. The others repeat, and are remembered."""
+_MEMO_SIZE = 4_096
+
+
+class _Shape:
+    """How to write the entries that have the same fields: codes already seen cost one look-up for all of them."""
+
+    __slots__ = ("codes", "counts", "known", "match", "names", "varying", "varying_names")
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.names = sorted((*given, "v"))
+        self.counts = [name for name in given if FIELDS.get(name) is _count]
+        self.varying_names = [name for name in self.names if name in _VARYING]
+        self.varying = itemgetter(*self.varying_names)
+        self.codes = itemgetter("event", *(name for name in sorted(given) if name not in _VARYING and name != "event"))
+        pattern = "\n".join(f"(?:{_VARYING[name]})" for name in self.varying_names)
+        self.match = re.compile(pattern, re.ASCII).fullmatch
+        self.known: dict[Any, list[str]] = {}
+        """Codes → the entry cut at its varying values: even places are text, odd ones wait for a value."""
+
+    def counted(self, given: Mapping[str, Any]) -> dict[str, str | None]:
+        return {name: _count(given[name]) for name in self.counts}
+
+    def cut(self, given: Mapping[str, Any]) -> list[str]:
+        parts, lead = [], "{"
+        for name in self.names:
+            lead += f'"{name}":'
+            if name in _VARYING:
+                quote = "" if name in self.counts else '"'
+                parts += [lead + quote, ""]
+                lead = quote
+            elif name == "v":
+                lead += str(VERSION)
+            else:
+                text = (_event if name == "event" else FIELDS[name])(given[name])
+                if text is None:
+                    raise EntryRefused(name, "value outside its form")
+                lead += text
+            lead += ","
+        return [*parts, lead[:-1] + "}"]
+
+
+_shapes: dict[tuple[str, ...], _Shape] = {}
+
+
+def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> bytes:
+    """Canonical bytes of an entry. A None field is absent; a list may be given as a list or a tuple.
+
+    `ts` (RFC 3339 UTC, milliseconds) and `nonce` (32 hexadecimal digits) come from the gateway itself. `fields` is
+    the caller's own dict: it comes back changed. Raises `EntryRefused`.
+    """
+    names = tuple(fields)
+    fields["event"] = event
+    fields["nonce"] = nonce
+    fields["ts"] = ts
+    try:
+        shape = _shapes[names]
+        parts = shape.known[shape.codes(fields)].copy()
+        values = shape.varying({**fields, **shape.counted(fields)} if shape.counts else fields)
+        if not shape.match("\n".join(values)):
+            raise KeyError
+    except (KeyError, TypeError):
+        return _encode_new(names, fields)
+    parts[1::2] = values
+    return "".join(parts).encode()
+
+
+def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> bytes:
+    """The same for codes or a shape met for the first time, lists, absent fields, and whatever must be refused."""
+    for name in names:
+        if name not in FIELDS:
+            raise EntryRefused(name if name.isidentifier() and len(name) < 40 else "?", "unknown field")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if v is not None}
+    for name, value in given.items():
+        if name in _VARYING and FIELDS.get(name, _any)(value) is None:
+            raise EntryRefused(name, "value outside its form")
+    present = tuple(name for name in names if name in given)
+    if len(_shapes) > 512:
+        _shapes.clear()
+    shape = _shapes.get(present) or _shapes.setdefault(present, _Shape(given))
+    parts = shape.cut(given)
+    if len(shape.known) >= _MEMO_SIZE:
+        shape.known.clear()
+    shape.known[shape.codes(given)] = parts.copy()
+    parts[1::2] = shape.varying({**given, **shape.counted(given)})
+    entry = "".join(parts).encode()
+    if len(entry) > MAX_ENTRY:
+        raise EntryRefused("entry", "too long")
+    return entry
+
+
+def fitting(field: str, value: Any, otherwise: str | None = None) -> Any:
+    """The value when this field takes it, else `otherwise`: for codes that come from a partner's answer."""
+    return value if FIELDS[field](value) is not None else otherwise

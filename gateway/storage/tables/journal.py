@@ -1,0 +1,61 @@
+"""The journal: entries in dense order, one log per retention class, and what must outlive a pruned entry."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, String, Table, Text
+
+from gateway.storage.tables._base import Blind, Id, Instant, metadata
+
+journal_log = Table(
+    "journal_log",
+    metadata,
+    Column("log", String(8), primary_key=True, comment="retention class: 6m, 12m, 36m"),
+    Column("origin", String(200), nullable=False, comment="checkpoint origin line; never changes"),
+    Column("size", BigInteger, nullable=False, server_default="0"),
+    Column("frontier", LargeBinary, nullable=False, comment="roots of the perfect subtrees, largest first, 32 B each"),
+    Column("min_index", BigInteger, nullable=False, server_default="0", comment="entries below it were pruned"),
+    Column("checkpoint", Text, comment="the signed note last published"),
+    Column("checkpoint_at", Instant, nullable=False, comment="last successful publication; creation before the first"),
+    Column("quorum_at", Instant, comment="last time the witness policy was satisfied"),
+)
+
+journal_entry = Table(
+    "journal_entry",
+    metadata,
+    Column("log", String(8), nullable=False),
+    Column("idx", BigInteger, nullable=False, comment="dense, from 0"),
+    Column("ts", String(24), nullable=False, comment="RFC 3339 UTC, milliseconds"),
+    Column("event", String(40), nullable=False),
+    Column("exchange_id", Id),
+    Column("subject", String(64), comment="pairwise pseudonym"),
+    Column("sender", String(64)),
+    Column("recipient", String(64)),
+    Column("purpose", String(40)),
+    Column("decision", String(8)),
+    Column("entry", LargeBinary, nullable=False, comment="RFC 8785 canonical JSON: the bytes that were hashed"),
+    Column("leaf", Blind, nullable=False, comment="SHA-256(0x00, entry), RFC 6962"),
+    PrimaryKeyConstraint("log", "idx"),
+)
+Index("ix_journal_entry_subject", journal_entry.c.subject, journal_entry.c.ts, journal_entry.c.log, journal_entry.c.idx)
+Index("ix_journal_entry_exchange", journal_entry.c.exchange_id)
+Index("ix_journal_entry_ts", journal_entry.c.ts, journal_entry.c.log, journal_entry.c.idx)
+
+journal_tile = Table(
+    "journal_tile",
+    metadata,
+    Column("log", String(8), nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("hashes", LargeBinary, nullable=False, comment="256 leaf hashes whose entries were pruned"),
+    PrimaryKeyConstraint("log", "n"),
+)
+"""Level-0 tiles of pruned entries: with them the published folder can be rebuilt from the database alone."""
+
+journal_key = Table(
+    "journal_key",
+    metadata,
+    Column("log", String(8), nullable=False),
+    Column("vkey", String(300), nullable=False, comment="C2SP verifier key line"),
+    Column("first_size", BigInteger, nullable=False, comment="size of the first checkpoint it signed"),
+    Column("since", Instant, nullable=False),
+    PrimaryKeyConstraint("log", "vkey"),
+)
