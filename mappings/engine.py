@@ -1,0 +1,196 @@
+"""The engine: a mapping file, compiled once, that reads a partner's record and fills a partner's form.
+
+    mapping = load("caf.flux_beneficiaire")
+    record = mapping.read(element, date_reference="2026-10-31")
+    written = load("france_travail.rendez_vous").write(current, {"today": "2026-11-21"})
+
+`mapping.categories` is what the mapping may carry: permission is asked for exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping as ReadOnly
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from mappings import codes as code_tables
+from mappings import document, partner_schema
+from mappings.grammar import MappingError, MappingFile, Row, Section, parse
+from mappings.reading import Generator, Reader
+from mappings.tree import Tree
+from mappings.writing import Writer, dotted
+from schemas import paths
+from schemas.record import Current, Finding, Record, Written
+
+FOLDER = Path(__file__).parent
+_PARSER = etree.XMLParser(
+    resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """One mapping, ready to use. `read` and `write` are safe to call from several threads."""
+
+    file: MappingFile
+    path: Path
+    tables: dict[str, code_tables.Table]
+
+    @property
+    def id(self) -> str:
+        return self.file.id
+
+    @property
+    def version(self) -> int:
+        return self.file.version
+
+    @property
+    def title(self) -> str:
+        return self.file.title
+
+    def read(self, source: Any, *, raw: bytes | None = None, **context: Any) -> Record:
+        """Read one record: an lxml element, a JSON object, a table row by column name, or the XML bytes of a record.
+
+        `raw` is the record as the partner wrote it, for its digest. `context` gives what the envelope said (reference
+        date, Département). What could not be understood is in `findings`; a record that breaks the partner's schema
+        carries a finding of severity ``reject`` and its facts must not be used.
+        """
+        if isinstance(source, (bytes, bytearray)):
+            raw = bytes(source) if raw is None else raw
+            try:
+                source = etree.fromstring(source, _PARSER)
+            except etree.XMLSyntaxError:
+                return Record("", [], findings=[Finding("xml-not-well-formed", self.file.partner.record, "reject")])
+        findings: list[Finding] = []
+        persons, foyer, key, asserted = self._reader[0](source, context, findings)
+        return Record(
+            key=key,
+            personnes=persons,
+            foyer=foyer,
+            findings=findings,
+            asserted_at=_moment(asserted),
+            digest=document.digest(source, raw),
+            partial=self.file.record.partial,
+        )
+
+    def write(self, current: Current, context: ReadOnly[str, Any] | None = None) -> Written:
+        """Fill the partner's form. `filled` and `empty` of the answer are the double-entry meter."""
+        return self._writer.write(current, context or {})
+
+    @property
+    def source(self) -> str:
+        """The Python that reads a record, as generated."""
+        return self._reader[1]
+
+    @cached_property
+    def _reader(self) -> tuple[Reader, str]:
+        tree = Tree(self.file)
+        return Generator(self.file, tree, self.tables, partner_schema.shapes(self.file, tree)).reader()
+
+    @cached_property
+    def _writer(self) -> Writer:
+        return Writer(self.file, self.tables, partner_schema.order(self.file))
+
+    @cached_property
+    def categories(self) -> frozenset[str]:
+        """Canonical categories of every fact that this mapping reads or writes."""
+        return frozenset(
+            paths.categorie(concrete) for path, row, _ in self.rows() for concrete in self.concrete(path, row)
+        )
+
+    def rows(self) -> Iterator[tuple[str, Row, Section]]:
+        """(canonical path with `[]` for each list, row, section) of every row that carries a fact."""
+        yield from self._rows(self.file.section, "")
+
+    def _rows(self, sections: tuple[Section, ...], prefix: str) -> Iterator[tuple[str, Row, Section]]:
+        for section in sections:
+            inside = dotted(prefix, section.canonical)
+            for row in section.fields:
+                if row.canonical is not None:
+                    yield dotted(inside, row.canonical), row, section
+            yield from self._rows(section.section, inside)
+
+    def concrete(self, path: str, row: Row) -> Iterator[str]:
+        """The paths that a row can really have: each `[]` filled with every key that its code table can give.
+
+        A list whose keys are not codes keeps its `[]`: its category does not depend on the key.
+        """
+        yield from self._fill(path, list(self._key_tables(self.file.section, "", path)))
+
+    def _fill(self, path: str, keyed: list[tuple[str, code_tables.Table]]) -> Iterator[str]:
+        if not keyed:
+            yield path
+            return
+        (name, table), *rest = keyed
+        for value in sorted(str(value) for value in table.canonical_values):
+            inside = [(one.replace(name + "[]", f"{name}[{value}]", 1), held) for one, held in rest]
+            yield from self._fill(path.replace(name + "[]", f"{name}[{value}]", 1), inside)
+
+    def _key_tables(
+        self, sections: tuple[Section, ...], prefix: str, path: str
+    ) -> Iterator[tuple[str, code_tables.Table]]:
+        for section in sections:
+            inside = dotted(prefix, section.canonical)
+            if not path.startswith(inside):
+                continue
+            if len(section.key) == 1 and section.key[0].codes and inside.endswith("[]"):
+                yield inside.removesuffix("[]"), self.tables[section.key[0].codes]
+            yield from self._key_tables(section.section, inside, path)
+            if section.section or section.key:
+                return
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def compile_file(path: Path) -> Mapping:
+    """A mapping from one file, compiled. Raises `MappingError`."""
+    file = parse(path)
+    mapping = Mapping(file, path, {name: code_tables.build(name, one) for name, one in file.codes.items()})
+    try:
+        if file.direction != "write":
+            _ = mapping._reader
+        if file.direction != "read":
+            _ = mapping._writer
+    except MappingError as error:
+        raise MappingError(error.code, error.detail, path.name) from None
+    return mapping
+
+
+def files(folder: Path = FOLDER) -> list[Path]:
+    """Every mapping file, in a stable order."""
+    return sorted(folder.glob("*/*.v*.toml"))
+
+
+@cache
+def _index() -> dict[str, list[tuple[int, Path]]]:
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for path in files():
+        name, _, version = path.name.removesuffix(".toml").rpartition(".v")
+        found.setdefault(f"{path.parent.name}.{name}", []).append((int(version), path))
+    return found
+
+
+@cache
+def load(id: str, version: int | None = None) -> Mapping:
+    """A mapping by its document id, its latest version unless one is named. Raises `MappingError` ``mapping-unknown``."""
+    known = sorted(_index().get(id, ()), reverse=True)
+    for number, path in known:
+        if version is None or number == version:
+            return compile_file(path)
+    raise MappingError("mapping-unknown", f"no mapping is named {id!r}" + (f" version {version}" if version else ""))
+
+
+def all_mappings() -> list[Mapping]:
+    """Every mapping of the tree, every version, by id."""
+    return [load(id, version) for id in sorted(_index()) for version, _ in sorted(_index()[id])]

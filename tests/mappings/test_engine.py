@@ -1,0 +1,209 @@
+"""The engine on small mappings of its own: each word of the grammar, both ways, for XML, JSON and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from mappings.engine import Mapping, compile_file
+from mappings.grammar import MappingError
+from schemas.record import Fact
+
+
+@pytest.fixture
+def mapping(tmp_path: Path):
+    def make(text: str, *, format: str = "json", direction: str = "both", **header: str) -> Mapping:
+        words = "".join(f'{name} = "{value}"\n' for name, value in header.items())
+        head = (
+            f'id = "essai.document"\nversion = 1\ntitle = "Essai"\ndirection = "{direction}"\n{words}'
+            f'partner = {{ system = "essai", format = "{format}", record = "fiche" }}\n'
+        )
+        path = tmp_path / "document.v1.toml"
+        path.write_text(head + text, encoding="utf-8")
+        return compile_file(path)
+
+    return make
+
+
+def said(facts: dict[str, Any], source: str = "caf") -> dict[str, Fact]:
+    return {path: Fact(value, source, "caf.essai", "2026-11-01T00:00:00Z") for path, value in facts.items()}
+
+
+NAMES = """
+[[section]]
+title = "Identité"
+category = "identite"
+canonical = "personne"
+partner = "usager"
+fields = [
+  { canonical = "nom_naissance", partner = "nom", type = "name", required = true },
+  { canonical = "date_naissance", partner = "naissance", type = "date" },
+]
+"""
+
+FREINS = """
+[[section]]
+title = "Freins"
+category = "frein_theme"
+canonical = "freins[]"
+partner = "contraintes[]"
+key = [ { partner = "code", type = "code", codes = "contrainte", label = "libelle" } ]
+fields = [
+  { canonical = "valeur", partner = "valeur", type = "code", codes = "valeur" },
+  { canonical = "prioritaire", partner = "estPrioritaire", type = "boolean" },
+]
+[[section.section]]
+title = "Situations"
+category = ["frein_situation", "sante", "logement", "finances", "justice"]
+canonical = "situations[]"
+partner = "situations[]"
+key = [ { partner = "code", type = "code", codes = "situation", label = "libelle" } ]
+fields = [ { canonical = "valeur", partner = "valeur", type = "code", codes = "situation_valeur" } ]
+
+[codes.contrainte]
+source = "contraintes v4"
+crosswalk = "freins"
+canonical = "theme_canonique"
+partner = "ft_contrainte_code"
+list = "france_travail/contraintes"
+label = "theme_canonique"
+[codes.situation]
+source = "situations v4"
+crosswalk = "freins_situations"
+canonical = "situation_canonique"
+partner = "ft_situation_code"
+parent = "ft_contrainte_code"
+label = "ft_libelle"
+[codes.valeur]
+source = "valeurs"
+values = { OUI = "present", CLOTUREE = "cloture", NON_ABORDEE = "" }
+[codes.situation_valeur]
+source = "valeurs"
+values = { OUI = "oui", NON = "non", NON_ABORDEE = "" }
+"""
+
+
+def test_a_json_object_is_read_into_facts(mapping):
+    record = mapping(NAMES).read({"usager": {"nom": " Durand ", "naissance": "1985-06-14"}})
+    assert record.personnes[0].facts == {"personne.nom_naissance": "Durand", "personne.date_naissance": "1985-06-14"}
+    assert record.findings == []
+
+
+def test_an_absent_required_field_and_a_bad_date_are_told_without_any_value(mapping):
+    record = mapping(NAMES).read({"usager": {"naissance": "14/06/1985"}})
+    assert [(f.code, f.path, f.raw) for f in record.findings] == [
+        ("missing-required", "usager/nom", ""),
+        ("bad-date", "usager/naissance", ""),
+    ]
+    assert record.quarantined
+    assert record.personnes[0].facts == {}
+
+
+def test_a_mapping_reads_what_it_wrote(mapping):
+    one = mapping(NAMES)
+    facts = {"personne.nom_naissance": "DURAND", "personne.date_naissance": "1985-06-14"}
+    written = one.write(said(facts))
+    assert written.document == {"usager": {"nom": "DURAND", "naissance": "1985-06-14"}}
+    assert written.filled == {"usager/nom": "caf", "usager/naissance": "caf"}
+    assert one.read(written.document).personnes[0].facts == facts
+
+
+def test_the_meter_counts_what_is_left_to_type(mapping):
+    written = mapping(NAMES).write(said({"personne.date_naissance": "1985-06-14"}))
+    assert written.empty == ["usager/nom"]
+    assert written.fields_total == 2
+    assert [f.code for f in written.findings] == ["missing-required"]
+
+
+def test_xml_is_read_and_written_by_the_same_rows(mapping):
+    one = mapping(NAMES, format="xml")
+    facts = {"personne.nom_naissance": "DURAND", "personne.date_naissance": "1985-06-14"}
+    written = one.write(said(facts))
+    assert written.document == b"<fiche><usager><nom>DURAND</nom><naissance>1985-06-14</naissance></usager></fiche>"
+    assert one.read(written.document).personnes[0].facts == facts
+    assert one.read(etree.fromstring(written.document)).personnes[0].facts == facts
+
+
+def test_a_table_row_is_read_by_column_name_verbatim(mapping):
+    one = mapping(
+        """
+[[section]]
+title = "Usager"
+category = ["identite", "contact"]
+canonical = "personne"
+fields = [
+  { canonical = "nom_naissance", partner = "Nom / N° (usager)", type = "name" },
+  { canonical = "telephones[].numero", partner = "Tél.", type = "phones" },
+]
+""",
+        format="table",
+    )
+    record = one.read({"Nom / N° (usager)": "Durand", "Tél.": "06 12 34 56 78 / 0712345678"})
+    assert record.personnes[0].facts == {
+        "personne.nom_naissance": "Durand",
+        "personne.telephones[+33612345678].numero": "+33612345678",
+        "personne.telephones[+33712345678].numero": "+33712345678",
+    }
+    assert one.write(said(record.personnes[0].facts)).document == {
+        "Nom / N° (usager)": "Durand",
+        "Tél.": "+33612345678 / +33712345678",
+    }
+
+
+def contrainte(**changes: Any) -> dict[str, Any]:
+    situation = {"code": "7", "libelle": "Dépendant des transports en commun", "valeur": "OUI"}
+    return {
+        "code": "23", "libelle": "mobilite", "valeur": "OUI", "estPrioritaire": True, "situations": [situation],
+    } | changes  # fmt: skip
+
+
+def test_repeated_objects_become_lists_named_by_their_own_key(mapping):
+    record = mapping(FREINS).read({"contraintes": [contrainte()]})
+    assert record.findings == []
+    assert record.personnes[0].facts == {
+        "freins[mobilite].valeur": "present",
+        "freins[mobilite].prioritaire": True,
+        "freins[mobilite].situations[mobilite_dependant_transports_communs].valeur": "oui",
+    }
+
+
+def test_lists_are_written_back_with_their_codes_and_labels(mapping):
+    one = mapping(FREINS)
+    record = one.read({"contraintes": [contrainte()]})
+    assert one.write(said(record.personnes[0].facts)).document == {"contraintes": [contrainte()]}
+
+
+def test_a_code_whose_label_disagrees_is_quarantined_and_never_read(mapping):
+    wrong = {"code": "7", "libelle": "Permis non valide", "valeur": "OUI"}
+    record = mapping(FREINS).read({"contraintes": [contrainte(situations=[wrong])]})
+    assert [(f.code, f.path, f.raw) for f in record.findings] == [
+        ("label-disagrees", "contraintes[1]/situations[1]/code", "7")
+    ]
+    assert not any("situations" in path for path in record.personnes[0].facts)
+
+
+def test_a_code_of_another_contrainte_is_unknown_here(mapping):
+    record = mapping(FREINS).read({"contraintes": [contrainte(code="24", libelle="famille")]})
+    assert [f.code for f in record.findings] == ["unknown-code"]
+
+
+def test_an_unknown_word_in_a_mapping_refuses_the_file(mapping):
+    with pytest.raises(MappingError) as error:
+        mapping(NAMES.replace("required", "obligatory"))
+    assert error.value.code == "mapping-grammar"
+
+
+def test_an_unknown_canonical_path_refuses_the_file(mapping):
+    with pytest.raises(MappingError) as error:
+        mapping(NAMES.replace("nom_naissance", "nom_de_jeune_fille"))
+    assert error.value.code == "mapping-canonical"
+
+
+def test_what_the_mapping_does_not_know_is_told_as_its_policy_says(mapping):
+    document = {"usager": {"nom": "Durand", "taille": 180}}
+    assert [(f.code, f.severity) for f in mapping(NAMES).read(document).findings] == [("unknown-element", "notice")]
+    strict = mapping(NAMES, unknown="quarantine").read(document)
+    assert [(f.path, f.severity) for f in strict.findings] == [("usager/taille", "quarantine")]
