@@ -1,0 +1,214 @@
+"""Who may call, and for what: the gateway's OAuth authorization server and the check at each resource.
+
+Modelled on FAPI 2.0 Security Profile for machines: client credentials with a signed assertion or a certificate, tokens
+bound to a key (DPoP) or a certificate, a purpose in each token, five minutes of life.
+
+    app.router.routes.extend(access.routes(gateway, on_refusal=…))
+    caller = await access.authenticate(request)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import structlog
+from sqlalchemy import Engine
+from starlette.requests import HTTPConnection
+from starlette.routing import Route
+
+from gateway.access import endpoints
+from gateway.access.details import PURPOSES, Allowed, Perimeter
+from gateway.access.dpop import Nonces
+from gateway.access.live import Live
+from gateway.access.mtls import ProxyTrust
+from gateway.access.partners import Client, list_partners, register_partner, resume, rotate, suspend
+from gateway.access.rates import Quota, Rates
+from gateway.access.replay import ReplayMemory
+from gateway.access.resource import Caller, Resource, burn
+from gateway.access.server import SCOPES, Server
+from gateway.access.tokens import TokenKeys, rotate_signing_key
+from gateway.keys import Keyring
+from gateway.problems import Misconfigured
+from gateway.settings import Settings
+
+__all__ = [
+    "PURPOSES",
+    "SCOPES",
+    "Access",
+    "Allowed",
+    "Caller",
+    "Client",
+    "Perimeter",
+    "ProxyTrust",
+    "QueryFreeLog",
+    "Quota",
+    "Rates",
+    "authenticate",
+    "burn",
+    "list_partners",
+    "register_partner",
+    "resume",
+    "rotate",
+    "rotate_signing_key",
+    "routes",
+    "suspend",
+]
+
+log = structlog.get_logger(__name__)
+
+
+class GatewayLike(Protocol):
+    """What access needs of a gateway."""
+
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def keys(self) -> Keyring: ...
+    @property
+    def settings(self) -> Settings: ...
+
+
+class Access:
+    """The authorization server and the resource check of one process.
+
+    `allowed_purposes(body)` gives the purposes that the conventions in force allow a body, as names or as a mapping to
+    their `Perimeter`; asked at each token without any memory, and every five seconds for the tokens alive. It is called
+    in threads. `on_refusal(event, *, reason, client_id, endpoint, method, status)` is told of every refused attempt, in
+    a thread; `client_id` is None unless it is a registered client's, and nothing else of the request is passed.
+
+    Raises `Misconfigured` for an issuer that is not https, except on loopback in the demo and test profiles.
+    """
+
+    def __init__(
+        self,
+        gateway: GatewayLike,
+        *,
+        allowed_purposes: Callable[[str], Allowed],
+        on_refusal: Callable[..., None] | None = None,
+        trust: ProxyTrust | None = None,
+        rates: Rates | None = None,
+    ) -> None:
+        self.issuer = checked_issuer(gateway.settings.issuer, gateway.settings.profile)
+        self.https = self.issuer.startswith("https:")
+        self.trust = trust or ProxyTrust()
+        self.rates = rates or Rates()
+        self.keys = TokenKeys(gateway.keys)
+        self.nonces = Nonces(gateway.keys.secret("dpop-nonce")) if gateway.settings.dpop_nonce else None
+        self.replay = ReplayMemory(gateway.engine)
+        self.live = Live(gateway.engine, allowed_purposes)
+        self._journal = on_refusal
+        self.server = Server(
+            gateway.engine,
+            self.issuer,
+            self.keys,
+            self.replay,
+            self.nonces,
+            allowed_purposes,
+            lambda client_id: self.rates.exceeded("token-client", client_id),
+        )
+        self.resource = Resource(
+            self.issuer, self.keys, self.replay, self.live, self.nonces, self.trust, self.on_refusal
+        )
+
+    def endpoint(self, path: str) -> str:
+        return self.issuer.rstrip("/") + path
+
+    def on_refusal(self, event: str, **fields: Any) -> None:
+        """Report a refused attempt. It stays refused even when it cannot be journaled; that is an operator's alarm."""
+        if self._journal is None:
+            return
+        try:
+            self._journal(event, **fields)
+        except Exception as error:
+            log.error("access.refusal_not_journaled", kind=type(error).__name__, refused=event, reason=fields["reason"])
+
+    def routes(self) -> list[Route]:
+        return endpoints.routes(self)
+
+    async def authenticate(
+        self, request: HTTPConnection, *, scope: str = "exchange", purpose: bool | str = True, later: bool = False
+    ) -> Caller:
+        """The caller of this request, every proof checked.
+
+        `purpose`: True demands at least one granted purpose, a name demands that one, False none (endpoints that give
+        no personal data). `later` leaves the proof's single use to be recorded by `burn(work, caller)` in the call's
+        own transaction, which saves one commit.
+
+        Raises `Unauthenticated`, `Forbidden` (each with `WWW-Authenticate`), `CallerProblem` (400), `TooMany`, and
+        `Unavailable` when the registry or the replay memory cannot be read.
+        """
+        caller = await self.resource.admit(request, scope, purpose, later)
+        self.rates.require("calls", caller.client_id)
+        return caller
+
+    def rate_headers(self, caller: Caller) -> dict[str, str]:
+        """`RateLimit` and `RateLimit-Policy` for the answer to this caller."""
+        return self.rates.headers("calls", caller.client_id)
+
+
+def routes(
+    gateway: Any,
+    *,
+    allowed_purposes: Callable[[str], Allowed] | None = None,
+    on_refusal: Callable[..., None] | None = None,
+    trust: ProxyTrust | None = None,
+    rates: Rates | None = None,
+) -> list[Route]:
+    """Open the access of `gateway` (kept as `gateway.access`) and give its routes.
+
+    Hooks that are not given are taken from `gateway.allowed_purposes` and `gateway.on_refusal`; without the first, no
+    purpose is allowed at all.
+    """
+    allowed_purposes = allowed_purposes or getattr(gateway, "allowed_purposes", None)
+    gateway.access = Access(
+        gateway,
+        allowed_purposes=allowed_purposes or (lambda _body: frozenset()),
+        on_refusal=on_refusal or getattr(gateway, "on_refusal", None),
+        trust=trust,
+        rates=rates,
+    )
+    routes: list[Route] = gateway.access.routes()
+    return routes
+
+
+async def authenticate(
+    request: HTTPConnection, *, scope: str = "exchange", purpose: bool | str = True, later: bool = False
+) -> Caller:
+    """`Access.authenticate` of the gateway in `request.app.state.gateway`."""
+    access: Access = request.app.state.gateway.access
+    return await access.authenticate(request, scope=scope, purpose=purpose, later=later)
+
+
+def checked_issuer(issuer: str, profile: str) -> str:
+    """The issuer, if it may be one (RFC 8414 §2: https, no query, no fragment). Raises `Misconfigured`."""
+    parts = urlsplit(issuer)
+    plain = parts.scheme == "http" and profile in ("demo", "test") and _loopback(parts.hostname or "")
+    if (parts.scheme != "https" and not plain) or not parts.hostname or parts.query or parts.fragment or "@" in issuer:
+        raise Misconfigured(
+            "issuer", "Set MAILLON_ISSUER to an https URL without query or fragment (http on loopback in a demo only)."
+        )
+    return issuer
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class QueryFreeLog(logging.Filter):
+    """Keeps query strings out of the server's access log: somebody may put a token there against all advice.
+
+    `logging.getLogger("uvicorn.access").addFilter(QueryFreeLog())`
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple) and len(record.args) == 5:
+            address, method, path, version, status = record.args
+            record.args = (address, method, str(path).partition("?")[0], version, status)
+        return True

@@ -1,0 +1,264 @@
+"""The registry of partners: who may ask for tokens, with which keys, for which purposes.
+
+A partner is one OAuth client of one body. Its keys come as a JWKS given by hand; no URL of a partner is ever fetched.
+Rotation keeps the former keys for an overlap, or withdraws them at once when one may have leaked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from authlib.oauth2.rfc6749 import ClientMixin
+from sqlalchemy import Connection, Row, insert, null, select, update
+
+from gateway.access.details import PURPOSES
+from gateway.access.jose import RSA_BITS, PublicKey, Refused, import_public, short_text
+from gateway.problems import Conflict, Invalid, Unknown
+from gateway.settings import settings
+from gateway.storage.tables.access import client, client_key
+from gateway.unit_of_work import UnitOfWork
+
+MAX_KEYS = 8
+OVERLAP = 24 * 3600
+"""Seconds a former key still authenticates after a rotation."""
+TLS_NAMES = ("subject_dn", "san_dns", "san_uri", "x5t#S256")
+"""How a certificate names a client: RFC 8705 §2.1.2, or its own SHA-256 when it is self-signed (§2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredKey:
+    kid: str
+    key: PublicKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Client(ClientMixin):
+    """One partner's client, with the keys that authenticate it now."""
+
+    client_id: str
+    body: str
+    name: str
+    connector: str
+    role: str
+    active: bool
+    purposes: frozenset[str] | None
+    """None: whatever its conventions allow."""
+    tls_client_auth: Mapping[str, str] | None
+    dpop_jkt: str | None
+    tokens_from: int
+    keys: tuple[RegisteredKey, ...] = ()
+
+    def get_client_id(self) -> str:
+        return self.client_id
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type == "client_credentials"
+
+    def check_endpoint_auth_method(self, method: str, _endpoint: str) -> bool:
+        return method == ("tls_client_auth" if self.tls_client_auth else "private_key_jwt")
+
+
+def _client(rows: list[Row[Any]]) -> Client:
+    first = rows[0]
+    keys = tuple(RegisteredKey(row.kid, import_public(row.jwk)[0]) for row in rows if row.kid is not None)
+    return Client(
+        client_id=first.client_id,
+        body=first.body,
+        name=first.name,
+        connector=first.connector,
+        role=first.role,
+        active=first.state == "active",
+        purposes=None if first.purposes is None else frozenset(first.purposes),
+        tls_client_auth=first.tls_client_auth,
+        dpop_jkt=first.dpop_jkt,
+        tokens_from=first.tokens_from,
+        keys=keys,
+    )
+
+
+def load(connection: Connection, client_id: str) -> Client | None:
+    """A client with its valid keys, or None; one statement either way, so that both take the same time."""
+    now = int(time.time())
+    valid = (
+        (client_key.c.client_id == client.c.client_id)
+        & (client_key.c.valid_from <= now)
+        & client_key.c.revoked_at.is_(None)
+        & (client_key.c.valid_until.is_(None) | (client_key.c.valid_until > now))
+    )
+    statement = (
+        select(client, client_key.c.kid, client_key.c.jwk)
+        .select_from(client.outerjoin(client_key, valid))
+        .where(client.c.client_id == client_id)
+    )
+    rows = list(connection.execute(statement))
+    return _client(rows) if rows else None
+
+
+def load_all(connection: Connection) -> dict[str, Client]:
+    """Every client without its keys, by id: what a resource needs to know of a caller."""
+    return {row.client_id: _client([row]) for row in connection.execute(select(client, null().label("kid")))}
+
+
+def read_jwks(jwks: Any) -> list[dict[str, Any]]:
+    """The public keys of a JWKS, each with a `kid` (its thumbprint when it has none) and its thumbprint.
+
+    Raises `Invalid` naming the first key that cannot be registered, by position, without any of its content.
+    """
+    keys = jwks.get("keys") if isinstance(jwks, Mapping) else None
+    if not isinstance(keys, list) or not 0 < len(keys) <= MAX_KEYS:
+        raise Invalid("jwks-unreadable", f"Give a JWKS: an object with `keys`, a list of 1 to {MAX_KEYS} public keys.")
+    read: dict[str, dict[str, Any]] = {}
+    for position, jwk in enumerate(keys):
+        path = f"keys[{position}]"
+        try:
+            _key, thumbprint = import_public(jwk)
+        except Refused as refused:
+            detail = f"Keys are public: EC P-256, OKP Ed25519, or RSA of {RSA_BITS} bits and more ({refused.reason})."
+            raise Invalid("key-refused", detail, path=path) from refused
+        kid = jwk.get("kid", thumbprint)
+        if not short_text(kid, 128) or kid in read:
+            raise Invalid("kid-refused", "Each key has its own `kid`, of at most 128 characters.", path=path)
+        read[kid] = {"kid": kid, "jwk": jwk, "thumbprint": thumbprint}
+    return list(read.values())
+
+
+def register_partner(
+    work: UnitOfWork,
+    id: str,
+    connector: str,
+    jwks: Any,
+    purposes: Iterable[str] = (),
+    name: str = "",
+    *,
+    body: str | None = None,
+    role: str | None = None,
+    issuer: str | None = None,
+    tls_client_auth: Mapping[str, str] | None = None,
+    dpop_jkt: str | None = None,
+) -> dict[str, str]:
+    """Register the OAuth client of a partner; its id is the client id, and the body's unless `body` says otherwise.
+
+    Without `purposes`, the client may ask for all those its conventions allow. `role` is one of the legal roles
+    (`dpo` opens the audit and closes the data); by default, the connector. A client authenticates by the keys of
+    `jwks`, or, with `tls_client_auth` (`{"san_dns": …}`), by its certificate alone.
+
+    Raises `Conflict("partner-exists")` and `Invalid`. Returns `client_id`, `issuer` and `token_endpoint`.
+    """
+    if not short_text(id, 64) or not id.replace("_", "").replace("-", "").replace(".", "").isalnum():
+        raise Invalid("partner-id", "An id is made of letters, digits, `-`, `_` and `.`, 64 at most.")
+    wanted = sorted(set(purposes))
+    if unknown := [purpose for purpose in wanted if purpose not in PURPOSES]:
+        raise Invalid("unknown-purpose", f"Purposes are: {', '.join(PURPOSES)}.", count=len(unknown))
+    if tls_client_auth is not None and (len(tls_client_auth) != 1 or next(iter(tls_client_auth)) not in TLS_NAMES):
+        raise Invalid("tls-client-auth", f"A certificate is named by exactly one of: {', '.join(TLS_NAMES)}.")
+    keys = read_jwks(jwks) if tls_client_auth is None else []
+    if work.connection.execute(select(client.c.client_id).where(client.c.client_id == id)).first():
+        raise Conflict("partner-exists", "This partner is registered; use `rotate` to change its keys.")
+    work.connection.execute(
+        insert(client).values(
+            client_id=id,
+            body=body or id,
+            name=name or id,
+            connector=connector,
+            role=role or connector,
+            state="active",
+            purposes=wanted or None,
+            tls_client_auth=dict(tls_client_auth) if tls_client_auth else None,
+            dpop_jkt=dpop_jkt,
+            tokens_from=0,
+            created_at=work.now,
+            changed_at=work.now,
+        )
+    )
+    _insert_keys(work, id, keys)
+    own = issuer or settings().issuer
+    return {"client_id": id, "issuer": own, "token_endpoint": f"{own.rstrip('/')}/oauth/token"}
+
+
+def _insert_keys(work: UnitOfWork, client_id: str, keys: list[dict[str, Any]]) -> None:
+    now = int(time.time())
+    for key in keys:
+        work.connection.execute(insert(client_key).values(client_id=client_id, valid_from=now, **key))
+
+
+def rotate(work: UnitOfWork, id: str, jwks: Any, *, overlap: int = OVERLAP) -> dict[str, Any]:
+    """Replace a partner's keys by those of `jwks`.
+
+    Former keys that are not in it still authenticate for `overlap` seconds. With `overlap=0` they are revoked now, and
+    so is every access token issued until now: what to do when a private key may have leaked.
+
+    Raises `Unknown`, `Invalid`, and `Conflict("kid-reused")` when a `kid` already names another key.
+    """
+    keys = read_jwks(jwks)
+    _known(work, id)
+    now = int(time.time())
+    held = {row.kid: row for row in work.connection.execute(select(client_key).where(client_key.c.client_id == id))}
+    new = [key for key in keys if key["kid"] not in held]
+    for key in keys:
+        former = held.pop(key["kid"], None)
+        if former is not None and (former.thumbprint != key["thumbprint"] or former.revoked_at is not None):
+            raise Conflict("kid-reused", "A `kid` names one key for ever; a revoked key does not come back.")
+        if former is not None and former.valid_until is not None:
+            _set_key(work, id, former.kid, valid_until=None)
+    for former in held.values():
+        if overlap <= 0 and former.revoked_at is None:
+            _set_key(work, id, former.kid, revoked_at=now, valid_until=now)
+        elif former.valid_until is None:
+            _set_key(work, id, former.kid, valid_until=now + overlap)
+    _insert_keys(work, id, new)
+    _set_client(work, id, **({"tokens_from": now + 1} if overlap <= 0 else {}))
+    return {"client_id": id, "kids": sorted(key["kid"] for key in keys), "retired": sorted(held)}
+
+
+def suspend(work: UnitOfWork, id: str) -> dict[str, str]:
+    """No more tokens for this partner, and those it holds stop working within seconds. Raises `Unknown`."""
+    _known(work, id)
+    _set_client(work, id, state="suspended", tokens_from=int(time.time()) + 1)
+    return {"client_id": id, "state": "suspended"}
+
+
+def resume(work: UnitOfWork, id: str) -> dict[str, str]:
+    """The partner may ask for tokens again; those from before stay refused. Raises `Unknown`."""
+    _known(work, id)
+    _set_client(work, id, state="active")
+    return {"client_id": id, "state": "active"}
+
+
+def list_partners(connection: Connection) -> list[dict[str, Any]]:
+    """Every partner, oldest first, with the state of each key; for the command line and the console."""
+    keys: dict[str, list[dict[str, Any]]] = {}
+    for row in connection.execute(select(client_key).order_by(client_key.c.valid_from, client_key.c.kid)):
+        entry = {"kid": row.kid, "valid_from": row.valid_from, "valid_until": row.valid_until}
+        keys.setdefault(row.client_id, []).append(entry | {"revoked": row.revoked_at is not None})
+    return [
+        {
+            "client_id": row.client_id,
+            "body": row.body,
+            "name": row.name,
+            "connector": row.connector,
+            "role": row.role,
+            "state": row.state,
+            "purposes": row.purposes,
+            "created_at": row.created_at,
+            "changed_at": row.changed_at,
+            "keys": keys.get(row.client_id, []),
+        }
+        for row in connection.execute(select(client).order_by(client.c.created_at, client.c.client_id))
+    ]
+
+
+def _known(work: UnitOfWork, id: str) -> None:
+    if not work.connection.execute(select(client.c.client_id).where(client.c.client_id == id)).first():
+        raise Unknown("partner-unknown", "No partner has this id.")
+
+
+def _set_client(work: UnitOfWork, id: str, **values: Any) -> None:
+    work.connection.execute(update(client).where(client.c.client_id == id).values(changed_at=work.now, **values))
+
+
+def _set_key(work: UnitOfWork, id: str, kid: str, **values: Any) -> None:
+    where = (client_key.c.client_id == id) & (client_key.c.kid == kid)
+    work.connection.execute(update(client_key).where(where).values(**values))

@@ -1,0 +1,228 @@
+"""At each call: who is calling, with which proof, for which purposes still allowed now.
+
+A token's signature is checked once and remembered by its digest until it expires; its times, its revocation, its
+client's state and its purposes are looked at on every call, and every call proves possession of the key again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from joserfc.util import urlsafe_b64encode
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import HTTPConnection
+
+from gateway.access import dpop, mtls, tokens
+from gateway.access.details import TYPE, Allowed
+from gateway.access.jose import PROOF_ALGORITHMS, Refused
+from gateway.access.live import Live
+from gateway.access.partners import Client
+from gateway.access.replay import ReplayMemory, Used, record
+from gateway.problems import CallerProblem, Forbidden, Unauthenticated, Unavailable
+from gateway.unit_of_work import UnitOfWork
+
+REMEMBERED = 20_000
+"""Verified tokens kept in memory, oldest use forgotten first."""
+
+SENTENCES = {
+    "token-missing": "Send an access token: Authorization: DPoP <token>, with a DPoP proof.",
+    "token-expired": "The access token has expired; ask for another.",
+    "bound-token-as-bearer": "The token is bound to a key: send it as DPoP, with a proof, not as Bearer.",
+    "proof-missing": "Send one DPoP header with a proof for this request (RFC 9449).",
+    "proof-repeated": "Send exactly one DPoP header.",
+    "proof-typ": "The proof's typ is dpop+jwt.",
+    "proof-alg": "Sign the proof with ES256 or EdDSA.",
+    "proof-signature": "The proof is not signed by the key of its jwk.",
+    "proof-htm": "The proof's htm is not the method called.",
+    "proof-htu": "The proof's htu is not the URL called, under the issuer's scheme and host.",
+    "proof-ath": "The proof's ath is not the base64url SHA-256 of the access token.",
+    "proof-jti": "The proof needs a jti of 1 to 255 characters.",
+    "proof-iat": "The proof's iat is missing, or too far from this server's clock.",
+    "proof-replayed": "This proof was used before; sign one for each request.",
+    "proof-other-key": "The proof's key is not the one the token is bound to.",
+    "use-dpop-nonce": "Sign the proof again with the nonce of the DPoP-Nonce header.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, once every proof was checked. `purposes` are those granted and still allowed at this moment."""
+
+    body: str
+    client_id: str
+    role: str
+    purposes: frozenset[str]
+    scopes: frozenset[str]
+    jkt: str | None
+    details: tuple[dict[str, Any], ...] = ()
+    token: str = ""
+    """The token's `jti`."""
+    proof: Used | None = field(default=None, repr=False)
+    """The proof's single use, when it is still to be recorded in the call's own transaction (`burn`)."""
+
+
+def burn(work: UnitOfWork, caller: Caller) -> None:
+    """Record the proof of a caller admitted with `later=True`, in the transaction of what it does.
+
+    Raises `Unauthenticated("proof-replayed")`; the transaction must then be abandoned.
+    """
+    if caller.proof is not None and not record(work.connection, caller.proof):
+        raise Unauthenticated("proof-replayed", SENTENCES["proof-replayed"])
+
+
+class Resource:
+    """Checks the callers of one gateway's resources."""
+
+    def __init__(
+        self,
+        issuer: str,
+        keys: tokens.TokenKeys,
+        replay: ReplayMemory,
+        live: Live,
+        nonces: dpop.Nonces | None,
+        trust: mtls.ProxyTrust,
+        on_refusal: Callable[..., None],
+    ) -> None:
+        self.issuer, self.keys, self.replay, self.live, self.nonces = issuer, keys, replay, live, nonces
+        self.trust, self.on_refusal = trust, on_refusal
+        self.origin = _origin(issuer)
+        self._verified: OrderedDict[bytes, tokens.AccessToken] = OrderedDict()
+
+    async def admit(self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool) -> Caller:
+        seen: list[str | None] = [None]
+        refusal: CallerProblem
+        try:
+            return await self._admit(request, scope, purpose, later, seen)
+        except SQLAlchemyError as error:
+            raise Unavailable("replay-memory-unavailable", "Uses cannot be recorded; send it again later.") from error
+        except Refused as refused:
+            reason, refusal = refused.reason, self._refusal(refused.reason)
+        except CallerProblem as problem:
+            reason, refusal = problem.code, problem
+        await asyncio.to_thread(
+            self.on_refusal,
+            "resource.refused",
+            reason=reason,
+            client_id=seen[0],
+            endpoint=getattr(request.scope.get("route"), "path", ""),
+            method=request.scope.get("method", ""),
+            status=refusal.status,
+        )
+        raise refusal
+
+    async def _admit(
+        self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool, seen: list[str | None]
+    ) -> Caller:
+        raw, proofs = _credentials(request)
+        scheme, _, text = raw.partition(b" ")
+        text = text.strip()
+        digest = hashlib.sha256(text).digest()
+        token = self._token(digest, text)
+        token.check_times()
+        view = await self.live.view()
+        client = view.clients.get(token.client_id)
+        if client is None or not client.active or token.jti in view.revoked or token.issued_at < client.tokens_from:
+            raise Refused("token-revoked")
+        seen[0] = client.client_id
+        proof = self._possession(request, scheme.lower(), token, digest, proofs)
+        if proof is not None and not await self._first_use(proof, later):
+            raise Refused("proof-replayed")
+        purposes = _purposes(token, client, view.allowed.get(client.body, ()))
+        self._authorised(token, purposes, scope, purpose)
+        return Caller(
+            client.body, client.client_id, client.role, purposes, token.scopes, token.jkt, token.details, token.jti,
+            proof if later else None,
+        )  # fmt: skip
+
+    async def _first_use(self, proof: Used, later: bool) -> bool:
+        return self.replay.first_here(proof) and (later or await self.replay.burn_soon(proof))
+
+    def _token(self, digest: bytes, text: bytes) -> tokens.AccessToken:
+        token = self._verified.get(digest)
+        if token is None:
+            token = tokens.read(self.keys, self.issuer, text)
+            self._verified[digest] = token
+            if len(self._verified) > REMEMBERED:
+                self._verified.popitem(last=False)
+        else:
+            self._verified.move_to_end(digest)
+        return token
+
+    def _possession(
+        self, request: HTTPConnection, scheme: bytes, token: tokens.AccessToken, digest: bytes, proofs: list[bytes]
+    ) -> Used | None:
+        if token.jkt is None:
+            found = mtls.certificate(request.scope, self.trust)
+            if scheme != b"bearer" or found is None or mtls.thumbprint(found) != token.certificate:
+                raise Refused("certificate-differs")
+            return None
+        if scheme != b"dpop":
+            raise Refused("bound-token-as-bearer")
+        if len(proofs) != 1:
+            raise Refused("proof-repeated" if proofs else "proof-missing")
+        ath = urlsafe_b64encode(digest).decode()
+        path = request.scope.get("raw_path") or request.scope["path"].encode()
+        url = dpop.normal_url(self.origin + path.decode("ascii", "replace"))
+        proof = dpop.check(proofs[0], request.scope["method"], url, ath=ath, nonces=self.nonces)
+        if proof.jkt != token.jkt:
+            raise Refused("proof-other-key")
+        return proof.use
+
+    def _authorised(self, token: tokens.AccessToken, purposes: frozenset[str], scope: str, purpose: bool | str) -> None:
+        if scope not in token.scopes:
+            header = self._challenge("insufficient_scope", f', scope="{scope}"')
+            raise Forbidden("insufficient-scope", "The token's scopes do not open this.", headers=header)
+        if purpose is False:
+            return
+        if not token.details:
+            raise Forbidden("purpose-required", "Ask for a token with authorization_details that name a purpose.")
+        if not purposes or (isinstance(purpose, str) and purpose not in purposes):
+            raise Forbidden("purpose-not-allowed", "No convention in force allows this caller this purpose.")
+
+    def _refusal(self, reason: str) -> CallerProblem:
+        if reason == "several-authorizations":
+            return CallerProblem("invalid-request", "Send exactly one Authorization header, and no token elsewhere.")
+        detail = SENTENCES.get(reason, "The access token or its proof is not valid.")
+        if reason == "token-missing":
+            return Unauthenticated("token-missing", detail, headers=self._challenge(None))
+        error = "invalid_dpop_proof" if reason.startswith("proof-") else "invalid_token"
+        headers = self._challenge("use_dpop_nonce" if reason == "use-dpop-nonce" else error)
+        if self.nonces is not None:
+            headers["DPoP-Nonce"] = self.nonces.give()
+        return Unauthenticated(reason, detail, headers=headers)
+
+    def _challenge(self, error: str | None, extra: str = "") -> dict[str, str]:
+        named = f'error="{error}", ' if error else ""
+        metadata = f"{self.issuer.rstrip('/')}/.well-known/oauth-protected-resource"
+        algs = " ".join(PROOF_ALGORITHMS)
+        return {"WWW-Authenticate": f'DPoP {named}algs="{algs}", resource_metadata="{metadata}"{extra}'}
+
+
+def _origin(issuer: str) -> str:
+    scheme, _, rest = dpop.normal_url(issuer).partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def _credentials(request: HTTPConnection) -> tuple[bytes, list[bytes]]:
+    """The Authorization header and the DPoP headers. Raises `Refused`."""
+    authorizations, proofs = [], []
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            authorizations.append(value)
+        elif name == b"dpop":
+            proofs.append(value)
+    if len(authorizations) > 1 or b"access_token=" in request.scope.get("query_string", b""):
+        raise Refused("several-authorizations")
+    if not authorizations or authorizations[0].partition(b" ")[0].lower() not in (b"dpop", b"bearer"):
+        raise Refused("token-missing")
+    return authorizations[0], proofs
+
+
+def _purposes(token: tokens.AccessToken, client: Client, allowed: Allowed) -> frozenset[str]:
+    granted = [str(detail.get("purpose")) for detail in token.details if detail.get("type") == TYPE]
+    return frozenset(p for p in granted if p in allowed and (client.purposes is None or p in client.purposes))
