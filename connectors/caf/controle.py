@@ -1,0 +1,261 @@
+"""The control of a whole file before its first record: nothing of a bad file may reach the shared record.
+
+One pass in constant memory proves that the file is well formed XML in the encoding it declares, complete (footer and
+closing tag), of the announced kind, for our Département, and counts its records. What a caisse does that is only odd
+becomes a finding of the envelope; what forbids publishing sets `held`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import re
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from lxml import etree
+
+from connectors.caf import enveloppe
+from connectors.caf.dossier import Dossier
+from connectors.caf.doublons import Doublons
+from connectors.caf.flux import RACINES, Genre, departement
+from connectors.caf.octets import MAX_GAP, TooLong, head, raw_records
+from connectors.contract import DocumentRefused, Envelope
+from schemas.record import Finding
+
+STRIDE = 256
+"""One offset is kept every so many records, to start again near any of them."""
+MAX_ATTRIBUTES = 64
+_DECLARATION = re.compile(rb"""^<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["'][^>]*\?>""")
+_PROLOG = re.compile(rb"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+_NAME = re.compile(rb"<([A-Za-z_][A-Za-z0-9._:-]*)")
+_ENCODINGS = {
+    "windows-1252": "cp1252", "cp1252": "cp1252", "iso-8859-1": "cp1252", "latin1": "cp1252", "latin-1": "cp1252",
+    "iso-8859-15": "iso-8859-15", "us-ascii": "ascii", "ascii": "ascii", "utf-8": "utf-8", "utf8": "utf-8",
+}  # fmt: skip
+"""Declared name to the codec used. Files that say ISO-8859-1 carry windows-1252 characters: they are read as such."""
+_UNDEFINED_1252 = (b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d")
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the control learned: enough to read any part of the file, in any process."""
+
+    genre: Genre
+    encoding: str
+    envelope: Envelope
+    sha256: str = ""
+    offsets: array[int] = field(default_factory=lambda: array("Q"))
+    end: int = 0
+    """Where the last record ends."""
+    last: dict[int, int] = field(default_factory=dict)
+    """Files told several times: digest of the file's key to the position that counts."""
+    shared: frozenset[int] = frozenset()
+    """Request numbers borne by several files (digests)."""
+
+
+def opening(source: BinaryIO) -> tuple[bytes, str]:
+    """The first bytes and the codec of the document. Raises `DocumentRefused` for what is not an XML file we read."""
+    source.seek(0)
+    debut = source.read(MAX_GAP)
+    if debut.startswith(b"PK"):
+        raise DocumentRefused("wrong-flux", "this is an archive (SGR): it is never opened here")
+    if debut.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00")) or debut[1:2] == b"\x00":
+        raise DocumentRefused("bad-encoding", "UTF-16 and UTF-32 are not read: send windows-1252 or UTF-8")
+    bom = debut.startswith(codecs.BOM_UTF8)
+    contenu = debut[3:] if bom else debut
+    if not contenu.lstrip().startswith(b"<"):
+        raise DocumentRefused("not-xml", "the file is not XML: send the file as the caisse produced it")
+    declared = _DECLARATION.match(contenu)
+    name = declared.group(1).decode("ascii").lower() if declared else "utf-8"
+    if name not in _ENCODINGS or (bom and _ENCODINGS[name] != "utf-8"):
+        raise DocumentRefused("bad-encoding", "the declared encoding is not the one used, or is not read here")
+    found = _PROLOG.match(contenu)
+    rest = contenu[found.end() if found else 0 :]
+    if rest[:9].upper() == b"<!DOCTYPE":
+        raise DocumentRefused("xml-doctype", "remove the DOCTYPE: documents with one are never read")
+    root = _NAME.match(rest)
+    if not root or root.group(1) != b"Racine":
+        local = root.group(1).decode("ascii") if root else ""
+        raise DocumentRefused("wrong-flux" if local in RACINES else "wrong-root", RACINES.get(local, _ROOT))
+    return debut, _ENCODINGS[name]
+
+
+_ROOT = "the root element must be Racine: this is not a file of the caisses"
+
+
+class _Passage:
+    """A source that is checked while it is read: well formed, encoded as declared, hashed."""
+
+    def __init__(self, source: BinaryIO, encoding: str) -> None:
+        self._source, self._encoding = source, encoding
+        native = {"cp1252": "iso-8859-1", "ascii": "iso-8859-1"}.get(encoding, encoding)
+        self._parser = etree.XMLParser(
+            target=_Nothing(),  # type: ignore[arg-type]
+            encoding=native,
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+        )
+        self._utf8 = codecs.getincrementaldecoder("utf-8")() if encoding in ("cp1252", "iso-8859-15") else None
+        self._beyond_ascii = False
+        self.hash = hashlib.sha256()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._source.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._source.read(size)
+        self.hash.update(chunk)
+        try:
+            if chunk:
+                if not chunk.isascii():
+                    self._check_bytes(chunk)
+                if chunk.count(b"=") > MAX_ATTRIBUTES:
+                    _check_attributes(chunk)
+                self._parser.feed(chunk)
+            else:
+                self._parser.close()
+        except etree.XMLSyntaxError as error:
+            raise _malformed(error, ended=not chunk) from None
+        if not chunk and self._utf8 is not None and self._beyond_ascii:
+            raise DocumentRefused("bad-encoding", "the file declares an 8-bit encoding but is written in UTF-8")
+        return chunk
+
+    def _check_bytes(self, chunk: bytes) -> None:
+        self._beyond_ascii = True
+        if self._encoding == "ascii" or (self._encoding == "cp1252" and any(b in chunk for b in _UNDEFINED_1252)):
+            raise DocumentRefused("bad-encoding", "the file holds bytes that its encoding does not define")
+        if self._utf8 is not None:
+            try:
+                self._utf8.decode(chunk)
+            except UnicodeDecodeError:
+                self._utf8 = None
+
+
+class _Nothing:
+    """A parser target that keeps nothing: the parser only proves that the document is well formed."""
+
+    def close(self) -> None:
+        return None
+
+
+def _check_attributes(chunk: bytes) -> None:
+    if any(piece.count(b"=") > MAX_ATTRIBUTES for piece in chunk.split(b"<")):
+        raise DocumentRefused("xml-too-many-attributes", f"an element has more than {MAX_ATTRIBUTES} attributes")
+
+
+def _malformed(error: etree.XMLSyntaxError, ended: bool) -> DocumentRefused:
+    line = error.position[0] if error.position else 0
+    if ended:
+        return DocumentRefused("truncated", f"the file stops at line {line}: ask the caisse to send it again")
+    if error.msg and "encoding" in error.msg:
+        return DocumentRefused("bad-encoding", f"line {line} is not written in the encoding the file declares")
+    return DocumentRefused("xml-not-well-formed", f"the XML breaks at line {line}")
+
+
+def check_end(source: BinaryIO) -> bytes:
+    """The end of the file, which must hold the footer and the closing tag."""
+    size = source.seek(0, 2)
+    source.seek(max(0, size - 8192))
+    tail = source.read()
+    if not tail.rstrip().endswith(b"</Racine>"):
+        raise DocumentRefused("truncated", "the closing tag is missing: ask the caisse to send the file again")
+    if b"<TransmissionFlux" not in tail:
+        raise DocumentRefused("truncated", "the footer is missing: ask the caisse to send the file again")
+    return tail
+
+
+def preflight(genre: Genre, source: BinaryIO, ours: str, tick: Callable[[int], None] | None = None) -> Plan:
+    """Control a whole seekable file for the Département `ours`. Raises `DocumentRefused`; otherwise all may be read.
+
+    `tick` hears the position after each stride, for progress.
+    """
+    _, encoding = opening(source)
+    check_end(source)
+    passage = _Passage(source, encoding)
+    survey = _Survey(genre, departement(ours))
+    gap = bytearray()
+    try:
+        for offset, raw in raw_records(passage, genre.record, gap=gap):  # type: ignore[arg-type]
+            if survey.count and gap.strip():
+                raise DocumentRefused("unexpected-content", "something stands between two records", genre.record)
+            if not survey.count:
+                survey.entete = enveloppe.header(bytes(gap), encoding, genre)
+            gap.clear()
+            survey.add(offset, raw)
+            if tick and survey.count % STRIDE == 0:
+                tick(offset)
+    except TooLong:
+        raise DocumentRefused("too-long", "a record or the header is longer than any real one") from None
+    return survey.plan(bytes(gap), encoding, passage.hash.hexdigest())
+
+
+def glance(genre: Genre, source: BinaryIO, ours: str) -> Plan:
+    """A plan from the two ends of the file alone: nothing in between is proved, and `counted` stays unknown."""
+    _, encoding = opening(source)
+    tail = check_end(source)
+    size = source.seek(0, 2)
+    survey, gap = _Survey(genre, departement(ours)), bytearray()
+    offset, raw = next(raw_records(source, genre.record, gap=gap), (size, b""))
+    if not raw:
+        return survey.plan(bytes(gap), encoding, "")
+    survey.entete = enveloppe.header(bytes(gap), encoding, genre)
+    survey.add(offset, raw)
+    plan = survey.plan(tail[tail.rindex(b"<TransmissionFlux") :], encoding, "")
+    plan.envelope = replace(plan.envelope, counted=None, held=None)
+    plan.end = size
+    return plan
+
+
+class _Survey:
+    """What is learned record after record."""
+
+    def __init__(self, genre: Genre, ours: str) -> None:
+        self._genre, self._ours = genre, ours
+        self.count = 0
+        self.entete: enveloppe.Entete | None = None
+        self._offsets = array("Q")
+        self._end = 0
+        self._dossiers, self._demandes = Doublons(), Doublons()
+        self._organismes: set[str] = set()
+        self._padded = 0
+
+    def add(self, offset: int, raw: bytes) -> None:
+        fonorg, numorg, matricule, kind, destination, demande = head(raw)
+        if destination and (departement(destination) != self._ours or kind not in ("CG", "CT", "")):
+            raise DocumentRefused("not-ours", "the file is meant for another partner: nothing was read", "IDEPARTE")
+        if b"<Anomalie" in raw:
+            raise DocumentRefused("wrong-flux", enveloppe.ANOMALIES, "Anomalie")
+        if self.count % STRIDE == 0:
+            self._offsets.append(offset)
+        self._organismes.add(f"{fonorg}:{numorg}")
+        self._padded += b"<TYPEPARTE>%b<" % kind.encode() not in raw[:4096]
+        dossier = Dossier.from_head(fonorg, numorg, matricule, kind, destination, demande)
+        self._dossiers.add(dossier.empreinte, self.count)
+        self._demandes.add(dossier.demande, dossier.empreinte)
+        self._end = offset + len(raw)
+        self.count += 1
+
+    def plan(self, rest: bytes, encoding: str, sha256: str) -> Plan:
+        """Close the survey with what follows the last record. Raises `DocumentRefused`."""
+        genre = self._genre
+        if self.entete is None:
+            self.entete, rest = enveloppe.header_alone(rest, encoding, genre)
+        totals = enveloppe.footer(rest, encoding, genre)
+        last, shared = self._dossiers.last(), self._demandes.disputed()
+        findings = [*self.entete.findings, *totals.findings]
+        for code, path, combien in (
+            ("trailing-blanks", "Partenaire/TYPEPARTE", self._padded),
+            ("repeated-file", genre.record, len(last)),
+            ("shared-request-number", "DemandeRSA/NUMDEMRSA", len(shared)),
+            ("mixed-networks", "Organisme/FONORG", len({o.split(":")[0] for o in self._organismes}) - 1),
+        ):
+            if combien > 0:
+                findings.append(Finding(code, path, "notice", detail=f"{combien}"))
+        envelope = enveloppe.envelope(
+            genre, self.entete, totals, self.count, sorted(self._organismes), self._ours, findings
+        )
+        return Plan(genre, encoding, envelope, sha256, self._offsets, self._end, last, shared)

@@ -1,0 +1,157 @@
+"""Reading the records of a controlled file: in order, from any record, or one part of it per process.
+
+Records are cut by bytes, parsed a few at a time, held against the partner's schema, then read by the mapping. One bad
+record never stops the file: it becomes a rejected `Record` that says where and why, without its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+from lxml import etree
+
+from connectors.caf import structure
+from connectors.caf.controle import STRIDE, Plan
+from connectors.caf.dossier import Dossier
+from connectors.caf.octets import raw_records
+from connectors.contract import Envelope
+from schemas.record import Finding, Record
+
+BATCH = 16
+"""Records parsed by one call; more saves nothing."""
+ReadOne = Callable[[etree._Element, bytes], Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run of records of one file, that another process can read (`Connector.read_part`)."""
+
+    plan: Plan
+    first: int
+    """Position of its first record in the file."""
+    start: int
+    end: int
+    """Byte range in which its records begin."""
+
+
+class Lecture:
+    """The `Reading` of a caisse's file. Iterating starts at the first record, or where `skip` said."""
+
+    def __init__(self, source: BinaryIO, plan: Plan, read_one: ReadOne, part: Part | None = None) -> None:
+        self.envelope: Envelope = plan.envelope
+        self.sha256 = plan.sha256
+        """Of the whole file, hexadecimal: tells a replay from another file under the same key."""
+        self.plan = plan
+        self._source = source
+        self._read_one = read_one
+        self._part = part or Part(plan, 0, plan.offsets[0] if plan.offsets else 0, plan.end)
+        self._skipped = 0
+
+    def skip(self, n: int) -> Lecture:
+        """Start after the `n` first records (those committed before a crash), without reading them."""
+        self._skipped = n
+        return self
+
+    def parts(self, k: int) -> list[Part]:
+        """At most `k` parts of about the same size, each beginning with a record."""
+        offsets = self.plan.offsets
+        wanted = max(1, min(k, len(offsets)))
+        cuts = [len(offsets) * i // wanted for i in range(wanted)] if offsets else []
+        ends = [*(offsets[cut] for cut in cuts[1:]), self.plan.end]
+        return [Part(self.plan, cut * STRIDE, offsets[cut], end) for cut, end in zip(cuts, ends, strict=True)]
+
+    def raw(self) -> Iterator[tuple[int, int, bytes]]:
+        """(position, offset, bytes) of each record still to read: hashing them needs no parsing."""
+        position, start, end = self._part.first, self._part.start, self._part.end
+        wanted = position + self._skipped
+        offsets: array[int] = self.plan.offsets
+        if self._skipped >= STRIDE and wanted // STRIDE < len(offsets):
+            position, start = wanted // STRIDE * STRIDE, offsets[wanted // STRIDE]
+        for offset, raw in raw_records(self._source, self.plan.genre.record, start, end):
+            if position >= wanted:
+                yield position, offset, raw
+            position += 1
+
+    def __iter__(self) -> Iterator[Record]:
+        batch: list[tuple[int, bytes]] = []
+        for position, _, raw in self.raw():
+            batch.append((position, raw))
+            if len(batch) == BATCH:
+                yield from self._read(batch)
+                batch = []
+        yield from self._read(batch)
+
+    def _read(self, batch: list[tuple[int, bytes]]) -> Iterator[Record]:
+        for (position, raw), element in zip(batch, self._parse([raw for _, raw in batch]), strict=True):
+            yield self._record(position, raw, element)
+
+    def _parse(self, raws: list[bytes]) -> list[etree._Element | None]:
+        """The elements of these records; one by one when the batch breaks, so that only the bad one is lost."""
+        try:
+            found: list[etree._Element | None] = list(self._element(b"<r>" + b"".join(raws) + b"</r>"))
+        except etree.XMLSyntaxError:
+            found = []
+        if len(found) == len(raws):
+            return found
+        return [self._alone(raw) for raw in raws]
+
+    def _alone(self, raw: bytes) -> etree._Element | None:
+        try:
+            return self._element(raw)
+        except etree.XMLSyntaxError:
+            return None
+
+    def _element(self, text: bytes) -> etree._Element:
+        parser = etree.XMLParser(
+            encoding=self.plan.encoding,
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            huge_tree=False,
+            remove_blank_text=True,
+            remove_comments=True,
+            remove_pis=True,
+            collect_ids=False,
+        )
+        return etree.fromstring(text, parser)
+
+    def _record(self, position: int, raw: bytes, element: etree._Element | None) -> Record:
+        plan = self.plan
+        at = f"{plan.genre.record}[{position + 1}]"
+        dossier = Dossier.of(raw) if plan.last or plan.shared or element is None else None
+        if dossier and plan.last.get(dossier.empreinte, position) != position:
+            later = Finding("superseded", at, "notice", detail="a later record of this file tells the same dossier")
+            return _empty(f"{dossier.key}#{position + 1}", raw, [later])
+        if element is None:
+            return _empty(Dossier.of(raw).key, raw, [Finding("xml-not-well-formed", at, "reject")])
+        findings = structure.check(plan.genre.document, element, at)
+        if any(finding.severity == "reject" for finding in findings):
+            return _empty(Dossier.of(raw).key, raw, findings)
+        record = self._read_one(element, raw)
+        if findings or record.findings:
+            record.findings = [*findings, *(_placed(finding, at) for finding in record.findings)]
+        if dossier and dossier.demande in plan.shared:
+            record.findings.append(Finding("shared-request-number", f"{at}/IdentificationRSA/DemandeRSA", "notice"))
+            record.key = dossier.key_apart
+        if record.asserted_at is None:
+            record.asserted_at = self.envelope.emitted_at
+        return record
+
+
+def _placed(finding: Finding, at: str) -> Finding:
+    """The same finding, its path starting at the record of the file; a matricule that is a NIR is expected (MSA)."""
+    severity = "notice" if finding.code == "matricule-is-nir" else finding.severity
+    return replace(finding, path=f"{at}/{finding.path}", severity=severity)
+
+
+def _empty(key: str, raw: bytes, findings: list[Finding]) -> Record:
+    return Record(key, [], findings=findings, digest=hashlib.sha256(raw).digest())
+
+
+def context(envelope: Envelope, departement: str) -> dict[str, Any]:
+    """What the envelope tells the mapping."""
+    return {"date_reference": envelope.reference_date, "departement": departement}
