@@ -8,7 +8,8 @@ lock of their log (`BEGIN IMMEDIATE` on SQLite, the row of `journal_log` on Post
 |---|---|
 | `journal_entry.py` | what an entry may say |
 | `journal.py` | the writer, and the questions |
-| `journal_files.py` | tiles, checkpoints, export, pruning |
+| `journal_files.py` | tiles, checkpoints, export |
+| `journal_upkeep.py` | when to publish, when to refuse exchanges, pruning, change of keys |
 | `verify.py` | the reader, which imports nothing of these |
 
 Reading the journal is itself an event: whoever calls `history`, `of_exchange` or `of_period` for a person appends
@@ -166,8 +167,8 @@ def _locked(connection: Connection, log: str, statements: _Statements) -> Row[An
         try:
             with connection.begin_nested():
                 now = clock.instant()
-                row = {"log": log, "origin": origin, "size": 0, "frontier": b"", "min_index": 0, "checkpoint_at": now}
-                connection.execute(insert(journal_log).values(row))
+                opened = insert(journal_log).values(log=log, origin=origin, size=0, frontier=b"", min_index=0)
+                connection.execute(opened.values(checkpoint_at=now, quorum_at=now))
         except IntegrityError:
             pass  # another transaction opened it first
         state = connection.exec_driver_sql(statements.state, (log,)).one()

@@ -16,7 +16,7 @@ journal_log = Table(
     Column("min_index", BigInteger, nullable=False, server_default="0", comment="entries below it were pruned"),
     Column("checkpoint", Text, comment="the signed note last published"),
     Column("checkpoint_at", Instant, nullable=False, comment="last successful publication; creation before the first"),
-    Column("quorum_at", Instant, comment="last time the witness policy was satisfied"),
+    Column("quorum_at", Instant, nullable=False, comment="last time the witness policy was satisfied; as above"),
 )
 
 journal_entry = Table(

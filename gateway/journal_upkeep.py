@@ -1,0 +1,156 @@
+"""Keeping the journal alive: when to publish, when to refuse exchanges, when to forget, and the change of keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import clock, merkle, note
+from gateway.journal import RETENTION_MONTHS
+from gateway.journal_files import (
+    WITNESS_POLICY,
+    Files,
+    Step,
+    alone,
+    folder_of,
+    publish,
+    reading,
+    retention_note,
+    signing_keys,
+)
+from gateway.keys import Keyring
+from gateway.merkle import WIDTH
+from gateway.problems import Problem
+from gateway.settings import Settings
+from gateway.storage.tables.journal import journal_entry, journal_log, journal_tile
+
+
+async def keep_publishing(
+    engine: Engine,
+    keys: Keyring,
+    folder: Path,
+    settings: Settings,
+    stopping: asyncio.Event,
+    failed: Callable[[Exception], None],
+) -> None:
+    """Publish whenever `due`, until `stopping` is set, and once more then. A failure is told to `failed` and tried
+    again: `too_old` closes the gateway when it lasts."""
+
+    def turn(last: bool) -> None:
+        with reading(engine) as connection:
+            wanted = last or due(connection, settings)
+        if wanted:
+            publish(engine, keys, folder, settings)
+
+    while True:
+        last = stopping.is_set()
+        try:
+            await asyncio.to_thread(turn, last)
+        except (OSError, Problem, SQLAlchemyError) as error:
+            failed(error)
+        if last:
+            return
+        try:
+            await asyncio.wait_for(stopping.wait(), timeout=min(1.0, settings.checkpoint_every))
+        except TimeoutError:
+            continue
+
+
+def due(connection: Connection, settings: Settings) -> bool:
+    """Whether a checkpoint should be written now: 256 new entries, or any for `checkpoint_every` seconds, or nothing
+    for a minute (an idle journal shows that it is alive)."""
+    now = clock.now()
+    for row in connection.execute(select(journal_log.c.size, journal_log.c.checkpoint, journal_log.c.checkpoint_at)):
+        published = note.checkpoint(note.parse(row.checkpoint.encode()).text).size if row.checkpoint else 0
+        waited = (now - datetime.fromisoformat(row.checkpoint_at)).total_seconds()
+        idle = min(60.0, settings.audit_tolerance / 4)
+        if row.size - published >= WIDTH or waited >= (settings.checkpoint_every if row.size > published else idle):
+            return True
+    return False
+
+
+def too_old(connection: Connection, settings: Settings, moment: datetime | None = None) -> bool:
+    """Whether a log has had no checkpoint, or no quorum where one is asked, for `audit_tolerance` seconds: new
+    exchanges are then refused with `Unavailable("audit-unavailable")`. A process that
+    starts calls `publish` first."""
+    limit = clock.instant((moment or clock.now()) - timedelta(seconds=settings.audit_tolerance))
+    asked = (settings.home / WITNESS_POLICY).exists()
+    for row in connection.execute(select(journal_log.c.checkpoint_at, journal_log.c.quorum_at)):
+        if row.checkpoint_at < limit or (asked and row.quorum_at < limit):
+            return True
+    return False
+
+
+def prune(
+    engine: Engine,
+    keys: Keyring,
+    folder: Path,
+    settings: Settings,
+    *,
+    moment: datetime | None = None,
+    step: Step = lambda _: None,
+) -> dict[str, int]:
+    """Delete the entries whose retention has elapsed, by whole bundles and in index order; gives the minimum index of
+    each log. Hash tiles stay, so that proofs of later entries stay valid.
+
+    The retention is published (`retention`) before any bundle goes; a crash at any step is repaired by the next call.
+    """
+    pruned = {}
+    for published in publish(engine, keys, folder, settings):
+        with alone(folder_of(folder, published.log)) as place:
+            cutoff = _months_before(moment or clock.now(), RETENTION_MONTHS[published.log])
+            while _prune_bundle(engine, published.log, cutoff, published.size):
+                step("bundle pruned from the database")
+            with reading(engine) as connection:
+                state = connection.execute(select(journal_log).where(journal_log.c.log == published.log)).one()
+            files = Files(place, step)
+            files.write("retention", retention_note(state, signing_keys(keys)))
+            files.flush_folders()
+            step("retention published")
+            for n in range(state.min_index // WIDTH):
+                (place / merkle.tile_path("entries", n)).unlink(missing_ok=True)
+            pruned[published.log] = state.min_index
+    return pruned
+
+
+def _prune_bundle(engine: Engine, log: str, cutoff: str, published: int) -> bool:
+    """Move one full, published, elapsed bundle out of the database, keeping its leaf hashes."""
+    with engine.begin() as connection:
+        first = connection.scalars(
+            select(journal_log.c.min_index).where(journal_log.c.log == log).with_for_update()
+        ).one()
+        entries = (journal_entry.c.log == log) & journal_entry.c.idx.between(first, first + WIDTH - 1)
+        query = select(journal_entry.c.ts, journal_entry.c.leaf).where(entries).order_by(journal_entry.c.idx)
+        rows = connection.execute(query).all() if first + WIDTH <= published else []
+        if len(rows) < WIDTH or max(row.ts for row in rows) >= cutoff:
+            return False
+        hashes = b"".join(row.leaf for row in rows)
+        connection.execute(insert(journal_tile).values(log=log, n=first // WIDTH, hashes=hashes))
+        connection.execute(delete(journal_entry).where(entries))
+        connection.execute(update(journal_log).where(journal_log.c.log == log).values(min_index=first + WIDTH))
+    return True
+
+
+def _months_before(moment: datetime, months: int) -> str:
+    year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
+    moment = moment.astimezone(UTC)
+    for day in range(moment.day, 0, -1):
+        try:
+            return clock.instant(moment.replace(year=year, month=month + 1, day=day))
+        except ValueError:
+            continue  # the 31st of a shorter month
+    raise ValueError("no such month")
+
+
+def rotate_key(keys: Keyring) -> str:
+    """Add the next signing key; the next `publish` uses it. Gives its name. Log `key.rotate` beside it."""
+    signing_keys(keys)
+    numbers = [int(path.stem.rpartition("-")[2]) for path in keys.folder.glob("journal-*.ed25519")]
+    name = f"journal-{max(numbers, default=1) + 1}"
+    keys.ed25519(name)
+    return name
