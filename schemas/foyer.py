@@ -89,9 +89,7 @@ class DroitRsa(Modele):
         "droit_rsa", "T2", "C", "Date à laquelle l'état est vrai (référence du flux)", sujet="foyer"
     )
     numero_demande: Texte | None = champ("identifiants", "T2", "C", "Numéro de la demande de RSA", sujet="foyer")
-    numero_demande_precedent: Texte | None = champ(
-        "identifiants", "T2", "C", "Numéro de la demande précédente", sujet="foyer"
-    )
+    numero_demande_precedent: Texte | None = champ("identifiants", "T2", "C", "Demande précédente de la personne")
     foyer_soumis_droits_devoirs: bool | None = champ(
         "droit_rsa", "T2", "C", "Le foyer est dans le champ des droits et devoirs", sujet="foyer"
     )

@@ -20,7 +20,7 @@ from schemas import nomenclatures
 from schemas.champ import Niveau, Sujet
 from schemas.dossier import Dossier
 from schemas.normalisation import looks_like_nir
-from schemas.record import Fact, Facts, Finding
+from schemas.record import NON_PARTAGE, Fact, Facts, Finding
 from schemas.types import Nature
 
 
@@ -320,7 +320,7 @@ def _check_value(path: str, champ: Champ, value: Any) -> Finding | None:
     if champ.liste:
         known = nomenclatures.codes(champ.liste)
         for code in value if champ.multiple else [value]:
-            if code not in known:
+            if code not in known and code != NON_PARTAGE:
                 return Finding("unknown-code", _public(path, champ), raw=str(code), detail=f"list {champ.liste}")
     return None
 

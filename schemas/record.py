@@ -20,6 +20,9 @@ from typing import Any, Literal
 Facts = dict[str, Any]
 """Canonical path to plain JSON value: str, bool, int or list of str. Dates, instants and decimals are text."""
 
+NON_PARTAGE = "non_partage"
+"""Value of a coded fact whose code would reveal health or fraud: silence would be read as « no difficulty »."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
