@@ -9,9 +9,7 @@ from mappings.grammar import Codes, MappingError, Scalar
 from mappings.types import Bad
 from schemas import nomenclatures
 from schemas.nomenclatures.labels import label_key, repair
-
-NOT_SHARED = "non_partage"
-"""Canonical value in place of a code that would reveal health or fraud: the reader must not take silence for « no »."""
+from schemas.record import NON_PARTAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Table:
         """The canonical value of a partner's code; None when the code is known to mean nothing here.
 
         Raises `Bad`: ``unknown-code``, ``label-disagrees``, ``disputed-code``; ``withheld-code`` is told by the value
-        `NOT_SHARED`.
+        `NON_PARTAGE`.
         """
         code = text.strip()
         if not code:
@@ -54,7 +52,7 @@ class Table:
         if entry.disputed:
             raise Bad("disputed-code", self.name)
         if entry.sensitive:
-            return NOT_SHARED
+            return NON_PARTAGE
         return None if entry.canonical == "" else entry.canonical
 
     def write(self, value: Scalar, parent: str = "") -> str:

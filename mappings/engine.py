@@ -29,9 +29,20 @@ from schemas import paths
 from schemas.record import Current, Finding, Record, Written
 
 FOLDER = Path(__file__).parent
-_PARSER = etree.XMLParser(
-    resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
-)
+
+
+@cache
+def _parser(encoding: str | None) -> etree.XMLParser:
+    return etree.XMLParser(
+        encoding=encoding,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+        remove_blank_text=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -54,17 +65,18 @@ class Mapping:
     def title(self) -> str:
         return self.file.title
 
-    def read(self, source: Any, *, raw: bytes | None = None, **context: Any) -> Record:
+    def read(self, source: Any, *, raw: bytes | None = None, encoding: str | None = None, **context: Any) -> Record:
         """Read one record: an lxml element, a JSON object, a table row by column name, or the XML bytes of a record.
 
-        `raw` is the record as the partner wrote it, for its digest. `context` gives what the envelope said (reference
-        date, Département). What could not be understood is in `findings`; a record that breaks the partner's schema
-        carries a finding of severity ``reject`` and its facts must not be used.
+        `raw` is the record as the partner wrote it, for its digest; `encoding` that of the bytes of a record, which
+        has no declaration of its own. `context` gives what the envelope said (reference date, Département). What could
+        not be understood is in `findings`; a record that breaks the partner's schema carries a finding of severity
+        ``reject`` and its facts must not be used.
         """
-        if isinstance(source, (bytes, bytearray)):
-            raw = bytes(source) if raw is None else raw
+        if isinstance(source, bytes):
+            raw = source if raw is None else raw
             try:
-                source = etree.fromstring(source, _PARSER)
+                source = etree.fromstring(source, _parser(encoding))
             except etree.XMLSyntaxError:
                 return Record("", [], findings=[Finding("xml-not-well-formed", self.file.partner.record, "reject")])
         findings: list[Finding] = []
@@ -183,7 +195,7 @@ def _index() -> dict[str, list[tuple[int, Path]]]:
 
 @cache
 def load(id: str, version: int | None = None) -> Mapping:
-    """A mapping by its document id, its latest version unless one is named. Raises `MappingError` ``mapping-unknown``."""
+    """A mapping by document id, its latest version unless one is named. Raises `MappingError` ``mapping-unknown``."""
     known = sorted(_index().get(id, ()), reverse=True)
     for number, path in known:
         if version is None or number == version:

@@ -134,7 +134,7 @@ class Partner(_Word):
     schema_: str | None = Field(default=None, alias="schema")
     record: str = ""
     root: str | None = None
-    namespace: str | None = None
+    ordered: bool = True
 
 
 class NotShared(_Word):

@@ -1,24 +1,60 @@
-"""What the partner's schema says of its containers, for the reader (structure) and the writer (order)."""
+"""What the partner's schema says of its containers: structure for the reader, order for the writer, leaves for lint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mappings.grammar import MappingFile
+from mappings.grammar import MappingError, MappingFile
 from mappings.shape import Child, Shape
 from mappings.tree import Tree
+from schemas.partner import tables
+
+
+def record_element(file: MappingFile) -> tables.Element | None:
+    """The element of the partner's table that is one record; None when the mapping names no schema.
+
+    Raises `MappingError` ``mapping-schema``.
+    """
+    if file.partner.schema_ is None:
+        return None
+    try:
+        elements = tables.load(file.partner.schema_).elements()
+    except (tables.UnknownTable, KeyError, ValueError) as error:
+        raise MappingError("mapping-schema", f"{file.partner.schema_}: {error}", file.id) from None
+    wanted = "/".join(filter(None, (file.partner.root, file.partner.record)))
+    if wanted not in elements:
+        raise MappingError("mapping-schema", f"{file.partner.schema_} has no element {wanted!r}", file.id)
+    return elements[wanted]
 
 
 def shapes(file: MappingFile, tree: Tree) -> dict[tuple[str, ...], Shape]:
-    """A shape for each container that the mapping opens: the schema's when there is one, else what the mapping names."""
+    """A shape for each container that the mapping opens: the schema's, else what the mapping itself names."""
+    record = record_element(file)
+    described = {} if record is None else _by_path(record)
     found = {}
     for node in tree.root.walk():
-        names = tree.names.get(node.path, set())
-        children = {name: Child(maximum=None) for name in sorted(names)}
-        found[node.path] = Shape(children, False, file.unknown, file.invalid)
+        if node.path in described:
+            children = {child.name: _child(child) for child in described[node.path].children}
+            found[node.path] = Shape(children, file.partner.ordered, file.unknown, file.invalid)
+        else:
+            names = tree.names.get(node.path, set())
+            free = {name: Child(maximum=None) for name in sorted(names)}
+            found[node.path] = Shape(free, False, file.unknown, file.invalid)
     return found
 
 
 def order(file: MappingFile) -> Mapping[str, Sequence[str]]:
     """Order of the children of each container, by path from the record."""
-    return {}
+    record = record_element(file)
+    described = {} if record is None else _by_path(record)
+    return {"/".join(path): [child.name for child in element.children] for path, element in described.items()}
+
+
+def _by_path(record: tables.Element) -> dict[tuple[str, ...], tables.Element]:
+    """Containers by their path from the record."""
+    cut = len(record.path.split("/"))
+    return {tuple(one.path.split("/")[cut:]): one for one in record.walk() if one.children}
+
+
+def _child(element: tables.Element) -> Child:
+    return Child(element.min, element.max, element.type, element.digits)

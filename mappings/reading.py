@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from mappings import document
-from mappings.codes import NOT_SHARED, Table
+from mappings.codes import Table
 from mappings.grammar import Format, MappingError, MappingFile, Row, Severity, Step
-from mappings.shape import Shape
+from mappings.shape import Shape, too_long
 from mappings.tree import SELF_KEYED, Leaf, Node, Tree, View
 from mappings.types import TYPES, Bad, codec
-from schemas.record import Facts, Finding, PersonFacts
+from schemas.record import NON_PARTAGE, Facts, Finding, PersonFacts
 
 Reader = Callable[[Any, dict[str, Any], list[Finding]], tuple[list[PersonFacts], Facts, str, str | None]]
 
@@ -40,7 +40,7 @@ def read_code(
     except Bad as error:
         findings.append(Finding(error.code, at, "quarantine", text, error.detail))
         return None
-    if value == NOT_SHARED:
+    if value == NON_PARTAGE:
         findings.append(Finding("withheld-code", at, "notice", "", table.name))
     return value
 
@@ -87,7 +87,7 @@ class Generator:
             "Bad": Bad, "Finding": Finding, "PersonFacts": PersonFacts, "bad": bad, "read_code": read_code,
             "put": put, "key_text": key_text, "each": each, "group": document.group, "items": document.items,
             "group_text": document.group_text, "scalar": document.scalar, "texts": document.texts,
-            "deep": document.leaf, "chosen": document.chosen, "FORMAT": self.format, "INVALID": file.invalid,
+            "deep": document.leaf, "too_long": too_long, "chosen": document.chosen, "FORMAT": self.format, "INVALID": file.invalid,
         }  # fmt: skip
 
     def reader(self) -> tuple[Reader, str]:
@@ -325,9 +325,7 @@ class Generator:
             self._say(f"r{leaf.target[1:]} = (x or '').strip()")
         self._say("if x:")
         with self._in():
-            length = self._length(node, path)
-            if length is not None:
-                self._say(f"if len(x) > {length}: out.append(Finding('too-long', {_f(where)}, INVALID))")
+            self._length(node, path, "x", where)
             if row.type in ("code", "code_list"):
                 self._code(leaf, node, opened, source, where, at)
                 self._guarded(leaf, where)
@@ -338,11 +336,14 @@ class Generator:
             with self._in():
                 self._say(f"out.append(Finding('missing-required', {_f(where)}, 'quarantine'))")
 
-    def _length(self, node: Node, path: tuple[Step, ...]) -> int | None:
-        if len(path) != 1:
-            return None
-        child = self.shapes[node.path].children.get(path[0].name)
-        return child.length if child is not None else None
+    def _length(self, node: Node, path: tuple[Step, ...], text: str, where: str) -> None:
+        """Compare the text with the length that the schema gives."""
+        child = self.shapes[node.path].children.get(path[0].name) if len(path) == 1 else None
+        if child is None or child.length is None:
+            return
+        held = self._name("L", child)
+        test = f"{text} and len({text}) > {child.length} and too_long({text}, {held})"
+        self._say(f"if {test.removeprefix('x and ')}: out.append(Finding('too-long', {_f(where)}, INVALID))")
 
     def _parsed(self, leaf: Leaf, arguments: str, where: str) -> None:
         made = codec(leaf.row, self.file.zone)
@@ -394,9 +395,7 @@ class Generator:
         self._say(f"if {' or '.join(names)}:")
         with self._in():
             for name, path in zip(names, leaf.inputs, strict=True):
-                if (length := self._length(node, path)) is not None:
-                    long = _f(at + _escape(path[0].name))
-                    self._say(f"if {name} and len({name}) > {length}: out.append(Finding('too-long', {long}, INVALID))")
+                self._length(node, path, name, at + _escape(path[0].name))
             self._parsed(leaf, f"({', '.join(names)})", where)
         if leaf.row.required:
             self._say(f"else: out.append(Finding('missing-required', {_f(where)}, 'quarantine'))")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from mappings.grammar import Severity
@@ -25,6 +26,13 @@ class Child:
     maximum: int | None = 1
     kind: str = ""
     length: int | None = None
+
+
+def too_long(text: str, child: Child) -> bool:
+    """Whether a text exceeds what the schema allows: characters, or digits once padding is gone."""
+    if child.length is None or child.kind == "string":
+        return child.length is not None and len(text) > child.length
+    return len(text.strip().lstrip("+-0").replace(".", "")) > child.length
 
 
 @dataclass(slots=True)
@@ -64,7 +72,7 @@ class Shape:
             return []
         rank = {name: position for position, name in enumerate(self.children)}
         known = [name for name in names if name in rank]
-        for before, after in zip(known, known[1:], strict=False):
+        for before, after in pairwise(known):
             if rank[after] < rank[before]:
                 return [Finding("misplaced-element", f"{at}{after}", self.invalid)]
         return []
