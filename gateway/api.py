@@ -19,12 +19,13 @@ from starlette.routing import Route
 
 from connectors.contract import DocumentRefused
 from connectors.json import parse as parse_json
-from gateway import clock, inbox, journal
+from gateway import canonical, clock, inbox, journal, journal_files
 from gateway.access import Caller, authenticate
-from gateway.categories import split
+from gateway.convention import Flow
 from gateway.decide import decide
 from gateway.exchange import exchange
 from gateway.problems import Invalid, TooLarge, Unknown, Unreadable, Unsupported
+from gateway.prefill import seen_by
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
@@ -82,7 +83,7 @@ class _Doors:
         self, work: UnitOfWork, caller: Caller, document: str, media: str, key: str, body: bytes
     ) -> tuple[int, Any]:
         gateway = self.gateway
-        journal.require_available(work, gateway.settings)
+        journal_files.require_available(work, gateway.settings)
         idempotency = gateway.keys.blind("idempotency", f"{caller.client_id}\x00{key}")
         digest = gateway.keys.blind("body", f"{document}\x00{body.hex()}")
         pending: dict[bytes, Any] = work.scratch.setdefault("accepted", {})
@@ -282,44 +283,33 @@ class _Doors:
         return Response(to_json(await http.app.state.committer.submit(read)), media_type="application/json")
 
     def _seen_by(self, work: UnitOfWork, caller: Caller, person: str, wanted: str) -> dict[str, Any]:
-        gateway = self.gateway
-        current = gateway.dossiers.current(work, person)
-        visible: dict[str, Any] = {}
-        withheld: dict[str, dict[str, Any]] = {}
-        flows = [flow for flow in gateway.flows_to(work, caller.body) if flow.purpose in caller.purposes]
-        for flow in flows:
-            decision = decide(work, gateway, person, flow, current)
-            permitted, kept_back = split(current, decision)
-            visible |= gateway.onward(permitted, flow)
-            for code, told in kept_back.items():
-                withheld[code] = told
+        visible, withheld = seen_by(work, self.gateway, person, self._flows(work, caller))
         if not visible:
             raise Unknown("person-unknown", "Search the person again: this reference names nobody you accompany.")
-        shown = {gateway.legal_code(path) for path in visible}
         told: dict[str, Any] = {
-            "withheld": [{"category": code, **why} for code, why in sorted(withheld.items()) if code not in shown]
+            "withheld": [
+                {"category": one.code, "facts": one.count, "rule": one.rule, "article": one.article} for one in withheld
+            ]
         }
-        if wanted:
-            gateway.document(caller.body, wanted)
-            written = gateway.connector(caller.body).write(wanted, visible)
-            document = written.document.decode() if isinstance(written.document, bytes) else written.document
-            return told | {
-                "document": document,
-                "fields_total": written.fields_total,
-                "fields_prefilled": len(written.filled),
-                "sources": written.filled,
-            }
-        facts = {
-            path: {"value": fact.value, "source": fact.source, "date": fact.asserted_at, "certainty": fact.certainty}
-            for path, fact in sorted(visible.items())
+        if not wanted:
+            return canonical.write(visible).document | told
+        self.gateway.document(caller.body, wanted)
+        written = self.gateway.write(caller.body, wanted, visible)
+        document = written.document.decode() if isinstance(written.document, bytes) else written.document
+        return told | {
+            "document": document,
+            "fields_total": written.fields_total,
+            "fields_prefilled": len(written.filled),
+            "sources": written.filled,
         }
-        return {"facts": facts} | told
+
+    def _flows(self, work: UnitOfWork, caller: Caller) -> tuple[Flow, ...]:
+        return self.gateway.flows_to(work, caller.body, caller.purposes)
 
     def _linked(self, work: UnitOfWork, caller: Caller, person: str) -> bool:
         current = self.gateway.dossiers.current(work, person)
-        flows = [flow for flow in self.gateway.flows_to(work, caller.body) if flow.purpose in caller.purposes]
-        return any(decide(work, self.gateway, person, flow, current).permits for flow in flows) or any(
-            fact.source == caller.body for fact in current.values()
+        return any(fact.source == caller.body for fact in current.values()) or any(
+            decide(work, self.gateway, person, flow, current).permits for flow in self._flows(work, caller)
         )
 
     def _log_read(self, work: UnitOfWork, caller: Caller, person: str, what: str) -> None:
@@ -344,7 +334,7 @@ class _Answer:
         self._told = (document, records, receipts, gateway)
 
     def __call__(self) -> dict[str, Any]:
-        document, records, receipts, _ = self._told
+        document, records, receipts, gateway = self._told
         entry = next((receipt.entry for receipt in receipts if receipt.entry is not None), None)
         outcomes = [
             {
@@ -370,7 +360,8 @@ class _Answer:
                 for rank, (record, receipt) in enumerate(zip(records, receipts, strict=True), 1)
             ],
             "outcomes": outcomes,
-            "journal": {"index": entry.idx, "origin": entry.origin} if entry else None,
+            # The index is given just before the commit; this answer is stored in the same transaction.
+            "journal": {"index": entry.columns["idx"], "origin": gateway.journal_origin(entry)} if entry else None,
         }
 
 

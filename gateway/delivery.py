@@ -22,10 +22,12 @@ from sqlalchemy import select, update
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.manifest import Document
 from gateway import clock, inbox, journal, outbox
-from gateway.categories import split
-from gateway.decide import decide, identifiers_for
+from gateway.categories import Withheld
+from gateway.convention import Flow
+from gateway.decide import identifiers_for
 from gateway.outbox import Claim
 from gateway.policy import Decision
+from gateway.prefill import permitted
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import held_by_recipient, recipient_state
 from gateway.unit_of_work import UnitOfWork
@@ -42,11 +44,12 @@ class Prepared:
     """A delivery that may leave: what to send, and what was decided."""
 
     claim: Claim
+    flow: Flow
     decision: Decision
     document: Document
     outgoing: Outgoing
     digest: bytes
-    withheld: dict[str, str]
+    withheld: list[Withheld]
 
 
 class Worker:
@@ -101,7 +104,7 @@ class Worker:
                 prepared = prepare(work, gateway, claimed)
                 if prepared is None:
                     settled += 1
-                elif gateway.installed(gateway.body(recipient)).manifest.transport == "inbox":
+                elif gateway.by_mailbox(recipient, claimed.document):
                     inbox.put(work, gateway, prepared.outgoing, claimed, prepared.document)
                     conclude(work, gateway, prepared, Acknowledgement("delivered", "mailbox"))
                     settled += 1
@@ -129,32 +132,30 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> Prepared | No
     """Decide again and write the recipient's document; None when the delivery ends here (withheld, unchanged…)."""
     flow = gateway.flow(work, claimed.flow)
     current = gateway.dossiers.current(work, claimed.person_id)
-    decision = decide(work, gateway, claimed.person_id, flow, current)
+    facts, withheld, decision = permitted(work, gateway, claimed.person_id, flow, current)
     if not decision.permits:
-        _withhold(work, gateway, claimed, decision)
+        _withhold(work, gateway, claimed, flow, decision)
         return None
-    permitted, withheld = split(current, decision)
-    permitted = gateway.onward(permitted, flow)
     document = gateway.document(claimed.recipient, claimed.document)
-    connector = gateway.connector(claimed.recipient)
-    written = connector.write(claimed.document, permitted, item=claimed.item, delivery=claimed.id)
+    written = gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id)
     digest = bytes.fromhex(gateway.keys.keyed_digest(_bytes(written)))
     held = _held(work, claimed)
     prepared = Prepared(
         claimed,
+        flow,
         decision,
         document,
         Outgoing(
             delivery=claimed.id,
             document=claimed.document,
             written=written,
-            current=permitted,
+            current=facts,
             identifiers=identifiers_for(work, gateway, claimed.person_id, flow, current),
             reference=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
             remote_id=_remote_id(work, gateway, claimed, held),
         ),
         digest,
-        {code: rule for code, rule in decision.redacted.items() if code in withheld},
+        withheld,
     )
     if held is not None and held.digest == digest:
         conclude(work, gateway, prepared, Acknowledgement("duplicate", "already-held"))
@@ -179,7 +180,7 @@ def conclude(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ack
             reason=answer.code,
             article="; ".join(prepared.decision.articles),
             categories=sent,
-            withheld=json.dumps(prepared.withheld),
+            withheld=json.dumps([[one.code, one.rule, one.article, one.count] for one in prepared.withheld]),
         )
     if not kept:
         return  # the lease had passed to another worker: its settlement is the one that counts
@@ -193,7 +194,7 @@ def conclude(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ack
     )  # fmt: skip
 
 
-def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, decision: Decision) -> None:
+def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, decision: Decision) -> None:
     """The law stops it now: an ordinary end, with its article, visible to the sender."""
     outbox.settle(
         work,
@@ -201,9 +202,8 @@ def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, decision: Deci
         "withheld",
         reason=decision.reason,
         article="; ".join(decision.articles),
-        withheld=json.dumps(dict(decision.redacted)),
+        withheld=json.dumps([[code, rule, "", 0] for code, rule in decision.redacted.items()]),
     )
-    flow = gateway.flow(work, claimed.flow)
     journal.append(
         work,
         "exchange.deny",
@@ -224,20 +224,20 @@ def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, decision: Deci
 
 
 def _told(gateway: Gateway, prepared: Prepared) -> dict[str, Any]:
-    claimed, decision = prepared.claim, prepared.decision
+    claimed, flow, decision = prepared.claim, prepared.flow, prepared.decision
     return {
         "exchange_id": claimed.exchange_id,
         "sender_org": claimed.sender,
         "recipient_org": claimed.recipient,
         "subject": gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
-        "purpose": decision.question.purpose,
-        "regime": decision.question.regime,
+        "purpose": flow.purpose,
+        "regime": flow.regime,
         "article": list(decision.articles),
         "decision": "permit",
         "rule_ids": list(decision.rule_ids),
         "policy_h": decision.policy_version,
         "categories_sent": sorted(decision.sent),
-        "categories_redacted": sorted(prepared.withheld),
+        "categories_redacted": sorted({one.code for one in prepared.withheld if one.code.startswith("C")}),
     }
 
 

@@ -15,6 +15,8 @@ import mappings
 from connectors.contract import Connector
 from connectors.manifest import Document, Installed, installed
 from connectors.transport import Transport
+from gateway import canonical, convention, journal
+from gateway.convention import Flow
 from gateway.dossier import Dossiers
 from gateway.identity import Identity
 from gateway.keys import Keyring
@@ -26,6 +28,7 @@ from gateway.storage.migrate import migrate
 from gateway.storage.tables.access import client
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Vault
+from schemas.record import Current, Written
 
 SECRECY = frozenset({"departement", "delegataire", "ccas", "france_travail", "caf_msa"})
 """Roles whose staff the law puts under professional secrecy (CASF L133-5, L262-44; Code pénal 226-13)."""
@@ -73,7 +76,7 @@ class Gateway:
 
     @cached_property
     def dossiers(self) -> Dossiers:
-        return Dossiers(self.keys, self.vault, lambda source: self.body(source).role)
+        return Dossiers(self.keys, self.vault, self.role)
 
     @cached_property
     def identity(self) -> Identity:
@@ -128,6 +131,8 @@ class Gateway:
 
     def document(self, body_id: str, document: str) -> Document:
         """The manifest's entry of a document. Raises `Invalid` (`document-unknown`)."""
+        if document == canonical.ID:
+            return canonical.DOCUMENT
         manifest = self.installed(self.body(body_id)).manifest
         try:
             return manifest.documents[document]
@@ -138,7 +143,41 @@ class Gateway:
 
     def categories(self, document: Document) -> frozenset[str]:
         """Canonical categories a document writes: what permission is asked for is what the mapping writes."""
+        if document.id == canonical.ID:
+            return canonical.OFFERED
         return frozenset().union(*(mappings.load(mapping).categories for mapping in document.mapping))
+
+    def write(self, body_id: str, document: str, current: Current, **context: Any) -> Written:
+        """One of a body's documents, from facts it may receive."""
+        if document == canonical.ID:
+            return canonical.write(current)
+        return self.connector(body_id).write(document, current, **context)
+
+    def by_mailbox(self, body_id: str, document: str) -> bool:
+        """Is this document left for the body to fetch, rather than sent to it?"""
+        return document == canonical.ID or self.installed(self.body(body_id)).manifest.transport == "inbox"
+
+    def role(self, body_id: str) -> str:
+        """The legal role of a body; empty for one that is no longer known."""
+        body = self.bodies.get(body_id)
+        return body.role if body else ""
+
+    # --- flows ------------------------------------------------------------------------------------------------------
+
+    def flows(self, work: UnitOfWork, sender: str, purposes: frozenset[str]) -> tuple[Flow, ...]:
+        """Flows that start at this body for these purposes, active or not."""
+        return tuple(convention.flows_from(work, sender, purposes))
+
+    def flows_to(
+        self, work: UnitOfWork, recipient: str, purposes: frozenset[str] | None = None
+    ) -> tuple[Flow, ...]:
+        """Flows that end at this body, for these purposes or for all."""
+        return tuple(
+            flow for flow in convention.flows_to(work, recipient) if purposes is None or flow.purpose in purposes
+        )
+
+    def journal_origin(self, entry: journal.Entry) -> str:
+        return journal.origin_of(self.settings.journal_origin, entry.log)
 
     def transport(self, body_id: str) -> Transport:
         with self._lock:

@@ -1,0 +1,191 @@
+"""Commands about documents and mappings: ingest, map, prefill, explain, lint, connector."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import mappings
+from connectors.manifest import installed
+from gateway import preview
+from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
+from gateway.ingest import ingest as ingest_file
+from gateway.registry import Gateway
+from gateway.settings import settings
+from mappings import explain as explain_module
+from mappings import lint as lint_module
+from schemas.record import Record
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ingest)
+    app.command(name="map")(map_)
+    app.command()(prefill)
+    app.command()(explain)
+    app.command()(lint)
+    connector = typer.Typer(help="Connectors: list, check, start a new one.", no_args_is_help=True)
+    connector.command(name="list")(connector_list)
+    connector.command(name="check")(connector_check)
+    connector.command(name="new")(connector_new)
+    app.add_typer(connector, name="connector")
+
+
+def guess_document(body: str, path: Path) -> str:
+    """The only bulk document of a body, or the one its connector recognises in the file."""
+    gateway_connector = installed()[body] if body in installed() else None
+    if gateway_connector is None:
+        fail("document-missing", "Say which document it is with --document.", WRONG_USAGE)
+    bulk = [document.id for document in gateway_connector.manifest.document if document.bulk]
+    recognise = getattr(gateway_connector.create({}), "recognise", None)
+    if recognise is not None:
+        with path.open("rb") as stream:
+            if found := recognise(stream):
+                return str(found)
+    if len(bulk) != 1:
+        fail("document-missing", f"Say which document it is with --document: {', '.join(bulk)}.", WRONG_USAGE)
+    return bulk[0]
+
+
+def ingest(
+    file: File,
+    sender: Annotated[str, typer.Option("--from", help="Body that sent the file.")],
+    document: Annotated[str, typer.Option(help="Document id; guessed when the body sends one kind of file.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
+    rejects: Annotated[Path | None, typer.Option(help="Write rejected and quarantined records here, as JSON Lines.")] = None,
+    progress: Annotated[bool | None, typer.Option("--progress/--no-progress")] = None,
+) -> None:
+    """Read a partner's file into the record; the last line printed is one JSON object of counts."""
+    gateway = Gateway.open(settings())
+    body = gateway.body(sender)
+    document = document or guess_document(body.connector, file)
+    refused = rejects.open("w", encoding="utf-8") if rejects else None
+
+    def on_reject(rank: int, record: Record) -> None:
+        if refused:
+            findings = [{"code": f.code, "path": f.path, "severity": f.severity, "detail": f.detail} for f in record.findings]
+            refused.write(json.dumps({"record": rank, "findings": findings}, ensure_ascii=False) + "\n")
+
+    show = progress if progress is not None else people.is_terminal
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=people, disable=not show) as bar:
+        task = bar.add_task(document, total=None)
+        counts = ingest_file(
+            gateway,
+            file,
+            sender,
+            document,
+            dry_run=dry_run,
+            on_reject=on_reject,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if refused:
+        refused.close()
+    if dry_run:
+        preview.print_changes(counts, people)
+    data(counts.line())
+
+
+def map_(
+    file: File,
+    read: Annotated[str, typer.Option("--read", help="Mapping (document id) that reads the file.")],
+    write: Annotated[str, typer.Option("--write", help="Mapping that writes the recipient's document.")] = "",
+    report: Annotated[bool, typer.Option("--report", help="Add what was lost, unknown or quarantined.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Print only one JSON object of counts.")] = False,
+) -> None:
+    """Preview: canonical JSON Lines (one per person), or the recipient's document. Writes nothing."""
+    reading = preview.open_document(read, file)
+    if count:
+        data(preview.count(reading))
+        return
+    seen: Counter[tuple[str, str, str]] = Counter()
+    for record in reading:
+        for finding in record.findings:
+            seen[finding.code, finding.path, finding.severity] += 1
+        for person in preview.persons(record):
+            if write:
+                written = preview.write(write, person)
+                document = written.document
+                if isinstance(document, bytes):
+                    sys.stdout.buffer.write(document + b"\n")
+                    sys.stdout.flush()
+                else:
+                    data(document)
+                for finding in written.findings:
+                    seen[finding.code, finding.path, finding.severity] += 1
+            else:
+                data(person)
+    if report:
+        for (code, path, severity), times in sorted(seen.items()):
+            data({"finding": code, "path": path, "severity": severity, "times": times})
+    if reading.envelope.held:
+        people.print(f"[yellow]held[/]: {reading.envelope.held}")
+
+
+def prefill(
+    person: Annotated[str, typer.Argument(help="Person id, or a pairwise reference.")],
+    document: Annotated[str, typer.Option("--document", help="Document of the recipient.")],
+) -> None:
+    """A recipient's document filled from what is known and permitted, and how many fields nobody has to type."""
+    data(preview.prefill(Gateway.open(settings()), person, document))
+
+
+def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.flux_beneficiaire.")]) -> None:
+    """A mapping as a French page for a data protection officer."""
+    try:
+        page = explain_module.explain(mappings.load(mapping))
+    except KeyError:
+        fail("mapping-unknown", f"Known mappings: {', '.join(sorted(mappings.all_mappings()))}.", WRONG_USAGE)
+    sys.stdout.write(page)
+
+
+def lint(paths: Annotated[list[Path] | None, typer.Argument()] = None) -> None:
+    """Check mappings, manifests and policy; exit 1 with `file:line: code message`."""
+    found = [*lint_module.lint(paths or []), *preview.lint_gateway(paths or [])]
+    for one in found:
+        sys.stdout.write(f"{one}\n")
+    if found:
+        raise typer.Exit(REFUSED)
+    people.print("[green]nothing to report[/]")
+
+
+def connector_list() -> None:
+    """Every connector, its documents and its grade."""
+    from rich.table import Table
+
+    table = Table("connector", "role", "transport", "grade", "documents")
+    for one in installed().values():
+        manifest = one.manifest
+        table.add_row(manifest.id, manifest.role, manifest.transport, one.quality.grade or "–", "\n".join(manifest.documents))
+    people.print(table)
+    data({one.manifest.id: _described(one) for one in installed().values()})
+
+
+def _described(one: Any) -> dict[str, Any]:
+    return {
+        "role": one.manifest.role,
+        "transport": one.manifest.transport,
+        "grade": one.quality.grade,
+        "documents": sorted(one.manifest.documents),
+    }
+
+
+def connector_check(id: str) -> None:
+    """The contract suite of one connector."""
+    from gateway.commands import kit
+
+    kit.check(id)
+
+
+def connector_new(id: str) -> None:
+    """Start a connector: manifest, mapping with an example, sandbox, fixtures, README."""
+    from gateway.commands import kit
+
+    kit.new(id)

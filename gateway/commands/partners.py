@@ -1,0 +1,129 @@
+"""Commands about who may exchange: partners and conventions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from connectors.manifest import installed
+from gateway import convention, journal
+from gateway.access import partners
+from gateway.commands.output import WRONG_USAGE, data, fail
+from gateway.registry import Gateway
+from gateway.settings import settings
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
+Jwks = Annotated[Path, typer.Option("--jwks", exists=True, dir_okay=False, help="JWKS file with public keys.")]
+
+
+def register(app: typer.Typer) -> None:
+    partner = typer.Typer(help="Partners' OAuth clients.", no_args_is_help=True)
+    partner.command(name="add")(partner_add)
+    partner.command(name="list")(partner_list)
+    partner.command(name="rotate")(partner_rotate)
+    partner.command(name="suspend")(partner_suspend)
+    partner.command(name="resume")(partner_resume)
+    app.add_typer(partner, name="partner")
+    agreement = typer.Typer(help="Conventions: parties, perimeter, flows, dates.", no_args_is_help=True)
+    agreement.command(name="add")(convention_add)
+    agreement.command(name="list")(convention_list)
+    agreement.command(name="show")(convention_show)
+    app.add_typer(agreement, name="convention")
+
+
+def _jwks(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        fail("bad-jwks", "Give a JSON file of the form {\"keys\": [...]} with public keys.", WRONG_USAGE)
+
+
+def partner_add(
+    id: str,
+    connector: Annotated[str, typer.Option(help="Connector that speaks for it; see `maillon connector list`.")],
+    jwks: Jwks,
+    purpose: Annotated[list[str] | None, typer.Option(help="May be repeated; by default all its conventions allow.")] = None,
+    name: Annotated[str, typer.Option(help="Display name.")] = "",
+    role: Annotated[str, typer.Option(help="Legal role; by default the connector's.")] = "",
+) -> None:
+    """Register a partner's OAuth client; prints JSON with its client_id."""
+    if connector not in installed() and role != "dpo":
+        fail("connector-unknown", f"Connectors: {', '.join(sorted(installed()))}.", WRONG_USAGE)
+    gateway = Gateway.open(settings())
+    default = installed()[connector].manifest if connector in installed() else None
+    with gateway.unit_of_work() as work:
+        told = partners.register_partner(
+            work,
+            id,
+            connector,
+            _jwks(jwks),
+            purpose or (),
+            name or (default.name if default and id == default.id else id),
+            role=role or (default.role if default else None),
+            issuer=settings().issuer,
+        )
+        journal.append(work, "admin.partner_add", client_id=id, outcome="added")
+    data(told)
+
+
+def partner_list() -> None:
+    """One JSON object per partner."""
+    gateway = Gateway.open(settings())
+    with gateway.engine.connect().execution_options(read_only=True) as connection:
+        for one in partners.list_partners(connection):
+            data(one)
+
+
+def partner_rotate(id: str, jwks: Jwks) -> None:
+    """Register new keys; the old ones still work for a while, so that the partner can change over."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = partners.rotate(work, id, _jwks(jwks))
+        journal.append(work, "admin.partner_rotate", client_id=id, outcome="rotated")
+    data(told)
+
+
+def partner_suspend(id: str) -> None:
+    """Stop a partner at once: no new token, and those it holds are refused."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = partners.suspend(work, id)
+        journal.append(work, "admin.partner_suspend", client_id=id, outcome="suspended")
+    data(told)
+
+
+def partner_resume(id: str) -> None:
+    """Let a suspended partner come back; it asks for new tokens."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = partners.resume(work, id)
+        journal.append(work, "admin.partner_resume", client_id=id, outcome="resumed")
+    data(told)
+
+
+def convention_add(file: File) -> None:
+    """Register a convention, or a new version of one."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = convention.add(work, file.read_bytes())
+        journal.append(work, "convention.add", outcome="added")
+    data(told)
+
+
+def convention_list() -> None:
+    """One JSON object per convention, with its state today."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for one in convention.list_(work):
+            data(one)
+
+
+def convention_show(id: str) -> None:
+    """The convention as it was registered."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        sys.stdout.write(convention.show(work, id))

@@ -1,0 +1,200 @@
+"""Commands that run something: demo, serve, work, sandbox, doctor, outbox, bench, demo-data."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import select
+
+from connectors.manifest import installed
+from gateway import journal, outbox
+from gateway.commands.output import WRONG_USAGE, data, fail, people
+from gateway.delivery import Worker
+from gateway.registry import Gateway
+from gateway.settings import settings
+from gateway.storage.tables.delivery import outbox as outbox_table
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+    app.command()(serve)
+    app.command()(work)
+    app.command()(sandbox)
+    app.command()(doctor)
+    app.command()(bench)
+    app.command(name="demo-data")(demo_data)
+    deliveries = typer.Typer(help="Deliveries: list, retry.", no_args_is_help=True)
+    deliveries.command(name="list")(outbox_list)
+    deliveries.command(name="retry")(outbox_retry)
+    app.add_typer(deliveries, name="outbox")
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop after printing; do not serve the console.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the console.")] = 8400,
+) -> None:
+    """One person's diagnosis through four bodies, on files in their real formats."""
+    from gateway.demo.journey import run_demo
+
+    raise typer.Exit(run_demo(once=once, port=port))
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8400,
+    workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.")] = 1,
+) -> None:
+    """The API and the console. On SQLite it also delivers; on PostgreSQL run `maillon work` beside it."""
+    import uvicorn
+
+    from gateway import production
+
+    own = settings()
+    production.require(own, host)
+    sqlite = own.database.startswith("sqlite")
+    if sqlite and workers > 1:
+        fail("one-process", "SQLite serves from one process; use PostgreSQL for more.", WRONG_USAGE)
+    if "MAILLON_ISSUER" not in os.environ and own.profile != "production" and host in _LOOPBACK:
+        os.environ["MAILLON_ISSUER"] = f"http://{host}:{port}"
+        settings.cache_clear()
+    Gateway.open(settings())
+    people.print(f"issuer {settings().issuer}")
+    uvicorn.run(
+        "gateway.serving:app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=30,
+        timeout_keep_alive=10,
+        proxy_headers=False,
+    )
+
+
+def work(partner: Annotated[list[str] | None, typer.Option(help="Deliver to these bodies only.")] = None) -> None:
+    """Deliver until stopped; what is in flight at SIGTERM is finished first."""
+    gateway = Gateway.open(settings())
+    for one in partner or []:
+        gateway.body(one)
+
+    async def run() -> None:
+        worker = Worker(gateway, partner or ())
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, worker.stopping.set)
+        await worker.run()
+
+    people.print("delivering")
+    asyncio.run(run())
+
+
+def sandbox(
+    id: Annotated[str, typer.Argument(help="france_travail, hubee, departement, ccas…")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8500,
+    scenario: Annotated[str, typer.Option(help="Drive it into a documented failure.")] = "",
+) -> None:
+    """One body's stand-in, alone, on its real paths."""
+    import uvicorn
+
+    one = installed().get(id)
+    module = one.sandbox if one else None
+    if module is None:
+        known = sorted(name for name, each in installed().items() if each.sandbox is not None)
+        fail("sandbox-unknown", f"Stand-ins: {', '.join(known)}.", WRONG_USAGE)
+    if scenario and scenario not in module.SCENARIOS:
+        fail("scenario-unknown", f"Scenarios: {', '.join(sorted(module.SCENARIOS))}.", WRONG_USAGE)
+    app = module.sandbox(scenario=scenario or None)
+    described = getattr(module, "describe", lambda _app, base: {"base_url": base})(app, f"http://127.0.0.1:{port}")
+    data(described)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+def doctor() -> None:
+    """Keys, clock, database, journal, partners: what is right, and what to do about the rest."""
+    from gateway import production
+
+    checks = production.examine(settings())
+    for check in checks:
+        people.print(f"[{'green' if check['ok'] else 'red'}]{check['check']}[/]: {check['detail']}", soft_wrap=True)
+    data({"ok": all(check["ok"] for check in checks), "checks": checks})
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(1)
+
+
+def outbox_list(dead: Annotated[bool, typer.Option("--dead", help="Only those that gave up.")] = False) -> None:
+    """Deliveries that are not finished, or only the dead letters; one JSON object per line."""
+    gateway = Gateway.open(settings())
+    states = ("dead",) if dead else ("queued", "claimed", "waiting", "dead")
+    with gateway.engine.connect().execution_options(read_only=True) as connection:
+        rows = connection.execute(
+            select(outbox_table).where(outbox_table.c.state.in_(states)).order_by(outbox_table.c.id)
+        )
+        for row in rows:
+            data(
+                {
+                    "id": row.id,
+                    "recipient": row.recipient,
+                    "document": row.document,
+                    "state": row.state,
+                    "reason": row.reason,
+                    "attempts": row.attempts,
+                    "next_at": row.next_at,
+                }
+            )
+
+
+def outbox_retry(ids: Annotated[list[str], typer.Argument(help="Ids of deliveries.")]) -> None:
+    """Send dead, waiting or withheld deliveries again; each is decided anew."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        queued = outbox.replay(work, ids)
+        if queued:
+            journal.append(work, "admin.delivery_retry", n_records=queued, outcome="queued")
+    data({"queued": queued, "unknown": len(ids) - queued})
+
+
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks; all by default.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """The benchmarks of `bench/`: product, floor and their ratio, measured in one run."""
+    folder = Path(__file__).parents[2] / "bench"
+    known = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith(("_", "check"))}
+    if not known:
+        fail("bench-missing", "Benchmarks run from a checkout of the repository.", WRONG_USAGE)
+    for name in names or known:
+        if name not in known:
+            fail("bench-unknown", f"Benchmarks: {', '.join(known)}.", WRONG_USAGE)
+        command: list[Any] = [sys.executable, known[name], *(["--json"] if json_ else [])]
+        if code := subprocess.run(command, check=False).returncode:  # noqa: S603 our own script
+            raise typer.Exit(code)
+
+
+def demo_data(
+    source: Annotated[str, typer.Argument(help="caf")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    foyers: Annotated[int, typer.Option(help="Households.")] = 40,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same file.")] = 1,
+    flux: Annotated[str, typer.Option(help="mensuel or quotidien.")] = "mensuel",
+    organisme: Annotated[str, typer.Option(help="caf or msa.")] = "caf",
+    mois: Annotated[str, typer.Option(help="Reference month, AAAA-MM.")] = "2026-10",
+) -> None:
+    """Write a synthetic file of any size, in the partner's exact structure."""
+    from connectors.caf import generator
+
+    if source != "caf" or flux not in ("mensuel", "quotidien") or organisme not in ("caf", "msa"):
+        fail("demo-data", "Write: caf --flux mensuel|quotidien --organisme caf|msa.", WRONG_USAGE)
+    generator.write_file(output, foyers, seed=seed, flux=flux, organisme=organisme, mois=mois, departement=settings().departement)
+    data({"file": str(output), "bytes": output.stat().st_size, "foyers": foyers})

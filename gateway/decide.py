@@ -1,0 +1,140 @@
+"""The question put to the decision table: what is known of a person, a recipient and a flow, as the table's facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from gateway import basis
+from gateway.categories import bridge, legal_code
+from gateway.convention import Flow
+from gateway.policy import Decision, Question
+from gateway.registry import SECRECY, Gateway
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Current
+
+_OPEN_RIGHTS = frozenset(
+    {"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"}
+)
+_MATCH_ONLY = {
+    "nir": "identifiants[nir].valeur",
+    "ft_numero": "identifiants[ft_numero].valeur",
+    "date_naissance": "personne.date_naissance",
+    "nom_naissance": "personne.nom_naissance",
+}
+"""Identifiers that a transport may use to find the person at the recipient's, never written in a document."""
+
+
+def decide(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> Decision:
+    """May this flow carry what its document writes about this person, today?"""
+    return gateway.policy.decide(question(work, gateway, person_id, flow, current))
+
+
+def question(
+    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, codes: frozenset[str] | None = None
+) -> Question:
+    """The facts of one flow about one person. `codes` narrows what is asked; by default, all the document writes."""
+    sender, recipient = gateway.body(flow.de), gateway.body(flow.vers)
+    states = basis.states(work, [person_id])[person_id].for_flow(flow.regime, flow.purpose, recipient.id, work.now)
+    role = flow.role_vers or recipient.role
+    follower = referent(gateway, current)
+    linked = is_linked(gateway, recipient.id, role, current)
+    return Question(
+        sender=flow.role_de or sender.role,
+        recipient=role,
+        regime=flow.regime,
+        purpose=flow.purpose,
+        categories=codes if codes is not None else asked(gateway, flow),
+        art9_gate=flow.art9_gate,
+        consent_state=states.consent_state,
+        consent_categories=states.consent_categories,
+        objection_state=states.objection_state,
+        limitation=states.limitation,
+        person_informed=states.person_informed,
+        age_status=states.age_status,
+        representative_notified=states.representative_notified,
+        convention_active=flow.active,
+        convention_categories=flow.codes,
+        client_habilitated=True,
+        agent_habilitated=True,
+        link_active=linked,
+        referent=follower,
+        recipient_secrecy=role in SECRECY,
+        both_professionals_act=linked and is_linked(gateway, sender.id, sender.role, current),
+        strict_necessity=bool(flow.necessite),
+        reason_hash=flow.necessite,
+        household_link="self",
+        data_origin_regime="none",
+        record_expired=False,
+        rate_exceeded=False,
+        human_validations=states.human_validations,
+        clock_ok=True,
+        notice_ref=states.notice_ref,
+        consent_ref=states.consent_ref,
+    )
+
+
+def asked(gateway: Gateway, flow: Flow) -> frozenset[str]:
+    """Every legal category that the flow's document can write."""
+    document = gateway.document(flow.vers, flow.document)
+    return _asked(gateway.categories(document))
+
+
+@lru_cache(maxsize=256)
+def _asked(categories: frozenset[str]) -> frozenset[str]:
+    return frozenset().union(*(bridge().codes_of(category) for category in categories))
+
+
+def identifiers_for(
+    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current
+) -> Mapping[str, str]:
+    """What may serve to find the person at the recipient's: an exchange of its own, for identification (P1) only.
+
+    The NIR never travels with the document; a refusal here leaves the other identifiers.
+    """
+    identification = flow.for_identification()
+    codes = frozenset(code for path in _MATCH_ONLY.values() if path in current and (code := legal_code(path)))
+    decision = gateway.policy.decide(question(work, gateway, person_id, identification, current, codes))
+    allowed = decision.sent if decision.permits else frozenset()
+    return {
+        name: str(current[path].value)
+        for name, path in _MATCH_ONLY.items()
+        if path in current and legal_code(path) in allowed
+    }
+
+
+def referent(gateway: Gateway, current: Current) -> str:
+    """The role of the body that follows this person: her current référent, else the body her orientation names."""
+    for path, fact in current.items():
+        if path.startswith("accompagnements[") and path.endswith(".est_referent") and fact.value is True:
+            item = path.rpartition(".")[0]
+            if f"{item}.jusqua" not in current and (body := current.get(f"{item}.organisation")):
+                return _role(gateway, str(body.value))
+    for path, fact in current.items():
+        if path.startswith("orientations[") and path.endswith(".organisme_accueil"):
+            return _role(gateway, str(fact.value))
+    return "aucun"
+
+
+def _role(gateway: Gateway, organisation: str) -> str:
+    body = gateway.bodies.get(organisation)
+    return body.role if body else "aucun"
+
+
+def is_linked(gateway: Gateway, body_id: str, role: str, current: Current) -> bool:
+    """Does this body have a current link with the person: it speaks of her, follows her, or must by law?"""
+    if any(fact.source == body_id for fact in current.values()):
+        return True
+    state = current.get("droit_rsa.etat")
+    if role in ("departement", "caf_msa") and state is not None:
+        return True
+    if role == "france_travail" and (
+        (state is not None and state.value in _OPEN_RIGHTS)  # registered with the RSA request (CT L5411-1)
+        or "identifiants[ft_numero].valeur" in current
+    ):
+        return True
+    return any(
+        fact.value == body_id
+        for path, fact in current.items()
+        if path.endswith((".organisation", ".organisme_accueil"))
+    )

@@ -1,0 +1,34 @@
+"""What one body may see of one person today, over all the flows that end at it."""
+
+from __future__ import annotations
+
+from gateway.categories import Withheld, legal_code, split
+from gateway.convention import Flow
+from gateway.decide import decide
+from gateway.policy import Decision
+from gateway.registry import Gateway
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Current, Fact
+
+
+def permitted(
+    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current
+) -> tuple[dict[str, Fact], list[Withheld], Decision]:
+    """What one flow may carry of a dossier, what it keeps back and why."""
+    decision = decide(work, gateway, person_id, flow, current)
+    return *split(current, decision, gateway.role), decision
+
+
+def seen_by(
+    work: UnitOfWork, gateway: Gateway, person_id: str, flows: tuple[Flow, ...]
+) -> tuple[dict[str, Fact], list[Withheld]]:
+    """The union of what these flows may carry; withheld are the categories that none of them carries."""
+    current = gateway.dossiers.current(work, person_id)
+    visible: dict[str, Fact] = {}
+    withheld: dict[str, Withheld] = {}
+    for flow in flows:
+        kept, back, _ = permitted(work, gateway, person_id, flow, current)
+        visible |= kept
+        withheld |= {one.code: one for one in back}
+    shown = {legal_code(path, fact.value) for path, fact in visible.items()}
+    return visible, [one for code, one in withheld.items() if code not in shown]

@@ -1,0 +1,108 @@
+"""Trying a document without writing anything: canonical JSON Lines, a recipient's document, a prefilled form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import mappings
+from connectors.contract import Reading
+from connectors.manifest import ManifestError, installed
+from gateway.convention import lint as lint_conventions
+from gateway.ingest import Counts
+from gateway.policy_table import lint as lint_policy
+from gateway.prefill import seen_by
+from gateway.problems import Invalid, Unknown
+from gateway.registry import Gateway
+from schemas.record import Current, Fact, Record, Written
+
+
+def _owner(document: str) -> str:
+    """The connector that speaks this document."""
+    for id, one in installed().items():
+        if document in one.manifest.documents:
+            return id
+    raise Invalid("document-unknown", "No installed connector exchanges this document; see `maillon connector list`.")
+
+
+def open_document(document: str, path: Path) -> Reading:
+    """A partner's document, read as it would be by an exchange. The stream lives as long as the reading."""
+    connector = installed()[_owner(document)].create({})
+    return connector.read(document, path.open("rb"))
+
+
+def persons(record: Record) -> Iterator[dict[str, Any]]:
+    """Each person of a record with her household's facts, as canonical JSON."""
+    for rank, one in enumerate(record.personnes):
+        yield {"record": record.key, "person": one.key or str(rank + 1), "facts": {**record.foyer, **one.facts}}
+
+
+def write(document: str, person: dict[str, Any]) -> Written:
+    """The recipient's document from one previewed person, as if everything were permitted."""
+    current: Current = {path: Fact(value, "preview", "preview", "") for path, value in person["facts"].items()}
+    return installed()[_owner(document)].create({}).write(document, current)
+
+
+def count(reading: Reading) -> dict[str, Any]:
+    """Read everything and only count: the measure of bulk reading."""
+    records = people = rejected = quarantined = facts = 0
+    for record in reading:
+        records += 1
+        people += len(record.personnes)
+        rejected += record.rejected
+        quarantined += record.quarantined and not record.rejected
+        facts += len(record.foyer) + sum(len(one.facts) for one in record.personnes)
+    return {"records": records, "persons": people, "facts": facts, "rejected": rejected, "quarantined": quarantined}
+
+
+def prefill(gateway: Gateway, person: str, document: str) -> dict[str, Any]:
+    """A recipient's document filled from what is known and permitted. Raises `Unknown` for no such person."""
+    owner = _owner(document)
+    body = next(id for id, one in gateway.bodies.items() if one.connector == owner)
+    with gateway.unit_of_work() as work:
+        if not gateway.dossiers.exists(work, person):
+            raise Unknown("person-unknown", "Give a person id; `maillon person search` finds it.")
+        flows = tuple(flow for flow in gateway.flows_to(work, body) if flow.document == document)
+        current, withheld = seen_by(work, gateway, person, flows)
+        written = gateway.write(body, document, current)
+    return {
+        "document": written.document.decode() if isinstance(written.document, bytes) else written.document,
+        "fields_total": written.fields_total,
+        "fields_prefilled": len(written.filled),
+        "sources": written.filled,
+        "empty": written.empty,
+        "withheld": {one.code: one.article for one in withheld},
+    }
+
+
+def print_changes(counts: Counts, console: Console) -> None:
+    """What a dry run would change, for a person to read before applying."""
+    table = Table(title="Dry run: nothing was written")
+    table.add_column("what")
+    table.add_column("how many", justify="right")
+    for what, times in sorted(counts.changes.items(), key=lambda item: -item[1]):
+        table.add_row(what, str(times))
+    console.print(table)
+
+
+def lint_gateway(paths: list[Path]) -> list[str]:
+    """Manifests, decision table and the conventions of the tree."""
+    if paths:
+        return []
+    found: list[str] = []
+    try:
+        for one in installed().values():
+            one.quality  # noqa: B018 reading it checks it
+            found += [
+                f"{one.folder / 'manifest.toml'}:1: mapping-unknown {mapping}"
+                for document in one.manifest.document
+                for mapping in document.mapping
+                if mapping not in mappings.all_mappings()
+            ]
+    except ManifestError as error:
+        found += [f"{error.file}:1: manifest {where}: {what}" for where, what in error.problems]
+    return [*found, *lint_policy(), *lint_conventions()]

@@ -1,0 +1,86 @@
+"""What must be true before the gateway serves, and what `maillon doctor` looks at."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.manifest import ManifestError, installed
+from gateway.app import readiness
+from gateway.policy import Policy
+from gateway.problems import Misconfigured, Problem
+from gateway.registry import Gateway
+from gateway.settings import Settings
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEY_FILES = ("wrap.key", "index.key", "pseudonym.key", "exchange.key", "journal.ed25519", "oauth.es256")
+
+
+def missing(settings: Settings) -> list[str]:
+    """What the production profile lacks, as sentences that say what to provide; empty when complete."""
+    if settings.profile != "production":
+        return []
+    lacks = []
+    if not settings.issuer.startswith("https://"):
+        lacks.append("MAILLON_ISSUER must be an https address.")
+    if not settings.database_url.startswith("postgresql"):
+        lacks.append("MAILLON_DATABASE_URL must name a PostgreSQL database.")
+    if settings.journal_origin == "maillon.local/journal":
+        lacks.append("MAILLON_JOURNAL_ORIGIN must be this gateway's own origin.")
+    lacks += [
+        f"The key file keys/{name} must be provided in MAILLON_HOME."
+        for name in KEY_FILES
+        if not (settings.home / "keys" / name).exists()
+    ]
+    try:
+        Policy.load(settings.policy_file, require_signature=True)
+    except Problem as problem:
+        lacks.append(f"The decision table must be signed ({problem.code}).")
+    return lacks
+
+
+def require(settings: Settings, host: str) -> None:
+    """Refuse to start half-configured. Raises `Misconfigured` naming all that is missing."""
+    if lacks := missing(settings):
+        raise Misconfigured("half-configured", " ".join(lacks))
+    if settings.profile != "production" and settings.issuer.startswith("http://") and host not in _LOOPBACK:
+        raise Misconfigured("plain-http", "A plain-http issuer is for loopback only; use the production profile.")
+
+
+def examine(settings: Settings) -> list[dict[str, Any]]:
+    """Every check of `maillon doctor`: name, ok, and what was found or what to do."""
+    checks = [_check("profile", not (lacks := missing(settings)), " ".join(lacks) or settings.profile)]
+    try:
+        gateway = Gateway.open(settings, create=False)
+        state = readiness(gateway)
+        checks.append(_check("database", state["database"], "reachable and current" if state["database"] else "run `maillon serve` once, or check MAILLON_DATABASE_URL"))
+        checks.append(_check("journal", state["journal"], "publishing" if state["journal"] else "no recent checkpoint: is a server running?"))
+        checks.append(_clock(gateway))
+    except (Problem, SQLAlchemyError) as error:
+        checks.append(_check("gateway", False, getattr(error, "code", type(error).__name__)))
+    for id, one in sorted(installed().items()):
+        try:
+            one.create(settings.bodies.get(id, {}))
+            checks.append(_check(f"connector {id}", True, "configured"))
+        except ManifestError as error:
+            checks.append(_check(f"connector {id}", False, "; ".join(f"{where}: {what}" for where, what in error.problems)))
+    return checks
+
+
+def _clock(gateway: Gateway) -> dict[str, Any]:
+    """The database's clock and ours must agree: leases and tokens depend on it."""
+    if gateway.engine.dialect.name == "sqlite":
+        return _check("clock", time.time() > 1_700_000_000, "same machine as the database")
+    from sqlalchemy import func
+
+    with gateway.engine.connect() as connection:
+        there = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
+    apart = abs(float(there) - time.time())
+    return _check("clock", apart < 2, f"{apart:.1f} s from the database's clock")
+
+
+def _check(name: str, ok: bool, detail: str) -> dict[str, Any]:
+    return {"check": name, "ok": ok, "detail": detail}

@@ -1,0 +1,15 @@
+"""What the server process imports: one gateway, one application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from gateway.app import build
+from gateway.registry import Gateway
+from gateway.settings import settings
+
+
+def app() -> FastAPI:
+    """The application of this process, from its settings."""
+    own = settings()
+    return build(Gateway.open(own), embedded_worker=own.database.startswith("sqlite"))

@@ -1,0 +1,127 @@
+"""What each body said stays; the current value is chosen when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from gateway import merge
+from gateway.merge import Assertions
+from gateway.storage.tables.record import assertion_set
+from tests.record.test_identity import Registry
+
+PLACE = ("caf", "caf.flux_beneficiaire", b"k" * 32)
+
+
+def said(source: str, role: str, at: str, **facts: object) -> Assertions:
+    return Assertions(source, role, f"{source}.x", at, at, {path.replace("__", "."): v for path, v in facts.items()})
+
+
+def tell(registry: Registry, who: str, facts: dict[str, object], at: str, *, partial: bool = False) -> set[str]:
+    with registry.work() as work:
+        return registry.dossiers.assert_(work, who, PLACE, facts, asserted_at=at, exchange_id="x", partial=partial)
+
+
+@pytest.fixture
+def registry(tmp_path: Path):  # type: ignore[no-untyped-def]
+    one = Registry(tmp_path)
+    yield one
+    one.engine.dispose()
+
+
+def test_a_newer_statement_supersedes_and_the_older_one_stays(registry: Registry) -> None:
+    who = registry.known({})
+    assert tell(registry, who, {"personne.civilite": "madame"}, "2026-01-01T00:00:00.000000Z") == {"personne.civilite"}
+    assert tell(registry, who, {"personne.civilite": "monsieur"}, "2026-02-01T00:00:00.000000Z") == {"personne.civilite"}
+    with registry.work() as work:
+        assert registry.dossiers.current(work, who)["personne.civilite"].value == "monsieur"
+        assert work.connection.execute(select(func.count()).select_from(assertion_set)).scalar_one() == 2
+
+
+def test_an_older_file_arriving_late_changes_nothing(registry: Registry) -> None:
+    who = registry.known({})
+    tell(registry, who, {"personne.civilite": "monsieur"}, "2026-02-01T00:00:00.000000Z")
+    assert tell(registry, who, {"personne.civilite": "madame"}, "2026-01-01T00:00:00.000000Z") == set()
+    with registry.work() as work:
+        assert registry.dossiers.current(work, who)["personne.civilite"].value == "monsieur"
+
+
+def test_saying_the_same_again_writes_nothing(registry: Registry) -> None:
+    who = registry.known({})
+    tell(registry, who, {"personne.civilite": "madame"}, "2026-01-01T00:00:00.000000Z")
+    assert tell(registry, who, {"personne.civilite": "madame"}, "2026-03-01T00:00:00.000000Z") == set()
+
+
+def test_silence_of_a_whole_record_takes_back_its_own_facts_only(registry: Registry) -> None:
+    who = registry.known({})
+    both = {"personne.civilite": "madame", "personne.nom_usage": "Martin"}
+    tell(registry, who, both, "2026-01-01T00:00:00.000000Z")
+    assert tell(registry, who, {"personne.civilite": "madame"}, "2026-02-01T00:00:00.000000Z") == {"personne.nom_usage"}
+
+
+def test_silence_of_a_partial_record_means_nothing(registry: Registry) -> None:
+    who = registry.known({})
+    tell(registry, who, {"personne.nom_usage": "Martin"}, "2026-01-01T00:00:00.000000Z")
+    assert tell(registry, who, {"personne.civilite": "madame"}, "2026-02-01T00:00:00.000000Z", partial=True) == {
+        "personne.civilite"
+    }
+    with registry.work() as work:
+        assert set(registry.dossiers.current(work, who)) == {"personne.nom_usage", "personne.civilite"}
+
+
+def test_nothing_of_a_person_is_readable_in_the_database(registry: Registry, tmp_path: Path) -> None:
+    who = registry.known({"personne.nom_naissance": "ZZCANARI", "personne.prenoms": ["Zoé"], "personne.date_naissance": "1990-01-01"})
+    tell(registry, who, {"personne.nom_naissance": "ZZCANARI"}, "2026-01-01T00:00:00.000000Z")
+    registry.engine.dispose()
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert b"ZZCANARI" not in stored
+    assert b"1990-01-01" not in stored
+
+
+def test_authority_comes_before_date() -> None:
+    caf = said("caf", "caf_msa", "2026-01-01", personne__nom_naissance="LEFEVRE")
+    ccas = said("ccas", "ccas", "2026-05-01", personne__nom_naissance="LEFEBVRE")
+    assert merge.current([caf, ccas])["personne.nom_naissance"].source == "caf"
+    (divergence,) = merge.divergences([caf, ccas])
+    assert [fact.value for fact in divergence.facts] == ["LEFEVRE", "LEFEBVRE"]
+
+
+def test_not_explored_never_hides_what_another_side_found() -> None:
+    ccas = Assertions("ccas", "ccas", "d", "2026-01-01", "2026-01-01", {"freins[logement].valeur": "present"})
+    ft = Assertions("france_travail", "france_travail", "d", "2026-06-01", "2026-06-01", {"freins[logement].valeur": "non_aborde"})
+    assert merge.current([ccas, ft])["freins[logement].valeur"].value == "present"
+    assert merge.divergences([ccas, ft]) == []
+
+
+def test_a_poorer_status_never_replaces_a_richer_one() -> None:
+    path = "rendez_vous[departement:7].statut"
+    rich = Assertions("ccas", "ccas", "d", "2026-01-01", "2026-01-01", {path: "excuse_usager"})
+    poor = Assertions("france_travail", "france_travail", "d", "2026-06-01", "2026-06-01", {path: "annule_service"})
+    assert merge.current([rich, poor])[path].value == "excuse_usager"
+
+
+VALUES = st.sampled_from(["madame", "monsieur"])
+SETS = st.lists(
+    st.builds(
+        lambda source, at, value: Assertions(source, {"caf": "caf_msa"}.get(source, source), "d", at, at, {"personne.civilite": value}),
+        st.sampled_from(["caf", "departement", "france_travail", "ccas"]),
+        st.dates().map(str),
+        VALUES,
+    ),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda one: one.source,
+)
+
+
+@given(SETS, st.randoms())
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_the_order_of_arrival_never_changes_the_dossier(sets: list[Assertions], random) -> None:  # type: ignore[no-untyped-def]
+    shuffled = list(sets)
+    random.shuffle(shuffled)
+    assert merge.current(sets) == merge.current(shuffled)
+    assert merge.divergences(sets) == merge.divergences(shuffled)

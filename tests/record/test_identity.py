@@ -1,0 +1,147 @@
+"""Who is it? The match ladder on a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from gateway.dossier import Dossiers
+from gateway.identity import Identity
+from gateway.keys import Keyring
+from gateway.problems import Conflict
+from gateway.storage import open_engine
+from gateway.storage.tables import metadata
+from gateway.storage.tables.record import identity_case, person
+from gateway.unit_of_work import UnitOfWork
+from gateway.vault import Vault
+
+MARIE = {
+    "identifiants[nir].valeur": "2850699999999",
+    "personne.nom_naissance": "LEFÈVRE",
+    "personne.prenoms": ["Marie-Claire"],
+    "personne.date_naissance": "1985-06-12",
+    "personne.adresses[residence].code_postal": "40100",
+}
+
+
+class Registry:
+    """Identity and dossiers over one database, as the gateway assembles them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = open_engine(f"sqlite:///{folder / 'maillon.db'}")
+        metadata.create_all(self.engine)
+        keys = Keyring(folder / "keys")
+        self.identity = Identity(keys)
+        self.dossiers = Dossiers(keys, Vault(keys), lambda source: source)
+
+    def work(self) -> UnitOfWork:
+        return UnitOfWork(self.engine)
+
+    def known(self, facts: dict[str, object], source: str = "caf") -> str:
+        with self.work() as work:
+            who = self.dossiers.new_subject(work, "personne")
+            self.identity.remember(work, who, self.identity.keys_of(facts), source)
+        return who
+
+    def match(self, facts: dict[str, object]):  # type: ignore[no-untyped-def]
+        with self.work() as work:
+            return self.identity.resolve(work, self.identity.keys_of(facts))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    one = Registry(tmp_path)
+    yield one
+    one.engine.dispose()
+
+
+def test_same_nir_and_birth_date_is_certain(registry: Registry) -> None:
+    marie = registry.known(MARIE)
+    found = registry.match(MARIE | {"personne.nom_naissance": "DUPONT"})
+    assert (found.certainty, found.person_id, found.rung) == ("certain", marie, 1)
+
+
+def test_france_travail_number_and_birth_date_is_certain(registry: Registry) -> None:
+    number = {"identifiants[ft_numero].valeur": "12345678901", "personne.date_naissance": "1985-06-12"}
+    marie = registry.known(MARIE | number)
+    assert registry.match(number).person_id == marie
+
+
+def test_a_couple_shares_the_departements_id_but_not_the_person(registry: Registry) -> None:
+    shared = {"identifiants[si_departement:40].valeur": "778"}
+    marie = registry.known(MARIE | shared)
+    husband = {
+        "personne.nom_naissance": "DURAND",
+        "personne.prenoms": ["Paul"],
+        "personne.date_naissance": "1980-01-02",
+    } | shared
+    assert registry.match(husband).certainty == "inconnu"
+    named = {name: MARIE[name] for name in ("personne.nom_naissance", "personne.prenoms", "personne.date_naissance")}
+    found = registry.match(named | shared)
+    assert (found.certainty, found.person_id, found.rung) == ("certain", marie, 3)
+
+
+def test_accents_and_hyphens_do_not_hide_a_name_but_a_human_confirms(registry: Registry) -> None:
+    marie = registry.known(MARIE)
+    found = registry.match(
+        {
+            "personne.nom_naissance": "lefevre",
+            "personne.prenoms": ["MARIE CLAIRE"],
+            "personne.date_naissance": "1985-06-12",
+            "personne.adresses[residence].code_postal": "40100",
+        }
+    )
+    assert (found.certainty, found.person_id, found.candidate, found.rung) == ("a_confirmer", None, marie, 4)
+
+
+def test_two_different_nirs_never_merge(registry: Registry) -> None:
+    registry.known(MARIE)
+    twin = MARIE | {"identifiants[nir].valeur": "2850699999998"}
+    assert registry.match(twin).certainty == "inconnu"
+
+
+def test_a_nir_with_another_birth_date_is_a_contradiction_for_a_human(registry: Registry) -> None:
+    marie = registry.known(MARIE)
+    found = registry.match(MARIE | {"personne.date_naissance": "1958-06-12"})
+    assert (found.certainty, found.candidate, found.reason) == ("a_confirmer", marie, "nir-with-other-birth-date")
+
+
+def test_a_provisional_number_never_identifies_alone(registry: Registry) -> None:
+    provisional = MARIE | {"identifiants[nir].valeur": "8850699999999"}
+    registry.known(provisional)
+    found = registry.match(provisional)
+    assert found.certainty == "a_confirmer"
+    assert found.rung == 4
+
+
+def test_an_email_is_a_suggestion_and_never_more(registry: Registry) -> None:
+    mail = {"personne.courriels[c@exemple.invalid].adresse": "c@exemple.invalid"}
+    registry.known(MARIE | mail)
+    found = registry.match({"personne.prenoms": ["Marie-Claire"]} | mail)
+    assert (found.certainty, found.rung) == ("a_confirmer", 5)
+    assert registry.match({"personne.prenoms": ["Paul"]} | mail).certainty == "inconnu"
+
+
+def test_a_merge_can_be_undone_and_both_histories_come_back(registry: Registry) -> None:
+    marie, other = registry.known(MARIE), registry.known({})
+    with registry.work() as work:
+        found = registry.identity.resolve(work, registry.identity.keys_of({**MARIE, "personne.date_naissance": "1958-06-12"}))
+        case = registry.identity.open_case(work, other, found, "exchange")
+        place = ("ccas", "ccas.beneficiaires", b"r" * 32)
+        registry.dossiers.assert_(work, other, place, {"personne.civilite": "madame"}, asserted_at=work.now, exchange_id="x", partial=True)
+    with registry.work() as work:
+        assert registry.identity.decide(work, case, True, "dpo") == (other, marie)
+    with registry.work() as work:
+        assert registry.dossiers.current(work, marie)["personne.civilite"].value == "madame"
+        with pytest.raises(Conflict):
+            registry.identity.decide(work, case, False, "dpo")
+    with registry.work() as work:
+        registry.identity.reverse(work, case, "dpo")
+    with registry.work() as work:
+        assert registry.dossiers.current(work, marie) == {}
+        assert registry.dossiers.current(work, other)["personne.civilite"].value == "madame"
+        assert work.connection.execute(select(identity_case.c.state)).scalar_one() == "reversed"
+        assert work.connection.execute(select(person.c.merged_into)).scalars().all() == [None, None]
