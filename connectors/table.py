@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from openpyxl import Workbook
 
 from connectors.archive import check_archive
 from connectors.contract import DocumentRefused
+from connectors.source import rewindable
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_COLUMNS = 512
@@ -83,7 +83,7 @@ def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES) -> list[Sheet]:
     ``table-too-many-columns``, ``table-empty``, ``archive-*``. While rows are read: ``table-unclosed-quote``,
     ``table-cell-too-long``, ``table-syntax``, each with the line.
     """
-    spool = _spooled(source, max_bytes)
+    spool = rewindable(source, max_bytes)
     head = spool.read(8)
     spool.seek(0)
     if is_workbook(head):
@@ -91,23 +91,6 @@ def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES) -> list[Sheet]:
     if head.startswith((b"\xd0\xcf\x11\xe0", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"<")):
         raise DocumentRefused("table-format", "send CSV or XLSX")
     return [_csv(spool)]
-
-
-def _spooled(source: BinaryIO, max_bytes: int) -> BinaryIO:
-    """The source itself when it can be read twice, else a temporary copy; never more than `max_bytes`."""
-    if source.seekable():
-        size = source.seek(0, io.SEEK_END)
-        source.seek(0)
-        if size > max_bytes:
-            raise DocumentRefused("too-large", f"at most {max_bytes} bytes")
-        return source
-    spool = tempfile.SpooledTemporaryFile(max_size=max_bytes)  # noqa: SIM115 (closed with its last reader)
-    while block := source.read(65_536):
-        spool.write(block)
-        if spool.tell() > max_bytes:
-            raise DocumentRefused("too-large", f"at most {max_bytes} bytes")
-    spool.seek(0)
-    return spool  # type: ignore[return-value]
 
 
 def _encoding(spool: BinaryIO) -> str:
@@ -122,6 +105,21 @@ def _encoding(spool: BinaryIO) -> str:
         return "cp1252"
     finally:
         spool.seek(0)
+
+
+class _Lent(io.RawIOBase):
+    """A source lent to a text layer, which must not close it: it will be read again."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._source.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
 
 
 class _Lines:
@@ -148,7 +146,7 @@ class _Lines:
 
 def _csv(spool: BinaryIO) -> Sheet:
     encoding = _encoding(spool)
-    text = io.TextIOWrapper(spool, encoding=encoding, errors="strict", newline="")
+    text = io.TextIOWrapper(io.BufferedReader(_Lent(spool)), encoding=encoding, errors="strict", newline="")
     lines = _Lines(_decoded(text))
     first = next((line for line in lines if line.strip()), "")
     if not first:

@@ -48,6 +48,11 @@ def _concepts() -> dict[tuple[str, str], str]:
         return {(row["liste"], row["libelle"]): row["concept"] for row in csv.DictReader(rows)}
 
 
+def concept_of(liste: str, label: str) -> str:
+    """What a label of a list without codes means, the whole of it; empty when unknown."""
+    return _concepts().get((liste, label_key(label)), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a local list. `concept` is its code, or the meaning of its label; empty when neither is known."""
@@ -118,7 +123,7 @@ def _meaning(liste: str, identifiant: str, labels: dict[str, str], parents: dict
     seen: set[str] = set()
     while identifiant and identifiant not in seen:
         seen.add(identifiant)
-        if concept := _concepts().get((liste, label_key(labels.get(identifiant, "")))):
+        if concept := concept_of(liste, labels.get(identifiant, "")):
             return concept
         identifiant = parents.get(identifiant, "")
     return ""

@@ -180,3 +180,10 @@ def prune(value: dict[str, Any], node: Node) -> tuple[dict[str, Any] | None, lis
         blamed = [path for path in missing if not any(path in done or done.startswith(path) for done in lacking)]
         return None, lacking + blamed
     return (kept if kept else None), lacking
+
+
+def serialize(root: etree._Element) -> bytes:
+    """The bytes of a document, indented, in UTF-8."""
+    etree.indent(root)
+    data: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return data + b"\n"

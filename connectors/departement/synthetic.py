@@ -15,9 +15,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lxml import etree
-
-from connectors.departement.structure import Node, structure, to_xml
+from connectors.departement.structure import Node, serialize, structure, to_xml
 
 LISTS = Path(__file__).with_name("sandbox_lists.csv")
 EMITTED = datetime(2026, 11, 2, 6, 30)
@@ -245,12 +243,6 @@ def _dsp(number: int, lists: Lists, draw: random.Random) -> dict[str, Any]:
 def changed(people: Iterable[Allocataire]) -> list[Allocataire]:
     """The same people after a month: the right of every other one is suspended."""
     return [replace(person, etat_droit="3") if n % 2 == 0 else person for n, person in enumerate(people)]
-
-
-def serialize(root: etree._Element) -> bytes:
-    etree.indent(root)
-    data: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8")
-    return data + b"\n"
 
 
 def _stamp(moment: datetime) -> str:

@@ -1,0 +1,224 @@
+"""What a CCAS's follow-up software may send, field by field, and what of it is read.
+
+`schemas/partner/ccas/champs.csv` has one row per field: its type, whether it is read, why not when it is not, and the
+column titles it goes by in spreadsheets. Fields that are not read are dropped here, before anything is compared,
+digested or stored: a private synthesis or a protection measure reaches no other part of the gateway.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import schemas
+from connectors.table import Row, day, is_scientific
+from schemas import normalisation
+from schemas.record import Finding
+
+TABLE = Path(schemas.__file__).parent / "partner" / "ccas" / "champs.csv"
+PARIS = ZoneInfo("Europe/Paris")
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,60}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Champ:
+    """One field. `type` is a scalar type, or `liste:<objet>` for nested objects."""
+
+    nom: str
+    type: str
+    valeurs: tuple[str, ...]
+    lu: bool
+    motif: str
+    entetes: tuple[str, ...]
+
+    @property
+    def objet(self) -> str:
+        """Name of the nested object, empty for a scalar."""
+        return self.type.partition(":")[2]
+
+
+@cache
+def champs(objet: str) -> dict[str, Champ]:
+    """The fields of an object, by name."""
+    with TABLE.open(encoding="utf-8", newline="") as rows:
+        return {
+            row["champ"]: Champ(
+                row["champ"],
+                row["type"],
+                tuple(filter(None, row["valeurs"].split("|"))),
+                row["lu"] == "oui",
+                row["motif"],
+                tuple(filter(None, row["entetes"].split("|"))),
+            )
+            for row in csv.DictReader(rows)
+            if row["objet"] == objet
+        }
+
+
+@cache
+def columns(objet: str) -> dict[str, Champ]:
+    """Column titles, reduced, to the field they name."""
+    found = {title: champ for champ in champs(objet).values() for title in champ.entetes}
+    return found | {champ.nom.lower(): champ for champ in champs(objet).values()}
+
+
+class Bad(Exception):
+    """A value that its field cannot hold; the code is the finding's."""
+
+
+Convert = Callable[[str], Any]
+
+
+def _day(text: str) -> str:
+    if len(text) > 10 and text[10] == "T" and (text.endswith("Z") or "+" in text[10:]):
+        return _instant(text).astimezone(PARIS).date().isoformat()
+    if found := day(text):
+        return found
+    raise Bad("bad-date")
+
+
+def _instant(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Bad("bad-instant") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=PARIS)).astimezone(UTC)
+
+
+def _nir(text: str) -> str:
+    if is_scientific(text):
+        raise Bad("number-lost-digits")
+    return text
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}(\.0+)?", text):
+        raise Bad("bad-integer")
+    return int(float(text))
+
+
+def _decimal(text: str) -> str:
+    compact = re.sub(r"[\s\u00a0\u202f€]", "", text).replace(",", ".")
+    if not re.fullmatch(r"-?\d{1,9}(\.\d{1,6})?", compact):
+        raise Bad("bad-decimal")
+    return compact
+
+
+def _boolean(text: str) -> bool:
+    words = {"oui": True, "o": True, "vrai": True, "true": True, "1": True, "x": True}
+    words |= {"non": False, "n": False, "faux": False, "false": False, "0": False}
+    if text.strip().lower() not in words:
+        raise Bad("bad-boolean")
+    return words[text.strip().lower()]
+
+
+def _phones(text: str) -> list[str]:
+    found = normalisation.phones(text)
+    if found.illisibles:
+        raise Bad("bad-phone")
+    return list(found.numeros)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in re.split(r"[|;,]", text) if word.strip()]
+
+
+_CONVERT: dict[str, Convert] = {
+    "texte": str,
+    "identifiant": str,
+    "code": str,
+    "code_postal": str,
+    "date": _day,
+    "instant": lambda text: _instant(text).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    "nir": _nir,
+    "entier": _integer,
+    "decimal": _decimal,
+    "booleen": _boolean,
+    "telephone": _phones,
+    "codes_libres": _words,
+}
+_JSON: dict[str, tuple[type, ...]] = {
+    "entier": (int,), "decimal": (int, float, str), "booleen": (bool,), "codes_libres": (list,),
+}  # fmt: skip
+
+
+def from_json(value: Any, objet: str, path: str, findings: list[Finding]) -> dict[str, Any]:
+    """A JSON object, with only the fields that are read, in plain forms (ISO dates, decimals as text).
+
+    A value of the wrong type or form is left out and named in `findings`; an unknown field too.
+    """
+    if not isinstance(value, dict):
+        findings.append(Finding("bad-type", path, "reject", detail="expected an object"))
+        return {}
+    known = champs(objet)
+    kept: dict[str, Any] = {}
+    for name, item in value.items():
+        champ = known.get(name)
+        if champ is None:
+            where = name if _NAME.match(name) else "?"
+            findings.append(Finding("unknown-field", _under(path, where), "quarantine"))
+        elif champ.lu and item is not None and item != "":
+            _keep_json(kept, champ, item, _under(path, name), findings)
+    return kept
+
+
+def _under(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _keep_json(kept: dict[str, Any], champ: Champ, item: Any, path: str, findings: list[Finding]) -> None:
+    if champ.objet:
+        if not isinstance(item, list):
+            findings.append(Finding("bad-type", path, "reject", detail="expected an array"))
+            return
+        kept[champ.nom] = [from_json(one, champ.objet, f"{path}[{n}]", findings) for n, one in enumerate(item)]
+        return
+    expected = _JSON.get(champ.type, (str,))
+    if not isinstance(item, expected) or (isinstance(item, bool) and bool not in expected):
+        findings.append(Finding("bad-type", path, "quarantine", detail=f"expected {champ.type}"))
+        return
+    if champ.type == "booleen":
+        kept[champ.nom] = item
+    elif champ.type == "codes_libres":
+        if all(isinstance(one, str) for one in item):
+            kept[champ.nom] = [one for one in item if one]
+        else:
+            findings.append(Finding("bad-type", path, "quarantine", detail="expected texts"))
+    else:
+        _convert(kept, champ, str(item), path, findings)
+
+
+def _convert(kept: dict[str, Any], champ: Champ, text: str, path: str, findings: list[Finding]) -> None:
+    try:
+        kept[champ.nom] = _CONVERT[champ.type](text.strip())
+    except Bad as bad:
+        severity: Literal["quarantine"] = "quarantine"
+        findings.append(Finding(str(bad), path, severity, raw=text, detail=f"expected {champ.type}"))
+
+
+def from_row(row: Row, objet: str, findings: list[Finding], unknown: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """A table row as the same object. Cells that are wrong are left out and named by line and column."""
+    known = columns(objet)
+    kept: dict[str, Any] = {}
+    for title, text in row.cells.items():
+        champ = known.get(title)
+        path = f"ligne {row.line}, colonne {title}"
+        if champ is None:
+            if title not in unknown:
+                findings.append(Finding("unknown-column", path, "notice"))
+        elif not champ.lu:
+            continue
+        elif champ.type == "nir" and title in row.numeric and normalisation.nir(text).controle != "valide":
+            findings.append(Finding("number-lost-digits", path, raw=text, detail="write the NIR as text"))
+        elif champ.type in _CONVERT:
+            _convert(kept, champ, text, path, findings)
+    if row.surplus:
+        findings.append(Finding("surplus-cells", f"ligne {row.line}", detail="cells beyond the last title"))
+    return kept
