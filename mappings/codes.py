@@ -63,6 +63,14 @@ class Table:
             raise Bad("ambiguous-code" if key in self.several else "no-counterpart", self.name)
         return code
 
+    def elsewhere(self, value: Scalar, parent: str) -> bool:
+        """Whether this value belongs to another enclosing item: not this one's business, and no fault."""
+        return (
+            self.has_parent
+            and (parent, value) not in self.reverse
+            and any(canonical == value for under, canonical in self.reverse if under != parent)
+        )
+
     def label_of(self, code: str, parent: str = "") -> str:
         entry = self.entries.get((parent if self.has_parent else "", code))
         return entry.label if entry else ""

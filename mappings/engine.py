@@ -126,6 +126,9 @@ class Mapping:
             for row in section.fields:
                 if row.canonical is not None:
                     yield dotted(inside, row.canonical), row, section
+                if row.decision in self.file.decision:
+                    for looked_at in self.file.decision[row.decision].paths:
+                        yield dotted(inside, looked_at), row, section
             yield from self._rows(section.section, inside)
 
     def concrete(self, path: str, row: Row) -> Iterator[str]:
@@ -150,12 +153,19 @@ class Mapping:
         for section in sections:
             inside = dotted(prefix, section.canonical)
             if not path.startswith(inside):
+                yield from self._absolute(section, path)
                 continue
             if len(section.key) == 1 and section.key[0].codes and inside.endswith("[]"):
                 yield inside.removesuffix("[]"), self.tables[section.key[0].codes]
             yield from self._key_tables(section.section, inside, path)
             if section.section or section.key:
                 return
+
+    def _absolute(self, section: Section, path: str) -> Iterator[tuple[str, code_tables.Table]]:
+        """Sections nested in this one that count from the root of the record."""
+        for inner in section.section:
+            if inner.canonical.startswith("/"):
+                yield from self._key_tables((inner,), "", path)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -40,6 +40,7 @@ class Row(_Word):
     partner: str | tuple[str, ...] | None = None
     type: str = "text"
     codes: str | None = None
+    decision: str | None = None
     label: str | None = None
     constant: Scalar | None = None
     context: str | None = None
@@ -111,6 +112,27 @@ class Codes(_Word):
     partial: str | None = None
 
 
+class Rule(_Word):
+    """One line of a decision table: the code to write when every fact of `when` has this value; no code stops."""
+
+    code: Scalar = ""
+    when: dict[str, Scalar] = Field(min_length=1)
+
+
+class Decision(_Word):
+    """How several facts make one partner code, as a table read from top to bottom. Equality only, no expression."""
+
+    source: str
+    list: str | None = None
+    rules: tuple[Rule, ...] = Field(min_length=1)
+    lossy: str | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every fact that the table looks at, each once."""
+        return tuple(dict.fromkeys(path for rule in self.rules for path in rule.when))
+
+
 class Personne(_Word):
     """The repeated element that is one person of the record, and which of them get a record of their own."""
 
@@ -176,6 +198,7 @@ class MappingFile(_Word):
     record: RecordWords = RecordWords()
     section: tuple[Section, ...] = ()
     codes: dict[str, Codes] = Field(default_factory=dict)
+    decision: dict[str, Decision] = Field(default_factory=dict)
     not_shared: tuple[NotShared, ...] = ()
     example: tuple[Example, ...] = ()
 

@@ -220,6 +220,9 @@ class Tree:
 
 
 def _dotted(prefix: str, path: str) -> str:
+    """`path` inside `prefix`; a path that begins with `/` counts from the root of the record."""
+    if path.startswith("/"):
+        return path[1:]
     return f"{prefix}.{path}" if prefix and path else prefix or path
 
 

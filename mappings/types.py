@@ -596,3 +596,68 @@ def _code(row: Row, zone: str) -> Codec:
 def _code_list(row: Row, zone: str) -> Codec:
     """Several codes in one cell, cut at `separator`, each through the table."""
     return _code(row, zone)
+
+
+# --- employment -----------------------------------------------------------------------------------------------------
+
+_ROME = re.compile(r"[A-Z][0-9]{4}")
+_LOCALITY = re.compile(r"\s*([0-9]{5})\s+(\S.*?)\s*")
+
+
+@_type("rome", "code ROME d'un métier")
+def _rome(row: Row, zone: str) -> Codec:
+    return Codec(_say(lambda text: found[0] if (found := _ROME.fullmatch(text.strip())) else "", "bad-rome"), str)
+
+
+def _part_of_locality(number: int) -> Codec:
+    def read(text: str) -> str | None:
+        if not text.strip():
+            return None
+        if (found := _LOCALITY.fullmatch(text)) is None:
+            raise Bad("bad-locality", "code postal puis commune")
+        return n.clean(found[number])
+
+    def write(value: Any) -> str:
+        raise Bad("not-reversible", "postcode and locality are one text")
+
+    return Codec(read, write)
+
+
+@_type("locality_postcode", "code postal, au début de la dernière ligne d'adresse")
+def _locality_postcode(row: Row, zone: str) -> Codec:
+    return _part_of_locality(1)
+
+
+@_type("locality_name", "commune, à la fin de la dernière ligne d'adresse")
+def _locality_name(row: Row, zone: str) -> Codec:
+    return _part_of_locality(2)
+
+
+_ETATS_ORIENTATION = (
+    (("CLOTURE", None, None), "terminee"),
+    (("OUVERT", "DECIDE", None), "decidee"),
+    (("OUVERT", "PRECONISE", None), "proposee"),
+    (("EN_ATTENTE", None, "REFUSEE"), "refusee"),
+    (("EN_ATTENTE", None, None), "en_attente"),
+    (("BROUILLON", None, None), "brouillon"),
+)
+"""France Travail's etat, statut and decision to one state; None: whatever it says. First line that holds."""
+
+
+@_type("etat_orientation", "état d'une orientation (état, statut et décision de France Travail)", inputs="several")
+def _etat_orientation(row: Row, zone: str) -> Codec:
+    """[etat, statut, decision]: three fields of France Travail make one state of ours. Not reversible."""
+
+    def read(*texts: str | None) -> str | None:
+        said = tuple((text or "").strip() for text in texts)
+        if not any(said):
+            return None
+        for line, state in _ETATS_ORIENTATION:
+            if all(wanted in (None, word) for wanted, word in zip(line, said, strict=True)):
+                return state
+        raise Bad("unknown-code", "etat, statut")
+
+    def write(value: str) -> tuple[str, ...]:
+        raise Bad("not-reversible", "an authority decides, the gateway never does")
+
+    return Codec(read, write)

@@ -140,6 +140,8 @@ class Writer:
                 return part if part == str(row.constant) else None
             if row.context is not None:
                 return part if part == str(writing.context.get(row.context)) else None
+            if row.codes is not None and self.tables[row.codes].elsewhere(part, parent):
+                return None
             try:
                 if row.codes is not None:
                     part = self.tables[row.codes].write(part, parent)
@@ -159,6 +161,8 @@ class Writer:
     def _row(self, row: Row) -> Step_:
         if row.disputed is not None:
             return self._disputed(row)
+        if row.decision is not None:
+            return self._decided(row)
         if row.canonical is None:
             return self._given(row)
         return self._fact(row)
@@ -166,6 +170,28 @@ class Writer:
     def _disputed(self, row: Row) -> Step_:
         def fill(writing: Writing, box: document.Container, canonical: str, at: str, parent: str) -> None:
             writing.left(slashed(at, row.partners[0]))
+
+        return fill
+
+    def _decided(self, row: Row) -> Step_:
+        """The first rule whose facts are all there gives the code; a rule without code stops, and nothing is said."""
+        path = steps(row.partners[0], self.format)
+        decision = self.file.decision.get(row.decision or "")
+        if decision is None:
+            raise MappingError("mapping-decision", f"no decision table is named {row.decision!r}", self.file.id)
+        rules = decision.rules
+
+        def fill(writing: Writing, box: document.Container, canonical: str, at: str, parent: str) -> None:
+            place = slashed(at, row.partners[0])
+            for rule in rules:
+                facts = [(writing.fact(dotted(canonical, name)), value) for name, value in rule.when.items()]
+                if all(fact is not None and fact.value == value for fact, value in facts):
+                    if rule.code != "":
+                        document.put(box, path, rule.code)
+                        writing.filled(place, next(fact.source for fact, _ in facts if fact is not None))
+                        return
+                    break
+            self._absent(writing, box, (path,), row, place)
 
         return fill
 
@@ -271,6 +297,9 @@ class Writer:
 
 
 def dotted(prefix: str, path: str) -> str:
+    """`path` inside `prefix`; a path that begins with `/` counts from the root of the record."""
+    if path.startswith("/"):
+        return path[1:]
     return f"{prefix}.{path}" if prefix and path else prefix or path
 
 
