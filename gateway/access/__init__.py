@@ -161,8 +161,9 @@ def routes(
     """Open the access of `gateway` (kept as `gateway.access`) and give its routes.
 
     Hooks that are not given are taken from `gateway.allowed_purposes` and `gateway.on_refusal`; without the first, no
-    purpose is allowed at all.
+    purpose is allowed at all. Query strings leave uvicorn's access log.
     """
+    logging.getLogger("uvicorn.access").addFilter(_query_free)
     allowed_purposes = allowed_purposes or getattr(gateway, "allowed_purposes", None)
     gateway.access = Access(
         gateway,
@@ -202,13 +203,13 @@ def _loopback(host: str) -> bool:
 
 
 class QueryFreeLog(logging.Filter):
-    """Keeps query strings out of the server's access log: somebody may put a token there against all advice.
-
-    `logging.getLogger("uvicorn.access").addFilter(QueryFreeLog())`
-    """
+    """Keeps query strings out of the server's access log: somebody may put a token there against all advice."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple) and len(record.args) == 5:
             address, method, path, version, status = record.args
             record.args = (address, method, str(path).partition("?")[0], version, status)
         return True
+
+
+_query_free = QueryFreeLog()

@@ -34,6 +34,27 @@ NONCE_LIFE = 90.0
 MEMORY = 100.0
 """Seconds after which no accepted proof would be accepted again: more than PAST + FUTURE and than NONCE_LIFE."""
 
+SENTENCES = {
+    "proof-missing": "Send one DPoP header with a proof for this request (RFC 9449).",
+    "proof-repeated": "Send exactly one DPoP header.",
+    "proof-not-a-jwt": "The DPoP header is one compact JWT.",
+    "proof-not-a-jwk": "The jwk of the proof is not a public key.",
+    "proof-weak-or-unknown-key": "The key of the proof is EC P-256 or OKP Ed25519.",
+    "proof-typ": "The typ of the proof is dpop+jwt.",
+    "proof-alg": "Sign the proof with ES256 or EdDSA.",
+    "proof-private-key": "The jwk of the proof holds a private key: withdraw that key, and send public members only.",
+    "proof-signature": "The proof is not signed by the key of its jwk.",
+    "proof-htm": "The htm of the proof is not the method called.",
+    "proof-htu": "The htu of the proof is not the URL called, under the scheme and host of the issuer.",
+    "proof-ath": "The ath of the proof is not the base64url SHA-256 of the access token.",
+    "proof-jti": "The proof needs a jti of 1 to 255 characters.",
+    "proof-iat": "The iat of the proof is missing, or too far from the clock of this server.",
+    "proof-replayed": "This proof was used before; sign one for each request.",
+    "proof-other-key": "The key of the proof is not the one announced, registered or bound to the token.",
+    "use-dpop-nonce": "Sign the proof again with the nonce of the DPoP-Nonce header.",
+}
+"""What the sender of a refused proof is told; it concerns nothing but the proof."""
+
 _DEFAULT_PORT = {"https": 443, "http": 80}
 _TRIPLET = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -112,25 +133,34 @@ def check(proof: str | bytes, method: str, url: str, *, ath: str | None = None, 
     `ath` is the digest of the access token at a resource, None at the token endpoint. With `nonces`, one of ours is
     demanded. Raises `Refused` with the reason (`use-dpop-nonce` when only a fresh nonce is missing).
     """
-    jwt = parse(proof)
-    header, claims = jwt.header, jwt.claims
-    if header.get("typ") != "dpop+jwt":
-        raise Refused("proof-typ")
-    if header.get("alg") not in PROOF_ALGORITHMS:
-        raise Refused("proof-alg")
-    key, jkt = _key(header.get("jwk"))
-    if not verify(jwt, key):
-        raise Refused("proof-signature")
+    claims, jkt = _signed(proof)
     if claims.get("htm") != method:
         raise Refused("proof-htm")
     _check_url(claims.get("htu"), url)
     if ath is not None and claims.get("ath") != ath:
         raise Refused("proof-ath")
-    if not short_text(claims.get("jti")):
+    jti = claims.get("jti")
+    if not short_text(jti):
         raise Refused("proof-jti")
     now = time.time()
     _check_times(claims, now, nonces)
-    return Proof(jkt, Used.of("dpop", jkt, claims["jti"], now + MEMORY))
+    return Proof(jkt, Used.of("dpop", jkt, str(jti), now + MEMORY))
+
+
+def _signed(proof: str | bytes) -> tuple[dict[str, object], str]:
+    """The claims of a proof and the thumbprint of the key that signed it."""
+    try:
+        jwt = parse(proof)
+        if jwt.header.get("typ") != "dpop+jwt":
+            raise Refused("typ")
+        if jwt.header.get("alg") not in PROOF_ALGORITHMS:
+            raise Refused("alg")
+        key, jkt = _key(jwt.header.get("jwk"))
+        if not verify(jwt, key):
+            raise Refused("signature")
+    except Refused as refused:
+        raise Refused(f"proof-{refused.reason}") from refused
+    return jwt.claims, jkt
 
 
 def _check_url(htu: object, url: str) -> None:

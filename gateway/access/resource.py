@@ -29,23 +29,10 @@ from gateway.unit_of_work import UnitOfWork
 REMEMBERED = 20_000
 """Verified tokens kept in memory, oldest use forgotten first."""
 
-SENTENCES = {
+SENTENCES = dpop.SENTENCES | {
     "token-missing": "Send an access token: Authorization: DPoP <token>, with a DPoP proof.",
     "token-expired": "The access token has expired; ask for another.",
     "bound-token-as-bearer": "The token is bound to a key: send it as DPoP, with a proof, not as Bearer.",
-    "proof-missing": "Send one DPoP header with a proof for this request (RFC 9449).",
-    "proof-repeated": "Send exactly one DPoP header.",
-    "proof-typ": "The proof's typ is dpop+jwt.",
-    "proof-alg": "Sign the proof with ES256 or EdDSA.",
-    "proof-signature": "The proof is not signed by the key of its jwk.",
-    "proof-htm": "The proof's htm is not the method called.",
-    "proof-htu": "The proof's htu is not the URL called, under the issuer's scheme and host.",
-    "proof-ath": "The proof's ath is not the base64url SHA-256 of the access token.",
-    "proof-jti": "The proof needs a jti of 1 to 255 characters.",
-    "proof-iat": "The proof's iat is missing, or too far from this server's clock.",
-    "proof-replayed": "This proof was used before; sign one for each request.",
-    "proof-other-key": "The proof's key is not the one the token is bound to.",
-    "use-dpop-nonce": "Sign the proof again with the nonce of the DPoP-Nonce header.",
 }
 
 

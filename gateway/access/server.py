@@ -158,6 +158,9 @@ class Server(AuthorizationServer):
     def handle_error_response(self, request: FormRequest, error: OAuth2Error) -> Answer:
         code = error.error if error.error in ERRORS else "invalid_request"
         status, sentence = ERRORS[code]
+        reason = getattr(error, "reason", code.replace("_", "-"))
+        if code == "invalid_dpop_proof":
+            sentence = dpop.SENTENCES.get(reason, sentence)
         problem = {"type": f"urn:maillon:problem:{code.replace('_', '-')}", "title": "The token request was refused"}
         body: dict[str, Any] = {"error": code, "error_description": sentence, **problem, "status": status}
         headers: dict[str, str] = {}
@@ -167,7 +170,7 @@ class Server(AuthorizationServer):
         if retry_after := getattr(error, "retry_after", None):
             headers["Retry-After"] = str(retry_after)
         known = request.client.client_id if request.client else None
-        return Answer(status, body, headers, getattr(error, "reason", code.replace("_", "-")), known)
+        return Answer(status, body, headers, reason, known)
 
     def _by_assertion(self, query_client: Callable[[str], Client | None], request: FormRequest) -> Client | None:
         form = request.form

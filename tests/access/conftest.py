@@ -17,4 +17,4 @@ def office(tmp_path: Path) -> Office:
 
 @pytest.fixture
 def office_that_wants_nonces(tmp_path: Path) -> Office:
-    return open_office(tmp_path, dpop_nonce=True)
+    return open_office(tmp_path / "nonces", dpop_nonce=True)

@@ -6,12 +6,16 @@ import base64
 import hashlib
 import json
 import secrets
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -112,13 +116,14 @@ class Partner:
     def proof(
         self,
         method: str = "POST",
-        url: str = f"{ISSUER}/oauth/token",
+        url: str | None = None,
         token: str | None = None,
         *,
         header: dict[str, Any] | None = None,
         key: Any = None,
         **claims: Any,
     ) -> str:
+        url = url or f"{self.issuer}/oauth/token"
         base: dict[str, Any] = {"htm": method, "htu": url, "iat": int(time.time()), "jti": secrets.token_urlsafe(16)}
         if token is not None:
             base["ath"] = b64(hashlib.sha256(token.encode()).digest())
@@ -211,6 +216,24 @@ class Office:
         return self.gateway.refusals[-1]
 
 
+@contextmanager
+def served(app: Any, **options: Any) -> Iterator[str]:
+    """The application behind a real uvicorn, on a port of its own; gives its base URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", **options)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"{'https' if options.get('ssl_certfile') else 'http'}://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
 def application(gateway: Gateway, **options: Any) -> Starlette:
     routes = access.routes(gateway, **options)
     app = Starlette(routes=[*routes, *RESOURCES], exception_handlers={Problem: _problem})
@@ -237,3 +260,30 @@ def open_office(folder: Path, app: dict[str, Any] | None = None, **settings: Any
             registered = access.register_partner(work, name, name, jwks, issuer=gateway.settings.issuer)
             partners.append(Partner(registered["client_id"], key, issuer=gateway.settings.issuer))
     return Office(gateway, application(gateway, **(app or {})), *partners)
+
+
+def refused(office: Office, answer: httpx.Response, status: int, error: str, reason: str) -> None:
+    """Refused by an OAuth endpoint: no token in the answer, nothing to store, and the journal was told why."""
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"] == error
+    assert "access_token" not in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert office.last_refusal() | {"event": "token.refused", "reason": reason} == office.last_refusal()
+
+
+def unauthenticated(office: Office, answer: httpx.Response, reason: str) -> None:
+    refused(office, answer, 401, "invalid_client", reason)
+
+
+def denied(office: Office, answer: httpx.Response, reason: str, status: int = 401) -> None:
+    """Refused by a resource: a problem, a challenge, no data, and the journal was told why."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "body" not in answer.json()
+    if status == 401:
+        assert answer.headers["www-authenticate"].startswith("DPoP ")
+        assert 'algs="ES256' in answer.headers["www-authenticate"]
+        assert (
+            f'resource_metadata="{ISSUER}/.well-known/oauth-protected-resource"' in answer.headers["www-authenticate"]
+        )
+    assert office.last_refusal() | {"event": "resource.refused", "reason": reason} == office.last_refusal()
