@@ -214,7 +214,7 @@ class Policy:
         facts = self._facts(question)
         if facts is None:
             return self._refuse([self._default["D99"]], ())
-        return self._answer(question, facts, self._weigh(question, facts))
+        return self._answer(question, facts, self._weigh(question, facts), question.categories)
 
     def _facts(self, question: Question) -> dict[str, Any] | None:
         """The facts with those derived from them; None if a value is unknown."""
@@ -301,8 +301,9 @@ class Policy:
             codes = codes & question.convention_categories
         return codes
 
-    def _answer(self, question: Question, facts: Mapping[str, Any], weighed: _Weighed) -> Decision:
-        asked = question.categories
+    def _answer(
+        self, question: Question, facts: Mapping[str, Any], weighed: _Weighed, asked: frozenset[str]
+    ) -> Decision:
         dormant: tuple[str, ...] = ()
         if weighed.dormant:
             dormant = tuple(identifier for identifier, codes in weighed.dormant if codes & asked)
@@ -397,7 +398,7 @@ class Policy:
             redacted={code: rule.id for code, rule in removed.items()},
             rule_ids=tuple(rule.id for rule in rules),
             reason=reason or rules[0].reason,
-            articles=tuple(_unique(article for rule in rules for article in rule.articles)),
+            articles=tuple(_unique(article for rule in (rules if removed else rules[:1]) for article in rule.articles)),
             obligations=self._merge([(rule, frozenset(removed)) for rule in rules], ()),
             texts_fr=tuple(rule.text_fr for rule in texts if rule.text_fr),
             texts_falc=tuple(rule.text_falc for rule in texts if rule.text_falc),

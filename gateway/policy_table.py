@@ -137,6 +137,20 @@ class Table:
     def rule(self, identifier: str) -> Rule:
         return next(rule for rule in self.rules if rule.id == identifier)
 
+    def reachable(self, sender: str, recipient: str, regime: str, purpose: str) -> dict[str, Rule]:
+        """Every category that some permit rule, signed or proposed, could ever send this way, with that rule."""
+        way = {"sender": sender, "recipient": recipient, "regime": regime, "purpose": purpose}
+        pair = self.pairs.get((sender, recipient, regime))
+        found: dict[str, Rule] = {}
+        for rule in self.rules:
+            if rule.effect != "permit" or not any(_could_hold(when, way) for when in rule.when):
+                continue
+            own = {code for code, identifier in pair.only_by.items() if identifier == rule.id} if pair else set()
+            limit = rule.categories if rule.any_pair else (pair.allowed | own) - pair.never if pair else frozenset()
+            for code in rule.categories & limit:
+                found.setdefault(code, rule)
+        return found
+
 
 def read(path: Path = DEFAULT, *, require_signature: bool = False, trusted: bytes = b"") -> Table:
     """Read and check a table.
@@ -179,20 +193,20 @@ def activate(content: bytes, rules: Iterable[str], signed_by: str, signed_on: st
     return text.encode()
 
 
-def lint(path: Path) -> list[tuple[int, str, str]]:
-    """What keeps this table from being signed: (line, stable code, sentence). Empty when it is sound."""
+def lint(path: Path = DEFAULT) -> list[str]:
+    """What keeps this table from being signed: `file:line: code message`. Empty when it is sound."""
     text = path.read_text()
     try:
         source = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        return [(1, "policy-toml", str(error))]
+        return [f"{path}:1: policy-toml {error}"]
     lines = {m[1]: text[: m.start()].count("\n") + 1 for m in re.finditer(r'^id = "([^"]+)"', text, re.M)}
     found = [(lines.get(row, 1), code, message) for row, code, message in _problems(source)]
     for rule in source["rule"]:
-        for name, _ in map(parse_obligation, rule["obligations"]):
+        for name, _ in map(parse_obligation, rule.get("obligations", ())):
             if name not in source["obligations"] or name not in OBLIGATIONS:
                 found.append((lines[rule["id"]], "policy-obligation", f"{rule['id']}: unknown obligation {name}"))
-    return sorted(found)
+    return [f"{path}:{line}: {code} {message}" for line, code, message in sorted(found)]
 
 
 def parse_obligation(text: str) -> Obligation:
@@ -234,7 +248,7 @@ def _domains(source: Mapping[str, Any]) -> dict[str, frozenset[Any]]:
         "roles": frozenset(source["roles"]),
         "regimes": frozenset(source["regimes"]),
         "purposes": frozenset(source["purposes"]),
-        "origins": frozenset(source["regimes"]) | {"collecte_directe"},
+        "origins": frozenset(source["regimes"]) | {"none"},
         "yes-no": frozenset({True, False}),
     }
     domains = {
@@ -335,6 +349,10 @@ def _bad_conditions(
                 yield identifier, "policy-fact", f"{identifier}: unknown fact {fact}"
             elif not values <= domain:
                 yield identifier, "policy-value", f"{identifier}: unknown value for {fact}"
+
+
+def _could_hold(condition: Condition, facts: Mapping[str, Any]) -> bool:
+    return all(facts[name] in values for name, values in condition if name in facts)
 
 
 def _condition(row: Mapping[str, Any]) -> Condition:
