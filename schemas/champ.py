@@ -93,7 +93,7 @@ def collection(
     `nom_cle` says in French what the key is, `motif` is its form, `liste` its code list. `personnelle`: the key itself
     identifies someone (a number, an address) and never goes into a message.
     """
-    extra: dict[str, Any] = {"nom_cle": nom_cle, "motif": motif}
+    extra: dict[str, Any] = {"nom_cle": nom_cle, "motif": motif, "propertyNames": {"pattern": f"^({motif})$"}}
     if liste is not None:
         extra["liste"] = liste
     if personnelle:

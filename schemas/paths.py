@@ -41,7 +41,7 @@ class Cle:
     personnelle: bool
 
     def accepts(self, key: str) -> bool:
-        return bool(self.motif.fullmatch(key))
+        return bool(self.motif.fullmatch(key)) and key.isprintable()
 
     def knows(self, key: str) -> bool:
         return self.liste is None or key in nomenclatures.codes(self.liste)
@@ -165,7 +165,12 @@ def shape(path: str) -> str:
 
 def keys(path: str) -> list[str]:
     """The keys of a concrete path, outermost first."""
-    return [piece.partition("]")[0] for piece in path.split("[")[1:]] if "]" in path else []
+    found, (_, bracket, rest) = [], path.partition("[")
+    while bracket:
+        key, _, rest = rest.partition("]")
+        found.append(key)
+        _, bracket, rest = rest.partition("[")
+    return found
 
 
 def field(path: str) -> Champ:

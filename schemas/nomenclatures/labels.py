@@ -61,5 +61,5 @@ def clean_label(label: str) -> str:
 
 def label_key(label: str) -> str:
     """What two labels are compared on: lower case, unaccented, plain quotes and dashes, single blanks."""
-    plain = unicodedata.normalize("NFKD", label.translate(_QUOTES).casefold())
+    plain = unicodedata.normalize("NFKD", label.casefold().translate(_QUOTES))
     return _BLANKS.sub(" ", "".join(c for c in plain if not unicodedata.combining(c))).strip()
