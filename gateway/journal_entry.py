@@ -59,7 +59,10 @@ quinquies janvier février mars avril mai juin juillet août septembre octobre n
 jul aug sep oct nov dec
 """
 _ARTICLE_WORDS = frozenset(_WORDS_OF_LAW.split())
-_NUMBERING = re.compile(r"[LRDA]?\.?[*]?\d{1,4}[\w°.\-()]{0,24}|[IVX]{1,6}[°.]?|[a-z][°)]?|C\d{1,2}")
+_LAW = re.compile(r"[LRDA]\.?\*?\d{1,4}(?:-.*)?")
+_NUMBERING = re.compile(
+    r"(?:[LRDA]?\.?\*?\d{1,4}(?:[-.]\d{1,4}){0,4}(?:°|bis|ter|quater)*|[IVX]{1,6}[°.]?|[a-z][°.]?|C\d{1,2}[a-z.]*)"
+)
 
 
 class EntryRefused(ValueError):
@@ -103,20 +106,25 @@ def _count(value: Any) -> str | None:
 
 
 def _article(value: Any) -> str | None:
-    """References to texts; each word is a known abbreviation or a numbering, so that no other word fits."""
+    """References to texts: each word is a known abbreviation or a short numbering, and one at least names a text."""
     if isinstance(value, tuple | list):
         value = "; ".join(map(str, value))
-    if not isinstance(value, str) or len(value) > 400:
+    if not isinstance(value, str) or not 2 <= len(value) <= 400 or not value.isprintable():
         return None
-    words = re.split(r"[\s,;:/()'’]+", value)
-    if all(not w or w.rstrip(".").lower() in _ARTICLE_WORDS or _NUMBERING.fullmatch(w) for w in words):
+    words = [word for word in re.split(r"[\s,;:/()'’]+", value) if word]
+    named = [word for word in words if word.rstrip(".").lower() in _ARTICLE_WORDS]
+    if not any(len(word) > 1 for word in named) and not any(_LAW.fullmatch(word) for word in words):
+        return None
+    if all(word in named or _NUMBERING.fullmatch(word) for word in words):
         return json.dumps(value, ensure_ascii=False)
     return None
 
 
 def _network(value: Any) -> str | None:
     """A named network (`rie`, `interne`) or one no narrower than /24 (IPv4) or /48 (IPv6)."""
-    if isinstance(value, str) and re.fullmatch(r"[a-z][a-z_]{1,31}", value):
+    if not isinstance(value, str):
+        return None
+    if re.fullmatch(r"[a-z][a-z_]{1,31}", value):
         return f'"{value}"'
     try:
         network = ipaddress.ip_network(value)
