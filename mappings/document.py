@@ -19,26 +19,12 @@ from mappings.types import Bad
 Container = dict[str, Any]
 
 
-def group(element: Any, repeated: frozenset[str]) -> tuple[tuple[Any, ...], Container]:
-    """(names in order, children by name) of an XML element whose names repeat. A list where `repeated` allows it."""
-    names: list[str] = []
-    children: Container = {}
-    for child in element:
-        name = child.tag
-        if not isinstance(name, str):
-            continue
-        names.append(name)
-        if name in repeated:
-            children.setdefault(name, []).append(child)
-        else:
-            children.setdefault(name, child)
-    return tuple(names), children
-
-
-def group_text(element: Any, repeated: frozenset[str]) -> tuple[tuple[Any, ...], Container]:
-    """Like `group`, with the text of each child instead of the child."""
-    names, children = group(element, repeated)
-    return names, {k: [c.text for c in v] if isinstance(v, list) else v.text for k, v in children.items()}
+def siblings(name: str, names: tuple[Any, ...], children: Sequence[Any], by_name: Container) -> Sequence[Any]:
+    """The children of an XML element that bear one name, in order."""
+    if len(by_name) == len(names):
+        found = by_name.get(name)
+        return () if found is None else (found,)
+    return [child for child, its in zip(children, names, strict=True) if its == name]
 
 
 def scalar(value: Any) -> str | None:
@@ -57,10 +43,8 @@ def items(value: Any) -> Sequence[Any]:
     return () if value is None else cast(Sequence[Any], value) if isinstance(value, list) else (value,)
 
 
-def texts(value: Any, format_: Format) -> list[str | None]:
+def texts(value: Any) -> list[str | None]:
     """Texts of a repeated leaf."""
-    if format_ == "xml":
-        return [item if item is None or isinstance(item, str) else item.text for item in items(value)]
     return [scalar(item) for item in items(value)]
 
 
@@ -74,6 +58,14 @@ def leaf(container: Any, path: tuple[Step, ...], format_: Format) -> str | None:
     if format_ == "xml":
         return None if found is None else cast("str | None", found.text)
     return scalar(found)
+
+
+def first(element: Any, name: str) -> str | None:
+    """Text of the first child of an XML element that bears this name."""
+    for child in element:
+        if child.tag == name:
+            return cast("str | None", child.text)
+    return None
 
 
 def chosen(container: Any, step: Step, format_: Format) -> list[Any]:

@@ -57,7 +57,7 @@ class Row(_Word):
     sentinel: str | None = None
     zone: str | None = None
     separator: str | None = None
-    prefix: str | None = None
+    position: bool = False
 
     @property
     def partners(self) -> tuple[str, ...]:
@@ -81,6 +81,7 @@ class Section(_Word):
     partner: str = ""
     key: tuple[Row, ...] = ()
     direction: Literal["read", "write", "both"] = "both"
+    required: bool = False
     note: str | None = None
     fields: tuple[Row, ...] = ()
     section: tuple[Section, ...] = ()

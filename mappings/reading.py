@@ -1,477 +1,470 @@
 """From a tree to Python: one function per mapping, generated once, that reads one record.
 
-The generated source is what an engineer would write by hand for this document: containers are opened once, children
-are found by name, each row is a few lines. `source(mapping)` shows it.
+The generated source is what an engineer would write by hand for this document: each container is opened once, its
+children are found by name, each row is a few lines. `mappings.load(…).source` shows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from mappings import document
+from mappings import document, runtime
 from mappings.codes import Table
-from mappings.grammar import Format, MappingError, MappingFile, Row, Severity, Step
+from mappings.grammar import Format, MappingError, MappingFile, Row, Step
 from mappings.shape import Shape, too_long
 from mappings.tree import SELF_KEYED, Leaf, Node, Tree, View
 from mappings.types import TYPES, Bad, codec
-from schemas.record import NON_PARTAGE, Facts, Finding, PersonFacts
+from schemas.record import Facts, Finding, PersonFacts
 
 Reader = Callable[[Any, dict[str, Any], list[Finding]], tuple[list[PersonFacts], Facts, str, str | None]]
 
-
-# --- what the generated code calls off its fast path ----------------------------------------------------------------
-
-
-def bad(findings: list[Finding], error: Bad, at: str, raw: Any, structural: bool, invalid: Severity) -> None:
-    """Tell what a type could not read. Only a code is kept verbatim (`raw`), so that it can be replayed."""
-    keep = error.code in ("unknown-code", "label-disagrees", "disputed-code") and isinstance(raw, str)
-    severity: Severity = invalid if structural and not keep else "quarantine"
-    findings.append(Finding(error.code, at, severity, raw if keep else "", error.detail))
+_CALLED: dict[str, Any] = {
+    "Bad": Bad, "Finding": Finding, "PersonFacts": PersonFacts, "bad": runtime.bad, "read_code": runtime.read_code,
+    "put": runtime.put, "key_text": runtime.key_text, "unnamed": runtime.unnamed, "each": runtime.each,
+    "person_key": runtime.person_key, "siblings": document.siblings, "items": document.items,
+    "first": document.first, "scalar": document.scalar, "texts": document.texts, "deep": document.leaf,
+    "too_long": too_long,
+}  # fmt: skip
 
 
-def read_code(
-    table: Table, text: Any, parent: str, label: str | None, findings: list[Finding], at: str, checked: bool
-) -> Any:
-    """A code outside the plain part of its table: unknown, disputed, padded, sensitive, or with a label to compare."""
-    try:
-        value = table.read(text, parent, label if checked else None)
-    except Bad as error:
-        findings.append(Finding(error.code, at, "quarantine", text, error.detail))
-        return None
-    if value == NON_PARTAGE:
-        findings.append(Finding("withheld-code", at, "notice", "", table.name))
-    return value
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Names of the variables that hold an opened container."""
+
+    node: Node
+    source: str
+    children: str
+    """Dict of its children by name."""
+    names: str
+    """Tuple of their names, in order."""
+    ordered: str
+    """List of them, in order; empty when no name repeats here."""
+    texts: bool
+    """Whether the dict holds texts rather than containers."""
+    at: str
+    """Body of an f-string: the partner's path, with its final slash."""
 
 
-def put(facts: Facts, path: str, value: Any, findings: list[Finding], at: str) -> None:
-    """Set a fact that another part of the record may have told already; two different values are told, not chosen."""
-    if path in facts and facts[path] != value:
-        findings.append(Finding("contradiction", at, "quarantine"))
-        return
-    facts[path] = value
+class Lines:
+    """Python being written."""
 
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {}
+        self._depth = 0
+        self._count = 0
 
-def key_text(value: Any, findings: list[Finding], at: str) -> str | None:
-    """The text of a key part; None (and a finding) when the item cannot be named."""
-    text = value if isinstance(value, str) else None if value is None else str(value)
-    if text and not ("[" in text or "]" in text):
-        return text
-    if text:
-        findings.append(Finding("bad-key", at, "quarantine"))
-    return None
+    def say(self, *lines: str) -> None:
+        self.lines.extend("    " * self._depth + line for line in lines)
 
+    @contextmanager
+    def block(self, line: str) -> Iterator[None]:
+        self.say(line)
+        self._depth += 1
+        yield
+        self._depth -= 1
 
-def each(read: Callable[[str], Any], found: list[str | None]) -> list[Any] | None:
-    return [value for text in found if text and (value := read(text)) is not None] or None
+    def name(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}{self._count}"
 
-
-# --- the generator --------------------------------------------------------------------------------------------------
+    def hold(self, stem: str, value: Any) -> str:
+        """A name in the generated module for an object that the code uses."""
+        name = self.name(stem)
+        self.names[name] = value
+        return name
 
 
 class Generator:
-    """Writes the reading function of one mapping."""
+    """Writes the reading function of one mapping. Raises `MappingError` ``mapping-type``, ``mapping-codes``."""
 
-    def __init__(self, file: MappingFile, tree: Tree, tables: dict[str, Table], shapes: dict[tuple[str, ...], Shape]):
+    def __init__(
+        self, file: MappingFile, tree: Tree, tables: dict[str, Table], shapes: dict[tuple[str, ...], Shape]
+    ) -> None:
         self.file = file
         self.tree = tree
         self.tables = tables
         self.shapes = shapes
         self.format: Format = file.partner.format
         self.xml = self.format == "xml"
-        self.lines: list[str] = []
-        self.depth = 0
-        self.count = 0
-        self.names: dict[str, Any] = {
-            "Bad": Bad, "Finding": Finding, "PersonFacts": PersonFacts, "bad": bad, "read_code": read_code,
-            "put": put, "key_text": key_text, "each": each, "group": document.group, "items": document.items,
-            "group_text": document.group_text, "scalar": document.scalar, "texts": document.texts,
-            "deep": document.leaf, "too_long": too_long, "chosen": document.chosen, "FORMAT": self.format, "INVALID": file.invalid,
-        }  # fmt: skip
+        self.out = Lines()
+        words = file.record.personne
+        self.person_rows = words.key if words else ()
+        self.only = words.only if words else None
 
     def reader(self) -> tuple[Reader, str]:
-        source = self.source()
-        namespace = dict(self.names)
-        exec(compile(source, f"<mapping {self.file.id}>", "exec"), namespace)  # noqa: S102 - our own files, no input
+        """The function, and its source."""
+        self._function()
+        source = "\n".join(self.out.lines) + "\n"
+        namespace = _CALLED | {"FORMAT": self.format, "INVALID": self.file.invalid} | self.out.names
+        # Only mapping files that the project ships are compiled here; what a partner sends is never code.
+        exec(compile(source, f"<mapping {self.file.id}>", "exec"), namespace)  # noqa: S102
         return namespace["read"], source
 
-    def source(self) -> str:
-        self._say("def read(e0, ctx, out):")
-        with self._in():
-            self._say("persons = []; h = {}; p = a = {}; asserted = None")
-            for position in range(len(self.file.record.key)):
-                self._say(f"record{position} = None")
-            self._node(self.tree.root, "e0", "")
+    def _function(self) -> None:
+        say = self.out.say
+        keys = [f"record{position}" for position in range(len(self.file.record.key))]
+        with self.out.block("def read(e0, ctx, out):"):
+            say("persons = []; h = {}; p = a = {}; asserted = None")
+            if keys:
+                say(f"{' = '.join(keys)} = None")
+            self._container(self.tree.root, "e0", "", None)
             if self.tree.person is None:
-                self._say(f"persons.append(PersonFacts(p, {self._person_key()}))")
+                say("persons.append(PersonFacts(p, ''))")
             else:
-                self._say("if a:")
-                with self._in():
-                    self._say("for one in persons: one.facts.update(a)")
-            parts = ", ".join(f"record{position}" for position in range(len(self.file.record.key)))
-            self._say(
-                f"key = ':'.join([str(part) for part in ({parts},) if part is not None])" if parts else "key = ''"
-            )
-            self._say("return persons, h, key, asserted")
-        return "\n".join(self.lines) + "\n"
+                with self.out.block("if a:"):
+                    say("for one in persons: one.facts.update(a)")
+            joined = f"':'.join([str(part) for part in ({', '.join(keys)},) if part is not None])"
+            say(f"return persons, h, {joined if keys else repr('')}, asserted")
 
-    # lines
+    # --- containers
 
-    def _say(self, line: str) -> None:
-        self.lines.append("    " * self.depth + line)
-
-    @contextmanager
-    def _in(self) -> Iterator[None]:
-        self.depth += 1
-        yield
-        self.depth -= 1
-
-    def _name(self, stem: str, value: Any = None) -> str:
-        self.count += 1
-        name = f"{stem}{self.count}"
-        if value is not None:
-            self.names[name] = value
-        return name
-
-    # containers
-
-    def _node(self, node: Node, source: str, at: str, view: View | None = None) -> None:
-        opened = self._open(node, source, at) if self._reads_children(node) else source
+    def _container(self, node: Node, source: str, at: str, view: View | None) -> None:
+        """Open a container; read its rows, those that name the item first; then enter its children."""
+        box = self._open(node, source, at)
         if view is not None and view.step.where:
-            self._condition(view.step, opened, source, at, not node.views)
-        variables = [leaf for leaf in node.leaves if leaf.sink == "variable"]
-        for leaf in variables:
-            self._leaf(leaf, node, opened, source, at)
+            self._condition(view.step, box)
+        groups = _groups(node.leaves)
+        for group in groups:
+            if any(leaf.sink == "variable" for leaf in group):
+                self._group(group, box, first=True)
         if view is not None and view.key:
-            self._key(view.key, at)
-        for leaf in node.leaves:
-            if leaf.sink != "variable":
-                self._leaf(leaf, node, opened, source, at)
-        gated = node is self.tree.person and self._gate() is not None
-        for child in sorted(node.views, key=lambda one: not (gated and one.node.has_gate)):
-            self._view(child, node, opened, source, at)
-            if gated and child.node.has_gate:
-                self._gated(at)
-                gated = False
-        if gated:
-            self._gated(at)
+            self._item_key(view.key, at)
+        for group in groups:
+            self._group(group, box, first=False)
+        children = sorted(node.views, key=lambda one: not one.node.has_gate)
+        gated = node is self.tree.person and self.only is not None
+        for position, child in enumerate(children):
+            if gated and not child.node.has_gate and (position == 0 or children[position - 1].node.has_gate):
+                self._choice(at)
+            self._child(child, box)
+        if gated and (not children or children[-1].node.has_gate):
+            self._choice(at)
 
-    def _reads_children(self, node: Node) -> bool:
-        return bool(node.views) or any(leaf.inputs for leaf in node.leaves)
-
-    def _open(self, node: Node, source: str, at: str) -> str:
-        """Open a container: a dict of its children, or of their texts when no child is a container."""
-        opened, names = self._name("d"), self._name("s")
+    def _open(self, node: Node, source: str, at: str) -> Opened:
+        if not node.views and not any(leaf.inputs for leaf in node.leaves):
+            return Opened(node, source, "{}", "()", "", True, at)
+        say, opened, names = self.out.say, self.out.name("d"), self.out.name("s")
         shape = self.shapes[node.path]
-        if self.xml:
-            text = not node.views and not any(len(path) > 1 for leaf in node.leaves for path in leaf.inputs)
-            repeated = self._name("REP", frozenset(self._repeated(node)))
-            self._say(f"{opened} = {{c.tag: c{'.text' if text else ''} for c in {source}}}")
-            self._say(f"if len({opened}) == len({source}): {names} = tuple({opened})")
-            self._say(f"else: {names}, {opened} = group{'_text' if text else ''}({source}, {repeated})")
+        repeated, texts, ordered = self._repeats(node), not _holds_containers(node), ""
+        if not self.xml:
+            with self.out.block(f"if {source}.__class__ is not dict:"):
+                say(f"if {source} is not None: out.append(Finding('bad-type', {_at(at)}, INVALID))")
+                say(f"{source} = {{}}")
+            say(f"{opened} = {source}", f"{names} = tuple({opened})")
+        elif repeated:
+            ordered, texts = self.out.name("l"), False
+            say(f"{ordered} = list({source}); {names} = tuple([c.tag for c in {ordered}])")
+            say(f"{opened} = dict(zip({names}, {ordered}))")
         else:
-            self._say(f"{opened} = {source} if {source}.__class__ is dict else {{}}")
-            self._say(f"if {source}.__class__ is not dict: out.append(Finding('bad-type', {_f(at)}, INVALID))")
-            self._say(f"{names} = tuple({opened})")
-        valid, check = self._name("V", shape.valid), self._name("S", shape.check)
-        self._say(f"if {names} not in {valid}: {check}({names}, {_f(at)}, out)")
-        return opened
+            say(f"{opened} = {{c.tag: c{'.text' if texts else ''} for c in {source}}}")
+            say(f"{names} = tuple({opened}) if len({opened}) == len({source}) else tuple([c.tag for c in {source}])")
+        valid, check = self.out.hold("V", shape.valid), self.out.hold("S", shape.check)
+        say(f"if {names} not in {valid}: {check}({names}, {_at(at)}, out)")
+        return Opened(node, source, opened, names, ordered, texts, at)
 
     @staticmethod
-    def _repeated(node: Node) -> set[str]:
-        """Names that may repeat: entered one by one, chosen by a condition, or leaves read as a list."""
-        found = {view.step.name for view in node.views if view.step.many or view.step.where}
-        return found | {p[-1].name for leaf in node.leaves for p in leaf.inputs if len(p) == 1 and p[-1].many}
+    def _repeats(node: Node) -> bool:
+        """Whether a name may repeat here: entered one by one, chosen by a condition, or a leaf read as a list."""
+        if any(view.step.many or view.step.where for view in node.views):
+            return True
+        return any(path[-1].many for leaf in node.leaves for path in leaf.inputs if len(path) == 1)
 
-    def _view(self, view: View, node: Node, opened: str, source: str, at: str) -> None:
-        name = view.step.name
+    def _siblings(self, box: Opened, name: str) -> str:
+        """An expression for the children that bear a name."""
+        if self.xml:
+            return f"siblings({name!r}, {box.names}, {box.ordered}, {box.children})"
+        return f"items({box.children}.get({name!r}))"
+
+    def _child(self, view: View, box: Opened) -> None:
+        name, say = view.step.name, self.out.say
         if not name:
-            # A key without a repeated element: the container itself is the one item.
-            self._say("for _ in (0,):")
-            with self._in():
-                self._node(view.node, source, at, view)
+            with self.out.block("for _ in (0,):"):
+                self._container(view.node, box.source, box.at, view)
             return
-        child = self._name("e")
-        if not (view.step.many or view.step.where):
-            self._say(f"{child} = {opened}.get({name!r})")
-            self._say(f"if {child} is not None:")
-            with self._in():
-                if view.key:
-                    self._say("for _ in (0,):")
-                    with self._in():
-                        self._node(view.node, child, f"{at}{_escape(name)}/", view)
-                else:
-                    self._node(view.node, child, f"{at}{_escape(name)}/", view)
+        child, at = self.out.name("e"), f"{box.at}{_escape(name)}"
+        if view.step.many or view.step.where:
+            self._each(view, box, child, at)
             return
-        rank = self._name("i")
-        if view.step.where:
-            self._say(f"met_{child} = False")
-        view_at = f"{at}{_escape(name)}[{{{rank}}}]/"
-        self._say(f"for {rank}, {child} in enumerate(items({opened}.get({name!r})), 1):")
-        with self._in():
-            if view.person:
-                self._say("p = {}")
-                for position in range(len(self._person_rows())):
-                    self._say(f"person{position} = None")
-                if self._gate() is not None:
-                    self._say("only = None")
-            self._node(view.node, child, view_at, view)
-            if view.person:
-                self._say(f"persons.append(PersonFacts(p, {self._person_key()}))")
+        say(f"{child} = {box.children}.get({name!r})")
+        with self.out.block(f"if {child} is not None:"):
+            if view.key:
+                with self.out.block("for _ in (0,):"):
+                    self._container(view.node, child, f"{at}/", view)
+            else:
+                self._container(view.node, child, f"{at}/", view)
+        if view.required:
+            say(f"else: out.append(Finding('missing-required', {_at(at)}, 'quarantine'))")
 
-    def _condition(self, step: Step, opened: str, source: str, at: str, text: bool) -> None:
+    def _each(self, view: View, box: Opened, child: str, at: str) -> None:
+        say, rank = self.out.say, self.out.name("i")
+        if view.step.where or view.required:
+            say(f"met_{child} = False")
+        with self.out.block(f"for {rank}, {child} in enumerate({self._siblings(box, view.step.name)}, 1):"):
+            if view.required and not view.step.where:
+                say(f"met_{child} = True")
+            if view.person:
+                self._begin_person(rank)
+            self._container(view.node, child, f"{at}[{{{rank}}}]/", view)
+            if view.person:
+                parts = ", ".join(f"person{position}" for position in range(len(self.person_rows)))
+                say(f"persons.append(PersonFacts(p, person_key({parts})))")
+        if view.required:
+            say(f"if not met_{child}: out.append(Finding('missing-required', {_at(at)}, 'quarantine'))")
+
+    def _condition(self, step: Step, box: Opened) -> None:
         """Keep only the sibling that fulfils the condition; a second one is told, never chosen."""
+        say, text = self.out.say, self.out.name("w")
         if len(step.where) == 1:
-            found = f"{opened}.get({step.where[0]!r})"
-            found = f"{found}" if text or not self.xml else f"({found}.text if {found} is not None else None)"
+            self._fetch((Step(step.where[0]),), box, text)
+        elif self.xml and len(step.where) == 2:
+            say(f"{text} = {box.children}.get({step.where[0]!r})")
+            say(f"if {text} is not None: {text} = first({text}, {step.where[1]!r})")
         else:
-            path = self._name("P", tuple(Step(name) for name in step.where))
-            found = f"deep({source}, {path}, FORMAT)"
-        flag = f"met_{source}"
-        wanted = self._name("EQ", frozenset(step.equals))
-        self._say(f"if str({found} or '').strip() not in {wanted}: continue")
-        self._say(f"if {flag}:")
-        with self._in():
-            self._say(f"out.append(Finding('repeated-element', {_f(at)}, 'quarantine')); continue")
-        self._say(f"{flag} = True")
+            path = self.out.hold("P", tuple(Step(name) for name in step.where))
+            say(f"{text} = deep({box.source}, {path}, FORMAT)")
+        wanted = self.out.hold("EQ", frozenset(step.equals))
+        say(f"if {text} not in {wanted} and str({text} or '').strip() not in {wanted}: continue")
+        with self.out.block(f"if met_{box.source}:"):
+            say(f"out.append(Finding('repeated-element', {_at(box.at)}, 'quarantine')); continue")
+        say(f"met_{box.source} = True")
 
-    # persons
+    # --- persons and items
 
-    def _gate(self) -> Row | None:
-        return self.file.record.personne.only if self.file.record.personne else None
+    def _begin_person(self, rank: str) -> None:
+        say = self.out.say
+        say("p = {}")
+        for position in range(len(self.person_rows)):
+            say(f"person{position} = None")
+        if self.only is not None:
+            say("only = None")
+        for key in self.tree.member_keys:
+            parts = [rank if row.position else _given(row) for row in self.tree.keys[key]]
+            say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
 
-    def _person_rows(self) -> tuple[Row, ...]:
-        return self.file.record.personne.key if self.file.record.personne else ()
-
-    def _person_key(self) -> str:
-        rows = self._person_rows()
-        if not rows:
-            return "''"
-        name = self._name("KEY", _person_key)
-        return f"{name}({', '.join(f'person{position}' for position in range(len(rows)))})"
-
-    def _gated(self, at: str) -> None:
+    def _choice(self, at: str) -> None:
+        """Go on with the persons who get a record of their own; the others are told by a notice."""
         words = self.file.record.personne
         assert words is not None
-        kept = self._name("ONLY", frozenset(words.values))
-        self._say(f"if only not in {kept}:")
-        with self._in():
-            self._say(f"out.append(Finding('household-only', {_f(at)}, 'notice', '', {words.reason!r})); continue")
+        kept = self.out.hold("ONLY", frozenset(words.values))
+        with self.out.block(f"if only not in {kept}:"):
+            self.out.say(f"out.append(Finding('household-only', {_at(at)}, 'notice', '', {words.reason!r})); continue")
 
-    # rows
-
-    def _key(self, key: str, at: str) -> None:
-        rows = self.tree.keys[key]
+    def _item_key(self, key: str, at: str) -> None:
         parts = []
-        for position, row in enumerate(rows):
-            name = f"{key}_{position}"
-            if row.constant is not None:
-                self._say(f"{name} = {str(row.constant)!r}")
-            elif row.context is not None:
-                self._say(f"{name} = ctx[{row.context!r}]")
-            else:
-                self._say(f"{name} = key_text({name}, out, {_f(at)})")
-                self._say(f"if {name} is None: continue")
-            parts.append(f"{{{name}}}")
-        self._say(f"{key} = f{':'.join(parts)!r}")
+        for position, row in enumerate(self.tree.keys[key]):
+            if row.partner is None:
+                parts.append(_given(row))
+                continue
+            part = f"t{key[1:]}_{position}"
+            self.out.say(f"{part} = key_text({key}_{position}, out, {_at(at)})")
+            with self.out.block(f"if {part} is None:"):
+                self.out.say(f"unnamed(out, before{key[1:]}, {_at(at)}); continue")
+            parts.append(part)
+        self.out.say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
 
-    def _leaf(self, leaf: Leaf, node: Node, opened: str, source: str, at: str) -> None:
+    # --- rows
+
+    def _group(self, group: list[Leaf], box: Opened, *, first: bool) -> None:
+        """Rows that read the same text the same way: read once. Variables first; facts when items have a name."""
+        say = self.out.say
+        variables = [leaf for leaf in group if leaf.sink == "variable"]
+        facts = [leaf for leaf in group if leaf.sink != "variable"]
+        if first:
+            if variables[0].target.startswith("k") and variables[0].target.endswith("_0"):
+                say(f"before{variables[0].target[1:-2]} = len(out)")
+            say(f"{' = '.join(leaf.target for leaf in variables)} = None")
+            self._read(group, box, lambda: say(f"{' = '.join(leaf.target for leaf in variables)} = v"))
+        elif variables and facts:
+            with self.out.block(f"if {variables[0].target} is not None:"):
+                for leaf in facts:
+                    self._store(leaf, variables[0].target, box.at)
+        elif facts:
+            self._read(group, box, lambda: [self._store(leaf, "v", box.at) for leaf in facts])
+
+    def _read(self, group: list[Leaf], box: Opened, store: Callable[[], object]) -> None:
+        leaf, say = group[0], self.out.say
         row = leaf.row
-        if row.constant is not None and not leaf.inputs:
-            if leaf.sink != "variable":
-                self._store(leaf, repr(row.constant), at)
+        required = any(one.row.required for one in group)
+        if not leaf.inputs:
+            say(f"v = {_given(row)}" if row.context is None else f"v = ctx.get({row.context!r})")
+            self._when(store)
             return
-        if row.context is not None and not leaf.inputs:
-            if leaf.sink != "variable":
-                self._say(f"v = ctx.get({row.context!r})")
-                self._say("if v is not None:")
-                with self._in():
-                    self._store(leaf, "v", at)
-            return
-        if leaf.sink == "variable":
-            self._say(f"{leaf.target} = None")
-        if len(leaf.inputs) > 1:
-            self._several(leaf, node, opened, source, at)
-        elif leaf.inputs[0][-1].many:
-            self._list(leaf, opened, at)
+        where = box.at + _escape("/".join(str(step) for step in leaf.inputs[0]))
+        if len(leaf.inputs) == 1 and leaf.inputs[0][-1].many:
+            self._list(leaf, box, where, store)
+        elif len(leaf.inputs) == 1:
+            self._fetch(leaf.inputs[0], box, "x")
+            for one in group:
+                if one.sink == "variable" and one.target.startswith("k") and one.target.endswith("_0"):
+                    say(f"r{one.target[1:]} = (x or '').strip()")
+            with self.out.block("if x:"):
+                self._length(box, leaf.inputs[0], "x", where)
+                self._one(leaf, box, where, store)
         else:
-            self._one(leaf, node, opened, source, at)
+            self._several(leaf, box, where, store)
+        if required:
+            say(f"else: out.append(Finding('missing-required', {_at(where)}, 'quarantine'))")
 
-    def _fetch(self, path: tuple[Step, ...], node: Node, opened: str, source: str, at: str, into: str) -> None:
-        if len(path) == 1:
-            name = path[0].name
-            self._say(f"{into} = {opened}.get({name!r})")
-            if self.xml and self._holds_elements(node):
-                self._say(f"if {into} is not None: {into} = {into}.text")
-            elif self.format == "json":
-                self._say(f"if {into} is not None and {into}.__class__ is not str:")
-                with self._in():
-                    self._say(f"try: {into} = scalar({into})")
-                    self._say("except Bad as b:")
-                    with self._in():
-                        self._say(f"bad(out, b, {_f(at + _escape(name))}, None, True, INVALID); {into} = None")
+    def _fetch(self, path: tuple[Step, ...], box: Opened, into: str) -> None:
+        """Put a leaf's text in a variable."""
+        say = self.out.say
+        if len(path) > 1:
+            say(f"{into} = deep({box.source}, {self.out.hold('P', path)}, FORMAT)")
             return
-        self._say(f"{into} = deep({source}, {self._name('P', path)}, FORMAT)")
+        name = path[0].name
+        say(f"{into} = {box.children}.get({name!r})")
+        if self.xml and not box.texts:
+            say(f"if {into} is not None: {into} = {into}.text")
+        elif self.format == "json":
+            with self.out.block(f"if {into} is not None and {into}.__class__ is not str:"):
+                say(f"try: {into} = scalar({into})")
+                say(f"except Bad as b: bad(out, b, {_at(box.at + _escape(name))}, None, True, INVALID); {into} = None")
 
-    def _holds_elements(self, node: Node) -> bool:
-        return bool(node.views) or any(len(path) > 1 for leaf in node.leaves for path in leaf.inputs)
-
-    def _one(self, leaf: Leaf, node: Node, opened: str, source: str, at: str) -> None:
-        row, path = leaf.row, leaf.inputs[0]
-        where = at + _escape("/".join(str(step) for step in path))
-        self._fetch(path, node, opened, source, at, "x")
-        if leaf.sink == "variable" and leaf.target.startswith("k") and leaf.target.endswith("_0"):
-            self._say(f"r{leaf.target[1:]} = (x or '').strip()")
-        self._say("if x:")
-        with self._in():
-            self._length(node, path, "x", where)
-            if row.type in ("code", "code_list"):
-                self._code(leaf, node, opened, source, where, at)
-                self._guarded(leaf, where)
-            else:
-                self._parsed(leaf, "(x)", where)
-        if row.required:
-            self._say("else:")
-            with self._in():
-                self._say(f"out.append(Finding('missing-required', {_f(where)}, 'quarantine'))")
-
-    def _length(self, node: Node, path: tuple[Step, ...], text: str, where: str) -> None:
+    def _length(self, box: Opened, path: tuple[Step, ...], text: str, where: str) -> None:
         """Compare the text with the length that the schema gives."""
-        child = self.shapes[node.path].children.get(path[0].name) if len(path) == 1 else None
+        child = self.shapes[box.node.path].children.get(path[0].name) if len(path) == 1 else None
         if child is None or child.length is None:
             return
-        held = self._name("L", child)
-        test = f"{text} and len({text}) > {child.length} and too_long({text}, {held})"
-        self._say(f"if {test.removeprefix('x and ')}: out.append(Finding('too-long', {_f(where)}, INVALID))")
+        held = self.out.hold("L", child)
+        long = f"len({text}) > {child.length} and too_long({text}, {held})"
+        told = f"out.append(Finding('too-long', {_at(where)}, INVALID))"
+        self.out.say(f"if {'' if text == 'x' else text + ' and '}{long}: {told}")
 
-    def _parsed(self, leaf: Leaf, arguments: str, where: str) -> None:
-        made = codec(leaf.row, self.file.zone)
-        name = self._name("T", made.read)
-        structural = TYPES[leaf.row.type].structural
-        self._say(f"try: v = {name}{arguments}")
-        self._say("except Bad as b:")
-        with self._in():
-            self._say(f"bad(out, b, {_f(where)}, None, {structural}, INVALID)")
-        self._say("else:")
-        with self._in():
-            self._guarded(leaf, where)
-
-    def _guarded(self, leaf: Leaf, where: str) -> None:
-        self._say("if v is not None:")
-        with self._in():
-            self._store(leaf, "v", where)
-
-    def _code(self, leaf: Leaf, node: Node, opened: str, source: str, where: str, at: str) -> None:
-        table = self._table(leaf.row)
-        held = self._name("Q", table)
-        parent = leaf.parent if table.has_parent and leaf.parent else "''"
-        label = "None"
-        if leaf.label:
-            self._fetch(leaf.label, node, opened, source, at, "w")
-            label = "w"
-        slow = f"read_code({held}, x, {parent}, {label}, out, {_f(where)}, {bool(leaf.label)})"
-        if leaf.row.type == "code_list":
-            separator = leaf.row.separator or ","
-            self._say(f"parts = x.split({separator!r})")
-            self._say(f"v = [c for x in parts if (c := {slow}) is not None] or None")
-        elif leaf.label or table.has_parent:
-            self._say(f"v = {slow}")
+    def _one(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
+        row, say = leaf.row, self.out.say
+        kind = TYPES.get(row.type)
+        if row.type in ("code", "code_list"):
+            self._code(leaf, box, where)
+            self._when(store)
+            return
+        made = codec(row, self.file.zone)
+        assert kind is not None
+        if kind.memo:
+            call = f"{self.out.hold('M', runtime.Memo(made.read))}[x]"
+        elif kind.inline:
+            call = kind.inline.format(x="x", read=self.out.hold("T", made.read))
         else:
-            plain = self._name("C", table.plain)
-            self._say(f"v = {plain}.get(x)")
-            self._say(f"if v is None: v = {slow}")
+            call = f"{self.out.hold('T', made.read)}(x)"
+        self._guarded(call, kind.structural, where, store)
+
+    def _guarded(self, call: str, structural: bool, where: str, store: Callable[[], object]) -> None:
+        self.out.say(f"try: v = {call}")
+        self.out.say(f"except Bad as b: bad(out, b, {_at(where)}, None, {structural}, INVALID)")
+        with self.out.block("else:"):
+            self._when(store)
+
+    def _when(self, store: Callable[[], object]) -> None:
+        with self.out.block("if v is not None:"):
+            store()
+
+    def _code(self, leaf: Leaf, box: Opened, where: str) -> None:
+        row, say = leaf.row, self.out.say
+        table = self._table(row)
+        held = self.out.hold("Q", table)
+        parent = leaf.parent if table.has_parent and leaf.parent else "''"
+        if leaf.label:
+            self._fetch(leaf.label, box, "w")
+        label = "w" if leaf.label else "None"
+        told = f"out, {_at(where)}, {bool(leaf.label)}"
+        slow = f"read_code({held}, x, {parent}, {label}, {told})"
+        if row.type == "code_list":
+            one = f"read_code({held}, t, {parent}, {label}, {told})"
+            say(f"v = [c for t in x.split({row.separator or ','!r}) if (c := {one}) is not None] or None")
+        elif leaf.label or table.has_parent:
+            say(f"v = {slow}")
+        else:
+            say(f"v = {self.out.hold('C', table.plain)}.get(x)", f"if v is None: v = {slow}")
 
     def _table(self, row: Row) -> Table:
         if row.codes is None or row.codes not in self.tables:
             raise MappingError("mapping-codes", f"no table is named {row.codes!r}", self.file.id)
         return self.tables[row.codes]
 
-    def _several(self, leaf: Leaf, node: Node, opened: str, source: str, at: str) -> None:
+    def _several(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
         names = [f"x{position}" for position in range(len(leaf.inputs))]
         for name, path in zip(names, leaf.inputs, strict=True):
-            self._fetch(path, node, opened, source, at, name)
-        where = at + _escape("/".join(str(step) for step in leaf.inputs[0]))
-        self._say(f"if {' or '.join(names)}:")
-        with self._in():
+            self._fetch(path, box, name)
+        with self.out.block(f"if {' or '.join(names)}:"):
             for name, path in zip(names, leaf.inputs, strict=True):
-                self._length(node, path, name, at + _escape(path[0].name))
-            self._parsed(leaf, f"({', '.join(names)})", where)
-        if leaf.row.required:
-            self._say(f"else: out.append(Finding('missing-required', {_f(where)}, 'quarantine'))")
+                self._length(box, path, name, box.at + _escape(path[0].name))
+            read = self.out.hold("T", codec(leaf.row, self.file.zone).read)
+            self._guarded(f"{read}({', '.join(names)})", TYPES[leaf.row.type].structural, where, store)
 
-    def _list(self, leaf: Leaf, opened: str, at: str) -> None:
+    def _list(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
         """A repeated leaf: the list of what each one says."""
-        name = leaf.inputs[0][-1].name
-        where = at + _escape(name) + "[]"
-        self._say(f"x = texts({opened}.get({name!r}), FORMAT)")
-        self._say("if x:")
-        with self._in():
-            if leaf.row.type == "code":
-                held = self._name("Q", self._table(leaf.row))
-                parent = leaf.parent or "''"
-                self._say(f"v = each(lambda t: read_code({held}, t, {parent}, None, out, {_f(where)}, False), x)")
-                self._guarded(leaf, where)
-                return
-            made = self._name("T", codec(leaf.row, self.file.zone).read)
-            self._parsed_list(leaf, made, where)
-
-    def _parsed_list(self, leaf: Leaf, made: str, where: str) -> None:
-        structural = TYPES[leaf.row.type].structural
-        self._say(f"try: v = each({made}, x)")
-        self._say(f"except Bad as b: bad(out, b, {_f(where)}, None, {structural}, INVALID)")
-        self._say("else:")
-        with self._in():
-            self._guarded(leaf, where)
-
-    def _store(self, leaf: Leaf, value: str, where: str) -> None:
-        if leaf.sink == "variable":
-            self._say(f"{leaf.target} = {value}")
-            return
-        facts = {"person": "p", "foyer": "h", "everyone": "a"}[leaf.sink]
-        target = leaf.target
-        if SELF_KEYED in target:
-            self._say(f"for w in ({value} if {value}.__class__ is list else ({value},)):")
-            with self._in():
-                self._say(f"{facts}[{_path(target.replace(SELF_KEYED, '[{w}]', 1))}] = w")
-            return
-        if leaf.checked:
-            self._say(f"put({facts}, {_path(target)}, {value}, out, {_f(where)})")
+        name, say = leaf.inputs[0][-1].name, self.out.say
+        found = self._siblings(box, name)
+        if self.xml:
+            say(f"x = [c.text for c in {found}]")
         else:
-            self._say(f"{facts}[{_path(target)}] = {value}")
+            say(f"try: x = texts({box.children}.get({name!r}))")
+            say(f"except Bad as b: bad(out, b, {_at(where)}, None, True, INVALID); x = None")
+        with self.out.block("if x:"):
+            if leaf.row.type == "code":
+                held, parent = self.out.hold("Q", self._table(leaf.row)), leaf.parent or "''"
+                one = f"lambda t: read_code({held}, t, {parent}, None, out, {_at(where)}, False)"
+                self._guarded(f"each({one}, x)", False, where, store)
+            else:
+                read = self.out.hold("T", codec(leaf.row, self.file.zone).read)
+                self._guarded(f"each({read}, x)", TYPES[leaf.row.type].structural, where, store)
+
+    def _store(self, leaf: Leaf, value: str, at: str) -> None:
+        say = self.out.say
+        facts = {"person": "p", "foyer": "h", "everyone": "a"}[leaf.sink]
+        if SELF_KEYED in leaf.target:
+            with self.out.block(f"for w in ({value} if {value}.__class__ is list else ({value},)):"):
+                say(f"{facts}[{_path(leaf.target.replace(SELF_KEYED, '[{w}]', 1))}] = w")
+        elif leaf.checked:
+            where = at + _escape("/".join(str(step) for step in leaf.inputs[0])) if leaf.inputs else at
+            say(f"put({facts}, {_path(leaf.target)}, {value}, out, {_at(where)})")
+        else:
+            say(f"{facts}[{_path(leaf.target)}] = {value}")
 
 
-def _person_key(*parts: Any) -> str:
-    """A name for a person inside her record that says nothing of her: a digest of what does not change."""
-    from hashlib import blake2b
+def _groups(leaves: list[Leaf]) -> list[list[Leaf]]:
+    """Rows that read the same inputs with the same options, in order of their first."""
+    found: dict[Any, list[Leaf]] = {}
+    for leaf in leaves:
+        row = leaf.row
+        options = (row.type, row.codes, row.label, row.zone, row.separator, row.sentinel, row.places, row.width)
+        alone = (len(found),) if not leaf.inputs else ()
+        found.setdefault((leaf.inputs, options, leaf.parent if row.type == "code" else "", alone), []).append(leaf)
+    return list(found.values())
 
-    text = "\x1f".join("" if part is None else str(part).strip().upper() for part in parts)
-    return blake2b(text.encode(), digest_size=8).hexdigest() if text.strip("\x1f") else ""
+
+def _holds_containers(node: Node) -> bool:
+    return bool(node.views) or any(len(path) > 1 for leaf in node.leaves for path in leaf.inputs)
+
+
+def _given(row: Row) -> str:
+    """An expression for a constant or a word of the context."""
+    return repr(row.constant) if row.context is None else f'ctx["{row.context}"]'
 
 
 def _escape(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _f(at: str) -> str:
+def _at(at: str) -> str:
     """An expression for a partner path: its final slash cut, its ranks filled."""
     at = at.removesuffix("/")
     return f"f{at!r}" if "{" in at or "}" in at else repr(at)
 
 
 def _path(target: str) -> str:
-    """An expression for a canonical path: `{k3}` is a variable, any other `{word}` comes from the context."""
+    """An expression for a canonical path: `{k3}` and `{w}` are variables, any other `{word}` comes from the context."""
     if "{" not in target:
         return repr(target)
-    pieces = []
-    for piece in target.replace("}", "{").split("{"):
-        pieces.append(piece)
     text = ""
-    for position, piece in enumerate(pieces):
+    for position, piece in enumerate(target.replace("}", "{").split("{")):
         if position % 2 == 0:
             text += _escape(piece)
         elif piece == "w" or (piece[0] == "k" and piece[1:].isdigit()):
             text += "{" + piece + "}"
         else:
-            text += "{ctx[" + repr(piece).replace("'", '"') + "]}"
+            text += '{ctx["' + piece + '"]}'
     return f"f{text!r}"

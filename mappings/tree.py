@@ -27,6 +27,7 @@ class Leaf:
     """`person`, `foyer`, `everyone`, or `variable`."""
     label: tuple[Step, ...] = ()
     gate: bool = False
+    """Read before the choice of who is told as a person, so for every member of the household."""
     parent: str = ""
     checked: bool = False
     """Another value may already be there (item of a list, household fact told by each person): compare first."""
@@ -41,6 +42,7 @@ class View:
     key: str = ""
     """Name of the variable that holds the item's key; empty when the view names no item."""
     person: bool = False
+    required: bool = False
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class _Scope:
     in_person: bool
     in_list: bool
     parent: str
+    gate: bool = False
 
 
 class Tree:
@@ -77,6 +80,8 @@ class Tree:
         self.names: dict[tuple[str, ...], set[str]] = {}
         """Children that the mapping itself names, by container path (mapped or not shared)."""
         self.keys: dict[str, tuple[Row, ...]] = {}
+        self.member_keys: list[str] = []
+        """Keys that name each member of the household by its position."""
         self.person: Node | None = None
         self._numbers = iter(range(1, 10_000))
         self._person_path = steps(file.record.personne.path, file.partner.format) if file.record.personne else ()
@@ -119,12 +124,14 @@ class Tree:
         if self.person is not None and node is self.root and tuple(s.name for s in path[: len(names)]) == names:
             node, in_person, path = self.person, True, path[len(names) :]
         canonical = _dotted(scope.canonical, section.canonical)
-        if section.key:
+        if section.key and node is self.person and not path:
+            scope = self._member(section, node, canonical)
+        elif section.key:
             scope = self._item(section, node, path, canonical, in_person, scope.parent)
         else:
             for step in path:
-                node = self._descend(node, step)
-            scope = _Scope(node, canonical, in_person, scope.in_list, scope.parent)
+                node = self._descend(node, step, required=section.required and step is path[-1])
+            scope = _Scope(node, canonical, in_person, scope.in_list, scope.parent, scope.gate)
         for row in section.fields:
             if row.reads and row.disputed is None:
                 self._field(row, scope)
@@ -133,6 +140,15 @@ class Tree:
         for inner in section.section:
             if inner.direction != "write":
                 self._section(inner, scope)
+
+    def _member(self, section: Section, node: Node, canonical: str) -> _Scope:
+        """Each person of the record as an item, named by what does not need reading: constants and her position."""
+        if any(row.partner is not None for row in section.key):
+            raise MappingError("mapping-key", f"section {section.title!r}: members are named by position")
+        name = f"k{next(self._numbers)}"
+        self.keys[name] = section.key
+        self.member_keys.append(name)
+        return _Scope(node, canonical.replace(SELF_KEYED, "[{" + name + "}]", 1), True, True, "", gate=True)
 
     def _item(
         self, section: Section, node: Node, path: tuple[Step, ...], canonical: str, in_person: bool, parent: str
@@ -147,7 +163,7 @@ class Tree:
         if path:
             self.names.setdefault(node.path, set()).add(path[-1].name)
             child = Node((*node.path, path[-1].name))
-            node.views.append(View(path[-1], child, key=name))
+            node.views.append(View(path[-1], child, key=name, required=section.required))
         else:
             child = Node(node.path)
             node.views.append(View(Step(""), child, key=name))
@@ -165,7 +181,10 @@ class Tree:
         node, inputs = self._place(scope.node, row)
         sink = "foyer" if subject(canonical) == "foyer" else "person" if scope.in_person else "everyone"
         checked = scope.in_list or (sink == "foyer" and scope.in_person and self.person is not None)
-        node.leaves.append(Leaf(row, inputs, canonical, sink, self._label(row), False, scope.parent, checked))
+        leaf = Leaf(
+            row, inputs, canonical, sink, self._label(row), scope.gate, scope.parent, checked and not scope.gate
+        )
+        node.leaves.append(leaf)
 
     def _label(self, row: Row) -> tuple[Step, ...]:
         return steps(row.label, self.file.partner.format) if row.label else ()
@@ -198,15 +217,16 @@ class Tree:
     def _name(self, node: Node, row: Row) -> None:
         self._learn(node, tuple(steps(one, self.file.partner.format) for one in row.partners), self._label(row))
 
-    def _descend(self, node: Node, step: Step) -> Node:
+    def _descend(self, node: Node, step: Step, *, required: bool = False) -> Node:
         self.names.setdefault(node.path, set()).add(step.name)
         if step.where:
             self._learn_where((*node.path, step.name), step)
         for view in node.views:
             if view.step == step and not view.key and not view.person:
+                view.required |= required
                 return view.node
         child = Node((*node.path, step.name))
-        node.views.append(View(step, child))
+        node.views.append(View(step, child, required=required))
         return child
 
     def _declare(self, declared: NotShared) -> None:

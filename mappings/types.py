@@ -54,16 +54,26 @@ class FieldType:
     """What the DPO reads, in French."""
     structural: bool = False
     """True: a schema would refuse what this type refuses (a date that is none), so the record is invalid."""
+    memo: bool = False
+    """True: few distinct texts and nothing personal in them, so what was read once is remembered."""
+    inline: str = ""
+    """Python that reads most texts without a call; `{x}` is the text, `{read}` the codec's reader."""
 
 
 TYPES: dict[str, FieldType] = {}
 
 
 def _type(
-    name: str, label: str, *, inputs: Literal["one", "several", "any"] = "one", structural: bool = False
+    name: str,
+    label: str,
+    *,
+    inputs: Literal["one", "several", "any"] = "one",
+    structural: bool = False,
+    memo: bool = False,
+    inline: str = "",
 ) -> Callable[[Callable[[Row, str], Codec]], Callable[[Row, str], Codec]]:
     def register(build: Callable[[Row, str], Codec]) -> Callable[[Row, str], Codec]:
-        TYPES[name] = FieldType(name, build, inputs, label, structural)
+        TYPES[name] = FieldType(name, build, inputs, label, structural, memo, inline)
         return build
 
     return register
@@ -101,12 +111,16 @@ def _masked(value: str) -> str:
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
-@_type("text", "texte")
+_WORD = "{x} if {x}.isalnum() else {read}({x})"
+"""Letters and digits alone are already clean text."""
+
+
+@_type("text", "texte", inline=_WORD)
 def _text(row: Row, zone: str) -> Codec:
     return Codec(lambda text: n.clean(text) or None, _cut(row))
 
 
-@_type("name", "nom")
+@_type("name", "nom", inline=_WORD)
 def _name(row: Row, zone: str) -> Codec:
     return Codec(lambda text: n.clean(text) or None, _cut(row))
 
@@ -139,7 +153,7 @@ def _list(row: Row, zone: str) -> Codec:
     """Several elements, one text each, in order: first names, address lines."""
 
     def read(*texts: str | None) -> list[str] | None:
-        return [clean for text in texts if text and (clean := n.clean(text))] or None
+        return [clean for text in texts if text and (clean := text if text.isalnum() else n.clean(text))] or None
 
     def write(value: Sequence[str]) -> tuple[str, ...]:
         if len(value) > len(row.partners):
@@ -181,7 +195,7 @@ def _postal_lines(row: Row, zone: str) -> Codec:
     """
 
     def read(*texts: str | None) -> list[str] | None:
-        parts = [n.clean(text) if text else "" for text in texts]
+        parts = [(text if text.isalnum() else n.clean(text)) if text else "" for text in texts]
         *before, number, kind, street, locality = parts
         return [line for line in (*before, " ".join(filter(None, (number, kind, street))), locality) if line] or None
 
@@ -196,9 +210,10 @@ def _postal_lines(row: Row, zone: str) -> Codec:
 
 def _iso_date(text: str) -> str | None:
     """`AAAA-MM-JJ` exactly; the sentinels of partners' files say nothing."""
-    text = text.strip()
-    if not text:
-        return None
+    if len(text) != 10:
+        text = text.strip()
+        if not text:
+            return None
     if len(text) != 10 or text[4] != "-" or text[7] != "-":
         raise Bad("bad-date", "AAAA-MM-JJ")
     try:
@@ -208,7 +223,7 @@ def _iso_date(text: str) -> str | None:
     return None if text in n.SENTINEL_DATES else text
 
 
-@_type("date", "date", structural=True)
+@_type("date", "date", structural=True, memo=True)
 def _date(row: Row, zone: str) -> Codec:
     return Codec(_iso_date, _full)
 
@@ -256,10 +271,12 @@ def _date_precision(row: Row, zone: str) -> Codec:
 
     def read(text: str | None, precision: str | None = None) -> str | None:
         value = _iso_date(text) if text else None
-        mark = precision.strip() if precision else ""
+        if precision is None or precision == "N" or value is None:
+            return value
+        mark = precision.strip()
         if mark not in _PRECISION:
             raise Bad("unknown-code", "TYPEDTNAI")
-        return value and value[: _PRECISION[mark]]
+        return value[: _PRECISION[mark]]
 
     def write(value: str) -> tuple[str, str]:
         mark = {10: "N", 7: "J", 4: "O"}[len(value)]
@@ -369,17 +386,17 @@ def _boolean(words: dict[str, bool], yes: str, no: str, native: Literal["text", 
     return Codec(read, lambda value: yes if value else no, native)
 
 
-@_type("boolean", "oui ou non (true/false)", structural=True)
+@_type("boolean", "oui ou non (true/false)", structural=True, memo=True)
 def _true_false(row: Row, zone: str) -> Codec:
     return _boolean({"true": True, "false": False, "1": True, "0": False}, "true", "false", "boolean")
 
 
-@_type("boolean_01", "oui ou non (1/0)", structural=True)
+@_type("boolean_01", "oui ou non (1/0)", structural=True, memo=True)
 def _zero_one(row: Row, zone: str) -> Codec:
     return _boolean({"1": True, "0": False, "true": True, "false": False}, "1", "0")
 
 
-@_type("tri_state", "oui, non, ou non calculé (absent)", structural=True)
+@_type("tri_state", "oui, non, ou non calculé (absent)", structural=True, memo=True)
 def _tri_state(row: Row, zone: str) -> Codec:
     """1, 0, or absent, which is « not computed » and never « no »."""
     return _boolean({"1": True, "0": False, "true": True, "false": False}, "1", "0")
@@ -399,7 +416,7 @@ def _oui_non(row: Row, zone: str) -> Codec:
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
-@_type("integer", "nombre entier", structural=True)
+@_type("integer", "nombre entier", structural=True, memo=True)
 def _integer(row: Row, zone: str) -> Codec:
     """Digits, zero-padded to `width` when written; `sentinel` says nothing."""
 
@@ -447,7 +464,9 @@ def _nir(row: Row, zone: str) -> Codec:
     """13 or 15 characters, kept on 13. Written on `width` 13, or 15 with the computed key (the default)."""
 
     def read(text: str) -> str | None:
-        if not text.strip():
+        if len(text) == 13 and text.isascii() and text.isdigit() and text[0] in "123478":
+            return text
+        if not text or text.isspace():
             return None
         read = n.nir(text)
         if read.controle == "invalide":
@@ -465,13 +484,17 @@ def _nir(row: Row, zone: str) -> Codec:
 def _matricule_caf(row: Row, zone: str) -> Codec:
     """Padded on either side in files; written right-padded with zeros to `width` (15 in CNAF files)."""
 
-    def read(text: str) -> str:
+    def read(text: str) -> str | None:
+        if len(text) == 15 and text.endswith("00000000") and text.isascii() and text.isdigit() and text[0] != "0":
+            return text[:7]
+        if not text or text.isspace():
+            return None
         value = n.caf_matricule(text)
         if len(value) != 7:
             raise Bad("bad-matricule", "7 chiffres")
         return value
 
-    return Codec(_say(read, "bad-matricule"), lambda value: str(value).ljust(row.width or 0, "0"))
+    return Codec(read, lambda value: str(value).ljust(row.width or 0, "0"))
 
 
 @_type("matricule_msa", "numéro de dossier MSA")
@@ -493,7 +516,7 @@ def _matricule(row: Row, zone: str) -> Codec:
     rules = {"CAF": _matricule_caf(row, zone).read, "MSA": _matricule_msa(row, zone).read}
 
     def read(text: str | None, organisme: str | None) -> str | None:
-        if not text or not text.strip():
+        if not text or text.isspace():
             return None
         rule = rules.get((organisme or "").strip())
         if rule is None:
@@ -509,7 +532,13 @@ def _matricule(row: Row, zone: str) -> Codec:
 
 @_type("numero_demande", "numéro de demande RSA, 11 caractères")
 def _numero_demande(row: Row, zone: str) -> Codec:
-    return Codec(_say(n.numero_demande, "bad-numero-demande", "11 caractères"), str)
+    slow = _say(n.numero_demande, "bad-numero-demande", "11 caractères")
+
+    def read(text: str) -> Any:
+        plain = len(text) == 11 and text.isascii() and text.isdigit() and text[0:10] != "0000000000"
+        return text if plain else slow(text)
+
+    return Codec(read, str)
 
 
 @_type("ft_numero", "numéro France Travail, 11 chiffres")
@@ -574,12 +603,12 @@ def _email(row: Row, zone: str) -> Codec:
     return Codec(read, str)
 
 
-@_type("postcode", "code postal")
+@_type("postcode", "code postal", memo=True)
 def _postcode(row: Row, zone: str) -> Codec:
     return Codec(_say(n.postcode, "bad-postcode", "5 chiffres"), str)
 
 
-@_type("commune", "code commune INSEE")
+@_type("commune", "code commune INSEE", memo=True)
 def _commune(row: Row, zone: str) -> Codec:
     return Codec(_say(n.commune_code, "bad-commune", "5 caractères"), str)
 

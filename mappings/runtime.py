@@ -1,0 +1,85 @@
+"""What a generated reader calls off its fast path, and the few helpers it calls on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from mappings.codes import Table
+from mappings.grammar import Severity
+from mappings.types import Bad
+from schemas.record import NON_PARTAGE, Facts, Finding
+
+MAX_REMEMBERED = 8192
+_CODE_PROBLEMS = frozenset({"unknown-code", "label-disagrees", "disputed-code"})
+
+
+class Memo(dict[str, Any]):
+    """What a type read before, for texts that come back often. Only for types without personal value."""
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        super().__init__()
+        self.read = read
+
+    def __missing__(self, text: str) -> Any:
+        value = self.read(text)
+        if len(self) < MAX_REMEMBERED and len(text) <= 40:
+            self[text] = value
+        return value
+
+
+def bad(findings: list[Finding], error: Bad, at: str, raw: Any, structural: bool, invalid: Severity) -> None:
+    """Tell what a type could not read. Only a code is kept verbatim (`raw`), so that it can be replayed."""
+    keep = error.code in _CODE_PROBLEMS
+    severity: Severity = invalid if structural and not keep else "quarantine"
+    findings.append(Finding(error.code, at, severity, raw if keep and isinstance(raw, str) else "", error.detail))
+
+
+def read_code(
+    table: Table, text: Any, parent: str, label: str | None, findings: list[Finding], at: str, checked: bool
+) -> Any:
+    """A code outside the plain part of its table: unknown, disputed, padded, sensitive, or with a label to compare."""
+    if not isinstance(text, str):
+        return None
+    try:
+        value = table.read(text, parent, label if checked else None)
+    except Bad as error:
+        findings.append(Finding(error.code, at, "quarantine", text, error.detail))
+        return None
+    if value == NON_PARTAGE:
+        findings.append(Finding("withheld-code", at, "notice", "", table.name))
+    return value
+
+
+def put(facts: Facts, path: str, value: Any, findings: list[Finding], at: str) -> None:
+    """Set a fact that another part of the record may have told already; two different values are told, not chosen."""
+    if path in facts and facts[path] != value:
+        findings.append(Finding("contradiction", at, "quarantine"))
+        return
+    facts[path] = value
+
+
+def key_text(value: Any, findings: list[Finding], at: str) -> str | None:
+    """The text of a key part; None when the item cannot be named."""
+    text = value if isinstance(value, str) else None if value is None else str(value)
+    if text and ("[" in text or "]" in text):
+        findings.append(Finding("bad-key", at, "quarantine"))
+        return None
+    return text or None
+
+
+def unnamed(findings: list[Finding], before: int, at: str) -> None:
+    """Tell an item without a name, unless the reason was told already."""
+    if len(findings) == before:
+        findings.append(Finding("missing-key", at, "quarantine"))
+
+
+def each(read: Callable[[str], Any], found: list[str | None]) -> list[Any] | None:
+    return [value for text in found if text and (value := read(text)) is not None] or None
+
+
+def person_key(*parts: str | None) -> str:
+    """A name for a person inside her record that says nothing of her: a digest of what does not change."""
+    text = "\x1f".join([part.strip().upper() if part else "" for part in parts])
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest() if text.strip("\x1f") else ""
