@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
-from gateway import basis
+from gateway import basis, canonical
 from gateway.categories import bridge, legal_code
 from gateway.convention import Flow
 from gateway.policy import Decision, Question
@@ -53,7 +54,7 @@ def question(
         person_informed=states.person_informed,
         age_status=states.age_status,
         representative_notified=states.representative_notified,
-        convention_active=flow.active,
+        convention_active=flow.active and in_perimeter(gateway, flow, current),
         convention_categories=flow.codes,
         client_habilitated=True,
         agent_habilitated=True,
@@ -72,6 +73,43 @@ def question(
         notice_ref=states.notice_ref,
         consent_ref=states.consent_ref,
     )
+
+
+def followers(gateway: Gateway, current: Current) -> set[str]:
+    """The bodies that follow this person: named as her référent or her host, or speaking of her themselves."""
+    named = {fact.source for fact in current.values()}
+    named |= {
+        str(fact.value) for path, fact in current.items() if path.endswith((".organisation", ".organisme_accueil"))
+    }
+    return {body for body in named if body in gateway.bodies}
+
+
+def absent_flow(gateway: Gateway, like: Flow, recipient: str) -> Flow:
+    """The flow that no convention declares, asked about under the regime and purpose of one that exists."""
+    return replace(
+        like,
+        id="",
+        convention="",
+        vers=recipient,
+        role_vers=gateway.role(recipient),
+        document=canonical.ID,
+        etat="suspendue",
+        codes=None,
+        identification=False,
+    )
+
+
+def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:
+    """Does the person live where the flow is open?
+
+    A person without a known commune (homeless, abroad) is inside when the flow covers the whole Département and one of
+    its ends is the Département or the caisse that pays for it.
+    """
+    for nature in ("residence", "domiciliation"):
+        if fact := current.get(f"personne.adresses[{nature}].code_insee"):
+            return flow.covers(str(fact.value))
+    statutory = {gateway.role(flow.de), gateway.role(flow.vers)} & {"departement", "caf_msa"}
+    return bool(statutory) and flow.covers(gateway.settings.departement.lstrip("0").ljust(2, "0") + "000")
 
 
 def asked(gateway: Gateway, flow: Flow) -> frozenset[str]:

@@ -131,6 +131,9 @@ class Worker:
 def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> Prepared | None:
     """Decide again and write the recipient's document; None when the delivery ends here (withheld, unchanged…)."""
     flow = gateway.flow(work, claimed.flow)
+    if flow is None:
+        _orphan(work, gateway, claimed)
+        return None
     current = gateway.dossiers.current(work, claimed.person_id)
     facts, withheld, decision = permitted(work, gateway, claimed.person_id, flow, current)
     if not decision.permits:
@@ -192,6 +195,26 @@ def conclude(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ack
         work, "exchange.ack", **_told(gateway, prepared), outcome=answer.outcome, reason_code=answer.code,
         payload_h=prepared.digest.hex(),
     )  # fmt: skip
+
+
+def _orphan(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> None:
+    """No convention declares this flow any more: it ends as any flow without a convention does."""
+    rule = gateway.policy.table.rule("D01")
+    outbox.settle(work, claimed, "withheld", reason=rule.reason, article="; ".join(rule.articles))
+    journal.append(
+        work,
+        "exchange.deny",
+        exchange_id=claimed.exchange_id,
+        sender_org=claimed.sender,
+        recipient_org=claimed.recipient,
+        subject=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
+        article=list(rule.articles),
+        decision="deny",
+        rule_ids=[rule.id],
+        policy_h=gateway.policy.version,
+        reason_code=rule.reason,
+        outcome="withheld",
+    )
 
 
 def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, decision: Decision) -> None:

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 
 from gateway import clock, journal, outbox, quarantine
 from gateway.convention import Flow
-from gateway.decide import decide
+from gateway.decide import absent_flow, decide, followers
 from gateway.identity import Keys, Match
 from gateway.policy import Decision
 from gateway.receipt import Outcome, Receipt, Request
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
-from schemas.record import PersonFacts, Record
+from schemas.record import Current, PersonFacts, Record
 
 
 def exchange(
@@ -99,6 +99,31 @@ def _offer(
             )
             receipt.entry = receipt.entry or entry
             outcomes.append(outcome)
+    return outcomes + _refuse_others(work, gateway, request, person, current, receipt)
+
+
+def _refuse_others(
+    work: UnitOfWork, gateway: Gateway, request: Request, person: str, current: Current, receipt: Receipt
+) -> list[Outcome]:
+    """A body that follows this person and is named by no flow gets nothing; the refusal is told with its article."""
+    if not request.flows:
+        return []
+    named = {flow.vers for flow in request.flows} | {request.sender}
+    outcomes = []
+    for body in sorted(followers(gateway, current) - named):
+        flow = absent_flow(gateway, request.flows[0], body)
+        decision = decide(work, gateway, person, flow, current)
+        told = {"document": flow.document, "purpose": flow.purpose, "withheld_categories": tuple(sorted(decision.redacted))}
+        outcomes.append(Outcome(body, "withheld", decision.reason, tuple(decision.articles), **told))
+        entry = journal.append(
+            work,
+            "exchange.deny",
+            **_who(gateway, request),
+            recipient_org=body,
+            subject=gateway.keys.pseudonym(body, person),
+            **_why(decision, flow),
+        )
+        receipt.entry = receipt.entry or entry
     return outcomes
 
 
@@ -138,6 +163,8 @@ def _items(item: str, changed: set[str]) -> list[str]:
 
 def _identify(work: UnitOfWork, gateway: Gateway, request: Request, one: PersonFacts) -> tuple[str, bool]:
     """The person these facts speak of, new if need be; and whether a human must confirm who it is."""
+    if one.person_id:
+        return one.person_id, False
     keys = gateway.identity.keys_of(one.facts)
     match = gateway.identity.resolve(work, keys)
     if match.person_id:

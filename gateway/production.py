@@ -36,7 +36,8 @@ def missing(settings: Settings) -> list[str]:
         if not (settings.home / "keys" / name).exists()
     ]
     try:
-        Policy.load(settings.policy_file, require_signature=True)
+        trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
+        Policy.load(settings.policy_file, require_signature=True, trusted=trusted)
     except Problem as problem:
         lacks.append(f"The decision table must be signed ({problem.code}).")
     return lacks

@@ -68,7 +68,9 @@ class Gateway:
         if create:
             migrate(engine)
         keys = Keyring(settings.home / "keys", may_create=not production)
-        return cls(settings, engine, keys, Policy.load(settings.policy_file, require_signature=production))
+        trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
+        policy = Policy.load(settings.policy_file, require_signature=production, trusted=trusted)
+        return cls(settings, engine, keys, policy)
 
     @cached_property
     def vault(self) -> Vault:
@@ -168,13 +170,15 @@ class Gateway:
         """Flows that start at this body for these purposes, active or not."""
         return tuple(convention.flows_from(work, sender, purposes))
 
+    def flow(self, work: UnitOfWork, id: str) -> Flow | None:
+        """A flow as it is today; None when no convention declares it any more."""
+        return convention.flow(work, id)
+
     def flows_to(
         self, work: UnitOfWork, recipient: str, purposes: frozenset[str] | None = None
     ) -> tuple[Flow, ...]:
         """Flows that end at this body, for these purposes or for all."""
-        return tuple(
-            flow for flow in convention.flows_to(work, recipient) if purposes is None or flow.purpose in purposes
-        )
+        return tuple(convention.flows_to(work, recipient, purposes))
 
     def journal_origin(self, entry: journal.Entry) -> str:
         return journal.origin_of(self.settings.journal_origin, entry.log)

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     dpop_nonce: bool = False
     policy_file: Path = Path(__file__).parent / "policies" / "decision.v1.toml"
     """The decision table; in the production profile it must be signed."""
+    policy_trusted: Path | None = None
+    """PEM bundle of the public keys whose signature of the decision table counts."""
     bodies: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
     """Settings of each body's connector (addresses, credentials), under the body's id."""
     departement: str = "040"

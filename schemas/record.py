@@ -48,6 +48,8 @@ class PersonFacts:
     facts: Facts
     key: str = ""
     """The partner's own name for this person inside the record, stable between two sendings; may be empty."""
+    person_id: str = ""
+    """Set by the gateway when it asked about a person it knows: the answer is about her and names nobody."""
 
 
 @dataclass(slots=True)

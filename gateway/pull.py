@@ -1,0 +1,81 @@
+"""Fetching what a partner only gives on request: a diagnosis, an orientation, a status.
+
+The body that asks is named, so that finding the person at the partner's rests on that body's own flow; what comes back
+then takes the main path like any document the partner sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+from sqlalchemy import insert
+
+from connectors.contract import NotObtained
+from gateway import clock, journal
+from gateway.decide import identifiers_for
+from gateway.exchange import exchange
+from gateway.receipt import Receipt, Request
+from gateway.registry import Gateway
+from gateway.storage.tables.record import exchange as exchange_table
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Record
+
+
+async def pull(gateway: Gateway, person_id: str, source: str, document: str, asked_by: str) -> list[Receipt]:
+    """Fetch one document about one person and exchange it. Nothing known at the partner's gives no receipt.
+
+    Raises `NotObtained` when the partner could not or would not give it (its `outcome` says whether to try again).
+    """
+    identifiers = await asyncio.to_thread(_identifiers, gateway, person_id, source, asked_by)
+    if not identifiers:
+        raise NotObtained("waiting", "no-identifier")
+    receipts: list[Receipt] = []
+    transport = gateway.transport(source)
+    async for name, content in gateway.connector(source).pull(document, identifiers, transport):
+        receipts += await asyncio.to_thread(_take, gateway, person_id, source, name, content)
+    return receipts
+
+
+def _identifiers(gateway: Gateway, person_id: str, source: str, asked_by: str) -> dict[str, str]:
+    """What may be used to find the person at the partner's, as the flow from the asking body permits it."""
+    with gateway.unit_of_work() as work:
+        current = gateway.dossiers.current(work, person_id)
+        found: dict[str, str] = {}
+        for flow in gateway.flows_to(work, source):
+            if flow.de == asked_by and flow.active:
+                found |= identifiers_for(work, gateway, person_id, flow, current)
+        return found
+
+
+def _take(gateway: Gateway, person_id: str, source: str, document: str, content: bytes) -> list[Receipt]:
+    reading = gateway.connector(source).read(document, io.BytesIO(content))
+    records = list(reading)
+    with gateway.unit_of_work() as work:
+        _name(work, gateway, person_id, records)
+        purposes = frozenset(gateway.document(source, document).purposes)
+        request = Request(clock.new_id(), source, document, gateway.flows(work, source, purposes))
+        work.connection.execute(
+            insert(exchange_table).values(
+                id=request.id,
+                sender=source,
+                document=document,
+                purpose=",".join(sorted(purposes)),
+                received_at=work.now,
+                request_h=gateway.keys.blind("body", content.hex()),
+                records=len(records),
+            )
+        )
+        receipts = exchange(work, gateway, request, records)
+        if not any(receipt.entry for receipt in receipts):
+            journal.append(work, "exchange.request", exchange_id=request.id, sender_org=source, n_records=len(records), outcome="unchanged")
+        return receipts
+
+
+def _name(work: UnitOfWork, gateway: Gateway, person_id: str, records: list[Record]) -> None:
+    """An answer about the person we asked for often names nobody: it is about her, by the partner's own look-up."""
+    for record in records:
+        for one in record.personnes:
+            if not gateway.identity.keys_of(one.facts).indexes:
+                one.person_id = person_id
+                record.key = f"{person_id}\x00{record.key}"
