@@ -69,7 +69,7 @@ class Caf:
 
     def _reader(self, plan: controle.Plan) -> lecture.ReadOne:
         read = mappings.load(plan.genre.document).read
-        context = lecture.context(plan.envelope, self.departement)
+        context = lecture.context(plan.envelope)
 
         def one(element: etree._Element, raw: bytes) -> Record:
             return read(element, raw=raw, **context)

@@ -36,7 +36,6 @@ _ENCODINGS = {
     "iso-8859-15": "iso-8859-15", "us-ascii": "ascii", "ascii": "ascii", "utf-8": "utf-8", "utf8": "utf-8",
 }  # fmt: skip
 """Declared name to the codec used. Files that say ISO-8859-1 carry windows-1252 characters: they are read as such."""
-_UNDEFINED_1252 = (b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d")
 
 
 @dataclass(slots=True)
@@ -91,10 +90,9 @@ class _Passage:
 
     def __init__(self, source: BinaryIO, encoding: str) -> None:
         self._source, self._encoding = source, encoding
-        native = {"cp1252": "iso-8859-1", "ascii": "iso-8859-1"}.get(encoding, encoding)
         self._parser = etree.XMLParser(
             target=_Nothing(),  # type: ignore[arg-type]
-            encoding=native,
+            encoding="utf-8",
             resolve_entities=False,
             no_network=True,
             load_dtd=False,
@@ -111,11 +109,9 @@ class _Passage:
         self.hash.update(chunk)
         try:
             if chunk:
-                if not chunk.isascii():
-                    self._check_bytes(chunk)
                 if chunk.count(b"=") > MAX_ATTRIBUTES:
                     _check_attributes(chunk)
-                self._parser.feed(chunk)
+                self._parser.feed(chunk if chunk.isascii() else self._in_utf8(chunk))
             else:
                 self._parser.close()
         except etree.XMLSyntaxError as error:
@@ -124,15 +120,19 @@ class _Passage:
             raise DocumentRefused("bad-encoding", "the file declares an 8-bit encoding but is written in UTF-8")
         return chunk
 
-    def _check_bytes(self, chunk: bytes) -> None:
+    def _in_utf8(self, chunk: bytes) -> bytes:
         self._beyond_ascii = True
-        if self._encoding == "ascii" or (self._encoding == "cp1252" and any(b in chunk for b in _UNDEFINED_1252)):
-            raise DocumentRefused("bad-encoding", "the file holds bytes that its encoding does not define")
+        if self._encoding == "utf-8":
+            return chunk
         if self._utf8 is not None:
             try:
                 self._utf8.decode(chunk)
             except UnicodeDecodeError:
                 self._utf8 = None
+        try:
+            return chunk.decode(self._encoding).encode()
+        except UnicodeDecodeError:
+            raise DocumentRefused("bad-encoding", "the file holds bytes that its encoding does not define") from None
 
 
 class _Nothing:

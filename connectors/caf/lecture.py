@@ -19,7 +19,8 @@ from connectors.caf.controle import STRIDE, Plan
 from connectors.caf.dossier import Dossier
 from connectors.caf.octets import raw_records
 from connectors.contract import Envelope
-from schemas.record import Finding, Record
+from schemas.normalisation import nir_disagreements
+from schemas.record import Facts, Finding, Record
 
 BATCH = 16
 """Records parsed by one call; more saves nothing."""
@@ -92,7 +93,7 @@ class Lecture:
     def _parse(self, raws: list[bytes]) -> list[etree._Element | None]:
         """The elements of these records; one by one when the batch breaks, so that only the bad one is lost."""
         try:
-            found: list[etree._Element | None] = list(self._element(b"<r>" + b"".join(raws) + b"</r>"))
+            found: list[etree._Element | None] = list(self._element(b"".join([b"<r>", *raws, b"</r>"])))
         except etree.XMLSyntaxError:
             found = []
         if len(found) == len(raws):
@@ -106,8 +107,10 @@ class Lecture:
             return None
 
     def _element(self, text: bytes) -> etree._Element:
+        if not text.isascii() and self.plan.encoding != "utf-8":  # UTF-8 is parsed in two thirds of the time
+            text = text.decode(self.plan.encoding).encode()
         parser = etree.XMLParser(
-            encoding=self.plan.encoding,
+            encoding="utf-8",
             resolve_entities=False,
             no_network=True,
             load_dtd=False,
@@ -134,12 +137,23 @@ class Lecture:
         record = self._read_one(element, raw)
         if findings or record.findings:
             record.findings = [*findings, *(_placed(finding, at) for finding in record.findings)]
+        for person in record.personnes:
+            if disagrees(person.facts):
+                record.findings.append(Finding("nir-disagrees", f"{at}/Personne/Identification/NIR", "notice"))
         if dossier and dossier.demande in plan.shared:
             record.findings.append(Finding("shared-request-number", f"{at}/IdentificationRSA/DemandeRSA", "notice"))
             record.key = dossier.key_apart
         if record.asserted_at is None:
             record.asserted_at = self.envelope.emitted_at
         return record
+
+
+def disagrees(facts: Facts) -> bool:
+    """Whether the number contradicts the sex or the birth date: told to the human who compares identities."""
+    nir = facts.get("identifiants[nir].valeur")
+    return nir is not None and bool(
+        nir_disagreements(nir, facts.get("personne.sexe_etat_civil"), facts.get("personne.date_naissance"))
+    )
 
 
 def _placed(finding: Finding, at: str) -> Finding:
@@ -152,6 +166,6 @@ def _empty(key: str, raw: bytes, findings: list[Finding]) -> Record:
     return Record(key, [], findings=findings, digest=hashlib.sha256(raw).digest())
 
 
-def context(envelope: Envelope, departement: str) -> dict[str, Any]:
+def context(envelope: Envelope) -> dict[str, Any]:
     """What the envelope tells the mapping."""
-    return {"date_reference": envelope.reference_date, "departement": departement}
+    return {"date_reference": envelope.reference_date}

@@ -39,6 +39,8 @@ def raw_records(
         if last >= 0:
             if end is not None and base + first >= end:
                 return
+            if last - first > MAX_RECORD:
+                raise TooLong
             if gap is not None:
                 gap += buffer[position:first]
             yield base + first, buffer[first : last + 1]

@@ -6,6 +6,7 @@ only quarantines it, for every version of these files has added some.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -88,9 +89,9 @@ _EXPECTED = re.compile(r"Expected is (?:one of )?\( ([A-Za-z0-9, -]+) \)")
 
 
 def _errors(held: etree.XMLSchema, at: str) -> list[Finding]:
-    """The schema's complaints by place and kind; of their wording only the expected names, for the rest holds values."""
+    """The schema's complaints by place and kind; only the expected names are kept of their wording."""
     found: list[Finding] = []
-    for error in [*held.error_log][:MAX_ERRORS]:
+    for error in itertools.islice(held.error_log, MAX_ERRORS):  # type: ignore[call-overload]
         inside = (error.path or "").partition("InfosFoyerRSA")[2].partition("/")[2]
         place = f"{at}/{inside}" if inside else at
         detail = "value out of form"

@@ -140,7 +140,7 @@ def records(noms: frozenset[str], menages: Iterable[FoyerRsa], ou: Contexte, quo
         return
     for position, foyer in enumerate(() if "vide" in noms else menages):
         premiere_demande = premiere_demande or foyer.demande
-        if position != 1:
+        if position != 1 or not noms:
             noeud = infos_foyer(foyer, ou, quotidien=quotidien)
             yield _avec_anomalie(noeud) if "anomalies" in noms else noeud
             continue
