@@ -163,16 +163,28 @@ def _locked(connection: Connection, log: str, statements: _Statements) -> Row[An
     """The state of a log, locked until the transaction ends; the log is opened by its first entry."""
     state = connection.exec_driver_sql(statements.state, (log,)).one_or_none()
     if state is None:
-        origin = origin_of(settings().journal_origin, log)
-        try:
-            with connection.begin_nested():
-                now = clock.instant()
-                opened = insert(journal_log).values(log=log, origin=origin, size=0, frontier=b"", min_index=0)
-                connection.execute(opened.values(checkpoint_at=now, quorum_at=now))
-        except IntegrityError:
-            pass  # another transaction opened it first
+        open_log(connection, log)
         state = connection.exec_driver_sql(statements.state, (log,)).one()
     return state
+
+
+def open_log(connection: Connection, log: str) -> None:
+    """Begin a log, if nobody has; its origin is the one configured now, and never changes afterwards."""
+    now = clock.instant()
+    opened = insert(journal_log).values(
+        log=log,
+        origin=origin_of(settings().journal_origin, log),
+        size=0,
+        frontier=b"",
+        min_index=0,
+        checkpoint_at=now,
+        quorum_at=now,
+    )
+    try:
+        with connection.begin_nested():
+            connection.execute(opened)
+    except IntegrityError:
+        pass  # another transaction opened it first
 
 
 @dataclass(frozen=True, slots=True)

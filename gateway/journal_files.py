@@ -31,12 +31,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from gateway import clock, merkle, note
-from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS
+from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS, open_log
 from gateway.keys import Keyring
 from gateway.merkle import HASH, WIDTH
 from gateway.problems import OperatorProblem
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log, journal_tile
+from gateway.unit_of_work import UnitOfWork
 
 Step = Callable[[str], None]
 """Called with a name between two durable writes, where the tests let the machine fail."""
@@ -95,6 +96,10 @@ def publish(
     """
     with reading(engine) as connection:
         logs = connection.scalars(select(journal_log.c.log).order_by(journal_log.c.log)).all()
+    if DEFAULT_LOG not in logs:
+        with UnitOfWork(engine) as work:
+            open_log(work.connection, DEFAULT_LOG)
+        logs = sorted([*logs, DEFAULT_LOG])
     done = []
     for log in logs:
         with alone(folder_of(folder, log)) as place:
@@ -129,9 +134,8 @@ def _publish_log(engine: Engine, keys: Keyring, files: Files, log: str, settings
     files.step("checkpoint written")
     # A crash before this line: the next call finds nothing new and only writes this row.
     _remember_checkpoint(engine, log, signed, settings)
-    old = before[0].size if before else 0
-    _drop_partials(files.place, old, state.size)
-    return Published(log, state.origin, state.size, root, state.size - old)
+    _drop_partials(files.place, min(anchors, default=0), state.size)
+    return Published(log, state.origin, state.size, root, state.size - (before[0].size if before else 0))
 
 
 def _edge_from_files(place: Path, before: tuple[note.Checkpoint, str] | None) -> merkle.Edge:

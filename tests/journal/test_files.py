@@ -1,0 +1,379 @@
+"""Publishing: whole or not at all at every step, never a fork, pruning, key change, and when exchanges must stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, update
+
+from gateway import clock, journal_files, journal_upkeep, note, verify
+from gateway.storage.tables.journal import journal_entry, journal_key, journal_log
+
+
+class MachineFailed(Exception):
+    pass
+
+
+def _fail_at(wanted: int):
+    seen = 0
+
+    def step(_name: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == wanted:
+            raise MachineFailed
+
+    return step
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".tmp" not in path.parts and path.name != ".lock"
+    }
+
+
+def _steps(a_journal, action) -> list[str]:
+    names: list[str] = []
+    action(step=names.append)
+    return names
+
+
+def test_a_failure_at_any_step_leaves_the_last_checkpoint_whole_and_the_next_call_finishes(a_journal) -> None:
+    a_journal.write(500)
+    a_journal.publish()
+    a_journal.write(300)
+    start = shutil.copytree(a_journal.folder, a_journal.home / "start")
+    remembered = (start / "checkpoint").read_text("utf-8")
+    names = _steps(a_journal, a_journal.publish)
+    wanted = _contents(a_journal.folder)
+    assert {"tiles written", "ready for the checkpoint", "after rename checkpoint", "checkpoint written"} <= set(names)
+    for number in range(1, len(names) + 1):
+        shutil.rmtree(a_journal.folder)
+        shutil.copytree(start, a_journal.folder)
+        with a_journal.engine.begin() as connection:
+            connection.execute(update(journal_log).values(checkpoint=remembered))
+        with pytest.raises(MachineFailed):
+            a_journal.publish(step=_fail_at(number))
+        seen = a_journal.verify()
+        assert (seen.ok, seen.entries) in ((True, 500), (True, 800)), (names[number - 1], str(seen))
+        a_journal.publish()
+        assert _contents(a_journal.folder) == wanted, names[number - 1]
+
+
+def test_a_killed_publisher_is_taken_over_by_the_next(a_journal) -> None:
+    a_journal.write(300)
+    names = _steps(a_journal, a_journal.publish)
+    wanted = _contents(a_journal.folder)
+    for number in range(1, len(names) + 1, 3):
+        shutil.rmtree(a_journal.folder)
+        a_journal.engine.dispose()
+        child = os.fork()
+        if child == 0:
+            kill = iter(range(1, 10_000))
+            a_journal.publish(step=lambda _: os.kill(os.getpid(), signal.SIGKILL) if next(kill) == number else None)  # noqa: B023
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        a_journal.publish()
+        assert _contents(a_journal.folder) == wanted
+
+
+def test_a_lost_folder_is_written_again_from_the_database(a_journal) -> None:
+    a_journal.write(600)
+    a_journal.publish()
+    wanted = _contents(a_journal.folder)
+    shutil.rmtree(a_journal.folder)
+    a_journal.publish()
+    assert _contents(a_journal.folder) == wanted
+
+
+@pytest.mark.parametrize("path", ["tile/1/000.p/2", "checkpoint", "tile/0/002.p/88"])
+def test_a_damaged_folder_repairs_itself_as_the_journal_grows(a_journal, path: str) -> None:
+    a_journal.write(600)
+    a_journal.publish()
+    damaged = bytearray((a_journal.folder / path).read_bytes())
+    damaged[3] ^= 4
+    (a_journal.folder / path).write_bytes(damaged)
+    a_journal.write(1)
+    a_journal.publish()
+    report = a_journal.verify()
+    assert (report.ok, report.entries) == (True, 601)
+
+
+def test_a_full_tile_found_damaged_is_repaired_on_request(a_journal) -> None:
+    a_journal.write(600)
+    a_journal.publish()
+    (a_journal.folder / "tile/entries/000").unlink()
+    assert a_journal.verify().first_bad == 0
+    a_journal.publish(rebuild=True)
+    assert a_journal.verify().ok
+
+
+def test_a_database_brought_back_from_yesterday_is_refused_not_signed(a_journal) -> None:
+    a_journal.write(300)
+    a_journal.publish()
+    with a_journal.engine.begin() as connection:
+        old = connection.execute(select(journal_log)).one()
+    a_journal.write(50)
+    a_journal.publish()
+    published = (a_journal.folder / "checkpoint").read_bytes()
+    with a_journal.engine.begin() as connection:
+        connection.execute(journal_entry.delete().where(journal_entry.c.idx >= 300))
+        connection.execute(update(journal_log).values(size=old.size, frontier=old.frontier, checkpoint=old.checkpoint))
+    with pytest.raises(journal_files.JournalBroken, match="journal-behind"):
+        a_journal.publish()
+    a_journal.write(60)
+    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+        a_journal.publish()
+    assert (a_journal.folder / "checkpoint").read_bytes() == published
+
+
+def test_a_rewritten_database_is_refused_even_when_the_folder_was_removed(a_journal, tmp_path: Path) -> None:
+    a_journal.write(300)
+    a_journal.publish()
+    with a_journal.engine.begin() as connection:
+        signed = connection.scalar(select(journal_log.c.checkpoint))
+        connection.execute(journal_entry.delete())
+        connection.execute(journal_log.delete())
+    a_journal.write(400)
+    with a_journal.engine.begin() as connection:
+        connection.execute(update(journal_log).values(checkpoint=signed))
+    shutil.rmtree(a_journal.folder)
+    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+        a_journal.publish()
+
+
+def test_an_empty_journal_has_a_checkpoint_too(a_journal) -> None:
+    a_journal.publish()
+    report = a_journal.verify()
+    assert (report.ok, report.entries) == (True, 0)
+
+
+@pytest.mark.postgres
+def test_publishing_from_postgresql_gives_a_journal_that_verifies(a_journal_on_postgresql) -> None:
+    made = a_journal_on_postgresql
+    made.write(300)
+    made.publish()
+    made.write(300)
+    made.publish()
+    assert made.verify().entries == 600
+    assert made.verify().ok
+
+
+# Pruning
+
+
+def _two_years(a_journal) -> None:
+    for month in range(24):
+        when = f"{2024 + month // 12}-{month % 12 + 1:02d}-10T08:00:00.000000Z"
+        a_journal.write(100, at=when)
+
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def _prune(a_journal, **options) -> dict[str, int]:
+    return journal_upkeep.prune(
+        a_journal.engine, a_journal.keys, a_journal.folder, a_journal.settings, moment=NOW, **options
+    )
+
+
+def test_pruning_below_an_index_leaves_the_rest_provable(a_journal, go_verifier: Path) -> None:
+    _two_years(a_journal)
+    a_journal.publish()
+    kept = (a_journal.folder / "checkpoint").read_bytes()
+    # 31 January 2025 and before is out: the 13 oldest months, 1,300 entries, so 5 whole bundles.
+    assert _prune(a_journal) == {"12m": 1280}
+    report = a_journal.verify(since=[kept])
+    assert (report.ok, report.entries, report.pruned) == (True, 2400, 1280)
+    assert not (a_journal.folder / "tile/entries/004").exists()
+    assert (a_journal.folder / "tile/0/004").exists()
+    with a_journal.engine.connect() as connection:
+        assert connection.scalar(select(func.min(journal_entry.c.idx))) == 1280
+    a_journal.write(10)
+    a_journal.publish()
+    assert a_journal.verify(since=[kept]).ok
+
+
+def test_a_pruned_folder_can_be_written_again_from_the_database(a_journal) -> None:
+    _two_years(a_journal)
+    _prune(a_journal)
+    wanted = _contents(a_journal.folder)
+    shutil.rmtree(a_journal.folder)
+    a_journal.publish()
+    assert _contents(a_journal.folder) == wanted
+
+
+def test_bundles_removed_without_a_signed_retention_are_missed(a_journal) -> None:
+    _two_years(a_journal)
+    a_journal.publish()
+    (a_journal.folder / "tile/entries/000").unlink()
+    assert a_journal.verify().first_bad == 0
+    forged = (a_journal.folder / "retention").read_text().replace("minimum-index 0", "minimum-index 256")
+    (a_journal.folder / "retention").write_text(forged)
+    assert not a_journal.verify().ok
+
+
+def test_pruning_that_fails_at_any_step_is_finished_by_the_next_call(a_journal) -> None:
+    _two_years(a_journal)
+    a_journal.publish()
+    a_journal.engine.dispose()
+    shutil.copy(a_journal.home / "maillon.db", a_journal.home / "before.db")
+    shutil.copytree(a_journal.folder, a_journal.home / "start")
+    names = _steps(a_journal, lambda step: _prune(a_journal, step=step))
+    for number in range(1, len(names) + 1):
+        a_journal.engine.dispose()
+        for leftover in a_journal.home.glob("maillon.db*"):
+            leftover.unlink()
+        shutil.copy(a_journal.home / "before.db", a_journal.home / "maillon.db")
+        shutil.rmtree(a_journal.folder)
+        shutil.copytree(a_journal.home / "start", a_journal.folder)
+        with pytest.raises(MachineFailed):
+            _prune(a_journal, step=_fail_at(number))
+        assert a_journal.verify().ok, names[number - 1]
+        assert _prune(a_journal) == {"12m": 1280}
+        assert a_journal.verify().ok
+        assert not (a_journal.folder / "tile/entries/000").exists()
+
+
+# Keys
+
+
+def test_after_a_key_change_readers_of_the_old_and_of_the_new_key_both_verify(a_journal) -> None:
+    a_journal.write(10)
+    a_journal.publish()
+    old = a_journal.vkey
+    assert journal_upkeep.rotate_key(a_journal.keys) == "journal-2"
+    a_journal.publish()
+    new = a_journal.vkey
+    assert new != old
+    assert verify.verify(a_journal.folder, old).ok
+    assert verify.verify(a_journal.folder, new).ok
+    assert (a_journal.folder / "vkeys").read_text().splitlines() == [old, new]
+    kept = (a_journal.folder / "checkpoint").read_bytes()
+    (a_journal.keys.folder / "journal.ed25519").unlink()
+    a_journal.keys._secrets.clear()
+    a_journal.write(10)
+    a_journal.publish()
+    assert not verify.verify(a_journal.folder, old).ok
+    assert verify.verify(a_journal.folder, new, since=[kept]).ok
+    with a_journal.engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(journal_key)) == 2
+
+
+# When exchanges must stop
+
+
+def _refuses(a_journal, **later: float) -> bool:
+    with a_journal.engine.connect() as connection:
+        return journal_upkeep.too_old(connection, a_journal.settings, clock.now() + timedelta(**later))
+
+
+def test_exchanges_stop_after_24_hours_without_a_checkpoint(a_journal) -> None:
+    a_journal.write()
+    a_journal.publish()
+    assert not _refuses(a_journal, hours=23)
+    assert _refuses(a_journal, hours=25)
+
+
+def test_exchanges_stop_after_24_hours_without_the_witnesses_asked_for(a_journal) -> None:
+    a_journal.write()
+    a_journal.publish()
+    (a_journal.home / journal_files.WITNESS_POLICY).write_text("…")
+    with a_journal.engine.begin() as connection:
+        long_ago = clock.instant(clock.now() - timedelta(hours=30))
+        connection.execute(update(journal_log).values(quorum_at=long_ago))
+    a_journal.publish()
+    assert _refuses(a_journal, hours=0)
+
+
+async def test_a_checkpoint_is_written_in_time_and_once_more_at_the_end(a_journal) -> None:
+    stopping, failures = asyncio.Event(), []
+    quick = a_journal.settings.model_copy(update={"checkpoint_every": 0.02})
+    a_journal.write(3)
+    running = asyncio.create_task(
+        journal_upkeep.keep_publishing(
+            a_journal.engine, a_journal.keys, a_journal.folder, quick, stopping, failures.append
+        )
+    )
+    while not (a_journal.folder / "checkpoint").exists():  # noqa: ASYNC110 (a file says nothing when it appears)
+        await asyncio.sleep(0.01)
+    a_journal.write(4)
+    stopping.set()
+    await running
+    assert failures == []
+    assert a_journal.verify().entries == 7
+
+
+async def test_a_folder_that_cannot_be_written_is_told_and_tried_again(a_journal) -> None:
+    a_journal.write(3)
+    a_journal.folder.write_text("a file where the folder should be")
+    stopping, failures = asyncio.Event(), []
+    stopping.set()
+    await journal_upkeep.keep_publishing(
+        a_journal.engine, a_journal.keys, a_journal.folder, a_journal.settings, stopping, failures.append
+    )
+    assert [type(failure) for failure in failures] == [FileExistsError]
+
+
+def test_a_checkpoint_is_due_after_256_entries_or_a_while(a_journal) -> None:
+    def due() -> bool:
+        with a_journal.engine.connect() as connection:
+            return journal_upkeep.due(connection, a_journal.settings)
+
+    a_journal.write(1)
+    assert not due()
+    a_journal.write(255)
+    assert due()
+    a_journal.publish()
+    assert not due()
+    a_journal.write(1)
+    with a_journal.engine.begin() as connection:
+        connection.execute(update(journal_log).values(checkpoint_at=clock.instant(clock.now() - timedelta(seconds=6))))
+    assert due()
+
+
+# Export, and serving
+
+
+def test_export_writes_the_published_layout_one_folder_per_retention_class(a_journal, tmp_path: Path) -> None:
+    a_journal.write(300)
+    a_journal.write(2, retention="36m")
+    target = tmp_path / "export"
+    journal_files.export(a_journal.engine, a_journal.keys, a_journal.folder, a_journal.settings, target)
+    assert sorted(path.name for path in target.iterdir()) == ["36m", "checkpoint", "retention", "tile", "vkey", "vkeys"]
+    assert sorted(path.name for path in (target / "tile").iterdir()) == ["0", "1", "entries"]
+    verdicts = list(verify.verify_all(target, (target / "vkey").read_text().strip()))
+    assert [(log, report.ok, report.entries) for log, report in verdicts] == [("", True, 300), ("36m", True, 2)]
+    assert (target / "36m/checkpoint").read_text().startswith("maillon.local/journal/36m\n2\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["../maillon.db", "tile/../../keys/journal.ed25519", ".lock", "tile/0", "tile/64/000", "12m/checkpoint", ""]
+)
+def test_only_published_files_are_served(a_journal, path: str) -> None:
+    a_journal.write(1)
+    a_journal.write(1, retention="6m")
+    a_journal.publish()
+    assert journal_files.published_file(a_journal.folder, path) is None
+    for served in ("checkpoint", "tile/0/000.p/1", "tile/entries/000.p/1", "6m/checkpoint", "retention"):
+        assert journal_files.published_file(a_journal.folder, served) is not None
+
+
+def test_the_signed_note_has_the_specified_bytes(a_journal) -> None:
+    a_journal.write(1)
+    (published,) = a_journal.publish()
+    lines = (a_journal.folder / "checkpoint").read_text("utf-8").split("\n")
+    key = note.verifier_key(a_journal.vkey)
+    assert lines[0:2] == ["maillon.local/journal", "1"]
+    assert lines[3] == lines[5] == ""
+    assert lines[4].startswith(f"— {key.name} ")
+    assert verify._base64(lines[4].split(" ")[2])[:4] == key.id
+    assert verify._base64(lines[2]) == published.root
