@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from lxml import etree
+
 import mappings
 from connectors.departement.referentiel import PARIS, Referentiel, label_key
-from connectors.departement.structure import Node, prune, serialize, structure, to_xml
+from connectors.departement.structure import Node, prune, serialize, to_xml
+from connectors.departement.structure import structure as tree
 from schemas.record import Current, Finding, Written
 
 DOCUMENT = "departement.webrsa_ali"
@@ -39,20 +42,23 @@ def write(
     structure_ali: str,
     referentiel: Referentiel | None,
     complement: Mapping[str, Any] | None = None,
+    structure: str = "",
 ) -> Written:
     """The ALI-WebRSA of one person, from permitted facts.
 
     `complement` holds what an agent typed for the contract's fields that nobody has said, in the contract's words
     (`{"liste_cers": {"cer": [{"id_ali": "<key>", "id_cmu": "N", …}]}}`). `metadata["id_personne"]` is empty when the
-    Département's id of the person is unknown: the document must wait.
+    Département's id of the person is unknown: the document must wait. `structure` is the label of the structure that
+    receives when a rendez-vous does not name it.
     """
     told = _not_their_own(current)
     written = mappings.load(MAPPING).write(told, {"departement": departement})
     written.findings = [f for f in written.findings if f.path != "id_personne"]
-    dossier = _shaped(written.document, told, written.findings)
+    ids: dict[str, str] = {}
+    dossier = _shaped(written.document, ids, structure, written.findings)
     if complement:
         _complete(dossier, complement)
-    node = structure("ali_webrsa").under("dossiers", "dossier")
+    node = tree("ali_webrsa").under("dossiers", "dossier")
     id_personne = dossier.pop("id_personne", "")
     if referentiel is None:
         written.findings.append(Finding("referentiel-missing", "entete/id_structure_ali"))
@@ -66,7 +72,8 @@ def write(
         written.empty.append(path)
     kept = kept or {}
     _count(written, kept)
-    written.metadata = {"id_personne": id_personne, "blocks": sorted(kept.keys() - {"id_personne"})}
+    written.metadata = {"id_personne": id_personne, "blocks": sorted(kept.keys() - {"id_personne"}), "ids": ids}
+    kept["id_personne"] = id_personne  # empty when unknown: a file that nobody could take for another person's
     written.document = document(kept, structure_ali, _as_of(told))
     return written
 
@@ -88,7 +95,15 @@ def document(dossier: dict[str, Any], structure_ali: str, generated: datetime) -
         "id_structure_ali": structure_ali,
         "fichier_stock": "false",
     }
-    return serialize(to_xml({"entete": entete, "dossiers": {"dossier": [dossier]}}, structure("ali_webrsa")))
+    return serialize(to_xml({"entete": entete, "dossiers": {"dossier": [dossier]}}, tree("ali_webrsa")))
+
+
+def addressed(document: bytes, id_personne: str) -> bytes:
+    """The same file, about the person whom the Département names so."""
+    root = etree.fromstring(document)
+    for element in root.iterfind("dossiers/dossier/id_personne"):
+        element.text = id_personne
+    return serialize(root)
 
 
 def _as_of(current: Current) -> datetime:
@@ -102,7 +117,9 @@ def _not_their_own(current: Current) -> Current:
     return {
         path: fact
         for path, fact in current.items()
-        if path.startswith("identifiants[") or not (_named_by_them(path) or fact.source.startswith(OWN))
+        if path.startswith("identifiants[")
+        or path.endswith("].identifiants")
+        or not (_named_by_them(path) or fact.source.startswith(OWN))
     }
 
 
@@ -113,11 +130,11 @@ def _named_by_them(path: str) -> bool:
 # --- from what the mapping wrote to the shape of the contract ---------------------------------------------------------
 
 
-def _shaped(value: dict[str, Any], current: Current, findings: list[Finding]) -> dict[str, Any]:
+def _shaped(value: dict[str, Any], ids: dict[str, str], structure: str, findings: list[Finding]) -> dict[str, Any]:
     """The mapping's forms as the contract's blocks: one référent, one request, one of each questionnaire."""
     shaped = dict(value)
     referent = _referents(shaped)
-    _rendez_vous(shaped)
+    _rendez_vous(shaped, ids, structure)
     _dsp(shaped)
     for cer in shaped.get("liste_cers", {}).get("cer", []):
         cer |= {"id_ali": number("cer", cer["id_ali"])} | referent
@@ -138,9 +155,16 @@ def _referents(shaped: dict[str, Any]) -> dict[str, Any]:
     return {"id_referent": chosen["id_webrsa"]} if "id_webrsa" in chosen else {}
 
 
-def _rendez_vous(shaped: dict[str, Any]) -> None:
+def _rendez_vous(shaped: dict[str, Any], ids: dict[str, str], structure: str) -> None:
     for one in shaped.get("liste_rendez_vous", {}).get("rendez_vous", []):
-        one["id_ali"] = number("rendez_vous", one["id_ali"])
+        key, one["id_ali"] = one["id_ali"], number("rendez_vous", one["id_ali"])
+        ids[one["id_ali"]] = f"rendez_vous[{key}]"
+        for reference in one.pop("identifiants", []):
+            body, _, id_webrsa = reference.partition(":")
+            if body == OWN and id_webrsa.isdigit():
+                one["id_webrsa"] = id_webrsa
+        if structure:
+            one.setdefault("id_structurereferente", {"libelle": structure})
         theme = "premier_rendez_vous" if one.pop("premier", False) else "suivi"
         one["thematiques"] = {"id_thematique_rdv": [theme]}
 

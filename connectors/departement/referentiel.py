@@ -10,6 +10,7 @@ only: those are recognised through `schemas/partner/departement/concepts.csv`, i
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import tempfile
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from connectors.contract import DocumentRefused
@@ -88,9 +89,9 @@ class Referentiel:
         return entry is not None and entry.actif
 
 
-def read_referentiel(source: BinaryIO) -> Referentiel:
+def read_referentiel(data: bytes) -> Referentiel:
     """Read a `Referentiel_WebRSA`. Raises `DocumentRefused`, ``schema-invalid`` when it departs from the contract."""
-    root = parse(source, ROOT)
+    root = parse(io.BytesIO(data), ROOT)
     if wrong := check(root, structure("referentiel")):
         raise DocumentRefused("schema-invalid", f"{wrong[0].code}, {len(wrong)} in all", path=wrong[0].path)
     whole = to_json(root, structure("referentiel"))
@@ -152,8 +153,7 @@ class Folder:
             return None
         known = self._read.get(structure_ali)
         if known is None or known[0] != stamp:
-            with file.open("rb") as source:
-                known = self._read[structure_ali] = (stamp, read_referentiel(source))
+            known = self._read[structure_ali] = (stamp, read_referentiel(file.read_bytes()))
         return known[1]
 
     def keep(self, structure_ali: str, document: bytes) -> None:

@@ -71,6 +71,8 @@ class WebrsaReading:
         for orientation in dossier.get("orientations", {}).get("orientation", []):
             if orientation.get("statut_orient") == "Orienté":
                 orientation["decidee_le"] = orientation["date_orient"]
+        if "modes_contact" in dossier:
+            dossier["modes_contact"] = _contacts(dossier["modes_contact"])
         record: Record = mapping.read(dossier, departement=self._departement)
         record.key = f"{number}-{_who(dossier['allocataire'])}"
         record.findings = findings + record.findings
@@ -143,6 +145,19 @@ def _directory(entry: Entry, child: Node, referentiel: Referentiel, findings: li
     elif not concept:
         findings.append(Finding("unknown-label", child.path, "quarantine", entry.libelle, "référentiel, typesorients"))
     return found | ({"concept": concept} if concept else {})
+
+
+def _contacts(block: dict[str, Any]) -> dict[str, Any]:
+    """Each number and address beside the time it was changed."""
+    kinds = {"telephones": ("telephone_1", "telephone_2"), "courriels": ("email",)}
+    return {
+        kind: [
+            {"valeur": block[name]} | ({"modifie": block[f"modif_{name}"]} if f"modif_{name}" in block else {})
+            for name in names
+            if name in block
+        ]
+        for kind, names in kinds.items()
+    }
 
 
 def _who(allocataire: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -77,8 +76,8 @@ def test_our_tables_say_what_the_published_contract_says(name: str, table: str) 
 
 
 def test_the_46_lists_are_read_and_mean_the_same_under_other_integers() -> None:
-    landes = read_referentiel(io.BytesIO(referentiel("40", 7)))
-    hauts_de_seine = read_referentiel(io.BytesIO(referentiel("92", 7)))
+    landes = read_referentiel(referentiel("40", 7))
+    hauts_de_seine = read_referentiel(referentiel("92", 7))
     assert len(landes.lists) == len(hauts_de_seine.lists) == 46
     for liste, concept in (("sitfam", "DIV"), ("rdv_statut", "honore"), ("typesorients", "professionnelle")):
         assert landes.local(liste, concept) != hauts_de_seine.local(liste, concept)
@@ -86,7 +85,7 @@ def test_the_46_lists_are_read_and_mean_the_same_under_other_integers() -> None:
 
 
 def test_a_local_type_under_a_known_parent_means_what_its_parent_means() -> None:
-    lists = read_referentiel(io.BytesIO(referentiel("40", 7)))
+    lists = read_referentiel(referentiel("40", 7))
     entry = next(e for e in lists.lists["typesorients"].values() if "global" in e.libelle)
     assert entry.concept == "sociale"
     assert lists.local("typesorients", "sociale") is None, "two active entries mean it: never guessed"

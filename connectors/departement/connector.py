@@ -1,0 +1,124 @@
+"""One Département: its référentiel, its ALI flows both ways, its accompagnements and its tables.
+
+connector = create(Settings(departement="40", structure_ali="7"))
+connector.read("departement.referentiel", open("referentiel.xml", "rb"))   # first: nothing is read without it
+for record in connector.read("departement.webrsa_ali", open("flux.xml", "rb")): …
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from connectors import manifest
+from connectors.contract import Acknowledgement, DocumentRefused, Envelope, Outgoing, Reading
+from connectors.departement import ali
+from connectors.departement.accompagnement import DOCUMENT as ACCOMPAGNEMENT
+from connectors.departement.accompagnement import AccompagnementReading
+from connectors.departement.depot import deposit, fetch
+from connectors.departement.referentiel import Folder, Referentiels, read_referentiel
+from connectors.departement.tableaux import LAYOUTS, TableReading
+from connectors.departement.webrsa import WebrsaReading
+from schemas.record import Current, Record, Written
+
+if TYPE_CHECKING:
+    from connectors.transport import Transport
+
+REFERENTIEL = "departement.referentiel"
+MAX_REFERENTIEL = 64 * 1024 * 1024
+
+
+class ReferentielReading:
+    """A référentiel: no record in it. Going through it keeps it, unless a newer one is already kept."""
+
+    def __init__(self, source: BinaryIO, kept: Referentiels) -> None:
+        data = source.read(MAX_REFERENTIEL + 1)
+        if len(data) > MAX_REFERENTIEL:
+            raise DocumentRefused("too-large", f"at most {MAX_REFERENTIEL} bytes")
+        found = read_referentiel(data)
+        held = kept.current(found.structure_ali)
+        if held is not None and held.emitted_at > found.emitted_at:
+            raise DocumentRefused("referentiel-older", "a more recent one is already kept")
+        self._kept, self._data = kept, data
+        self.envelope = Envelope(
+            REFERENTIEL, "stock", found.emitted_at, organisme=found.structure_ali, declared=0, counted=0
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        self._kept.keep(self.envelope.organisme, self._data)
+        return iter(())
+
+
+class Departement:
+    """One Département. `departement` is its number on two or three characters (`40`, `2A`, `971`)."""
+
+    def __init__(self, settings: Mapping[str, str], kept: Referentiels | None = None) -> None:
+        self.manifest = manifest.load(Path(__file__).parent)
+        number = settings["departement"].strip().upper()
+        self.departement = number[1:] if len(number) == 3 and number.startswith("0") else number
+        self.structure_ali = settings.get("structure_ali") or "1"
+        self._structure = settings.get("structure_referente", "")
+        self._max_age = timedelta(days=int(settings.get("referentiel_jours") or 92))
+        self._url = settings.get("url", "").rstrip("/")
+        self._login = (settings.get("identifiant", ""), settings.get("secret", ""))
+        home = Path(os.environ.get("MAILLON_HOME", "var")) / "departement" / self.departement
+        self.kept: Referentiels = kept or Folder(Path(settings.get("referentiels") or home))
+
+    def read(self, document: str, source: BinaryIO, *, content_type: str = "") -> Reading:
+        """Open what the Département sent. Raises `DocumentRefused` before the first record, or not at all."""
+        if document == REFERENTIEL:
+            return ReferentielReading(source, self.kept)
+        if document == WebrsaReading.document:
+            return WebrsaReading(source, self.kept, self.departement, self._max_age)
+        if document == ACCOMPAGNEMENT:
+            return AccompagnementReading(source, self.departement)
+        if document in LAYOUTS:
+            return TableReading(source, LAYOUTS[document], self.departement)
+        raise DocumentRefused("unknown-document", f"a Département does not send {document}")
+
+    def write(self, document: str, current: Current, **context: Any) -> Written:
+        """An ALI-WebRSA file about one person. `context["complement"]`: what an agent typed (see `ali.write`)."""
+        if document != ali.DOCUMENT:
+            raise DocumentRefused("unknown-document", f"a Département does not receive {document}")
+        held = self.kept.current(self.structure_ali)
+        return ali.write(
+            current, self.departement, self.structure_ali, held, context.get("complement"), self._structure
+        )
+
+    async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
+        """Drop the file where the Département picks it up; its answer gives its own ids."""
+        written = outgoing.written
+        id_personne = written.metadata.get("id_personne") or outgoing.identifiers.get(
+            f"si_departement:{self.departement}", ""
+        )
+        if not id_personne:
+            return Acknowledgement("waiting", "person-unknown-there", detail="the Département has not named her yet")
+        if not written.metadata.get("blocks"):
+            return Acknowledgement("delivered", "nothing-to-tell")
+        document = ali.addressed(written.document, id_personne)
+        return await deposit(
+            transport, self._url, self._headers(outgoing.delivery), document, written.metadata.get("ids", {})
+        )
+
+    async def pull(
+        self, document: str, identifiers: Mapping[str, str], transport: Transport
+    ) -> AsyncIterator[tuple[str, bytes]]:
+        """The référentiel, then each flow that waits, oldest first."""
+        async for found in fetch(transport, self._url, self._headers()):
+            yield found
+
+    def _headers(self, delivery: str = "") -> dict[str, str]:
+        headers = {"Idempotency-Key": delivery} if delivery else {}
+        if self._login[0]:
+            token = base64.b64encode(":".join(self._login).encode()).decode()
+            headers["Authorization"] = f"Basic {token}"
+        return headers
+
+
+def create(settings: Mapping[str, str]) -> Departement:
+    """The connector, configured by the operator's settings (`manifest.toml`)."""
+    return Departement(settings)

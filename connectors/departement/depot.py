@@ -1,0 +1,94 @@
+"""The Département's file drop over HTTP: fetch what waits, deposit what is given back, understand the answer.
+
+WebRSA exchanges files; how they are carried is not published. These paths are this project's own, spoken by the
+sandbox and by the small relay a Département puts before its folder (README.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from connectors.contract import Acknowledgement
+
+if TYPE_CHECKING:
+    from connectors.transport import Answer, Transport
+
+FLUX, REFERENTIEL, DEPOT = "/ali/flux", "/ali/referentiel", "/ali/depot"
+_WAIT = {408, 425, 429, 500, 502, 503, 504}
+
+
+async def fetch(transport: Transport, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[str, bytes]]:
+    """(document id, bytes) of the référentiel, then of each waiting flow. What is not XML is left where it is."""
+    answer = await transport.request("GET", url + REFERENTIEL, headers=headers)
+    if not _is(answer, 200, "xml"):
+        return
+    yield "departement.referentiel", answer.content
+    listing = await transport.request("GET", url + FLUX, headers=headers)
+    if not _is(listing, 200, "json"):
+        return
+    for entry in listing.json()["flux"]:
+        flow = await transport.request("GET", f"{url}{FLUX}/{entry['nom']}", headers=headers)
+        if _is(flow, 200, "xml"):
+            yield "departement.webrsa_ali", flow.content
+
+
+async def deposit(
+    transport: Transport, url: str, headers: Mapping[str, str], document: bytes, ids: Mapping[str, str]
+) -> Acknowledgement:
+    """Deposit one file. `ids` maps the numbers we gave (`id_ali`) to the canonical objects they name."""
+    from connectors.transport import TransportError
+
+    try:
+        answer = await transport.request(
+            "POST",
+            url + DEPOT,
+            headers={**headers, "Content-Type": "application/xml"},
+            content=document,
+            repeatable=True,
+        )
+    except TransportError as error:
+        return Acknowledgement("retry", error.code, retry_after=error.retry_after)
+    return understood(answer, ids)
+
+
+def understood(answer: Answer, ids: Mapping[str, str]) -> Acknowledgement:
+    """What the drop answered. A 200 that is not the announced JSON is a failure: a firewall's page, for instance."""
+    if answer.status in _WAIT:
+        return Acknowledgement("retry", f"http-{answer.status}", retry_after=answer.retry_after())
+    if answer.status == 404:
+        return Acknowledgement("waiting", "person-unknown-there")
+    if answer.status == 409:
+        return Acknowledgement("duplicate", "already-deposited")
+    if answer.status in {400, 413, 415, 422}:
+        return Acknowledgement("refused", _code(answer), detail="the Département's check refused the file")
+    if not _is(answer, 200, "json"):
+        return Acknowledgement("retry", "unexpected-answer", detail="not the announced JSON")
+    received = _received(answer)
+    facts = {
+        f"{ids[one['id_ali']]}.identifiants": [f"departement:{one['id_webrsa']}"]
+        for one in received
+        if ids.get(one["id_ali"], "").startswith("rendez_vous[")
+    }
+    first = next((one["id_webrsa"] for one in received), None)
+    return Acknowledgement("delivered", "accepted", remote_id=first, facts=facts or None)
+
+
+def _received(answer: Answer) -> list[dict[str, str]]:
+    try:
+        entries = answer.json()["recus"]
+        return [{"id_ali": str(one["id_ali"]), "id_webrsa": str(one["id_webrsa"])} for one in entries]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _code(answer: Answer) -> str:
+    try:
+        code: Any = answer.json()["code"]
+    except (ValueError, KeyError, TypeError):
+        return f"http-{answer.status}"
+    return str(code)[:60]
+
+
+def _is(answer: Answer, status: int, kind: str) -> bool:
+    return answer.status == status and kind in answer.headers.get("content-type", "")
