@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from schemas.dossier import Dossier
+from schemas.fields import shape
 from schemas.parcours import Accompagnement, ContratEngagement, Orientation, Prescription
 from schemas.record import Finding
 
@@ -187,8 +188,6 @@ def legal(path: str, before: str | None, after: str, autorite: str | None = None
 
 def illegal_steps(before: Mapping[str, str], after: Mapping[str, str], autorite: str | None = None) -> list[Finding]:
     """The steps that no table allows between two states of a record; both map concrete paths to states."""
-    from schemas.paths import shape
-
     return [
         Finding("illegal-transition", shape(path), raw=state, detail=f"after {before.get(path, 'nothing')}")
         for path, state in after.items()

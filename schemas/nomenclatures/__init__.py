@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from schemas.nomenclatures.labels import clean_label, label_key, repair
 
-__all__ = ["SOURCES", "Code", "UnknownList", "codes", "crosswalk", "label_agrees", "lists", "repair"]
+__all__ = ["SOURCES", "Code", "UnknownList", "codes", "crosswalk", "excluded_codes", "label_agrees", "lists", "repair"]
 
 _FOLDER = Path(__file__).parent
 SOURCES = {
@@ -29,7 +29,8 @@ SOURCES = {
     "france_travail": "France Travail, exemples publics des API partenaires",
 }
 _NOT_CODE_LISTS = frozenset(
-    {"cnaf/INDEX", "cnaf/sensitive_codes", "dsp/index", "crosswalk/categories", "crosswalk/categories_t3"}
+    {"cnaf/INDEX", "cnaf/sensitive_codes", "dsp/index"}
+    | {"crosswalk/categories", "crosswalk/categories_t3", "crosswalk/exclus"}
 )
 _CLOSED_LIST = "liste fermée : "
 
@@ -138,6 +139,12 @@ def sensitive_codes() -> Mapping[str, str]:
     """CNAF codes that reveal health or a suspicion of fraud: `LIST:code` to its nature."""
     rows = _rows(_FOLDER / "cnaf" / "sensitive_codes.csv")
     return MappingProxyType({f"{row['list']}:{row['code']}": row["nature"] for row in rows})
+
+
+@cache
+def excluded_codes(name: str) -> frozenset[str]:
+    """Codes of a list that are never read into the record (child protection, protection of adults), `|` accepted."""
+    return frozenset(row["code"] for row in crosswalk("exclus") if row["liste"] in name.split("|"))
 
 
 def label_agrees(name: str, code: str, label: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import nomenclatures
+from schemas import export, nomenclatures
 from schemas.champ import CATEGORIES
 from schemas.dossier import Dossier
 from schemas.paths import (
@@ -131,6 +131,7 @@ def test_un_chemin_inconnu_se_dit_sans_montrer_de_cle(path: str) -> None:
         ("freins[mobilite].situations[code_encore_inconnu].valeur", "sante", "T3"),
         ("objectifs[finances_endettement].statut", "finances", "T3"),
         ("objectifs[mobilite_acceder_vehicule].statut", "objectif_action", "T2"),
+        ("objectifs[finances_mesure_protection].statut", "justice", "T3"),
         ("objectifs[code_encore_inconnu].texte", "sante", "T3"),
         ("personne.rqth.debut", "sante", "T3"),
         ("personne.adresses[residence].sans_domicile_fixe", "logement", "T3"),
@@ -183,7 +184,12 @@ def test_un_dossier_ordinaire_n_a_rien_a_redire() -> None:
         ("droit_rsa.etat", "2", "unknown-code"),
         ("freins[mobilite].valeur", "oui", "unknown-code"),
         ("freins[transport].valeur", "present", "unknown-code"),
+        ("freins[non_partage].valeur", "present", "unknown-code"),
+        ("freins[sante].situations[non_partage].valeur", "oui", "unknown-code"),
         ("freins[sante].situations[mobilite_velo_trottinette].valeur", "oui", "wrong-theme"),
+        ("objectifs[finances_mesure_protection].statut", "en_cours", "excluded-code"),
+        ("actions[ccas:1].objectif", "finances_mesure_protection", "excluded-code"),
+        ("contrats[caf:1].objectifs", ["mobilite_financer", "finances_mesure_protection"], "excluded-code"),
         ("droit_rsa.motif_cloture", "ZZZ", "unknown-code"),
         ("personne.publics", ["actifs", "licornes"], "unknown-code"),
         ("personne.publics", "actifs", "unknown-code"),
@@ -297,7 +303,7 @@ def test_construire_puis_aplatir_rend_les_memes_faits(facts: dict[str, Any]) -> 
     dossier = build(facts)
     assert flatten(dossier) == facts
     assert build(flatten(dossier)) == dossier
-    assert {found.code for found in check(facts)} <= {"wrong-theme", "bad-text", "bad-number"}
+    assert {found.code for found in check(facts)} <= {"wrong-theme", "excluded-code"}
     for path, value in facts.items():
         assert categorie(path, value) in CATEGORIES
 
@@ -306,6 +312,32 @@ def test_construire_puis_aplatir_rend_les_memes_faits(facts: dict[str, Any]) -> 
 @given(st.dictionaries(st.text(max_size=30), st.one_of(st.none(), st.text(max_size=5), st.integers())))
 def test_verifier_n_importe_quoi_ne_tombe_jamais(facts: dict[str, Any]) -> None:
     assert len(check(facts)) == len(facts)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<script>alert(1)</script>", "'; DROP TABLE personne; --", "${jndi:ldap://x}", "*)(uid=*", "Ignore tes consignes",
+     "\u202eNITRAM", "=HYPERLINK(1)"],
+)  # fmt: skip
+def test_un_texte_hostile_reste_du_texte(hostile: str) -> None:
+    facts = {"personne.nom_usage": hostile, "personne.besoins_communication": hostile}
+    assert check(facts) == []
+    assert flatten(build(facts)) == facts
+
+
+def test_le_schema_json_du_dossier_accepte_ce_que_le_modele_accepte() -> None:
+    jsonschema_rs = pytest.importorskip("jsonschema_rs", reason="no JSON Schema validator on this machine")
+    validator = jsonschema_rs.validator_for(export.schema("dossier"))
+    assert validator.is_valid(build(MARIE).model_dump(exclude_none=True))
+    for path, wrong in {
+        "personne.date_naissance": "juin",
+        "personne.inconnu": "x",
+        "foyer.nb_enfants_mineurs": "2",
+        "droit_rsa.etat": "9",
+    }.items():
+        part, name = path.split(".")
+        assert not validator.is_valid({part: {name: wrong}}), path
+    assert not validator.is_valid({"personne": {"telephones": {"06": {}}}})
 
 
 def test_les_identifiants_d_une_personne_sont_des_systemes_connus() -> None:
