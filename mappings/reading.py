@@ -6,6 +6,7 @@ children are found by name, each row is a few lines. `mappings.load(…).source`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -442,7 +443,9 @@ def _holds_containers(node: Node) -> bool:
 
 def _given(row: Row) -> str:
     """An expression for a constant or a word of the context."""
-    return repr(row.constant) if row.context is None else f'ctx["{row.context}"]'
+    if row.context is not None:
+        return f'ctx["{row.context}"]'
+    return json.dumps(row.constant) if isinstance(row.constant, str) else repr(row.constant)
 
 
 def _escape(text: str) -> str:
