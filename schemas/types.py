@@ -44,7 +44,7 @@ def is_plain_text(value: str) -> bool:
 
 
 def is_date(value: str) -> bool:
-    """`AAAA-MM-JJ` and in the calendar."""
+    """`AAAA-MM-JJ`, in the calendar, and not a « never »."""
     return bool(_DATE.fullmatch(value)) and _in_calendar(value)
 
 
@@ -53,12 +53,15 @@ def is_partial_date(value: str) -> bool:
     return bool(_PARTIAL.fullmatch(value)) and _in_calendar((value + "-01-01")[:10])
 
 
+FIRST_YEAR, LAST_YEAR = 1850, 2199
+"""Outside these years a date is a partner's way to say « unknown » or « never »: it is absent, not a value."""
+
+
 def _in_calendar(value: str) -> bool:
     try:
-        date.fromisoformat(value)
+        return FIRST_YEAR <= date.fromisoformat(value).year <= LAST_YEAR
     except ValueError:
         return False
-    return True
 
 
 def is_instant(value: str) -> bool:
@@ -66,10 +69,9 @@ def is_instant(value: str) -> bool:
     if not value.isascii() or not _INSTANT.fullmatch(value):
         return False
     try:
-        datetime.fromisoformat(value[:19])
+        return FIRST_YEAR <= datetime.fromisoformat(value[:19]).year <= LAST_YEAR
     except ValueError:
         return False
-    return True
 
 
 def is_decimal(value: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from schemas import export, nomenclatures
 from schemas.champ import CATEGORIES
@@ -27,6 +29,7 @@ from schemas.paths import (
 )
 from schemas.personne import SYSTEMES
 from schemas.record import NON_PARTAGE, Fact
+from schemas.types import FIRST_YEAR, LAST_YEAR
 
 TOP_LEVEL = {
     "personne", "identifiants", "foyer", "droit_rsa", "inscription_emploi", "diagnostic", "parcours_pro", "freins",
@@ -174,6 +177,11 @@ def test_un_dossier_ordinaire_n_a_rien_a_redire() -> None:
         ("personne.date_naissance", "1985-13", "bad-date"),
         ("personne.date_naissance", "2023-02-29", "bad-date"),
         ("droit_rsa.date_cloture", "2024-02", "bad-date"),
+        ("droit_rsa.date_cloture", "9999-12-31", "bad-date"),
+        ("droit_rsa.date_cloture", "0000-01-01", "bad-date"),
+        ("personne.date_naissance", "0001", "bad-date"),
+        ("rendez_vous[ccas:1].debut", "9999-12-31T00:00:00Z", "bad-instant"),
+        ("rendez_vous[ccas:1].debut", "2026-11-21T24:00:00Z", "bad-instant"),
         ("rendez_vous[ccas:1].debut", "2026-11-21T09:00:00+01:00", "bad-instant"),
         ("rendez_vous[ccas:1].duree_min", "60", "bad-number"),
         ("rendez_vous[ccas:1].duree_min", True, "bad-number"),
@@ -247,6 +255,13 @@ def test_un_dossier_ne_montre_pas_son_contenu() -> None:
         assert "DURAND" not in shown
 
 
+def test_une_erreur_de_modele_ne_montre_pas_la_valeur() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Dossier.model_validate({"personne": {"nom_naissance": 2850699999999, "date_naissance": "MARTIN"}})
+    assert "2850699999999" not in str(caught.value)
+    assert "MARTIN" not in str(caught.value)
+
+
 def test_un_code_tu_parce_qu_il_revele_la_sante_n_est_pas_une_erreur() -> None:
     assert check({"droit_rsa.motif_suspension": NON_PARTAGE}) == []
 
@@ -260,7 +275,7 @@ def test_un_code_hors_liste_reste_dans_le_dossier_et_se_voit() -> None:
 # --- any legal facts make a dossier that gives them back -------------------------------------------------------------
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=20)
-_DAYS = st.dates().map(str)
+_DAYS = st.dates(date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)).map(str)
 _BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "texte": _TEXT,
     "ref": _TEXT,
@@ -269,7 +284,9 @@ _BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "booleen": st.booleans(),
     "date": _DAYS,
     "date_partielle": st.tuples(_DAYS, st.sampled_from([4, 7, 10])).map(lambda pair: pair[0][: pair[1]]),
-    "instant": st.datetimes().map(lambda moment: moment.isoformat(timespec="seconds") + "Z"),
+    "instant": st.datetimes(datetime(FIRST_YEAR, 1, 1), datetime(LAST_YEAR, 12, 31)).map(
+        lambda moment: moment.isoformat(timespec="seconds") + "Z"
+    ),
     "decimal": st.decimals(0, 999, places=2).map(str),
 }
 
