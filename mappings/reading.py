@@ -15,7 +15,7 @@ from typing import Any
 from mappings import document, runtime
 from mappings.codes import Table
 from mappings.grammar import Format, MappingError, MappingFile, Row, Step
-from mappings.shape import Shape, too_long
+from mappings.shape import Child, Shape
 from mappings.tree import SELF_KEYED, Leaf, Node, Tree, View
 from mappings.types import TYPES, Bad, codec
 from schemas.record import Facts, Finding, PersonFacts
@@ -27,7 +27,6 @@ _CALLED: dict[str, Any] = {
     "put": runtime.put, "key_text": runtime.key_text, "unnamed": runtime.unnamed, "each": runtime.each,
     "person_key": runtime.person_key, "siblings": document.siblings, "items": document.items,
     "first": document.first, "scalar": document.scalar, "texts": document.texts, "deep": document.leaf,
-    "too_long": too_long,
 }  # fmt: skip
 
 
@@ -275,16 +274,15 @@ class Generator:
         variables = [leaf for leaf in group if leaf.sink == "variable"]
         facts = [leaf for leaf in group if leaf.sink != "variable"]
         if first:
-            if variables[0].target.startswith("k") and variables[0].target.endswith("_0"):
+            if _names_item(variables[0].target):
                 say(f"before{variables[0].target[1:-2]} = len(out)")
             say(f"{' = '.join(leaf.target for leaf in variables)} = None")
             self._read(group, box, lambda: say(f"{' = '.join(leaf.target for leaf in variables)} = v"))
         elif variables and facts:
             with self.out.block(f"if {variables[0].target} is not None:"):
-                for leaf in facts:
-                    self._store(leaf, variables[0].target, box.at)
+                self._store_all(facts, variables[0].target, box.at)
         elif facts:
-            self._read(group, box, lambda: [self._store(leaf, "v", box.at) for leaf in facts])
+            self._read(group, box, lambda: self._store_all(facts, "v", box.at))
 
     def _read(self, group: list[Leaf], box: Opened, store: Callable[[], object]) -> None:
         leaf, say = group[0], self.out.say
@@ -298,17 +296,22 @@ class Generator:
         if len(leaf.inputs) == 1 and leaf.inputs[0][-1].many:
             self._list(leaf, box, where, store)
         elif len(leaf.inputs) == 1:
-            self._fetch(leaf.inputs[0], box, "x")
-            for one in group:
-                if one.sink == "variable" and one.target.startswith("k") and one.target.endswith("_0"):
-                    say(f"r{one.target[1:]} = (x or '').strip()")
-            with self.out.block("if x:"):
-                self._length(box, leaf.inputs[0], "x", where)
+            with self.out.block(f"if {self._text(leaf.inputs[0], box, group)}:"):
                 self._one(leaf, box, where, store)
         else:
             self._several(leaf, box, where, store)
         if required:
             say(f"else: out.append(Finding('missing-required', {_at(where)}, 'quarantine'))")
+
+    def _text(self, path: tuple[Step, ...], box: Opened, group: list[Leaf]) -> str:
+        """An expression that puts a leaf's text in `x` and tells whether there is any."""
+        key = next((one.target for one in group if one.sink == "variable" and _names_item(one.target)), None)
+        if key is None and len(path) == 1 and (box.texts or self.format == "table"):
+            return f"x := {box.children}.get({path[0].name!r})"
+        self._fetch(path, box, "x")
+        if key is not None:
+            self.out.say(f"r{key[1:]} = (x or '').strip()")
+        return "x"
 
     def _fetch(self, path: tuple[Step, ...], box: Opened, into: str) -> None:
         """Put a leaf's text in a variable."""
@@ -325,31 +328,29 @@ class Generator:
                 say(f"try: {into} = scalar({into})")
                 say(f"except Bad as b: bad(out, b, {_at(box.at + _escape(name))}, None, True, INVALID); {into} = None")
 
-    def _length(self, box: Opened, path: tuple[Step, ...], text: str, where: str) -> None:
-        """Compare the text with the length that the schema gives."""
+    def _limit(self, box: Opened, path: tuple[Step, ...]) -> Child | None:
+        """What the schema says of a leaf's length."""
         child = self.shapes[box.node.path].children.get(path[0].name) if len(path) == 1 else None
-        if child is None or child.length is None:
-            return
-        held = self.out.hold("L", child)
-        long = f"len({text}) > {child.length} and too_long({text}, {held})"
-        told = f"out.append(Finding('too-long', {_at(where)}, INVALID))"
-        self.out.say(f"if {'' if text == 'x' else text + ' and '}{long}: {told}")
+        return child if child is not None and child.length is not None else None
 
     def _one(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
-        row, say = leaf.row, self.out.say
+        row = leaf.row
         kind = TYPES.get(row.type)
         if row.type in ("code", "code_list"):
             self._code(leaf, box, where)
             self._when(store)
             return
-        made = codec(row, self.file.zone)
         assert kind is not None
+        limit = self._limit(box, leaf.inputs[0])
+        read = codec(row, self.file.zone).read
+        read = read if limit is None else runtime.limited(read, limit)
         if kind.memo:
-            call = f"{self.out.hold('M', runtime.Memo(made.read))}[x]"
+            call = f"{self.out.hold('M', runtime.Memo(read))}[x]"
         elif kind.inline:
-            call = kind.inline.format(x="x", read=self.out.hold("T", made.read))
+            short = "" if limit is None else f"len(x) <= {limit.length} and "
+            call = kind.inline.format(x="x", short=short, read=self.out.hold("T", read))
         else:
-            call = f"{self.out.hold('T', made.read)}(x)"
+            call = f"{self.out.hold('T', read)}(x)"
         self._guarded(call, kind.structural, where, store)
 
     def _guarded(self, call: str, structural: bool, where: str, store: Callable[[], object]) -> None:
@@ -390,9 +391,8 @@ class Generator:
         for name, path in zip(names, leaf.inputs, strict=True):
             self._fetch(path, box, name)
         with self.out.block(f"if {' or '.join(names)}:"):
-            for name, path in zip(names, leaf.inputs, strict=True):
-                self._length(box, path, name, box.at + _escape(path[0].name))
-            read = self.out.hold("T", codec(leaf.row, self.file.zone).read)
+            limits = [self._limit(box, path) for path in leaf.inputs]
+            read = self.out.hold("T", runtime.all_limited(codec(leaf.row, self.file.zone).read, limits))
             self._guarded(f"{read}({', '.join(names)})", TYPES[leaf.row.type].structural, where, store)
 
     def _list(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
@@ -406,12 +406,17 @@ class Generator:
             say(f"except Bad as b: bad(out, b, {_at(where)}, None, True, INVALID); x = None")
         with self.out.block("if x:"):
             if leaf.row.type == "code":
-                held, parent = self.out.hold("Q", self._table(leaf.row)), leaf.parent or "''"
+                held = self.out.hold("Q", table := self._table(leaf.row))
+                parent = leaf.parent if table.has_parent and leaf.parent else "''"
                 one = f"lambda t: read_code({held}, t, {parent}, None, out, {_at(where)}, False)"
                 self._guarded(f"each({one}, x)", False, where, store)
             else:
                 read = self.out.hold("T", codec(leaf.row, self.file.zone).read)
                 self._guarded(f"each({read}, x)", TYPES[leaf.row.type].structural, where, store)
+
+    def _store_all(self, leaves: list[Leaf], value: str, at: str) -> None:
+        for leaf in leaves:
+            self._store(leaf, value, at)
 
     def _store(self, leaf: Leaf, value: str, at: str) -> None:
         say = self.out.say
@@ -435,6 +440,11 @@ def _groups(leaves: list[Leaf]) -> list[list[Leaf]]:
         alone = (len(found),) if not leaf.inputs else ()
         found.setdefault((leaf.inputs, options, leaf.parent if row.type == "code" else "", alone), []).append(leaf)
     return list(found.values())
+
+
+def _names_item(variable: str) -> bool:
+    """Whether a variable is the first part of an item's key."""
+    return variable.startswith("k") and variable.endswith("_0")
 
 
 def _holds_containers(node: Node) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mappings.codes import Table
 from mappings.grammar import Severity
+from mappings.shape import Child, too_long
 from mappings.types import Bad
 from schemas.record import NON_PARTAGE, Facts, Finding
 
@@ -29,10 +30,35 @@ class Memo(dict[str, Any]):
         return value
 
 
+def limited(read: Callable[[str], Any], child: Child) -> Callable[[str], Any]:
+    """A reader that refuses what is longer than the partner's schema allows."""
+
+    def checked(text: str) -> Any:
+        if too_long(text, child):
+            raise Bad("too-long", f"{child.length}")
+        return read(text)
+
+    return checked
+
+
+def all_limited(read: Callable[..., Any], children: list[Child | None]) -> Callable[..., Any]:
+    """The same, for a type that takes several elements."""
+    if not any(children):
+        return read
+
+    def checked(*texts: str | None) -> Any:
+        for text, child in zip(texts, children, strict=True):
+            if text and child is not None and too_long(text, child):
+                raise Bad("too-long", f"{child.length}")
+        return read(*texts)
+
+    return checked
+
+
 def bad(findings: list[Finding], error: Bad, at: str, raw: Any, structural: bool, invalid: Severity) -> None:
     """Tell what a type could not read. Only a code is kept verbatim (`raw`), so that it can be replayed."""
     keep = error.code in _CODE_PROBLEMS
-    severity: Severity = invalid if structural and not keep else "quarantine"
+    severity: Severity = invalid if (structural or error.code == "too-long") and not keep else "quarantine"
     findings.append(Finding(error.code, at, severity, raw if keep and isinstance(raw, str) else "", error.detail))
 
 

@@ -57,7 +57,8 @@ class FieldType:
     memo: bool = False
     """True: few distinct texts and nothing personal in them, so what was read once is remembered."""
     inline: str = ""
-    """Python that reads most texts without a call; `{x}` is the text, `{read}` the codec's reader."""
+    """Python that reads most texts without a call; `{x}` is the text, `{short}` tests its length,
+    `{read}` is the codec's reader."""
 
 
 TYPES: dict[str, FieldType] = {}
@@ -111,7 +112,7 @@ def _masked(value: str) -> str:
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
-_WORD = "{x} if {x}.isalnum() else {read}({x})"
+_WORD = "{x} if {short}{x}.isalnum() else {read}({x})"
 """Letters and digits alone are already clean text."""
 
 
