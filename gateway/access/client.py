@@ -33,6 +33,23 @@ class TokenRefused(Exception):
         self.status, self.error, self.description = status, error, description
 
 
+class IssuerMismatch(Exception):
+    """The metadata are another server's (RFC 8414 §3.3): nothing in them may be used."""
+
+
+def discover(client: httpx.Client, issuer: str) -> dict[str, Any]:
+    """The authorization server's metadata, once they are its own. Raises `IssuerMismatch` and httpx's errors."""
+    response = client.get(f"{issuer.rstrip('/')}/.well-known/oauth-authorization-server")
+    return checked_metadata(issuer, response.raise_for_status().json())
+
+
+def checked_metadata(issuer: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata, if they name exactly this issuer. Raises `IssuerMismatch`."""
+    if metadata.get("issuer") != issuer:
+        raise IssuerMismatch("the metadata name another issuer")
+    return metadata
+
+
 class PartnerAuth(httpx.Auth):
     """Authenticates one partner for one purpose (or for none: `purpose=None`).
 

@@ -6,6 +6,7 @@ Rotation keeps the former keys for an overlap, or withdraws them at once when on
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ def register_partner(
 
     Raises `Conflict("partner-exists")` and `Invalid`. Returns `client_id`, `issuer` and `token_endpoint`.
     """
-    if not short_text(id, 64) or not id.replace("_", "").replace("-", "").replace(".", "").isalnum():
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
         raise Invalid("partner-id", "An id is made of letters, digits, `-`, `_` and `.`, 64 at most.")
     wanted = sorted(set(purposes))
     if unknown := [purpose for purpose in wanted if purpose not in PURPOSES]:

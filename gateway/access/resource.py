@@ -77,7 +77,7 @@ class Resource:
     ) -> None:
         self.issuer, self.keys, self.replay, self.live, self.nonces = issuer, keys, replay, live, nonces
         self.trust, self.on_refusal = trust, on_refusal
-        self.origin = _origin(issuer)
+        self.origin, self.https = _origin(issuer), issuer.startswith("https:")
         self._verified: OrderedDict[bytes, tokens.AccessToken] = OrderedDict()
 
     async def admit(self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool) -> Caller:
@@ -105,6 +105,8 @@ class Resource:
     async def _admit(
         self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool, seen: list[str | None]
     ) -> Caller:
+        if self.https and request.scope["scheme"] not in ("https", "wss") and not self.trust.trusts(request.scope):
+            raise Refused("plain-http")
         raw, proofs = _credentials(request)
         scheme, _, text = raw.partition(b" ")
         text = text.strip()
@@ -172,6 +174,8 @@ class Resource:
             raise Forbidden("purpose-not-allowed", "No convention in force allows this caller this purpose.")
 
     def _refusal(self, reason: str) -> CallerProblem:
+        if reason == "plain-http":
+            return CallerProblem("https-required", "Call the https URL; a token sent in clear is to be revoked.")
         if reason == "several-authorizations":
             return CallerProblem("invalid-request", "Send exactly one Authorization header, and no token elsewhere.")
         detail = SENTENCES.get(reason, "The access token or its proof is not valid.")

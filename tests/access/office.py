@@ -11,23 +11,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from gateway import access
+from gateway import access, clock
 from gateway.keys import Keyring
-from gateway.problems import Problem
+from gateway.problems import Invalid, Problem, Unknown
 from gateway.settings import Settings
 from gateway.storage import open_engine
 from gateway.storage.tables import metadata
@@ -77,6 +80,8 @@ class Gateway:
     conventions: dict[str, Any]
     refusals: list[dict[str, Any]] = field(default_factory=list)
     access: access.Access = field(init=False)
+    dossiers: dict[tuple[str, str], Any] = field(default_factory=dict)
+    written: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def allowed_purposes(self, body: str) -> Any:
         return self.conventions.get(body, frozenset())
@@ -142,6 +147,23 @@ async def _audit(request: Request) -> JSONResponse:
     return JSONResponse({"role": caller.role})
 
 
+async def _dossier(request: Request) -> JSONResponse:
+    caller = await access.authenticate(request)
+    held = request.app.state.gateway.dossiers.get((caller.body, request.path_params["ref"]))
+    if held is None:
+        raise Unknown("person-unknown", "No person has this reference.")
+    return JSONResponse(held)
+
+
+async def _write_once(request: Request) -> JSONResponse:
+    caller = await access.authenticate(request)
+    key, body = (caller.client_id, request.headers["idempotency-key"]), await request.body()
+    kept = request.app.state.gateway.written.setdefault(key, (body, clock.new_id()))
+    if kept[0] != body:
+        raise Invalid("idempotency-key-reused", "This key was used for another content.")
+    return JSONResponse({"id": kept[1]}, 202)
+
+
 async def _problem(_request: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, Problem)
     return JSONResponse(problem.body(), problem.status, problem.headers, media_type="application/problem+json")
@@ -150,6 +172,8 @@ async def _problem(_request: Request, problem: Exception) -> JSONResponse:
 RESOURCES = [
     Route("/v1/exchanges", _exchanges, methods=["GET", "POST"]),
     Route("/v1/audit/search", _audit, methods=["GET"]),
+    Route("/v1/persons/{ref}/dossier", _dossier, methods=["GET"]),
+    Route("/v1/once", _write_once, methods=["POST"]),
 ]
 
 
@@ -192,11 +216,12 @@ class Office:
         url: str = URL,
         method: str = "GET",
         headers: list[tuple[str, str]] | None = None,
+        content: bytes | None = None,
     ) -> httpx.Response:
         sent = [("Authorization", f"{scheme} {token}")] if token is not None else []
         sent += [("DPoP", proof) for proof in proofs] + (headers or [])
         async with self.client() as client:
-            return await client.request(method, url, headers=sent)
+            return await client.request(method, url, headers=sent, content=content)
 
     async def good_call(self, partner: Partner, token: str, **options: Any) -> httpx.Response:
         url = options.get("url", URL)
@@ -214,6 +239,24 @@ class Office:
 
     def last_refusal(self) -> dict[str, Any]:
         return self.gateway.refusals[-1]
+
+
+def certificate_of(key: Any, *names: x509.GeneralName, common_name: str = "partner", days: int = 2) -> x509.Certificate:
+    """A self-signed certificate; `days` below zero makes it expired."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    start = datetime.now(UTC) - timedelta(days=10)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(datetime.now(UTC) + timedelta(days=days))
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(key, hashes.SHA256())
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""Certificates: they authenticate a client (RFC 8705 §2), and bind its tokens when it sends no proof (§3)."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import quote
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway import access
+from gateway.access.mtls import thumbprint
+from tests.access.office import ABSENT, URL, Partner, certificate_of, denied, open_office, refused, unauthenticated
+
+NAME = "echange.departement.example"
+PROXY = "10.0.0.7"
+
+
+@pytest.fixture
+def found() -> x509.Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.DNSName(NAME), x509.UniformResourceIdentifier("urn:departement:040")]
+    return certificate_of(key, *names, common_name=NAME)
+
+
+@pytest.fixture
+def behind_a_proxy(tmp_path):
+    return open_office(tmp_path, app={"trust": access.ProxyTrust(frozenset({PROXY}))})
+
+
+def rfc_9440(found: x509.Certificate) -> str:
+    return f":{base64.b64encode(found.public_bytes(Encoding.DER)).decode()}:"
+
+
+async def send(office, form=None, *, path="/oauth/token", peer=PROXY, headers=(), method="POST", tls=None):
+    """One request as it reaches the application: through a proxy at `peer`, or with the server's own TLS."""
+
+    async def app(scope, receive, deliver):
+        extensions = {"tls": {"client_cert_chain": [tls.public_bytes(Encoding.PEM).decode()]}} if tls else {}
+        await office.app({**scope, "extensions": extensions}, receive, deliver)
+
+    transport = httpx.ASGITransport(app, client=(peer, 1234))
+    async with httpx.AsyncClient(transport=transport, base_url=office.issuer) as client:
+        return await client.request(method, path, data=form, headers=list(headers))
+
+
+def by_certificate(partner: Partner, **changes):
+    return partner.form(client_assertion=ABSENT, client_assertion_type=ABSENT, **({"client_id": "tls"} | changes))
+
+
+def register(office, **expected) -> None:
+    with office.work() as work:
+        name, value = next(iter(expected.items()))
+        access.register_partner(
+            work, "tls", "ccas", None, body="ccas", tls_client_auth={name.replace("_S", "#S"): value}
+        )
+
+
+@pytest.mark.parametrize("kind", ["subject_dn", "san_dns", "san_uri", "x5t#S256"])
+async def test_a_certificate_authenticates_and_binds(behind_a_proxy, found, kind):
+    office = behind_a_proxy
+    expected = {
+        "subject_dn": f"CN={NAME}",
+        "san_dns": NAME,
+        "san_uri": "urn:departement:040",
+        "x5t#S256": thumbprint(found),
+    }
+    register(office, **{kind: expected[kind]})
+    header = [("Client-Cert", rfc_9440(found))]
+    answer = await send(office, by_certificate(office.ccas), headers=header)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["token_type"] == "Bearer"
+    bearer = ("Authorization", f"Bearer {answer.json()['access_token']}")
+    called = await send(office, path=URL, method="GET", headers=[bearer, *header])
+    assert called.json()["client_id"] == "tls"
+    denied(office, await send(office, path=URL, method="GET", headers=[bearer]), "certificate-differs")
+    other = certificate_of(ec.generate_private_key(ec.SECP256R1()), x509.DNSName(NAME), common_name=NAME)
+    stolen = [bearer, ("Client-Cert", rfc_9440(other))]
+    denied(office, await send(office, path=URL, method="GET", headers=stolen), "certificate-differs")
+    as_dpop = [("Authorization", bearer[1].replace("Bearer", "DPoP")), *header]
+    denied(office, await send(office, path=URL, method="GET", headers=as_dpop), "certificate-differs")
+
+
+async def test_the_servers_own_tls(office, found):
+    register(office, san_dns=NAME)
+    answer = await send(office, by_certificate(office.ccas), tls=found)
+    assert answer.status_code == 200
+    bearer = [("Authorization", f"Bearer {answer.json()['access_token']}")]
+    assert (await send(office, path=URL, method="GET", headers=bearer, tls=found)).status_code == 200
+
+
+async def test_an_escaped_pem_from_the_proxy(behind_a_proxy, found):
+    register(behind_a_proxy, san_dns=NAME)
+    header = [("Client-Cert", quote(found.public_bytes(Encoding.PEM)))]
+    assert (await send(behind_a_proxy, by_certificate(behind_a_proxy.ccas), headers=header)).status_code == 200
+
+
+async def test_the_header_of_anybody_else_is_ignored(behind_a_proxy, found):
+    office = behind_a_proxy
+    register(office, san_dns=NAME)
+    header = [("Client-Cert", rfc_9440(found))]
+    unauthenticated(
+        office, await send(office, by_certificate(office.ccas), headers=header, peer="10.0.0.8"), "invalid-client"
+    )
+
+
+async def test_another_certificate_expired_or_unreadable(behind_a_proxy, found):
+    office = behind_a_proxy
+    register(office, san_dns=NAME)
+    key = ec.generate_private_key(ec.SECP256R1())
+    for names in ([x509.DNSName("other.example")], []):
+        header = [("Client-Cert", rfc_9440(certificate_of(key, *names)))]
+        answer = await send(office, by_certificate(office.ccas), headers=header)
+        unauthenticated(office, answer, "certificate-not-registered")
+    for client_id in ("nobody", "ccas"):
+        answer = await send(
+            office, by_certificate(office.ccas, client_id=client_id), headers=[("Client-Cert", rfc_9440(found))]
+        )
+        unauthenticated(office, answer, "certificate-not-registered")
+    expired = [("Client-Cert", rfc_9440(certificate_of(key, x509.DNSName(NAME), days=-1)))]
+    answer = await send(office, by_certificate(office.ccas), headers=expired)
+    refused(office, answer, 400, "invalid_request", "certificate-expired")
+    for broken in (":AAAA:", "x", ":é:"):
+        answer = await send(office, by_certificate(office.ccas), headers=[("Client-Cert", broken.encode("latin-1"))])
+        refused(office, answer, 400, "invalid_request", "certificate")
+    twice = [("Client-Cert", rfc_9440(found))] * 2
+    refused(
+        office, await send(office, by_certificate(office.ccas), headers=twice), 400, "invalid_request", "certificate"
+    )
+
+
+async def test_an_assertion_with_a_certificate_instead_of_a_proof(behind_a_proxy, found):
+    office = behind_a_proxy
+    header = [("Client-Cert", rfc_9440(found))]
+    answer = await send(office, office.ccas.form(), headers=header)
+    assert answer.json()["token_type"] == "Bearer"
+    bearer = ("Authorization", f"Bearer {answer.json()['access_token']}")
+    assert (await send(office, path=URL, method="GET", headers=[bearer, *header])).status_code == 200
+
+
+async def test_a_client_of_one_method_cannot_use_the_other(behind_a_proxy, found):
+    office = behind_a_proxy
+    register(office, san_dns=NAME)
+    office.ccas.client_id = "tls"
+    answer = await send(office, office.ccas.form(), headers=[("Client-Cert", rfc_9440(found))])
+    unauthenticated(office, answer, "assertion-signature")

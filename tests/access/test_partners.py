@@ -1,0 +1,196 @@
+"""The registry: who is in it, with which keys, until when."""
+
+from __future__ import annotations
+
+import pytest
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+
+from gateway import access
+from gateway.access import ProxyTrust, Quota, Rates
+from gateway.problems import Conflict, Invalid, Misconfigured, Unavailable, Unknown
+from gateway.settings import Settings
+from tests.access.office import ISSUER, URL, denied, open_office, public, refused, unauthenticated
+
+
+def new_key(kid: str) -> ECKey:
+    return ECKey.generate_key("P-256", parameters={"kid": kid})
+
+
+def test_registering_gives_what_a_partner_needs(office):
+    with office.work() as work:
+        jwks = {"keys": [public(ECKey.generate_key("P-256")), public(OKPKey.generate_key("Ed25519"))]}
+        given = access.register_partner(work, "ccas-dax", "ccas", jwks, ["orientation"], "CCAS de Dax", issuer=ISSUER)
+    assert given == {"client_id": "ccas-dax", "issuer": ISSUER, "token_endpoint": f"{ISSUER}/oauth/token"}
+    with office.gateway.engine.connect() as connection:
+        listed = access.list_partners(connection)
+    assert [one["client_id"] for one in listed] == ["ccas", "departement", "dpo", "ccas-dax"]
+    assert (listed[-1]["purposes"], listed[-1]["role"], listed[-1]["state"]) == (["orientation"], "ccas", "active")
+    assert [len(one["kid"]) for one in listed[-1]["keys"]] == [43, 43]
+
+
+@pytest.mark.parametrize(
+    ("jwks", "code"),
+    [
+        (None, "jwks-unreadable"),
+        ([], "jwks-unreadable"),
+        ({"keys": []}, "jwks-unreadable"),
+        ({"keys": [public(new_key(str(n))) for n in range(9)]}, "jwks-unreadable"),
+        ({"keys": ["x"]}, "key-refused"),
+        ({"keys": [dict(new_key("k").as_dict(private=True))]}, "key-refused"),
+        ({"keys": [public(OctKey.generate_key(256))]}, "key-refused"),
+        ({"keys": [public(ECKey.generate_key("P-384"))]}, "key-refused"),
+        ({"keys": [public(OKPKey.generate_key("X25519"))]}, "key-refused"),
+        ({"keys": [public(RSAKey.generate_key(1024))]}, "key-refused"),
+        ({"keys": [public(new_key("k"), use="enc")]}, "key-refused"),
+        ({"keys": [public(new_key("k")), public(new_key("k"))]}, "kid-refused"),
+        ({"keys": [public(new_key("k"), kid="x" * 200)]}, "kid-refused"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_keys_that_are_refused(office, jwks, code):
+    with pytest.raises(Invalid) as refusal, office.work() as work:
+        access.register_partner(work, "new", "ccas", jwks)
+    assert refusal.value.code == code
+
+
+def test_what_else_is_refused_at_registration(office):
+    jwks = {"keys": [public(new_key("k"))]}
+    with pytest.raises(Conflict), office.work() as work:
+        access.register_partner(work, "ccas", "ccas", jwks)
+    with pytest.raises(Invalid), office.work() as work:
+        access.register_partner(work, "new", "ccas", jwks, ["curiosite"])
+    for id in ("", "a b", "x" * 65, "ccas/dax", "é\n"):
+        with pytest.raises(Invalid), office.work() as work:
+            access.register_partner(work, id, "ccas", jwks)
+    with pytest.raises(Invalid), office.work() as work:
+        access.register_partner(work, "new", "ccas", None, tls_client_auth={"san_ip": "10.0.0.1"})
+    for act in (access.suspend, access.resume):
+        with pytest.raises(Unknown), office.work() as work:
+            act(work, "nobody")
+    with pytest.raises(Unknown), office.work() as work:
+        access.rotate(work, "nobody", jwks)
+
+
+async def test_suspension_stops_tokens_and_resuming_does_not_revive_them(office):
+    token = await office.token(office.ccas)
+    with office.work() as work:
+        access.suspend(work, "ccas")
+    office.gateway.access.live.forget()
+    denied(office, await office.good_call(office.ccas, token), "token-revoked")
+    unauthenticated(office, await office.ask(office.ccas), "client-suspended")
+    with office.work() as work:
+        access.resume(work, "ccas")
+    office.gateway.access.live.forget()
+    denied(office, await office.good_call(office.ccas, token), "token-revoked")
+    assert (await office.good_call(office.ccas, await office.token(office.ccas))).status_code == 200
+
+
+async def test_a_leaked_key_takes_its_tokens_with_it(office):
+    token = await office.token(office.ccas)
+    key = new_key("ccas-2")
+    with office.work() as work:
+        assert access.rotate(work, "ccas", {"keys": [public(key)]}, overlap=0)["retired"] == ["ccas-1"]
+    office.gateway.access.live.forget()
+    denied(office, await office.good_call(office.ccas, token), "token-revoked")
+    office.ccas.key = key
+    assert (await office.good_call(office.ccas, await office.token(office.ccas))).status_code == 200
+
+
+async def test_a_key_announced_again_counts_again(office):
+    first, second = public(office.ccas.key), public(new_key("ccas-2"))
+    with office.work() as work:
+        access.rotate(work, "ccas", {"keys": [second]})
+    with office.work() as work:
+        access.rotate(work, "ccas", {"keys": [first, second]})
+    with office.gateway.engine.connect() as connection:
+        keys = access.list_partners(connection)[0]["keys"]
+    assert {key["kid"]: key["valid_until"] for key in keys} == {"ccas-1": None, "ccas-2": None}
+
+
+async def test_a_proof_recorded_with_the_exchange(office):
+    """`later=True`: the use is written in the caller's own transaction, and refused in a second one."""
+    token = await office.token(office.ccas)
+    from starlette.requests import Request
+
+    def request(proof: str) -> Request:
+        headers = [(b"authorization", f"DPoP {token}".encode()), (b"dpop", proof.encode())]
+        scope = {"type": "http", "method": "GET", "path": "/v1/exchanges", "scheme": "https", "query_string": b""}
+        return Request(scope | {"headers": headers, "client": ("127.0.0.1", 1), "app": office.app})
+
+    proof = office.ccas.proof("GET", URL, token)
+    caller = await office.gateway.access.authenticate(request(proof), later=True)
+    other_worker = office.restarted().gateway.access
+    again = await other_worker.authenticate(request(proof), later=True)
+    with office.work() as work:
+        access.burn(work, caller)
+    with pytest.raises(access.resource.Unauthenticated), office.work() as work:
+        access.burn(work, again)
+    with pytest.raises(access.resource.Unauthenticated):
+        await office.gateway.access.authenticate(request(proof), later=True)
+    # The module's own function finds the gateway of the application.
+    assert (await access.authenticate(request(office.ccas.proof("GET", URL, token)))).body == "ccas"
+
+
+async def test_too_many_requests(tmp_path):
+    rates = Rates(**{"token-address": Quota(5, 60), "token-client": Quota(2, 60), "calls": Quota(1, 60)})
+    office = open_office(tmp_path, app={"rates": rates})
+    token = await office.token(office.ccas)
+    answer = await office.good_call(office.ccas, token)
+    assert answer.headers["ratelimit"].startswith('"calls";r=0;t=')
+    assert answer.headers["ratelimit-policy"] == '"calls";q=1;w=60'
+    assert (await office.good_call(office.ccas, token)).status_code == 429
+    assert (await office.ask(office.ccas)).status_code == 200
+    answer = await office.ask(office.ccas)
+    refused(office, answer, 429, "temporarily_unavailable", "client-rate")
+    assert 0 < int(answer.headers["retry-after"]) <= 60
+    # Somebody else's failures never count against a partner: only the address does.
+    assert (await office.ask(office.departement)).status_code == 200
+    assert (await office.ask(office.departement)).status_code == 200
+    refused(office, await office.ask(office.departement), 429, "temporarily_unavailable", "address-rate")
+
+
+async def test_a_registry_that_cannot_be_read_lets_nobody_in(office):
+    token = await office.token(office.ccas)
+    office.gateway.access.live.forget()
+    with office.work() as work:
+        work.connection.exec_driver_sql("ALTER TABLE revoked_token RENAME TO gone")
+    answer = await office.good_call(office.ccas, token)
+    assert answer.status_code == Unavailable.status
+
+
+async def test_a_refusal_that_cannot_be_journaled_stays_a_refusal(office):
+    def broken(*_a, **_k):
+        raise OSError("disk full")
+
+    office.gateway.access._journal = broken
+    assert (await office.ask(office.ccas, office.ccas.assertion(aud="x"))).status_code == 401
+    assert (await office.call(None)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("issuer", "profile"),
+    [
+        ("http://127.0.0.1:8400", "production"),
+        ("http://maillon.example", "demo"),
+        ("https://maillon.example?x=1", "production"),
+        ("https://maillon.example#x", "production"),
+        ("https://user@maillon.example", "production"),
+        ("ftp://maillon.example", "demo"),
+        ("maillon", "demo"),
+    ],
+)
+def test_issuers_that_are_refused(issuer, profile):
+    with pytest.raises(Misconfigured):
+        access.checked_issuer(issuer, profile)
+    assert Settings(issuer=issuer).issuer == issuer
+    assert not ProxyTrust().trusts({"client": ("127.0.0.1", 1)})
+
+
+def test_issuers_that_are_accepted():
+    for issuer in ("http://127.0.0.1:8400", "http://localhost:8400", "http://[::1]:8400", "https://maillon.example"):
+        assert access.checked_issuer(issuer, "demo") == issuer
+
+
+async def test_without_conventions_nothing_is_allowed(office):
+    office.gateway.conventions.clear()
+    refused(office, await office.ask(office.ccas), 400, "invalid_authorization_details", "purpose-not-allowed")
