@@ -26,7 +26,7 @@ EVENTS = frozenset(
     for family, names in {
         "exchange": "request permit deny deliver ack",
         "consent": "request give refuse withdraw expire supersede invalidate reconfirm",
-        "basis": "inform object object_upheld object_rejected",
+        "basis": "inform object object_upheld object_rejected protect validate",
         "right": "request access rectify erase limit unlimit object portability answer",
         "identity": "resolve merge unmerge review",
         "habilitation": "grant change revoke",

@@ -1,0 +1,400 @@
+"""What exchanges about a person rest on: information, consent, objection, limitation, protection, validation.
+
+Records are never altered: what happens to one is an event, and its state is the fold of its events. Nothing counts
+before the gateway recorded it, so a backdated paper never makes an earlier exchange lawful. Withdrawal and its
+notifications to past recipients are one transaction: after its commit, no decision sees the consent any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import rfc8785
+from pydantic import ValidationError
+from sqlalchemy import Row, insert, select
+
+from gateway import clock, journal
+from gateway.basis_record import JOURNAL, LIFE, Basis, against_law, fold
+from gateway.basis_states import BasisStates, FlowStates, states
+from gateway.basis_states import notices_in_force as _notices
+from gateway.notification import of_record, propagate
+from gateway.policy_table import Table, read
+from gateway.problems import Conflict, Invalid, Unknown
+from gateway.storage.tables.basis import basis_event, basis_record, notice
+from gateway.unit_of_work import UnitOfWork
+
+Append = Callable[..., Any]
+"""`append(work, event, **fields)`: how a change enters the journal."""
+
+
+@lru_cache(maxsize=1)
+def _law() -> Table:
+    return read()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was recorded: the record, its new state, and the notifications that left with it."""
+
+    id: str
+    kind: str
+    event: str
+    """As the journal names it."""
+    state: str
+    basis: Basis = field(repr=False)
+    notifications: tuple[str, ...] = ()
+
+    @property
+    def receipt(self) -> str:
+        """Id of the receipt the person is given."""
+        return sha256(f"receipt\x00{self.id}".encode()).hexdigest()[:32]
+
+
+# --- notices --------------------------------------------------------------------------------------------------------
+
+
+def publish_notice(
+    work: UnitOfWork, identifier: str, version: int, content: str, *, language: str = "fr", falc: bool = False
+) -> str:
+    """Publish a notice (or its easy-to-read variant) and give its SHA-256. A published version never changes."""
+    digest = sha256(content.encode()).hexdigest()
+    key = {"id": identifier, "version": version, "language": language, "falc": falc}
+    query = select(notice.c.sha256).where(*(notice.c[name] == value for name, value in key.items()))
+    known = work.connection.execute(query).scalar()
+    if known not in (None, digest):
+        raise Conflict("notice-published", "A published notice never changes: give the new text a new version.")
+    if known is None:
+        work.connection.execute(insert(notice).values(**key, content=content, sha256=digest, published_at=work.now))
+        work.scratch.pop("basis.notices", None)
+        work.scratch.pop("basis", None)
+    return digest
+
+
+def current_notices(work: UnitOfWork) -> dict[str, int]:
+    """Version in force of each notice."""
+    return _notices(work)
+
+
+def informed_collectively(work: UnitOfWork, information: str, reference: str) -> bool:
+    """Is a flow covered by a published notice in force (`id:version`), where the convention says that suffices?"""
+    identifier, _, version = reference.partition(":")
+    return information == "collective" and version.isdigit() and current_notices(work).get(identifier) == int(version)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+_FIRST = {
+    "information": "informed", "objection": "raised", "limitation": "set", "protection": "set",
+    "validation": "validated", "consent": "requested",
+}  # fmt: skip
+
+
+def record(
+    work: UnitOfWork,
+    content: Basis | Mapping[str, Any],
+    *,
+    decision: str = "",
+    occurred_at: str | None = None,
+    append: Append = journal.append,
+) -> Change:
+    """Make a record. For a consent, `decision` is `requested` (default), `given` or `refused`.
+
+    `occurred_at` is when a paper was signed; the record counts from now all the same. A consent given supersedes the
+    earlier ones for the same purpose and recipients. Raises `Invalid`: `basis-invalid`, `notice-unknown`,
+    or what the law refuses (`consent-not-the-basis`, `objection-not-available`, `expiry-too-late`…).
+    """
+    basis = content if isinstance(content, Basis) else _parse(content)
+    first = decision or _FIRST[basis.kind]
+    if first not in (_FIRST[basis.kind], *(("given", "refused") if basis.kind == "consent" else ())):
+        raise Invalid("basis-invalid", "A consent starts as requested, given or refused.")
+    start = basis.valid_from or work.now
+    if why := against_law(basis, _law(), start):
+        raise Invalid(why, "The decision table does not allow this record.")
+    if journal.FIELDS["article"](list(basis.article)) is None:
+        raise Invalid("article-form", "Cite each text by its abbreviation and number (CASF L263-4-1).")
+    if first == "given" and basis.evidence is None:
+        raise Invalid("evidence-needed", "A consent must be demonstrable: say what proves it (GDPR 7(1)).")
+    identifier = clock.new_id()
+    said = basis.model_dump(mode="json") | {"notice_hash": _notice_hash(work, basis), "record_id": identifier}
+    work.connection.execute(
+        insert(basis_record).values(
+            id=identifier, person_id=basis.person_id, kind=basis.kind, regime=basis.regime, purpose=basis.purpose,
+            content=rfc8785.dumps(said).decode(), valid_from=start, valid_until=basis.valid_until, created_at=work.now,
+        )
+    )  # fmt: skip
+    if first == "given":
+        _supersede(work, identifier, basis, append)
+    actor = basis.evidence.agent if basis.evidence and basis.evidence.agent else basis.actor_kind
+    return _event(work, identifier, basis, first, actor=actor, occurred_at=occurred_at, append=append)
+
+
+def give(
+    work: UnitOfWork, identifier: str, *, occurred_at: str | None = None, append: Append = journal.append
+) -> Change:
+    """The person says yes to a consent that was requested."""
+    basis, state = _open(work, identifier, "consent", {"requested"})
+    if basis.evidence is None:
+        raise Invalid("evidence-needed", "A consent must be demonstrable: make a new record with its evidence.")
+    _supersede(work, identifier, basis, append)
+    return _event(work, identifier, basis, "given", occurred_at=occurred_at, append=append, state=state)
+
+
+def refuse(
+    work: UnitOfWork, identifier: str, *, occurred_at: str | None = None, append: Append = journal.append
+) -> Change:
+    """The person says no; only a new record may ask again."""
+    basis, state = _open(work, identifier, "consent", {"requested"})
+    return _event(work, identifier, basis, "refused", occurred_at=occurred_at, append=append, state=state)
+
+
+def reconfirm(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
+    basis, state = _open(work, identifier, "consent", {"given"})
+    return _event(work, identifier, basis, "reconfirmed", append=append, state=state)
+
+
+def withdraw(
+    work: UnitOfWork,
+    identifier: str,
+    *,
+    past_recipients: Iterable[str] = (),
+    reference: Callable[[str], str] | None = None,
+    action: str = "stop",
+    occurred_at: str | None = None,
+    actor: str = "self",
+    append: Append = journal.append,
+) -> Change:
+    """The person withdraws; no reason is asked. Each past recipient is told in the same transaction.
+
+    `reference` gives her pairwise pseudonym for a recipient; `action` is `stop`, `erase` or `limit`. Withdrawing what
+    is only requested counts as a refusal. Raises `Unknown`, or `Conflict` (`basis-ended`) if nothing is left.
+    """
+    basis, state = _open(work, identifier, "consent", {"given", "requested"})
+    name = "withdrawn" if state == "given" else "refused"
+    told = propagate(work, identifier, basis, past_recipients, reference=reference, action=action)
+    return _event(
+        work, identifier, basis, name, actor=actor, occurred_at=occurred_at, append=append, notifications=told
+    )
+
+
+def invalidate(
+    work: UnitOfWork,
+    identifier: str,
+    *,
+    reason_hash: str,
+    past_recipients: Iterable[str] = (),
+    reference: Callable[[str], str] | None = None,
+    append: Append = journal.append,
+) -> Change:
+    """The DPO or a judge finds that a consent was never valid."""
+    basis, _ = _open(work, identifier, "consent", {"given"})
+    told = propagate(work, identifier, basis, past_recipients, reference=reference, action="erase")
+    return _event(
+        work, identifier, basis, "invalidated", actor="dpo", reason_hash=reason_hash, append=append, notifications=told
+    )
+
+
+def object_(
+    work: UnitOfWork,
+    content: Basis | Mapping[str, Any],
+    *,
+    occurred_at: str | None = None,
+    append: Append = journal.append,
+) -> Change:
+    """The person objects. Raises `Invalid` (`objection-not-available`) in a regime that excludes it."""
+    basis = content if isinstance(content, Basis) else _parse(content)
+    if basis.kind != "objection":
+        raise Invalid("basis-invalid", "This is not an objection.")
+    return record(work, basis, occurred_at=occurred_at, append=append)
+
+
+def resolve_objection(
+    work: UnitOfWork,
+    identifier: str,
+    *,
+    upheld: bool,
+    reason_hash: str = "",
+    past_recipients: Iterable[str] = (),
+    reference: Callable[[str], str] | None = None,
+    append: Append = journal.append,
+) -> Change:
+    """Accept an objection (past recipients are told to limit), or reject it, with the digest of the written reason."""
+    basis, _ = _open(work, identifier, "objection", {"raised"})
+    if not upheld and not reason_hash:
+        raise Invalid("reason-needed", "A rejected objection is motivated in writing (GDPR 21).")
+    told = propagate(work, identifier, basis, past_recipients if upheld else (), reference=reference, action="limit")
+    name = "upheld" if upheld else "rejected"
+    return _event(work, identifier, basis, name, reason_hash=reason_hash, append=append, notifications=told)
+
+
+def close(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
+    """Lift a limitation, end a protection, or retract an objection not yet answered."""
+    row = _row(work, identifier)
+    names = {"limitation": "lifted", "protection": "ended", "objection": "retracted"}
+    if row.kind not in names:
+        raise Conflict("basis-kind", "Only a limitation, a protection or a pending objection is closed this way.")
+    basis, _ = _open(work, identifier, row.kind, {"set", "notified", "raised"})
+    return _event(work, identifier, basis, names[row.kind], append=append)
+
+
+def representative_notified(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
+    """The legal representative of a protected adult received the notice."""
+    basis, _ = _open(work, identifier, "protection", {"set"})
+    return _event(work, identifier, basis, "notified", append=append)
+
+
+def expire_due(work: UnitOfWork, *, append: Append = journal.append) -> list[Change]:
+    """Write down the consents whose time has passed (they stopped counting at that instant anyway)."""
+    due = basis_record.c.valid_until <= work.now
+    rows = work.connection.execute(select(basis_record.c.id).where(basis_record.c.kind == "consent", due)).scalars()
+    changes = []
+    for identifier in list(rows):
+        row = _row(work, identifier)
+        if _state(work, row) == "given":
+            changes.append(_event(work, identifier, _basis(row), "expired", actor="gateway", append=append))
+    return changes
+
+
+def _parse(content: Mapping[str, Any]) -> Basis:
+    try:
+        return Basis.model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:8])
+        raise Invalid("basis-invalid", wrong) from None
+
+
+def _notice_hash(work: UnitOfWork, basis: Basis) -> str:
+    query = select(notice.c.sha256).where(
+        notice.c.id == basis.notice_id, notice.c.version == basis.notice_version,
+        notice.c.language == basis.language, notice.c.falc == basis.falc,
+    )  # fmt: skip
+    digest = work.connection.execute(query).scalar()
+    if digest is None:
+        raise Invalid("notice-unknown", "Publish this version of the notice, in this language, before citing it.")
+    return str(digest)
+
+
+def _row(work: UnitOfWork, identifier: str) -> Row[Any]:
+    row = work.connection.execute(select(basis_record).where(basis_record.c.id == identifier).with_for_update()).first()
+    if row is None:
+        raise Unknown("basis-unknown", "No such record.")
+    return row
+
+
+def _basis(row: Row[Any]) -> Basis:
+    said = json.loads(row.content)
+    return Basis.model_validate({name: said[name] for name in Basis.model_fields})
+
+
+def _state(work: UnitOfWork, row: Row[Any]) -> str:
+    query = select(basis_event.c.name, basis_event.c.recorded_at).where(basis_event.c.record_id == row.id)
+    return fold(row.kind, [(one.name, one.recorded_at) for one in work.connection.execute(query)])
+
+
+def _open(work: UnitOfWork, identifier: str, kind: str, expected: Collection[str]) -> tuple[Basis, str]:
+    """A record that may still change, locked. Raises `Unknown` or `Conflict` (`basis-ended`, `basis-kind`)."""
+    row = _row(work, identifier)
+    if row.kind != kind:
+        raise Conflict("basis-kind", f"This record is not a {kind}.")
+    state = _state(work, row)
+    if kind == "consent" and state == "given" and row.valid_until and row.valid_until <= work.now:
+        state = "expired"
+    if state not in expected:
+        raise Conflict("basis-ended", f"This record is {state}; only a new one may change anything.")
+    return _basis(row), state
+
+
+def _supersede(work: UnitOfWork, identifier: str, basis: Basis, append: Append) -> None:
+    """Earlier consents for the same purpose and any of the same recipients give way to this one."""
+    query = select(basis_record).where(
+        basis_record.c.person_id == basis.person_id, basis_record.c.kind == "consent",
+        basis_record.c.regime == basis.regime, basis_record.c.purpose == basis.purpose,
+        basis_record.c.id != identifier,
+    )  # fmt: skip
+    for row in work.connection.execute(query.with_for_update()).all():
+        earlier = _basis(row)
+        if set(earlier.recipients) & set(basis.recipients) and _state(work, row) in ("given", "requested"):
+            _event(work, row.id, earlier, "superseded", actor="gateway", link=identifier, append=append)
+
+
+def _event(
+    work: UnitOfWork,
+    identifier: str,
+    basis: Basis,
+    name: str,
+    *,
+    append: Append,
+    actor: str = "self",
+    occurred_at: str | None = None,
+    reason_hash: str = "",
+    link: str = "",
+    notifications: tuple[str, ...] = (),
+    state: str = "",
+) -> Change:
+    occurred = _parse_instant(occurred_at) if occurred_at else work.now
+    if occurred > work.now:
+        raise Invalid("occurred-later", "An event cannot have happened after it is recorded.")
+    work.connection.execute(
+        insert(basis_event).values(
+            id=clock.new_id(), record_id=identifier, name=name, occurred_at=occurred, recorded_at=work.now, actor=actor,
+            reason_hash=reason_hash, reference=link,
+        )
+    )  # fmt: skip
+    work.scratch.pop("basis", None)
+    event = JOURNAL.get(name) or ("right.limit" if basis.kind == "limitation" else "basis.protect")
+    reference = {"consent_ref": identifier} if basis.kind == "consent" else {"object_ref": identifier}
+    append(
+        work, event, subject=basis.subject_ref, purpose=basis.purpose or None, regime=basis.regime or None,
+        article=list(basis.article), basis=basis.legal_basis, notice_ref=f"{basis.notice_id}:{basis.notice_version}",
+        n_records=len(notifications), outcome=name, **reference,
+    )  # fmt: skip
+    assert name in LIFE[basis.kind][0], "an event of this kind of record"
+    return Change(identifier, basis.kind, event, "given" if name == "reconfirmed" else name, basis, notifications)
+
+
+def _parse_instant(text: str) -> str:
+    try:
+        return clock.instant(datetime.fromisoformat(text))
+    except ValueError:
+        raise Invalid("bad-instant", "An instant is RFC 3339 with its time zone.") from None
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def receipt(work: UnitOfWork, identifier: str) -> bytes:
+    """The evidence of one record: itself, its events, its state and what recipients answered, RFC 8785 JSON."""
+    row = work.connection.execute(select(basis_record).where(basis_record.c.id == identifier)).first()
+    if row is None:
+        raise Unknown("basis-unknown", "No such record.")
+    names = ("name", "occurred_at", "recorded_at", "actor", "reason_hash", "reference")
+    query = select(basis_event).where(basis_event.c.record_id == identifier)
+    events = [{name: getattr(one, name) for name in names} for one in work.connection.execute(query)]
+    answers = [
+        {"recipient": one.recipient, "action": one.action, "state": one.state, "answer": one.answer}
+        for one in of_record(work, identifier)
+    ]
+    state = fold(row.kind, [(one["name"], one["recorded_at"]) for one in events])
+    if state == "given" and row.valid_until and row.valid_until <= work.now:
+        state = "expired"
+    said = json.loads(row.content) | {"created_at": row.created_at, "valid_from": row.valid_from}
+    events.sort(key=lambda one: (one["recorded_at"], LIFE[row.kind][0].index(one["name"])))
+    return rfc8785.dumps({"record": said, "events": events, "state": state, "notifications": answers})
+
+
+def list_(work: UnitOfWork, person_id: str) -> list[dict[str, Any]]:
+    """A person's records, oldest first: what she sees of them."""
+    query = select(basis_record.c.id).where(basis_record.c.person_id == person_id).order_by(basis_record.c.id)
+    return [json.loads(receipt(work, identifier)) for identifier in work.connection.execute(query).scalars().all()]
+
+
+__all__ = [
+    "Basis", "BasisStates", "Change", "FlowStates", "close", "current_notices", "expire_due", "give",
+    "informed_collectively", "invalidate", "list_", "object_", "propagate", "publish_notice", "receipt", "reconfirm",
+    "record", "refuse", "representative_notified", "resolve_objection", "states", "withdraw",
+]  # fmt: skip

@@ -1,0 +1,208 @@
+"""What the decision table must know of a person's records: read for many people in two queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import func, select
+
+from gateway.basis_record import fold
+from gateway.policy_table import Table, read
+from gateway.storage.tables.basis import basis_event, basis_record, notice
+from gateway.unit_of_work import UnitOfWork
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStates:
+    """A person's states for one regime, purpose and recipient, in the words of the decision table."""
+
+    consent_state: str
+    consent_categories: frozenset[str]
+    consent_ref: str
+    objection_state: str
+    person_informed: bool
+    notice_ref: str
+    limitation: bool
+    age_status: str
+    representative_notified: bool
+    human_validations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One record, its state, and when that state was recorded."""
+
+    id: str
+    kind: str
+    regime: str
+    purpose: str
+    recipients: frozenset[str]
+    categories: frozenset[str]
+    state: str
+    since: str
+    valid_from: str
+    valid_until: str
+    notice: tuple[str, int]
+    age_status: str
+    agents: frozenset[str]
+
+    def concerns(self, regime: str, purpose: str, recipient: str) -> bool:
+        return (
+            self.regime in ("", regime)
+            and self.purpose in ("", purpose)
+            and (not self.recipients or recipient in self.recipients)
+        )
+
+    def live(self, now: str) -> bool:
+        return self.valid_from <= now and not (self.valid_until and self.valid_until <= now)
+
+
+@dataclass(frozen=True, slots=True)
+class BasisStates:
+    """Everything recorded about one person."""
+
+    held: tuple[Held, ...] = ()
+    notices: dict[str, int] = field(default_factory=dict)
+    """Version in force of each notice."""
+
+    def for_flow(self, regime: str, purpose: str, recipient: str, now: str) -> FlowStates:
+        """`recipient` is a body's id, `now` an instant as the gateway writes it."""
+        held = [one for one in self.held if one.concerns(regime, purpose, recipient)] if self.held else []
+        consent, named = self._consent([one for one in held if one.kind == "consent"], regime, now)
+        informed = [one for one in held if self._tells(one, now)]
+        protections = [one for one in self.held if one.kind == "protection" and one.state in ("set", "notified")]
+        agents = [one.agents for one in held if one.kind == "validation" and one.state == "validated" and one.live(now)]
+        source = named or (informed[-1] if informed else None)
+        return FlowStates(
+            consent_state=consent,
+            consent_categories=named.categories if named else frozenset(),
+            consent_ref=named.id if named else "",
+            objection_state=self._objection([one for one in held if one.kind == "objection"], regime),
+            person_informed=bool(informed),
+            notice_ref=f"{source.notice[0]}:{source.notice[1]}" if source else "",
+            limitation=any(one.kind == "limitation" and one.state == "set" for one in held),
+            age_status=_most_protected(protections),
+            representative_notified=bool(protections) and all(one.state == "notified" for one in protections),
+            human_validations=len(frozenset[str]().union(*agents)),
+        )
+
+    def _consent(self, consents: list[Held], regime: str, now: str) -> tuple[str, Held | None]:
+        """State of the consent decided last; at the same instant the most restrictive wins."""
+        required = regime in _consented()
+        decided = [one for one in consents if one.state not in ("requested", "superseded", "")]
+        if not decided:
+            replaced = any(one.state == "superseded" for one in consents)
+            return ("superseded" if replaced else "unknown" if required else "not_applicable"), None
+        last = max(one.since for one in decided)
+        latest = [one for one in decided if one.since == last]
+        refused = next((one for one in latest if one.state != "given"), None)
+        if refused is not None:
+            return ("withdrawn" if refused.state == "invalidated" else refused.state), None
+        if not all(one.live(now) for one in latest):
+            early = any(one.valid_from > now for one in latest)
+            return ("unknown" if early else "expired"), None
+        return "given", latest[0]
+
+    def _objection(self, objections: list[Held], regime: str) -> str:
+        states = {one.state for one in objections}
+        for state, said in (("upheld", "upheld"), ("raised", "raised_pending"), ("rejected", "rejected")):
+            if state in states:
+                return said
+        return "not_available" if regime in _unobjectionable() else "none"
+
+    def _tells(self, one: Held, now: str) -> bool:
+        """Does this record show that the person received the notice in force?"""
+        told = (one.kind == "information" and one.state == "informed") or (
+            one.kind == "consent" and one.state == "given"
+        )
+        return told and one.live(now) and self.notices.get(one.notice[0]) == one.notice[1]
+
+
+def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStates]:
+    """The states of these people, read once per transaction (a change in it reads them again)."""
+    known: dict[str, BasisStates] = work.scratch.setdefault("basis", {})
+    if missing := [person for person in dict.fromkeys(person_ids) if person not in known]:
+        notices = notices_in_force(work)
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            held = _held(work, batch)
+            known.update((person, BasisStates(tuple(held.get(person, ())), notices)) for person in batch)
+    return {person: known[person] for person in person_ids}
+
+
+def notices_in_force(work: UnitOfWork) -> dict[str, int]:
+    """Version in force of each notice, read once per transaction."""
+    if "basis.notices" not in work.scratch:
+        query = select(notice.c.id, func.max(notice.c.version)).group_by(notice.c.id)
+        work.scratch["basis.notices"] = {row[0]: row[1] for row in work.connection.execute(query)}
+    found: dict[str, int] = work.scratch["basis.notices"]
+    return found
+
+
+def _held(work: UnitOfWork, persons: list[str]) -> dict[str, list[Held]]:
+    query = select(basis_record).where(basis_record.c.person_id.in_(persons)).order_by(basis_record.c.id)
+    rows = work.connection.execute(query).all()
+    if not rows:
+        return {}
+    events: dict[str, list[Any]] = {row.id: [] for row in rows}
+    happened = (
+        select(basis_event)
+        .join(basis_record, basis_record.c.id == basis_event.c.record_id)
+        .where(basis_record.c.person_id.in_(persons))
+    )
+    for event in work.connection.execute(happened):
+        events[event.record_id].append(event)
+    held: dict[str, list[Held]] = {}
+    for row in rows:
+        held.setdefault(row.person_id, []).append(_one(row, events[row.id]))
+    return held
+
+
+def _one(row: Any, events: Iterable[Any]) -> Held:
+    happened = list(events)
+    content = json.loads(row.content)
+    state = fold(row.kind, [(one.name, one.recorded_at) for one in happened])
+    decisive = [
+        one.recorded_at for one in happened if one.name == state or (state, one.name) == ("given", "reconfirmed")
+    ]
+    return Held(
+        id=row.id,
+        kind=row.kind,
+        regime=row.regime,
+        purpose=row.purpose,
+        recipients=frozenset(content["recipients"]),
+        categories=frozenset(content["categories"]),
+        state=state,
+        since=max(decisive, default=""),
+        valid_from=row.valid_from,
+        valid_until=row.valid_until or "",
+        notice=(content["notice_id"], content["notice_version"]),
+        age_status=content["age_status"],
+        agents=frozenset(one.actor for one in happened if one.name == "validated"),
+    )
+
+
+def _most_protected(protections: list[Held]) -> str:
+    kinds = {one.age_status for one in protections}
+    return "minor" if "minor" in kinds else "protected_adult" if kinds else "adult"
+
+
+@lru_cache(maxsize=1)
+def _law() -> Table:
+    return read()
+
+
+@lru_cache(maxsize=1)
+def _consented() -> frozenset[str]:
+    return frozenset(name for name, regime in _law().regimes.items() if regime.consent == "required")
+
+
+@lru_cache(maxsize=1)
+def _unobjectionable() -> frozenset[str]:
+    return frozenset(name for name, regime in _law().regimes.items() if regime.objection == "not_available")

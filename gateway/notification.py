@@ -1,0 +1,146 @@
+"""Telling past recipients that a person withdrew, objected or asked for a limitation (GDPR 7(3), 19).
+
+The rows are written in the transaction of the change. Each is sent again with growing pauses for thirty days, then
+becomes a task for the DPO: a recipient that does not answer is never forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import rfc8785
+from sqlalchemy import Row, insert, select, update
+
+from gateway import clock
+from gateway.basis_record import Basis
+from gateway.problems import Conflict, Invalid, Unknown
+from gateway.storage.tables.basis import basis_notification as table
+from gateway.unit_of_work import UnitOfWork
+
+GIVE_UP = timedelta(days=30)
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=12)
+ACTIONS = ("stop", "erase", "limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    id: str
+    record_id: str
+    recipient: str
+    action: str
+    content: Mapping[str, Any] = field(repr=False)
+    state: str
+    attempts: int
+    next_at: str
+    answer: Mapping[str, Any] | None = field(repr=False)
+
+
+def propagate(
+    work: UnitOfWork,
+    record_id: str,
+    basis: Basis,
+    past_recipients: Iterable[str],
+    *,
+    reference: Callable[[str], str] | None = None,
+    action: str = "stop",
+) -> tuple[str, ...]:
+    """One row per past recipient, in this transaction; their ids. `reference` gives the pairwise pseudonym."""
+    recipients = sorted(set(past_recipients))
+    if action not in ACTIONS or (recipients and reference is None):
+        raise Invalid("notification-invalid", "Say what each recipient must do, and under which reference.")
+    if not recipients or reference is None:
+        return ()
+    give_up = clock.instant(datetime.fromisoformat(work.now) + GIVE_UP)
+    rows: list[dict[str, Any]] = []
+    for recipient in recipients:
+        content = {
+            "event": "basis.withdrawn" if basis.kind == "consent" else f"basis.{basis.kind}",
+            "record_id": record_id,
+            "subject_ref": reference(recipient),
+            "purpose": basis.purpose,
+            "categories": sorted(basis.categories),
+            "effective_at": work.now,
+            "action": action,
+        }
+        rows.append({
+            "id": clock.new_id(), "record_id": record_id, "recipient": recipient, "action": action,
+            "content": rfc8785.dumps(content).decode(), "state": "queued", "attempts": 0, "next_at": work.now,
+            "give_up_at": give_up, "created_at": work.now,
+        })  # fmt: skip
+    work.connection.execute(insert(table), rows)
+    return tuple(row["id"] for row in rows)
+
+
+def due(work: UnitOfWork, limit: int = 100) -> list[Notification]:
+    """Notifications to send now, oldest first."""
+    query = select(table).where(table.c.state == "queued", table.c.next_at <= work.now)
+    query = query.order_by(table.c.next_at, table.c.id).limit(limit).with_for_update(skip_locked=True)
+    return [_of(row) for row in work.connection.execute(query)]
+
+
+def failed(work: UnitOfWork, identifier: str) -> str:
+    """An attempt brought no answer: try later, or hand it to the DPO after thirty days. The new state."""
+    row = _row(work, identifier)
+    if row.state != "queued":
+        return str(row.state)
+    pause = min(_FIRST_PAUSE * 2 ** min(row.attempts, 16), _LONGEST_PAUSE)
+    again = clock.instant(datetime.fromisoformat(work.now) + pause)
+    state = "dpo_task" if again >= row.give_up_at else "queued"
+    _set(work, identifier, state=state, attempts=row.attempts + 1, next_at=again)
+    return state
+
+
+def answered(work: UnitOfWork, identifier: str, answer: Mapping[str, Any]) -> str:
+    """What the recipient answered: `{received_at, action_done}` or `{received_at, lawful_refusal, article}`.
+
+    The same answer again changes nothing; another one raises `Conflict` (`answer-differs`).
+    """
+    row = _row(work, identifier)
+    keys = set(answer)
+    done, refused = keys == {"received_at", "action_done"}, keys == {"received_at", "lawful_refusal", "article"}
+    if not (done or refused) or (refused and not answer["article"]):
+        raise Invalid("answer-invalid", "Answer {received_at, action_done} or {received_at, lawful_refusal, article}.")
+    if done and answer["action_done"] != row.action:
+        raise Invalid("answer-invalid", f"The action asked for is {row.action}.")
+    text = rfc8785.dumps(dict(answer)).decode()
+    if row.answer is not None:
+        if row.answer != text:
+            raise Conflict("answer-differs", "Another answer was already recorded.")
+        return str(row.state)
+    state = "done" if done else "refused"
+    _set(work, identifier, state=state, answer=text, answered_at=work.now)
+    return state
+
+
+def of_record(work: UnitOfWork, record_id: str) -> list[Notification]:
+    """What each past recipient was told about a record, and answered."""
+    query = select(table).where(table.c.record_id == record_id).order_by(table.c.id)
+    return [_of(row) for row in work.connection.execute(query)]
+
+
+def dpo_tasks(work: UnitOfWork) -> list[Notification]:
+    """Recipients that never answered, or refused with an article: for the DPO."""
+    query = select(table).where(table.c.state.in_(("dpo_task", "refused"))).order_by(table.c.id)
+    return [_of(row) for row in work.connection.execute(query)]
+
+
+def _row(work: UnitOfWork, identifier: str) -> Row[Any]:
+    row = work.connection.execute(select(table).where(table.c.id == identifier).with_for_update()).first()
+    if row is None:
+        raise Unknown("notification-unknown", "No such notification.")
+    return row
+
+
+def _set(work: UnitOfWork, identifier: str, **values: Any) -> None:
+    work.connection.execute(update(table).where(table.c.id == identifier).values(**values))
+
+
+def _of(row: Row[Any]) -> Notification:
+    return Notification(
+        row.id, row.record_id, row.recipient, row.action, json.loads(row.content), row.state, row.attempts, row.next_at,
+        json.loads(row.answer) if row.answer else None,
+    )  # fmt: skip
