@@ -362,6 +362,11 @@ def _drop_partials(place: Path, old: int, size: int) -> None:
                 shutil.rmtree(place / f"{merkle.tile_path('entries', n)}.p", ignore_errors=True)
 
 
+def tile_reader(place: Path) -> merkle.ReadTile:
+    """Reads the hash tiles of one published log, for proofs at a size that was published."""
+    return lambda level, n, width: (place / merkle.tile_path(level, n, width)).read_bytes()
+
+
 def export(engine: Engine, keys: Keyring, folder: Path, settings: Settings, target: Path) -> list[Published]:
     """Publish, then copy the journal into `target`: the default log at its root, the others in `6m/` and `36m/`."""
     done = publish(engine, keys, folder, settings)

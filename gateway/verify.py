@@ -78,7 +78,7 @@ class Key:
     def parse(cls, line: str) -> Key:
         name, _, rest = line.strip().partition("+")
         shown, _, encoded = rest.partition("+")
-        raw = _base64(encoded)
+        raw = decode_base64(encoded)
         key_id = sha256(name.encode() + b"\n" + raw).digest()[:4]
         if not name or len(raw) != 33 or raw[0] not in (1, 4) or key_id.hex() != shown:
             raise Bad("the verifier key line is malformed")
@@ -99,7 +99,8 @@ class Key:
         return time
 
 
-def _base64(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
+    """Canonical base64 only. Raises `Bad`."""
     try:
         raw = base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
@@ -121,7 +122,7 @@ def open_note(raw: bytes, keys: Sequence[Key]) -> tuple[str, dict[Key, int]]:
     signed: dict[Key, int] = {}
     for line in lines[:-1].split("\n"):
         match = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
-        value = _base64(match[2]) if match else b""
+        value = decode_base64(match[2]) if match else b""
         if match is None or len(value) < 5:
             raise Bad("a signature line is malformed")
         for key in keys:
@@ -144,7 +145,7 @@ class Checkpoint:
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
         match = re.fullmatch(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([^\n]+)\n", text)
-        root = _base64(match[3]) if match else b""
+        root = decode_base64(match[3]) if match else b""
         if match is None or len(root) != 32:
             raise Bad("the checkpoint is malformed")
         return cls(match[1], int(match[2]), root)
@@ -510,7 +511,7 @@ def check_proof(proof: bytes, entry: bytes, policy: Policy) -> tuple[int, Checkp
     if lines[1:2] and lines[1].startswith("extra "):
         del lines[1]
     match = re.fullmatch(r"index (0|[1-9][0-9]*)", lines[1] if len(lines) > 1 else "")
-    hashes = [_base64(line) for line in lines[2:]]
+    hashes = [decode_base64(line) for line in lines[2:]]
     if match is None or any(len(value) != 32 for value in hashes) or len(hashes) > 63:
         raise Bad("the proof is malformed")
     opened = policy.open(checkpoint)

@@ -375,5 +375,5 @@ def test_the_signed_note_has_the_specified_bytes(a_journal) -> None:
     assert lines[0:2] == ["maillon.local/journal", "1"]
     assert lines[3] == lines[5] == ""
     assert lines[4].startswith(f"— {key.name} ")
-    assert verify._base64(lines[4].split(" ")[2])[:4] == key.id
-    assert verify._base64(lines[2]) == published.root
+    assert verify.decode_base64(lines[4].split(" ")[2])[:4] == key.id
+    assert verify.decode_base64(lines[2]) == published.root

@@ -49,7 +49,7 @@ def test_the_root_is_the_one_pymerkle_computes(a_published_journal) -> None:
     for _, entry in verify.entries(a_published_journal.folder, a_published_journal.vkey):
         oracle.append_entry(entry)
     checkpoint = (a_published_journal.folder / "checkpoint").read_text().splitlines()
-    assert verify._base64(checkpoint[2]) == oracle.get_root()
+    assert verify.decode_base64(checkpoint[2]) == oracle.get_root()
 
 
 def test_the_layout_of_70_000_entries_is_the_specified_one() -> None:

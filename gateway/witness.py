@@ -1,0 +1,279 @@
+"""Witnesses: partners who attest, each with its own key, that the journal they were shown is one and only grows.
+
+Both sides of the C2SP tlog-witness protocol. The server is what a partner's DPO runs: it cosigns a checkpoint only when
+it extends the last one it cosigned, writes that down before it answers, and keeps as evidence what a log signed and it
+had to refuse. The client asks the witnesses of the policy to cosign each published checkpoint.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy.types import BigInteger
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import clock, merkle, note, verify
+from gateway.journal_files import Files, alone, folder_of, tile_reader
+from gateway.settings import Settings
+from gateway.storage.tables.journal import journal_log
+
+MAX_BODY = 65_536
+MAX_PROOF = 63
+SIZE_TYPE = "text/x.tlog.size"
+
+_metadata = MetaData()
+cosigned = Table(
+    "cosigned",
+    _metadata,
+    Column("origin", String(200), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Column("at", String(27), nullable=False),
+)
+evidence = Table(
+    "evidence",
+    _metadata,
+    Column("digest", String(64), primary_key=True, comment="SHA-256 of the submission"),
+    Column("origin", String(200), nullable=False),
+    Column("at", String(27), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("submission", LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: str = ""
+    media_type: str = "text/plain; charset=utf-8"
+
+
+class _Refused(Exception):
+    def __init__(self, answer: Answer, reason: str) -> None:
+        super().__init__(reason)
+        self.answer = answer
+        self.reason = reason
+
+
+class Witness:
+    """One witness: its name and key, the logs it follows (their vkey lines), and the file of what it cosigned."""
+
+    def __init__(self, engine: Engine, name: str, key: Ed25519PrivateKey, logs: Sequence[str]) -> None:
+        self.name = name
+        self.logs = [verify.Key.parse(line) for line in logs]
+        self._key = key
+        self._engine = engine
+        _metadata.create_all(engine)
+
+    @property
+    def vkey(self) -> str:
+        return str(note.public_key(self.name, self._key, note.COSIGNATURE))
+
+    def add(self, submission: bytes) -> Answer:
+        """Answer a submission: `old` size, consistency proof, empty line, checkpoint."""
+        try:
+            old, proof, raw = _parse(submission)
+            known = [key for key in self.logs if key.name == raw.partition(b"\n")[0].decode("utf-8", "replace")]
+            if not known:
+                return Answer(404, "unknown log\n")
+            try:
+                text, _ = verify.open_note(raw, known)
+            except verify.Bad:
+                return Answer(403, "no signature by a trusted key\n")
+            checkpoint = verify.Checkpoint.parse(text)
+            if old > checkpoint.size:
+                return Answer(400, "old is larger than the checkpoint\n")
+        except verify.Bad as bad:
+            return Answer(400, f"{bad.reason}\n")
+        try:
+            self._advance(old, proof, checkpoint, raw)
+        except _Refused as refused:
+            self._keep(checkpoint.origin, refused.reason, submission)
+            return refused.answer
+        # Committed: a crash from here on loses an answer, never the memory of what was cosigned.
+        return Answer(200, note.cosign(text, self.name, self._key, int(time.time())))
+
+    def _advance(self, old: int, proof: list[bytes], now: verify.Checkpoint, raw: bytes) -> None:
+        """Write the checkpoint down as the last one cosigned, or refuse it. The write lock is held from the start."""
+        with self._engine.begin() as connection:
+            query = select(cosigned).where(cosigned.c.origin == now.origin).with_for_update()
+            last = connection.execute(query).one_or_none()
+            size, root = (last.size, last.root) if last else (0, merkle.EMPTY_ROOT)
+            if old != size:
+                raise _Refused(Answer(409, f"{size}\n", SIZE_TYPE), "other-size")
+            if now.size == size and last is not None and now.root != root:
+                raise _Refused(Answer(409, f"{size}\n", SIZE_TYPE), "fork")
+            if not verify.check_consistency(size, root, now.size, now.root, proof):
+                raise _Refused(Answer(422, "the checkpoint does not extend the last one cosigned\n"), "inconsistent")
+            row = {"size": now.size, "root": now.root, "checkpoint": raw.decode(), "at": clock.instant()}
+            if last is None:
+                connection.execute(insert(cosigned).values(origin=now.origin, **row))
+            else:
+                connection.execute(update(cosigned).where(cosigned.c.origin == now.origin).values(row))
+
+    def _keep(self, origin: str, reason: str, submission: bytes) -> None:
+        digest = sha256(submission).hexdigest()
+        with self._engine.begin() as connection:
+            if connection.execute(select(evidence.c.digest).where(evidence.c.digest == digest)).first() is None:
+                row = {"digest": digest, "origin": origin, "at": clock.instant(), "reason": reason}
+                connection.execute(insert(evidence).values(submission=submission, **row))
+
+    def last(self, origin: str) -> int:
+        """Size of the last checkpoint cosigned for this log; 0 before the first."""
+        with self._engine.connect() as connection:
+            size = connection.scalar(select(cosigned.c.size).where(cosigned.c.origin == origin))
+        return size or 0
+
+    async def follow(self, url: str, client: httpx.AsyncClient) -> Answer:
+        """Read the log published at `url` and cosign its checkpoint, for a witness that the log does not call.
+
+        The consistency proof is computed from the log's own tiles. Raises `httpx.HTTPError`.
+        """
+        raw = await _get(client, f"{url}/checkpoint")
+        checkpoint = verify.Checkpoint.parse(raw.decode().partition("\n\n")[0] + "\n")
+        old = min(self.last(checkpoint.origin), checkpoint.size)
+        tiles: dict[tuple[int, int, int], bytes] = {}
+        while True:
+            try:
+                proof = merkle.consistency_proof(lambda *tile: tiles[tile], old, checkpoint.size)
+                break
+            except KeyError as missing:
+                level, n, width = wanted = missing.args[0]
+                tile = await _get(client, f"{url}/{verify.tile_path(level, n, width)}")
+                if len(tile) != width * merkle.HASH:
+                    return Answer(422, "a tile of the log has a wrong length\n")
+                tiles[wanted] = tile
+        return await run_in_threadpool(self.add, submission(old, proof, raw))
+
+
+def _parse(submission: bytes) -> tuple[int, list[bytes], bytes]:
+    head, separator, raw = submission.partition(b"\n\n")
+    first, *lines = head.decode("ascii", "replace").split("\n")
+    word, _, size = first.partition(" ")
+    if not separator or word != "old" or not size.isascii() or not size.isdecimal() or len(size) > 19:
+        raise verify.Bad("the submission is malformed")
+    if str(int(size)) != size or len(lines) > MAX_PROOF:
+        raise verify.Bad("the submission is malformed")
+    proof = [verify.decode_base64(line) for line in lines]
+    if any(len(value) != merkle.HASH for value in proof):
+        raise verify.Bad("the proof is malformed")
+    return int(size), proof, raw
+
+
+def submission(old: int, proof: Sequence[bytes], checkpoint: bytes) -> bytes:
+    """The body of `add-checkpoint`."""
+    lines = [f"old {old}", *(base64.b64encode(value).decode() for value in proof)]
+    return "\n".join(lines).encode() + b"\n\n" + checkpoint
+
+
+async def _get(client: httpx.AsyncClient, url: str) -> bytes:
+    answer = await client.get(url)
+    answer.raise_for_status()
+    return answer.content
+
+
+def routes(witness: Witness, path: str = "/add-checkpoint") -> list[Route]:
+    """The Starlette routes of a witness."""
+
+    async def add_checkpoint(request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                return Response("the submission is too large\n", 413, media_type="text/plain")
+        answer = await run_in_threadpool(witness.add, body)
+        return Response(answer.body, answer.status, media_type=answer.media_type)
+
+    return [Route(path, add_checkpoint, methods=["POST"])]
+
+
+@dataclass(slots=True)
+class Collector:
+    """Asks the witnesses of a policy to cosign what is published. Remembers the size each one knows."""
+
+    engine: Engine
+    folder: Path
+    settings: Settings
+    policy: verify.Policy
+    client: httpx.AsyncClient
+    known: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    async def collect(self, log: str) -> bool:
+        """Have the published checkpoint of one log cosigned; True when the quorum is reached.
+
+        The cosignature lines join the published checkpoint. A witness that does not answer, or refuses, is left out.
+        """
+        place = folder_of(self.folder, log)
+        raw = (place / "checkpoint").read_bytes()
+        text, _, _ = raw.decode().rpartition("\n\n")
+        checkpoint = verify.Checkpoint.parse(text + "\n")
+        lines = []
+        for name, url in self.policy.urls.items():
+            line = await self._ask(place, name, url, checkpoint, raw)
+            if line:
+                lines.append(line)
+        return await run_in_threadpool(self._add_lines, place, log, text, lines)
+
+    async def _ask(self, place: Path, name: str, url: str, now: verify.Checkpoint, raw: bytes) -> str | None:
+        old = self.known.get((url, now.origin), 0)
+        signed = raw.partition(b"\n\n")
+        own = b"".join(line + b"\n" for line in signed[2].splitlines() if line.split(b" ")[1] == now.origin.encode())
+        for _ in range(2):
+            try:
+                proof = merkle.consistency_proof(tile_reader(place), old, now.size)
+                body = submission(old, proof, signed[0] + b"\n\n" + own)
+                answer = await self.client.post(f"{url}/add-checkpoint", content=body)
+            except (httpx.HTTPError, ValueError, OSError):
+                return None
+            if answer.status_code == 200:
+                self.known[url, now.origin] = now.size
+                return self._cosignature(name, signed[0] + b"\n", answer.text)
+            told = answer.text.strip()
+            if answer.status_code != 409 or not told.isdecimal() or not 0 <= int(told) <= now.size:
+                return None
+            old = int(told)
+        return None
+
+    def _cosignature(self, name: str, text: bytes, lines: str) -> str | None:
+        """The line of an answer that this witness's key really signed."""
+        key = self.policy.witnesses[name]
+        for line in lines.splitlines():
+            try:
+                verify.open_note(text + b"\n" + line.encode() + b"\n", [key])
+            except verify.Bad:
+                continue
+            return line
+        return None
+
+    def _add_lines(self, place: Path, log: str, text: str, lines: list[str]) -> bool:
+        with alone(place):
+            raw = (place / "checkpoint").read_text("utf-8")
+            published, _, signatures = raw.rpartition("\n\n")
+            if published != text:
+                return False  # a newer one was published meanwhile: it will be cosigned in its turn
+            names = {line.split(" ")[1] for line in lines}
+            kept = [line for line in signatures.splitlines() if line.split(" ")[1] not in names]
+            whole = f"{text}\n\n" + "".join(f"{line}\n" for line in [*kept, *lines])
+            if whole != raw:
+                files = Files(place, lambda _: None)
+                files.write("checkpoint", whole.encode())
+                files.flush_folders()
+        try:
+            self.policy.open(whole.encode())
+        except verify.Bad:
+            return False
+        with self.engine.begin() as connection:
+            connection.execute(update(journal_log).where(journal_log.c.log == log).values(quorum_at=clock.instant()))
+        return True
