@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from gateway import basis, canonical
+from gateway import canonical
+from gateway.basis import informed_collectively
+from gateway.basis_states import states
 from gateway.categories import bridge, legal_code
 from gateway.convention import Flow
 from gateway.policy import Decision, Question
@@ -36,7 +38,8 @@ def question(
 ) -> Question:
     """The facts of one flow about one person. `codes` narrows what is asked; by default, all the document writes."""
     sender, recipient = gateway.body(flow.de), gateway.body(flow.vers)
-    states = basis.states(work, [person_id])[person_id].for_flow(flow.regime, flow.purpose, recipient.id, work.now)
+    known = states(work, [person_id])[person_id].for_flow(flow.regime, flow.purpose, recipient.id, work.now)
+    informed = known.person_informed or informed_collectively(work, flow.information, flow.notice)
     role = flow.role_vers or recipient.role
     follower = referent(gateway, current)
     linked = is_linked(gateway, recipient.id, role, current)
@@ -47,13 +50,13 @@ def question(
         purpose=flow.purpose,
         categories=codes if codes is not None else asked(gateway, flow),
         art9_gate=flow.art9_gate,
-        consent_state=states.consent_state,
-        consent_categories=states.consent_categories,
-        objection_state=states.objection_state,
-        limitation=states.limitation,
-        person_informed=states.person_informed,
-        age_status=states.age_status,
-        representative_notified=states.representative_notified,
+        consent_state=known.consent_state,
+        consent_categories=known.consent_categories,
+        objection_state=known.objection_state,
+        limitation=known.limitation,
+        person_informed=informed,
+        age_status=known.age_status,
+        representative_notified=known.representative_notified,
         convention_active=flow.active and in_perimeter(gateway, flow, current),
         convention_categories=flow.codes,
         client_habilitated=True,
@@ -68,10 +71,10 @@ def question(
         data_origin_regime="none",
         record_expired=False,
         rate_exceeded=False,
-        human_validations=states.human_validations,
+        human_validations=known.human_validations,
         clock_ok=True,
-        notice_ref=states.notice_ref,
-        consent_ref=states.consent_ref,
+        notice_ref=known.notice_ref or flow.notice,
+        consent_ref=known.consent_ref,
     )
 
 

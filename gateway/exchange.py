@@ -259,8 +259,8 @@ def _prefetch(
     return known
 
 
-def _who(gateway: Gateway, request: Request) -> dict[str, str]:
-    return {"exchange_id": request.id, "sender_org": request.sender, "client_id": request.client_id}
+def _who(gateway: Gateway, request: Request) -> dict[str, str | None]:
+    return {"exchange_id": request.id, "sender_org": request.sender, "client_id": request.client_id or None}
 
 
 def _why(decision: Decision, flow: Flow) -> dict[str, object]:

@@ -163,7 +163,8 @@ class _Run:
     def _request(self, exchange_id: str) -> Request:
         purposes = frozenset(self.gateway.document(self.sender, self.document).purposes)
         with self.gateway.unit_of_work() as work:
-            return Request(exchange_id, self.sender, self.document, self.gateway.flows(work, self.sender, purposes))
+            flows = self.gateway.flows(work, self.sender, purposes)
+        return Request(exchange_id, self.sender, self.document, flows)
 
     def _known(self) -> Any:
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
@@ -260,7 +261,7 @@ class _Run:
             sender_org=self.sender,
             n_records=self.counts.records,
             outcome=state,
-            reason_code=held or "",
+            reason_code=held,
         )
 
     def _replay(self, known: Any) -> None:

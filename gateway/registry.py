@@ -147,7 +147,8 @@ class Gateway:
         """Canonical categories a document writes: what permission is asked for is what the mapping writes."""
         if document.id == canonical.ID:
             return canonical.OFFERED
-        return frozenset().union(*(mappings.load(mapping).categories for mapping in document.mapping))
+        written = [mapping for one in document.mapping if (mapping := mappings.load(one)).file.direction != "read"]
+        return frozenset().union(*(mapping.categories for mapping in written))
 
     def write(self, body_id: str, document: str, current: Current, **context: Any) -> Written:
         """One of a body's documents, from facts it may receive."""
