@@ -120,6 +120,11 @@ class Client:
             if person:
                 self._jetons.forget(person.key)
 
+    async def raw(self, api: Api, path: str, transport: Transport, person: Person) -> bytes | None:
+        """A document as it stands; None when there is none. Raises `Stopped`."""
+        answer = await self.exchange(api, "GET", path, transport, person=person)
+        return answer.content if answer else None
+
     async def identifiant_v1(self, person: Person, transport: Transport) -> str:
         """The encrypted id of the 2023 generation. Raises `Stopped`."""
         if not person.nir:
@@ -128,6 +133,8 @@ class Client:
         return await self._search(apis.RECHERCHE_V1, "/usagers/recherche", sent, "identifiant", transport)
 
     def _scope(self, api: Api) -> str:
+        if not all(self._settings.get(name) for name in ("auth_url", "api_url", "client_id", "client_secret")):
+            raise Stopped(Verdict("refused", "not_configured"))
         scope = self._settings.get(api.scope, "")
         if not scope:
             raise Stopped(Verdict("refused", "scope_not_configured"))
