@@ -306,7 +306,7 @@ class Generator:
     def _text(self, path: tuple[Step, ...], box: Opened, group: list[Leaf]) -> str:
         """An expression that puts a leaf's text in `x` and tells whether there is any."""
         key = next((one.target for one in group if one.sink == "variable" and _names_item(one.target)), None)
-        if key is None and len(path) == 1 and (box.texts or self.format == "table"):
+        if key is None and len(path) == 1 and (self.format == "table" or (self.xml and box.texts)):
             return f"x := {box.children}.get({path[0].name!r})"
         self._fetch(path, box, "x")
         if key is not None:
