@@ -12,19 +12,22 @@ import struct
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
-from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
+from joserfc.util import urlsafe_b64encode
 
 from gateway.access.jose import (
-    PRIVATE_MEMBERS,
     PROOF_ALGORITHMS,
     PublicKey,
     Refused,
+    assemble,
     import_public,
+    members,
     number,
-    parse,
     short_text,
+    split,
+    unbase64,
     verify,
 )
 from gateway.access.replay import Used
@@ -82,7 +85,7 @@ class Nonces:
         if not isinstance(nonce, str) or len(nonce) != 32 or not nonce.isascii():
             return False
         try:
-            raw = urlsafe_b64decode(nonce.encode())
+            raw = unbase64(nonce.encode())
         except ValueError:
             return False
         age = time.time() - struct.unpack(">Q", raw[:8])[0]
@@ -113,18 +116,19 @@ def normal_url(url: str) -> str:
     return f"{scheme}://{host}{port}{path or '/'}"
 
 
-@lru_cache(maxsize=1024)
-def _ec_key(x: str, y: str) -> tuple[PublicKey, str]:
-    # Importing a key costs as much as checking a signature, and a partner uses the same one for months.
-    return import_public({"kty": "EC", "crv": "P-256", "x": x, "y": y})
+@lru_cache(maxsize=2048)
+def _head(head: bytes) -> tuple[dict[str, Any], PublicKey, str]:
+    """The header of a proof, its key and the key's thumbprint.
 
-
-def _key(jwk: object) -> tuple[PublicKey, str]:
-    if isinstance(jwk, dict) and not PRIVATE_MEMBERS & jwk.keys() and jwk.get("use", "sig") == "sig":
-        kind, curve, x, y = jwk.get("kty"), jwk.get("crv"), jwk.get("x"), jwk.get("y")
-        if kind == "EC" and curve == "P-256" and isinstance(x, str) and isinstance(y, str):
-            return _ec_key(x, y)
-    return import_public(jwk)
+    Remembered: a partner sends the same header for months, and importing its key costs as much as checking a signature.
+    """
+    header = members(head)
+    if header.get("typ") != "dpop+jwt":
+        raise Refused("typ")
+    if header.get("alg") not in PROOF_ALGORITHMS:
+        raise Refused("alg")
+    key, jkt = import_public(header.get("jwk"))
+    return {"alg": header["alg"]}, key, jkt
 
 
 def check(proof: str | bytes, method: str, url: str, *, ath: str | None = None, nonces: Nonces | None = None) -> Proof:
@@ -150,12 +154,9 @@ def check(proof: str | bytes, method: str, url: str, *, ath: str | None = None, 
 def _signed(proof: str | bytes) -> tuple[dict[str, object], str]:
     """The claims of a proof and the thumbprint of the key that signed it."""
     try:
-        jwt = parse(proof)
-        if jwt.header.get("typ") != "dpop+jwt":
-            raise Refused("typ")
-        if jwt.header.get("alg") not in PROOF_ALGORITHMS:
-            raise Refused("alg")
-        key, jkt = _key(jwt.header.get("jwk"))
+        head, payload, signature = split(proof)
+        header, key, jkt = _head(head)
+        jwt = assemble(header, head, payload, signature)
         if not verify(jwt, key):
             raise Refused("signature")
     except Refused as refused:

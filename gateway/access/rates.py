@@ -1,18 +1,17 @@
 """How often one address or one partner may ask, per worker; and the headers that say so (RateLimit fields draft).
 
 Before a client is authenticated only its address counts: a limit on a client id that anybody can write would let
-anybody lock a partner out.
+anybody lock a partner out. Windows start at fixed times and their counters are forgotten together; the `limits`
+library keeps each key's expiry with a thread of its own, which costs as much as the signature of the call it counts.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
-
-from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 
 from gateway.problems import TooMany
 
@@ -33,19 +32,39 @@ CALLS = Quota(50_000, 10)
 """Calls of one client to the resources."""
 
 
+class _Window:
+    """The counters of one quota in the window that runs."""
+
+    def __init__(self, quota: Quota) -> None:
+        self.quota = quota
+        self.counts: Counter[str] = Counter()
+        self._ends = 0.0
+        self._lock = threading.Lock()
+
+    def count(self, key: str, cost: int) -> tuple[int, int]:
+        """Add `cost`; the count so far and the seconds until the window ends."""
+        now = time.time()
+        with self._lock:
+            if now >= self._ends:
+                self.counts.clear()
+                self._ends = (now // self.quota.window + 1) * self.quota.window
+            if cost:
+                self.counts[key] += cost
+            return self.counts[key], math.ceil(self._ends - now)
+
+
 class Rates:
     """Counters of one worker."""
 
     def __init__(self, **quotas: Quota) -> None:
-        self.quotas = {"token-address": TOKEN_ADDRESS, "token-client": TOKEN_CLIENT, "calls": CALLS} | quotas
-        self._items = {name: RateLimitItemPerSecond(q.amount, q.window) for name, q in self.quotas.items()}
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        default = {"token-address": TOKEN_ADDRESS, "token-client": TOKEN_CLIENT, "calls": CALLS}
+        self._windows = {name: _Window(quota) for name, quota in (default | quotas).items()}
 
     def exceeded(self, name: str, key: str) -> int | None:
         """Count one request; the seconds to wait when there were too many, else None."""
-        if self._limiter.hit(self._items[name], name, key):
-            return None
-        return self._state(name, key)[1]
+        window = self._windows[name]
+        count, wait = window.count(key, 1)
+        return wait if count > window.quota.amount else None
 
     def require(self, name: str, key: str) -> None:
         """Count one request. Raises `TooMany` with the headers of `headers`."""
@@ -54,13 +73,9 @@ class Rates:
 
     def headers(self, name: str, key: str) -> dict[str, str]:
         """`RateLimit` and `RateLimit-Policy` for this key."""
-        remaining, reset = self._state(name, key)
-        quota = self.quotas[name]
+        quota = self._windows[name].quota
+        count, wait = self._windows[name].count(key, 0)
         return {
-            "RateLimit": f'"{name}";r={remaining};t={reset}',
+            "RateLimit": f'"{name}";r={max(0, quota.amount - count)};t={wait}',
             "RateLimit-Policy": f'"{name}";q={quota.amount};w={quota.window}',
         }
-
-    def _state(self, name: str, key: str) -> tuple[int, int]:
-        stats = self._limiter.get_window_stats(self._items[name], name, key)
-        return max(0, stats.remaining), max(1, math.ceil(stats.reset_time - time.time()))

@@ -28,9 +28,8 @@ class Used:
 
     @classmethod
     def of(cls, kind: str, owner: str, identifier: str, expires_at: float) -> Used:
-        parts = (kind.encode(), owner.encode(), identifier.encode())
-        digest = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
-        return cls(digest, int(expires_at) + 1)
+        """`owner` and `identifier` are printable, so NUL separates them without doubt."""
+        return cls(hashlib.sha256(f"{kind}\0{owner}\0{identifier}".encode()).digest(), int(expires_at) + 1)
 
 
 _INSERT = {
