@@ -59,8 +59,7 @@ def _check_keys(champ: Champ, named: list[str]) -> Finding | None:
             return Finding(wrong, champ.path, raw=key, detail=f"list {cle.liste}")
     if champ.path.startswith("freins[].situations[]."):
         theme, situation = named
-        known = nomenclatures.codes("crosswalk/freins_situations").get(situation)
-        if known is not None and known.parent != theme:
+        if nomenclatures.codes("crosswalk/freins_situations")[situation].parent != theme:
             return Finding("wrong-theme", _public(champ, named), raw=situation, detail="situation of another theme")
     return None
 

@@ -18,7 +18,6 @@ from pydantic.fields import FieldInfo
 from schemas import nomenclatures
 from schemas.champ import Niveau, Sujet
 from schemas.dossier import Dossier
-from schemas.record import NON_PARTAGE
 from schemas.types import Nature
 
 
@@ -42,7 +41,7 @@ class Cle:
         return bool(self.motif.fullmatch(key)) and key.isprintable()
 
     def knows(self, key: str) -> bool:
-        return self.liste is None or key == NON_PARTAGE or key in nomenclatures.codes(self.liste)
+        return self.liste is None or key in nomenclatures.codes(self.liste)
 
 
 @dataclass(frozen=True, slots=True)
