@@ -163,6 +163,7 @@ class Convention(_Strict):
             base_legale=tuple(flux.base_legale),
             role_de=flux.role_de or roles.get(flux.de, ""),
             role_vers=flux.role_vers or roles.get(flux.vers, ""),
+            categories=None if flux.categories is None else tuple(flux.categories),
             codes=None if flux.categories is None else codes_of(flux.categories),
             art9_gate=flux.art9_gate,
             necessite=flux.necessite,
@@ -198,6 +199,8 @@ class Flow:
     base_legale: tuple[str, ...]
     role_de: str
     role_vers: str
+    categories: tuple[str, ...] | None
+    """As the convention writes them: C-codes, or categories of the model."""
     codes: frozenset[str] | None
     """C-codes the convention restricts the flow to; None: no restriction beyond the law."""
     art9_gate: str
@@ -220,7 +223,9 @@ class Flow:
     def for_identification(self) -> Flow:
         """The exchange that only finds the person (P1); closed unless the convention opens one."""
         state: Etat = self.etat if self.identification else "suspendue"
-        return replace(self, purpose="identification", etat=state, codes=None, art9_gate="none", necessite="")
+        return replace(
+            self, purpose="identification", etat=state, categories=None, codes=None, art9_gate="none", necessite=""
+        )
 
 
 def _inside(code: str, where: Iterable[str]) -> bool:
@@ -289,8 +294,9 @@ def _check_flow(flow: Flow, law: Table) -> Iterator[tuple[str, str]]:
     reachable = law.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose)
     if not reachable:
         yield "flow-no-permit", "no rule of the decision table, signed or proposed, ever permits this flow"
-    elif flow.codes is not None and (beyond := flow.codes - reachable.keys()):
-        yield "flow-category", f"the law never permits {', '.join(sorted(beyond))} here"
+    for name in flow.categories or ():  # a category of the model claims only what the law permits of it
+        if reachable and not (codes_of([name]) & reachable.keys()):
+            yield "flow-category", f"the law never permits {name} here"
     if flow.information == "collective":
         if law.regimes[flow.regime].information != "collective":
             yield "flow-information", f"{flow.regime} asks for information given to each person"

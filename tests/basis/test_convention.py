@@ -1,0 +1,201 @@
+"""Conventions: what they open, where, until when, and what they may not claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import convention
+from gateway.convention import Convention, Flow
+from gateway.problems import Invalid, Unknown
+
+At = Callable[..., Any]
+
+SOUND = """
+id = "villemin-2026"
+nature = "delegation_referent"
+titre = "Référent RSA du CCAS de Villemin"
+debut = 2026-01-01
+fin = 2026-12-31
+renouvelable = true
+perimetre = ["40"]
+
+[[partie]]
+id = "departement"
+role = "departement"
+nom = "Département des Landes"
+siren = "224000018"
+
+[[partie]]
+id = "france_travail"
+role = "france_travail"
+nom = "France Travail"
+
+[[flux]]
+de = "departement"
+vers = "france_travail"
+document = "france_travail.calcul_orientation"
+purpose = "orientation"
+regime = "SIFT"
+base_legale = ["CT L5411-5-1"]
+information = "collective"
+notice = "sift:1"
+
+[[flux]]
+de = "departement"
+vers = "france_travail"
+document = "france_travail.calcul_orientation"
+purpose = "identification"
+regime = "SIFT"
+base_legale = ["CT R5312-42"]
+
+[[annexe]]
+id = "villemin"
+partie = { id = "ccas_villemin", role = "ccas", nom = "CCAS de Villemin" }
+perimetre = ["40088"]
+fin = 2026-06-30
+
+[[annexe.flux]]
+de = "departement"
+vers = "ccas_villemin"
+document = "ccas.suivi"
+purpose = "accompagnement"
+regime = "PIE"
+base_legale = ["CASF L263-4-1"]
+categories = ["C1", "contact", "C9"]
+"""
+
+
+def flows(text: str, day: str) -> dict[str, Flow]:
+    found = convention.parse(text.encode()).flows(date.fromisoformat(day))
+    return {f"{flow.vers} {flow.purpose}": flow for flow in found}
+
+
+def test_a_convention_is_kept_byte_for_byte_with_its_versions(at: At) -> None:
+    with at("2026-03-01T09:00:00Z") as work:
+        first = convention.add(work, SOUND.encode())
+        assert (first["version"], first["etat"], first["added"]) == (1, "active", True)
+        again = convention.add(work, SOUND.encode())
+        assert (again["version"], again["added"]) == (1, False)
+        changed = SOUND.replace("fin = 2026-12-31", "fin = 2027-12-31")
+        second = convention.add(work, changed.encode())
+        assert second["changes"] == ["-fin = 2026-12-31", "+fin = 2027-12-31"]
+    with at("2026-03-02T09:00:00Z") as work:
+        assert convention.show(work, "villemin-2026") == changed
+        assert convention.show(work, "villemin-2026", 1) == SOUND
+        (one,) = convention.list_(work)
+        assert (one["version"], one["fin"], one["flux_actifs"]) == (2, "2027-12-31", 3)
+        with pytest.raises(Unknown):
+            convention.show(work, "inconnue")
+
+
+def test_flows_stop_by_themselves_at_the_end(at: At) -> None:
+    with at("2026-03-01T09:00:00Z") as work:
+        convention.add(work, SOUND.encode())
+    states = {}
+    for moment in ("2026-12-31T22:59:59Z", "2026-12-31T23:00:00Z"):  # midnight in Paris is 23:00 UTC
+        with at(moment) as work:
+            (flow,) = convention.flows_from(work, "departement", {"orientation"})
+            states[moment] = (flow.etat, flow.active)
+            assert ("orientation" in convention.purposes_of(work, "france_travail")) is flow.active
+    assert list(states.values()) == [("active", True), ("expiree", False)]
+
+
+def test_each_annexe_has_its_own_time_and_place() -> None:
+    spring, autumn = flows(SOUND, "2026-06-30"), flows(SOUND, "2026-07-01")
+    assert spring["ccas_villemin accompagnement"].active
+    assert autumn["ccas_villemin accompagnement"].etat == "expiree"
+    assert autumn["france_travail orientation"].active
+    flow = spring["ccas_villemin accompagnement"]
+    assert (flow.role_de, flow.role_vers, flow.codes) == ("departement", "ccas", {"C1", "C2", "C9", "C10"})
+    assert flow.covers("40088")
+    assert not flow.covers("40192")
+    assert spring["france_travail orientation"].covers("40192")
+    assert not spring["france_travail orientation"].covers("33063")
+    assert not spring["france_travail orientation"].covers(None)
+
+
+@pytest.mark.parametrize(
+    ("etat", "day", "expected"),
+    [
+        ("active", "2025-12-31", "a_venir"), ("active", "2026-01-01", "active"), ("active", "2027-01-01", "expiree"),
+        ("brouillon", "2026-03-01", "brouillon"), ("suspendue", "2026-03-01", "suspendue"),
+    ],
+)  # fmt: skip
+def test_the_state_follows_from_the_dates(etat: str, day: str, expected: str) -> None:
+    text = SOUND.replace("renouvelable = true", f'renouvelable = true\netat = "{etat}"')
+    assert {flow.etat for flow in flows(text, day).values() if flow.vers == "france_travail"} == {expected}
+
+
+SWITCH = """
+[[activation_territoire]]
+territoire = "Marsan"
+communes = ["40192", "33063"]
+documents = ["france_travail.calcul_orientation"]
+experimental = true
+debut = 2026-02-01
+fin = 2026-04-30
+"""
+
+
+def test_a_territory_opens_its_flows_for_its_own_time() -> None:
+    march, may = flows(SOUND + SWITCH, "2026-03-01"), flows(SOUND + SWITCH, "2026-05-01")
+    opened = march["france_travail orientation"]
+    assert opened.active
+    assert opened.territoires == {"40192"}, "a switch never opens outside the perimeter of the convention"
+    assert not may["france_travail orientation"].active
+    assert may["ccas_villemin accompagnement"].active, "a switch only concerns the documents it names"
+
+
+def test_the_person_is_looked_for_only_where_identification_is_open(at: At) -> None:
+    with at("2026-03-01T09:00:00Z") as work:
+        convention.add(work, SOUND.encode())
+        orientation = convention.flows_from(work, "departement", {"orientation"})[0]
+        accompaniment = convention.flows_to(work, "ccas_villemin")[0]
+        assert orientation.for_identification().active
+        assert orientation.for_identification().purpose == "identification"
+        assert not accompaniment.for_identification().active
+        assert convention.flow(work, orientation.id) == orientation
+        assert convention.flow(work, "absente") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        ('categories = ["C1", "contact", "C9"]', 'categories = ["C1", "C13"]', "flow-category"),
+        ('categories = ["C1", "contact", "C9"]', 'categories = ["C3"]', "flow-category"),
+        ('purpose = "orientation"', 'purpose = "controle_conjoint"', "flow-no-permit"),
+        ('regime = "PIE"', 'regime = "SIFT"', "flow-no-permit"),
+        ('purpose = "orientation"', 'purpose = "tout"', "flow-word"),
+        ('vers = "ccas_villemin"', 'vers = "ccas_voisin"', "flow-word"),
+        ('notice = "sift:1"', "", "flow-notice"),
+        ('regime = "PIE"', 'regime = "PIE"\ninformation = "collective"\nnotice = "pie:1"', "flow-information"),
+        ("fin = 2026-12-31", "fin = 2025-12-31", "fin comes before debut"),
+        ('base_legale = ["CASF L263-4-1"]', "base_legale = []", "base_legale"),
+        ('titre = "Référent', 'autre = "x"\ntitre = "Référent', "autre"),
+        ('id = "villemin-2026"', 'id = "villemin-2026', "TOML"),
+    ],
+)
+def test_a_convention_cannot_widen_the_law(at: At, before: str, after: str, code: str) -> None:
+    assert before in SOUND
+    with at() as work, pytest.raises(Invalid, match=code) as refused:
+        convention.add(work, SOUND.replace(before, after).encode())
+    assert refused.value.code == "convention-invalid"
+
+
+def test_lint_names_the_file(tmp_path: Path) -> None:
+    good, bad = tmp_path / "bonne.toml", tmp_path / "mauvaise.toml"
+    good.write_text(SOUND)
+    bad.write_text(SOUND.replace('"C9"]', '"C22"]'))
+    (line,) = convention.lint([good, bad])
+    assert line.startswith(f"{bad}:1: convention-invalid")
+    assert "C22" in line
+
+
+def test_the_json_of_a_convention_reads_back() -> None:
+    parsed = convention.parse(SOUND.encode())
+    assert Convention.model_validate_json(convention.to_json(parsed)) == parsed

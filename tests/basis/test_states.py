@@ -1,0 +1,163 @@
+"""What the decision table learns of a person, from records to a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from gateway import basis, clock
+from gateway.basis import FlowStates
+from gateway.problems import Conflict, Invalid
+
+At = Callable[..., Any]
+Said = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def seen(at: At, person: str) -> Callable[..., FlowStates]:
+    def states(
+        regime: str, purpose: str, recipient: str = "ccas_villemin", moment: str = "2026-11-21T12:00:00Z"
+    ) -> FlowStates:
+        with at(moment) as work:
+            return basis.states(work, [person])[person].for_flow(regime, purpose, recipient, work.now)
+
+    return states
+
+
+@pytest.fixture
+def pie(said: Said) -> Callable[..., dict[str, Any]]:
+    def content(kind: str, **fields: Any) -> dict[str, Any]:
+        return said(
+            kind, notice_id="pie", regime="PIE", purpose="accompagnement", legal_basis="e",
+            article=["CASF L263-4-1"], **fields,
+        )  # fmt: skip
+
+    return content
+
+
+def test_nobody_knows_anything_of_a_new_person(seen: Callable[..., FlowStates], said: Said) -> None:
+    found = seen("PIE", "accompagnement")
+    assert (found.consent_state, found.objection_state) == ("not_applicable", "none")
+    assert (found.person_informed, found.limitation, found.age_status) == (False, False, "adult")
+    assert seen("SIFT", "orientation").objection_state == "not_available"
+    assert seen("CSS_ACCORD", "instruction_rsa", "caf").consent_state == "unknown"
+
+
+def test_an_objection_is_pending_then_answered(
+    at: At, pie: Callable[..., dict[str, Any]], seen: Callable[..., FlowStates], append: Any, journal: list[Any]
+) -> None:
+    with at("2026-11-21T10:00:00Z") as work:
+        change = basis.object_(work, pie("objection"), append=append)
+    assert seen("PIE", "accompagnement").objection_state == "raised_pending"
+    assert seen("PIE", "accompagnement", "autre_ccas").objection_state == "none"
+    with at("2026-11-21T11:00:00Z") as work:
+        with pytest.raises(Invalid, match="reason-needed"):
+            basis.resolve_objection(work, change.id, upheld=False, append=append)
+        basis.resolve_objection(
+            work, change.id, upheld=True, past_recipients=["ccas_villemin"], reference=lambda _: "ref", append=append
+        )
+    assert seen("PIE", "accompagnement").objection_state == "upheld"
+    assert [name for name, _ in journal] == ["basis.object", "basis.object_upheld"]
+    with at("2026-11-21T12:00:00Z") as work, pytest.raises(Conflict):
+        basis.resolve_objection(work, change.id, upheld=False, reason_hash="0a" * 32, append=append)
+
+
+def test_a_regime_without_objection_says_so(at: At, said: Said, append: Any) -> None:
+    content = said("objection", notice_id="sift", regime="SIFT", purpose="orientation", legal_basis="c")
+    with pytest.raises(Invalid, match="objection-not-available"), at() as work:
+        basis.object_(work, content, append=append)
+
+
+def test_a_new_version_of_the_notice_asks_to_inform_again(
+    at: At, pie: Callable[..., dict[str, Any]], seen: Callable[..., FlowStates], append: Any
+) -> None:
+    with at("2026-11-21T10:00:00Z") as work:
+        basis.record(work, pie("information", falc=True, valid_until=None), append=append)
+    found = seen("PIE", "accompagnement", moment="2026-11-21T11:00:00Z")
+    assert (found.person_informed, found.notice_ref) == (True, "pie:1")
+    with at("2026-11-21T12:00:00Z") as work:
+        basis.publish_notice(work, "pie", 2, "Notice pie, version 2")
+        with pytest.raises(Conflict, match="notice-published"):
+            basis.publish_notice(work, "pie", 1, "autre texte")
+    assert seen("PIE", "accompagnement").person_informed is False
+
+
+def test_a_collective_notice_counts_only_where_the_convention_says_so(at: At, said: Said) -> None:
+    with at() as work:
+        assert basis.informed_collectively(work, "collective", "sift:1")
+        assert not basis.informed_collectively(work, "individuelle", "sift:1")
+        assert not basis.informed_collectively(work, "collective", "sift:2")
+        assert not basis.informed_collectively(work, "collective", "absente:1")
+
+
+def test_a_limitation_of_everything_is_lifted(
+    at: At, said: Said, seen: Callable[..., FlowStates], append: Any, journal: list[Any]
+) -> None:
+    with at("2026-11-21T10:00:00Z") as work:
+        content = said("limitation", regime="", purpose="", recipients=[], valid_until=None)
+        change = basis.record(work, content, append=append)
+    assert seen("RSA", "instruction_rsa", "departement").limitation
+    with at("2026-11-21T11:00:00Z") as work:
+        basis.close(work, change.id, append=append)
+    assert not seen("RSA", "instruction_rsa", "departement").limitation
+    assert [name for name, _ in journal] == ["right.limit", "right.unlimit"]
+
+
+def test_a_protected_adult_waits_for_her_representative(
+    at: At, said: Said, seen: Callable[..., FlowStates], append: Any
+) -> None:
+    content = said("protection", age_status="protected_adult", regime="", purpose="", recipients=[], valid_until=None)
+    with at("2026-11-21T10:00:00Z") as work:
+        change = basis.record(work, content, append=append)
+    assert (seen("PIE", "accompagnement").age_status, seen("PIE", "accompagnement").representative_notified) == (
+        "protected_adult",
+        False,
+    )
+    with at("2026-11-21T11:00:00Z") as work:
+        basis.representative_notified(work, change.id, append=append)
+    assert seen("PIE", "accompagnement").representative_notified is True
+    with at("2026-11-21T11:30:00Z") as work:
+        basis.close(work, change.id, append=append)
+    assert seen("PIE", "accompagnement").age_status == "adult"
+
+
+def test_two_validations_need_two_agents(at: At, said: Said, seen: Callable[..., FlowStates], append: Any) -> None:
+    def validation(agent: str) -> dict[str, Any]:
+        evidence = {"kind": "oral_attested", "agent": agent, "witnessed_at": "2026-11-21T09:00:00Z"}
+        return said(
+            "validation", notice_id="sift", regime="SIFT", purpose="sanction", legal_basis="e",
+            recipients=["france_travail"], evidence=evidence, valid_until="2026-11-22T09:00:00Z",
+        )  # fmt: skip
+
+    counts = []
+    for agent in ("aa" * 20, "aa" * 20, "bb" * 20):
+        with at("2026-11-21T10:00:00Z") as work:
+            basis.record(work, validation(agent), append=append)
+        counts.append(seen("SIFT", "sanction", "france_travail").human_validations)
+    assert counts == [1, 1, 2]
+    assert seen("SIFT", "sanction", "france_travail", "2026-11-23T09:00:00Z").human_validations == 0
+
+
+def test_many_people_are_read_in_a_few_queries(
+    at: At, engine: Engine, pie: Callable[..., dict[str, Any]], append: Any
+) -> None:
+    people = [clock.new_id() for _ in range(400)]
+    with at("2026-11-21T10:00:00Z") as work:
+        for person in people[:50]:
+            basis.record(work, pie("information") | {"person_id": person}, append=append)
+    queries: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *said: queries.append(said[2]))
+    with at("2026-11-21T11:00:00Z") as work:
+        found = basis.states(work, people)
+        basis.states(work, people[:3])
+    assert (
+        sum(
+            state.for_flow("PIE", "accompagnement", "ccas_villemin", "2026-11-21T11:00:00.000000Z").person_informed
+            for state in found.values()
+        )
+        == 50
+    )
+    assert len([query for query in queries if query.startswith("SELECT")]) == 3
