@@ -261,8 +261,11 @@ class Generator:
                 continue
             part = f"t{key[1:]}_{position}"
             self.out.say(f"{part} = key_text({key}_{position}, out, {_at(at)})")
+            # A code known to mean nothing here (`""` in its table) was said: the item is not missing its name.
+            told = f"if not r{key[1:]}_0: " if position == 0 and row.type == "code" and len(row.partners) == 1 else ""
             with self.out.block(f"if {part} is None:"):
-                self.out.say(f"unnamed(out, before{key[1:]}, {_at(at)}); continue")
+                self.out.say(f"{told}unnamed(out, before{key[1:]}, {_at(at)})")
+                self.out.say("continue")
             parts.append(part)
         self.out.say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
 

@@ -88,6 +88,8 @@ def put(facts: Facts, path: str, value: Any, findings: list[Finding], at: str) -
 
 def key_text(value: Any, findings: list[Finding], at: str) -> str | None:
     """The text of a key part; None when the item cannot be named."""
+    if value == NON_PARTAGE:  # told by a notice: an item is never named by what must not be said
+        return None
     text = value if isinstance(value, str) else None if value is None else str(value)
     if text and ("[" in text or "]" in text):
         findings.append(Finding("bad-key", at, "quarantine"))
