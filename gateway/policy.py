@@ -224,7 +224,7 @@ class Policy:
             return None
         facts = dict(zip(FACTS, values, strict=True))
         facts["human_validations"] = min(question.human_validations, 2)
-        facts["basis"] = question.basis or regime.bases[0]
+        facts["basis"] = regime.bases[0] if question.basis == "" else question.basis
         for value, domain in zip(facts.values(), self._domains):  # noqa: B905 as many, by construction
             if value not in domain:
                 return None

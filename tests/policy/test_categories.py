@@ -1,0 +1,165 @@
+"""From a dossier to what may leave of it: every fact is either sent or counted among those withheld."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gateway.categories import asked, bridge, legal_code, match_only, role_of, split
+from gateway.policy import Policy, Question
+from schemas import paths
+from schemas.record import Fact
+
+Ask = Callable[..., Question]
+
+CODES = {
+    "personne.nom_naissance": "C1",
+    "identifiants[si_departement:40].valeur": "C1",
+    "identifiants[nir].valeur": "C3",
+    "personne.telephones[+33601020304].numero": "C2",
+    "personne.adresses[residence].code_postal": "C2",
+    "personne.adresses[residence].sans_domicile_fixe": "C11",
+    "foyer.nb_enfants_mineurs": "C4",
+    "droit_rsa.soumis_droits_devoirs": "C6",
+    "droit_rsa.prestation": "C6",
+    "droit_rsa.etat": "C5",
+    "droit_rsa.suspensions[01:2026-01-01].motif": "C5",
+    "droit_rsa.montants[rsa].montant": "C5",
+    "inscription_emploi.inscrit": "C6",
+    "parcours_pro.niveau_etude": "C6",
+    "parcours_pro.permis": "C12",
+    "parcours_pro.boe": "C14",
+    "personne.rqth.etat": "C14",
+    "parcours_pro.esat": "C15",
+    "parcours_pro.capacite_a_travailler": "C13",
+    "freins[mobilite].valeur": "C9",
+    "freins[sante].valeur": "C13",
+    "freins[sante].impact": "C13",
+    "freins[mobilite].situations[mobilite_aucun_moyen_transport].valeur": "C12",
+    "freins[mobilite].situations[mobilite_sante_incompatible_conduite].valeur": "C13",
+    "freins[logement].situations[logement_sans_hebergement].valeur": "C11",
+    "freins[finances].situations[finances_surendettement].valeur": "C20",
+    "freins[numerique].situations[numerique_sans_equipement].valeur": None,
+    "objectifs[mobilite_point_complet].statut": "C8",
+    "objectifs[finances_endettement].statut": "C20",
+    "objectifs[mobilite_point_complet].texte": "C21",
+    "orientations[departement:1].categorie": "C7",
+    "orientations[departement:1].motif": "C21",
+    "rendez_vous[ccas:42].statut": "C7",
+    "entretiens[ccas:42].synthese": "C21",
+    "contrats[departement:1].signe_le": "C8",
+    "demandes_aide[ccas:1].statut": "C5",
+    "personne.nationalite_groupe": "C16",
+    "participations[departement:1].reponses_sensibles.handicap": None,
+}
+
+
+@pytest.mark.parametrize(("path", "code"), CODES.items(), ids=CODES)
+def test_the_legal_category_of_a_path(path: str, code: str | None) -> None:
+    if "numerique_sans_equipement" in path:
+        assert legal_code(path) == "C13", "an unknown situation takes the strictest category"
+    else:
+        assert legal_code(path) == code
+        assert legal_code(path) == code, "the same when remembered"
+
+
+def test_every_field_of_the_model_has_a_legal_category(policy: Policy) -> None:
+    known = set(policy.table.categories) | {None}
+    for shape in paths.FIELDS:
+        assert legal_code(shape.replace("[]", "[x]")) in known, shape
+
+
+def test_values_that_reveal_a_stricter_category() -> None:
+    assert legal_code("entretiens[c:1].themes", ["logement", "mobilite"]) == "C9"
+    assert legal_code("entretiens[c:1].themes", ["logement", "sante"]) == "C13"
+    assert legal_code("prescriptions[c:1].frein", "mobilite") == "C9"
+    assert legal_code("prescriptions[c:1].frein", "sante") == "C13"
+    assert legal_code("prescriptions[c:1].frein") == "C13", "without the value, the strictest"
+    assert legal_code("identifiants[msa_numero].valeur", "1840775123456") in ("C1", "C3")
+
+
+def test_no_personal_key_is_remembered() -> None:
+    legal_code("personne.telephones[+33699887766].numero")
+    legal_code("personne.courriels[camille@exemple.fr].adresse")
+    assert not [name for name in bridge()._known if "+33" in name or "@" in name]
+
+
+def facts(*said: str, source: str = "departement") -> dict[str, Fact]:
+    return {path: Fact("oui", source, "essai", "2026-11-21") for path in said}
+
+
+def test_what_is_sent_and_what_is_withheld_add_up(policy: Policy, ask: Ask) -> None:
+    current = facts(*(path for path in CODES if "numerique" not in path))
+    unknown = {"champ.inconnu": Fact("oui", "departement", "essai", "2026-11-21")}
+    question = ask(
+        "departement",
+        "france_travail",
+        "SIFT",
+        "orientation",
+        " ".join(sorted(asked(current) - {"C3"})),
+        art9_gate="none",
+    )
+    current |= unknown
+    permitted, withheld = split(current, policy.decide(question))
+    assert len(permitted) + sum(row.count for row in withheld) == len(current)
+    assert {legal_code(path) for path in permitted} == {"C1", "C2", "C6", "C7", "C9"}
+    rules = {(row.code, row.rule): row.article for row in withheld}
+    assert rules["C13", "D09"] == "RGPD 9"
+    assert rules["C21", "D11"] == "CASF L121-6-2"
+    assert rules["C5", "D05"] == "RGPD 5(1)(c)"
+    assert ("jamais", "D10") in rules
+    assert [row.code for row in withheld][-1] == "jamais"
+
+
+def test_a_refusal_withholds_everything_with_its_article(policy: Policy, ask: Ask) -> None:
+    current = facts("personne.nom_naissance", "freins[mobilite].valeur")
+    decision = policy.decide(ask("france_travail", "ccas", "SIFT", "accompagnement", "C1 C9"))
+    permitted, withheld = split(current, decision)
+    assert permitted == {}
+    assert [(row.code, row.count, row.rule, row.article) for row in withheld] == [
+        ("C1", 1, "D02", "CT R5312-42-1 II"),
+        ("C9", 1, "D02", "CT R5312-42-1 II"),
+    ]
+    assert match_only(current, decision) == {}
+
+
+def test_what_france_travail_said_is_not_relayed_to_a_ccas(policy: Policy, ask: Ask) -> None:
+    current = facts("personne.nom_naissance") | facts("freins[mobilite].valeur", source="france_travail")
+    decision = policy.decide(ask("departement", "ccas", "PIE", "accompagnement", "C1 C9"))
+    permitted, withheld = split(current, decision)
+    assert set(permitted) == {"personne.nom_naissance"}
+    assert [(row.code, row.rule, row.article) for row in withheld] == [("C9", "O1", "CT R5312-42-1 IV 2°")]
+
+
+def test_the_caf_file_stays_at_the_departement(policy: Policy, ask: Ask) -> None:
+    current = facts("foyer.nb_enfants_mineurs", "personne.nom_naissance", source="caf")
+    decision = policy.decide(ask("departement", "ccas", "L121-6-2", "accompagnement", "C1 C4"))
+    permitted, withheld = split(current, decision, lambda body: "caf_msa")
+    assert set(permitted) == {"personne.nom_naissance"}
+    assert withheld[0].code == "C4"
+
+
+def test_the_nir_is_for_matching_and_never_in_the_document(with_rules: Callable[..., Policy], ask: Ask) -> None:
+    current = facts("personne.nom_naissance", "identifiants[nir].valeur")
+    decision = with_rules("A13").decide(ask("departement", "france_travail", "SIFT", "identification", "C1 C3"))
+    permitted, withheld = split(current, decision)
+    assert set(permitted) == {"personne.nom_naissance"}
+    assert withheld == []
+    assert set(match_only(current, decision)) == {"identifiants[nir].valeur"}
+
+
+def test_only_the_level_of_health_leaves(with_rules: Callable[..., Policy], ask: Ask) -> None:
+    current = facts(
+        "freins[sante].impact", "freins[sante].situations[sante_dossier_mdph].valeur", "freins[sante].anciennete"
+    )
+    decision = with_rules("A19").decide(ask("departement", "france_travail", "SIFT", "orientation", "C13"))
+    permitted, withheld = split(current, decision)
+    assert set(permitted) == {"freins[sante].impact"}
+    assert [(row.code, row.count) for row in withheld] == [("C13", 2)]
+
+
+def test_the_role_of_a_body() -> None:
+    assert [role_of(body) for body in ("caf", "msa", "ccas_carvin", "departement", "france_travail", "cafeteria")] == [
+        "caf_msa", "caf_msa", "ccas", "departement", "france_travail", "",
+    ]  # fmt: skip
