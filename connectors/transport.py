@@ -254,6 +254,14 @@ class _Circuit:
         self._trial = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """Where a downloaded body goes, and how much of it at most."""
+
+    take: Callable[[bytes], object]
+    max_bytes: int
+
+
 class Transport:
     """The way to one partner.
 
@@ -315,8 +323,9 @@ class Transport:
         content: bytes | None = None,
         repeatable: bool | None = None,
         again: Callable[[Answer], bool] = unavailable,
+        deadline: float | None = None,
     ) -> Answer:
-        """One call, within the total deadline.
+        """One call, within the total deadline (`limits.deadline`, or `deadline` seconds for a large body).
 
         `repeatable` says that sending twice does no harm (by default: GET, HEAD, OPTIONS). Only then is a cut
         connection, or an answer for which `again` holds, tried again inside this call, with jitter. What was never
@@ -324,9 +333,7 @@ class Transport:
         """
         safe = method in _REPEATABLE if repeatable is None else repeatable
         where = httpx.URL(url, params=dict(params)) if params else httpx.URL(url)
-        target = origin(url, map(str, self._networks))
-        if target not in self._allowed:
-            raise DestinationRefused("origin-not-registered", target[1])
+        target = self._target(url)
         sent = [False]
 
         async def once() -> Answer:
@@ -348,18 +355,48 @@ class Transport:
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
         try:
-            async with asyncio.timeout(self.limits.deadline):
+            async with asyncio.timeout(deadline or self.limits.deadline):
                 answer: Answer = await retrying(once)
         except TimeoutError:
             raise (Interrupted if sent[0] else Busy)("deadline", target[1]) from None
         return answer
 
-    async def _once(self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool]) -> Answer:
+    async def download(
+        self,
+        url: str,
+        into: Callable[[bytes], object],
+        *,
+        headers: Mapping[str, str] | None = None,
+        deadline: float,
+        max_bytes: int,
+    ) -> Answer:
+        """One GET whose body, if the answer is 200, is given to `into` as it comes, in constant memory.
+
+        Tried once: whoever calls starts again from nothing. The content of a 200 is empty, that of another status is
+        the partner's error. Raises `TransportError`; what was given to `into` is then worth nothing.
+        """
+        target, sent = self._target(url), [False]
+        request = httpx.Request("GET", url, headers=dict(headers or {}))
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._once(request, target, sent, _Sink(into, max_bytes))
+        except TimeoutError:
+            raise (Interrupted if sent[0] else Busy)("deadline", target[1]) from None
+
+    def _target(self, url: str) -> tuple[str, str, int]:
+        target = origin(url, map(str, self._networks))
+        if target not in self._allowed:
+            raise DestinationRefused("origin-not-registered", target[1])
+        return target
+
+    async def _once(
+        self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool], sink: _Sink | None = None
+    ) -> Answer:
         await self._admitted(target[1])
         concluded = False
         try:
             async with self._slots:
-                answer = await self._exchange(request, target, sent)
+                answer = await self._exchange(request, target, sent, sink)
             concluded = True
             self._circuit.leave(not unavailable(answer))
         except (Unreachable, Interrupted, AnswerRefused):
@@ -389,7 +426,9 @@ class Transport:
         if wait := self._circuit.enter():
             raise Busy("circuit-open", host, retry_after=wait)
 
-    async def _exchange(self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool]) -> Answer:
+    async def _exchange(
+        self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool], sink: _Sink | None
+    ) -> Answer:
         _, host, port = target
         wire = await self._towards(request, host, port)
         request.headers["Accept-Encoding"] = "gzip"
@@ -399,7 +438,7 @@ class Transport:
             sent[0] = True
             response = await wire.handle_async_request(request)
             try:
-                content = await self._body(response, host, request.method)
+                content = await self._body(response, host, request.method, sink)
             finally:
                 await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
@@ -421,21 +460,26 @@ class Transport:
             self._wires[host, port] = httpx.AsyncHTTPTransport(verify=self._tls or _tls(), trust_env=False)
         return self._wires[host, port]
 
-    async def _body(self, response: httpx.Response, host: str, method: str) -> bytes:
-        """The whole body, inflated, never more than `max_bytes` of it in memory."""
+    async def _body(self, response: httpx.Response, host: str, method: str, sink: _Sink | None) -> bytes:
+        """The whole body, inflated, never more than `max_bytes` of it in memory; that of a 200 goes to the sink."""
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"identity", "gzip", "x-gzip", ""}:
             raise AnswerRefused("encoding-not-supported", host)
         inflate = zlib.decompressobj(31) if "gzip" in encoding else None
-        most, received, body = self.limits.max_bytes, 0, bytearray()
+        if sink and response.status_code != 200:
+            sink = None
+        most, received, kept, body = sink.max_bytes if sink else self.limits.max_bytes, 0, 0, bytearray()
+        keep = sink.take if sink else body.extend
         async for chunk in response.aiter_raw():
             received += len(chunk)
             try:
-                body += inflate.decompress(chunk, most + 1 - len(body)) if inflate else chunk
+                plain = inflate.decompress(chunk, most + 1 - kept) if inflate else chunk
             except zlib.error:
                 raise AnswerRefused("encoding-broken", host) from None
-            if received > most or len(body) > most:
+            kept += len(plain)
+            if received > most or kept > most:
                 raise AnswerRefused("answer-too-large", host)
+            keep(plain)
         bodiless = method == "HEAD" or response.status_code in {204, 304}
         declared = response.headers.get("content-length", "")
         if not bodiless and declared.isdecimal() and int(declared) != received:
