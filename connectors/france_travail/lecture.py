@@ -6,6 +6,7 @@ document said before, unless a whole block of it is missing, in which case its s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -19,7 +20,7 @@ from schemas.record import Finding, Record
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_TABLE_BYTES = 2 * 1024 * 1024 * 1024
-_MIDNIGHT = " 00:00:00.0"
+_MIDNIGHT = re.compile(r" 00:00:00\.0+$")
 
 DOSSIER = "france_travail.dossier_diagnostic"
 _BLOCKS = {
@@ -162,7 +163,7 @@ def _table(document: str, source: BinaryIO) -> Lecture:
 def _rows(document: str, sheet: table.Sheet, names: Mapping[str, str]) -> Iterator[Record]:
     mapping = mappings.load(document)
     for row in sheet:
-        cells = {names.get(name, name): text.removesuffix(_MIDNIGHT) for name, text in row.cells.items()}
+        cells = {names.get(name, name): _MIDNIGHT.sub("", text) for name, text in row.cells.items()}
         record = mapping.read(cells, raw=row.digest)
         if not record.key:
             record = replace(record, key=f"line {row.line}")
