@@ -181,12 +181,12 @@ def _keep_json(kept: dict[str, Any], champ: Champ, item: Any, path: str, finding
         kept[champ.nom] = [from_json(one, champ.objet, f"{path}[{n}]", findings) for n, one in enumerate(item)]
         return
     expected = _JSON.get(champ.type, (str,))
-    if not isinstance(item, expected) or (isinstance(item, bool) and bool not in expected):
+    if not isinstance(item, expected) or (item.__class__ is bool and bool not in expected):
         findings.append(Finding("bad-type", path, "quarantine", detail=f"expected {champ.type}"))
         return
     if champ.type == "booleen":
         kept[champ.nom] = item
-    elif champ.type == "codes_libres":
+    elif isinstance(item, list):
         if all(isinstance(one, str) for one in item):
             kept[champ.nom] = [one for one in item if one]
         else:

@@ -1,0 +1,100 @@
+"""The sheet a CCAS receives, in forms that its staff can open: a page, a workbook, a CSV.
+
+Labels are French and come from one table (`schemas/partner/ccas/libelles.csv`); every cell is inert.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment
+
+from connectors.ccas.champs import TABLE
+from connectors.table import XLSX, to_csv, to_xlsx
+
+FORMATS = {"csv": "text/csv; charset=utf-8", "xlsx": XLSX, "html": "text/html; charset=utf-8"}
+_PAGE = """<!doctype html>
+<html lang="fr">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{ title }}</title>
+<style>
+body { font: 1rem/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
+table { border-collapse: collapse; width: 100%; margin-bottom: 1.5rem; }
+caption { text-align: left; font-weight: bold; font-size: 1.2rem; padding: .5rem 0; }
+th, td { border: 1px solid #767676; padding: .35rem .6rem; text-align: left; vertical-align: top; }
+</style></head>
+<body><main>
+<h1>{{ title }}</h1>
+{% for caption, headers, rows in tables %}
+<table><caption>{{ caption }}</caption>
+<thead><tr>{% for header in headers %}<th scope="col">{{ header }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+</table>
+{% endfor %}
+</main></body></html>
+"""
+_TEMPLATE = Environment(autoescape=True).from_string(_PAGE)  # escaped always: the page holds other people's texts
+
+Table = tuple[str, list[str], list[list[str]]]
+
+
+@cache
+def _labels() -> dict[tuple[str, str], str]:
+    with TABLE.with_name("libelles.csv").open(encoding="utf-8", newline="") as rows:
+        return {(row["genre"], row["nom"]): row["libelle"] for row in csv.DictReader(rows)}
+
+
+def label(name: str) -> str:
+    """The French label of a field; the name itself when it has none."""
+    return _labels().get(("champ", name), name)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "Oui" if value else "Non"
+    if isinstance(value, list):
+        return ", ".join(_said(one) for one in value)
+    return _labels().get(("valeur", str(value)), str(value))
+
+
+def tables(fiche: Mapping[str, Any]) -> list[Table]:
+    """The sheet as captioned tables: the person first, then one table per kind of object."""
+    simple = [[label(name), _said(value)] for name, value in fiche.items() if not _holds_objects(name, value)]
+    found: list[Table] = [(label("personne"), [label("champ"), label("valeur")], simple)]
+    for name, value in fiche.items():
+        if isinstance(value, dict) and name != "sources":
+            rows = [[label(field), _said(item)] for field, item in value.items()]
+            found.append((label(name), [label("champ"), label("valeur")], rows))
+        elif _holds_objects(name, value) and name != "sources":
+            found += _objects(name, value)
+    return found
+
+
+def _holds_objects(name: str, value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value))
+
+
+def _objects(name: str, items: Iterable[Mapping[str, Any]]) -> list[Table]:
+    items = list(items)
+    fields = list(dict.fromkeys(field for one in items for field, v in one.items() if not _holds_objects(field, v)))
+    rows = [[_said(one[field]) if field in one else "" for field in fields] for one in items]
+    found: list[Table] = [(label(name), [label(field) for field in fields], rows)]
+    for inner in dict.fromkeys(field for one in items for field, v in one.items() if _holds_objects(field, v)):
+        found += _objects(inner, [nested for one in items for nested in one.get(inner, [])])
+    return found
+
+
+def render(fiche: Mapping[str, Any], form: str) -> bytes:
+    """The sheet as `csv`, `xlsx` or `html`. Raises `KeyError` for another form."""
+    FORMATS[form]
+    found = tables(fiche)
+    if form == "html":
+        return _TEMPLATE.render(title=label("fiche"), tables=found).encode("utf-8")
+    if form == "xlsx":
+        return to_xlsx({caption[:31]: (headers, rows) for caption, headers, rows in found})
+    rows = [[caption, *cells] for caption, _, lines in found for cells in lines]
+    width = max((len(row) for row in rows), default=1)
+    head = [label("rubrique"), *[f"{label('valeur')} {n}" for n in range(1, width)]]
+    return to_csv(head, [row + [""] * (width - len(row)) for row in rows])
