@@ -150,6 +150,11 @@ def _held(work: UnitOfWork, persons: list[str]) -> dict[str, list[Held]]:
     rows = work.connection.execute(query).all()
     if not rows:
         return {}
+    if consents := [row.id for row in rows if row.kind == "consent"]:
+        # A withdrawal waits for the exchanges that rely on the consent, and they for it: each is strictly before or
+        # after it in the journal. (SQLite has one writer at a time: nothing to lock.)
+        lock = select(basis_record.c.id).where(basis_record.c.id.in_(consents)).order_by(basis_record.c.id)
+        work.connection.execute(lock.with_for_update(read=True)).all()
     events: dict[str, list[Any]] = {row.id: [] for row in rows}
     happened = (
         select(basis_event)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -119,11 +119,17 @@ def legal_code(path: str, value: Any = None) -> str | None:
     return None if code == NEVER else "" if code == OPEN else code
 
 
-def asked(facts: Current | Iterable[str]) -> frozenset[str]:
-    """The C-codes that sending these facts would ask for."""
+def asked(current: Current, within: Collection[str] | None = None) -> frozenset[str]:
+    """The C-codes that sending these facts would ask for, or those of them in these categories of the model.
+
+    Raises `schemas.paths.UnknownPath`.
+    """
     codes = bridge()
-    items = facts.items() if isinstance(facts, Mapping) else ((path, None) for path in facts)
-    found = {codes.code(path, fact.value if fact is not None else None) for path, fact in items}
+    found = {
+        codes.code(path, fact.value)
+        for path, fact in current.items()
+        if within is None or paths.categorie(path, fact.value) in within
+    }
     return frozenset(found - {NEVER, OPEN})
 
 

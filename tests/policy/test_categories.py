@@ -112,6 +112,14 @@ def test_what_is_sent_and_what_is_withheld_add_up(policy: Policy, ask: Ask) -> N
     assert [row.code for row in withheld][-1] == "jamais"
 
 
+def test_only_what_is_there_and_what_the_document_writes_is_asked_for() -> None:
+    current = facts(
+        "freins[mobilite].valeur", "personne.nom_naissance", "participations[d:1].reponses_sensibles.handicap"
+    )
+    assert asked(current) == {"C1", "C9"}
+    assert asked(current, {"frein_theme"}) == {"C9"}
+
+
 def test_a_refusal_withholds_everything_with_its_article(policy: Policy, ask: Ask) -> None:
     current = facts("personne.nom_naissance", "freins[mobilite].valeur")
     decision = policy.decide(ask("france_travail", "ccas", "SIFT", "accompagnement", "C1 C9"))
