@@ -176,6 +176,7 @@ class Example(_Word):
     partner: str | None = None
     canonical: str | None = None
     error: str | tuple[str, ...] = ()
+    direction: Literal["read", "write", "both"] = "both"
     context: dict[str, Scalar] = Field(default_factory=dict)
 
     @property

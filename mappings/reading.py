@@ -127,7 +127,7 @@ class Generator:
         box = self._open(node, source, at)
         if view is not None and view.step.where:
             self._condition(view.step, box)
-        groups = _groups(node.leaves)
+        groups = self._groups(node.leaves)
         for group in groups:
             if any(leaf.sink == "variable" for leaf in group):
                 self._group(group, box, first=True)
@@ -260,7 +260,7 @@ class Generator:
                 parts.append(_given(row))
                 continue
             part = f"t{key[1:]}_{position}"
-            self.out.say(f"{part} = key_text({key}_{position}, out, {_at(at)})")
+            self.out.say(f"{part} = key_text({key}_{position}, out, {_at(at)}, {key in self.tree.neutral})")
             # A code known to mean nothing here (`""` in its table) was said: the item is not missing its name.
             told = f"if not r{key[1:]}_0: " if position == 0 and row.type == "code" and len(row.partners) == 1 else ""
             with self.out.block(f"if {part} is None:"):
@@ -270,6 +270,17 @@ class Generator:
         self.out.say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
 
     # --- rows
+
+    def _groups(self, leaves: list[Leaf]) -> list[list[Leaf]]:
+        """Rows that read the same inputs with the same options, in order of their first."""
+        found: dict[Any, list[Leaf]] = {}
+        for leaf in leaves:
+            row = leaf.row
+            options = (row.type, row.codes, row.label, row.zone, row.separator, row.sentinel, row.places, row.width)
+            alone = () if leaf.inputs else (len(found),)
+            parent = leaf.parent if row.codes in self.tables and self.tables[row.codes].has_parent else ""
+            found.setdefault((leaf.inputs, options, parent, alone), []).append(leaf)
+        return list(found.values())
 
     def _group(self, group: list[Leaf], box: Opened, *, first: bool) -> None:
         """Rows that read the same text the same way: read once. Variables first; facts when items have a name."""
@@ -432,17 +443,6 @@ class Generator:
             say(f"put({facts}, {_path(leaf.target)}, {value}, out, {_at(where)})")
         else:
             say(f"{facts}[{_path(leaf.target)}] = {value}")
-
-
-def _groups(leaves: list[Leaf]) -> list[list[Leaf]]:
-    """Rows that read the same inputs with the same options, in order of their first."""
-    found: dict[Any, list[Leaf]] = {}
-    for leaf in leaves:
-        row = leaf.row
-        options = (row.type, row.codes, row.label, row.zone, row.separator, row.sentinel, row.places, row.width)
-        alone = (len(found),) if not leaf.inputs else ()
-        found.setdefault((leaf.inputs, options, leaf.parent if row.type == "code" else "", alone), []).append(leaf)
-    return list(found.values())
 
 
 def _names_item(variable: str) -> bool:

@@ -14,6 +14,8 @@ from schemas.record import NON_PARTAGE, Facts, Finding
 
 MAX_REMEMBERED = 8192
 _CODE_PROBLEMS = frozenset({"unknown-code", "label-disagrees", "disputed-code"})
+_EXPECTED = frozenset({"matricule-is-nir"})
+"""What is known to happen and needs nobody: told, and the field left out."""
 
 
 class Memo(dict[str, Any]):
@@ -58,6 +60,9 @@ def all_limited(read: Callable[..., Any], children: list[Child | None]) -> Calla
 def bad(findings: list[Finding], error: Bad, at: str, raw: Any, structural: bool, invalid: Severity) -> None:
     """Tell what a type could not read. Only a code is kept verbatim (`raw`), so that it can be replayed."""
     keep = error.code in _CODE_PROBLEMS
+    if error.code in _EXPECTED:
+        findings.append(Finding(error.code, at, "notice", "", error.detail))
+        return
     severity: Severity = invalid if (structural or error.code == "too-long") and not keep else "quarantine"
     findings.append(Finding(error.code, at, severity, raw if keep and isinstance(raw, str) else "", error.detail))
 
@@ -86,9 +91,9 @@ def put(facts: Facts, path: str, value: Any, findings: list[Finding], at: str) -
     facts[path] = value
 
 
-def key_text(value: Any, findings: list[Finding], at: str) -> str | None:
-    """The text of a key part; None when the item cannot be named."""
-    if value == NON_PARTAGE:  # told by a notice: an item is never named by what must not be said
+def key_text(value: Any, findings: list[Finding], at: str, neutral: bool = False) -> str | None:
+    """The text of a key part; None when the item cannot be named. `neutral`: it may be named « not shared »."""
+    if value == NON_PARTAGE and not neutral:  # told by a notice; a closed list has no such item
         return None
     text = value if isinstance(value, str) else None if value is None else str(value)
     if text and ("[" in text or "]" in text):

@@ -80,6 +80,8 @@ class Tree:
         self.names: dict[tuple[str, ...], set[str]] = {}
         """Children that the mapping itself names, by container path (mapped or not shared)."""
         self.keys: dict[str, tuple[Row, ...]] = {}
+        self.neutral: set[str] = set()
+        """Keys that may hold `non_partage`: those that no code list closes."""
         self.member_keys: list[str] = []
         """Keys that name each member of the household by its position."""
         self.person: Node | None = None
@@ -168,6 +170,8 @@ class Tree:
             child = Node(node.path)
             node.views.append(View(Step(""), child, key=name))
         self.keys[name] = section.key
+        if _is_open(canonical):
+            self.neutral.add(name)
         for position, row in enumerate(section.key):
             _, inputs = child, tuple(steps(one, self.file.partner.format) for one in row.partners)
             self._learn(child, inputs, self._label(row))
@@ -244,6 +248,13 @@ def _dotted(prefix: str, path: str) -> str:
     if path.startswith("/"):
         return path[1:]
     return f"{prefix}.{path}" if prefix and path else prefix or path
+
+
+def _is_open(canonical: str) -> bool:
+    """Whether the items of this list may bear any name (`droit_rsa.suspensions[]`), not only codes of a list."""
+    shape = paths.shape(canonical)
+    champ = next((one for path, one in paths.FIELDS.items() if path.startswith(f"{shape}.")), None)
+    return champ is not None and champ.cles[shape.count("[]") - 1].liste is None
 
 
 def subject(canonical: str) -> str:

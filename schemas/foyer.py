@@ -94,6 +94,9 @@ class DroitRsa(Modele):
         "droit_rsa", "T2", "C", "Le foyer est dans le champ des droits et devoirs", sujet="foyer"
     )
     soumis_droits_devoirs: bool | None = champ("droit_rsa", "T2", "C", "La personne est soumise aux droits et devoirs")
+    entree_droits_devoirs: bool | None = champ(
+        "droit_rsa", "T2", "C", "La personne entre dans les droits et devoirs à la date de référence"
+    )
     date_droits_devoirs: Date | None = champ("droit_rsa", "T2", "C", "Soumise aux droits et devoirs depuis")
     mutation_vers: Texte | None = champ(
         "droit_rsa", "T2", "C", "Caisse où part le dossier (mutation sortante)", sujet="foyer"

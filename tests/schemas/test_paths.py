@@ -97,6 +97,7 @@ def test_dans_le_droit_les_devoirs_et_la_demande_precedente_sont_a_la_personne()
     assert own == {
         "droit_rsa.soumis_droits_devoirs",
         "droit_rsa.date_droits_devoirs",
+        "droit_rsa.entree_droits_devoirs",
         "droit_rsa.numero_demande_precedent",
     }
 

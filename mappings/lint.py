@@ -1,0 +1,258 @@
+"""Typed lints of mapping files: what a reviewer would ask, asked by the machine.
+
+`lint(paths)` gives `file:line: code message` for each fault. Codes are stable; messages are for the engineer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mappings import coverage, engine
+from mappings.codes import Table
+from mappings.coverage import Places
+from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, parse
+from mappings.types import TYPES
+from mappings.writing import dotted
+from schemas import nomenclatures, paths
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Lint:
+    """One fault. `str()` is the line that `maillon lint` prints."""
+
+    file: str
+    line: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.code} {self.message}"
+
+
+Found = Iterator[tuple[int, str, str]]
+"""(line, code, message)."""
+
+
+def lint(files: Iterable[Path]) -> list[Lint]:
+    """Every fault of these mapping files; a folder stands for the mapping files in it."""
+    found: list[Lint] = []
+    for path in sorted(set(_expand(files))):
+        found.extend(Lint(_shown(path), line, code, message) for line, code, message in _file(path))
+    return sorted(found)
+
+
+def _expand(files: Iterable[Path]) -> Iterator[Path]:
+    for path in files:
+        if path.is_dir():
+            yield from (one for one in path.rglob("*.v*.toml"))
+        else:
+            yield path
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _file(path: Path) -> Found:
+    text = path.read_text(encoding="utf-8")
+    places = Places(text)
+    try:
+        file = parse(path)
+    except MappingError as error:
+        yield places.told(error.detail), error.code, error.detail
+        return
+    faults = [fault for check in _STATIC for fault in check(file, places)]
+    yield from faults
+    if any(code in _BLOCKING for _, code, _ in faults):
+        return
+    try:
+        mapping = engine.compile_file(path)
+    except MappingError as error:
+        yield places.quoted(error.detail), error.code, error.detail
+        return
+    for compiled in _COMPILED:
+        yield from compiled(mapping, places)
+
+
+# --- on the words alone ---------------------------------------------------------------------------------------------
+
+_BLOCKING = frozenset({"unknown-path", "unknown-type", "unknown-table"})
+
+
+def sections(file: MappingFile) -> Iterator[tuple[int, Section, str]]:
+    """(rank in the file, section, canonical prefix) of every section, nested ones after theirs."""
+
+    def walk(found: tuple[Section, ...], prefix: str) -> Iterator[tuple[Section, str]]:
+        for section in found:
+            inside = dotted(prefix, section.canonical)
+            yield section, inside
+            yield from walk(section.section, inside)
+
+    for rank, (section, inside) in enumerate(walk(file.section, "")):
+        yield rank, section, inside
+
+
+def _rows(file: MappingFile, places: Places) -> Iterator[tuple[Row, Section, str, int]]:
+    for rank, section, inside in sections(file):
+        for row in section.fields:
+            yield row, section, inside, places.row(rank, row)
+
+
+def _paths(file: MappingFile, places: Places) -> Found:
+    for row, _, inside, line in _rows(file, places):
+        if row.canonical is not None and paths.shape(dotted(inside, row.canonical)) not in paths.FIELDS:
+            yield line, "unknown-path", f"no canonical field is {paths.shape(dotted(inside, row.canonical))}"
+        if row.canonical is None and row.partner is None:
+            yield line, "empty-row", "a row names at least a canonical or a partner path"
+
+
+def _types(file: MappingFile, places: Places) -> Found:
+    for row, _, _, line in _rows(file, places):
+        kind = TYPES.get(row.type)
+        if kind is None:
+            yield line, "unknown-type", f"no type is named {row.type!r}"
+        elif len(row.partners) > 1 and kind.inputs == "one":
+            yield line, "type-inputs", f"type {row.type} takes one partner path"
+        if row.codes is not None and row.codes not in file.codes:
+            yield line, "unknown-table", f"no [codes.{row.codes}] here"
+        if row.disputed is not None and not row.disputed.strip():
+            yield line, "no-reason", "a disputed row says why, in French"
+
+
+def _words(file: MappingFile, places: Places) -> Found:
+    for rank, section, _ in sections(file):
+        line = places.section(rank)
+        if not section.title:
+            yield line, "missing-title", "a section has a title that the DPO reads"
+        if not section.categories and section.fields:
+            yield line, "missing-category", "a section names the category of its fields"
+    for declared in file.not_shared:
+        if not declared.reason.strip():
+            yield places.quoted(declared.paths[0]), "no-reason", "what is not shared says why, in French"
+    used = {row.codes for section in sections(file) for row in (*section[1].fields, *section[1].key)}
+    used |= {row.codes for row in (*file.record.key, file.record.personne and file.record.personne.only) if row}
+    for name in file.codes.keys() - used:
+        yield places.table(name), "unused-table", f"no row uses [codes.{name}]"
+
+
+def _duplicates(file: MappingFile, places: Places) -> Found:
+    seen: set[tuple[object, ...]] = set()
+    for row, section, inside, line in _rows(file, places):
+        told = (dotted(inside, row.canonical or ""), row.partner, row.direction, row.constant, row.rank)
+        where = (*told, section.partner, section.key)
+        if where in seen:
+            yield line, "duplicate", f"{row.canonical or row.partner} is already told in this section"
+        seen.add(where)
+    for name, count in Counter(example.name for example in file.example).items():
+        if count > 1:
+            yield places.quoted(name), "duplicate", f"two examples are named {name!r}"
+
+
+_STATIC: tuple[Callable[[MappingFile, Places], Found], ...] = (_paths, _types, _words, _duplicates)
+
+
+# --- on the compiled mapping ----------------------------------------------------------------------------------------
+
+
+def _name(mapping: engine.Mapping, places: Places) -> Found:
+    partner, _, document = mapping.id.partition(".")
+    expected = f"{partner}/{document}.v{mapping.version}.toml"
+    if f"{mapping.path.parent.name}/{mapping.path.name}" != expected:
+        yield 1, "file-name", f"{mapping.id} version {mapping.version} belongs in {expected}"
+
+
+def _categories(mapping: engine.Mapping, places: Places) -> Found:
+    ranks = {id(section): rank for rank, section, _ in sections(mapping.file)}
+    for path, row, section in mapping.rows():
+        if row.decision is not None:
+            continue
+        outside = {paths.categorie(one) for one in mapping.concrete(path, row)} - set(section.categories)
+        for category in sorted(outside):
+            message = (
+                f"{paths.shape(path)} is of category {category}, the section is of {', '.join(section.categories)}"
+            )
+            yield places.row(ranks[id(section)], row), "outside-category", message
+
+
+def _codes(mapping: engine.Mapping, places: Places) -> Found:
+    for name, declared in mapping.file.codes.items():
+        line, table = places.table(name), mapping.tables[name]
+        told = {code for _, code in table.entries}
+        if declared.list is not None:
+            known = set(nomenclatures.codes(declared.list))
+            for code in sorted(known - told):
+                yield line, "uncovered-code", f"{declared.list} has {code}, [codes.{name}] does not say what it is"
+            if declared.crosswalk is None:
+                for code in sorted(told - known):
+                    yield line, "stranger-code", f"{code} is not in {declared.list}"
+            yield from _sensitive(name, declared, line)
+        yield from _losses(name, declared, table, line)
+
+
+def _sensitive(name: str, declared: Codes, line: int) -> Found:
+    """Codes kept verbatim would tell health or fraud as ordinary facts."""
+    folder, _, short = (declared.list or "").partition("/")
+    verbatim = folder == "cnaf" and declared.identity and declared.sensitive is None
+    if verbatim and any(key.startswith(f"{short}:") for key in nomenclatures.sensitive_codes()):
+        yield line, "sensitive-codes", f"{declared.list} has sensitive codes: name it in sensitive"
+
+
+def _losses(name: str, declared: Codes, table: Table, line: int) -> Found:
+    if declared.lossy is not None:
+        return
+    ways = Counter(
+        (parent, entry.canonical)
+        for (parent, _), entry in table.entries.items()
+        if entry.canonical != "" and not entry.disputed
+    )
+    merged = sorted({str(value) for (_, value), count in ways.items() if count > 1})
+    if merged:
+        yield line, "undeclared-loss", f"several codes read as {', '.join(merged)}: say why in lossy"
+    if declared.sensitive is not None:
+        yield line, "undeclared-loss", "codes become non_partage: say so in lossy"
+
+
+def _values(mapping: engine.Mapping, places: Places) -> Found:
+    """Both sides of a table: what it gives must be canonical; what is canonical must be writable, or said not to be."""
+    ranks = {id(section): rank for rank, section, _ in sections(mapping.file)}
+    for path, row, section in mapping.rows():
+        champ = paths.FIELDS.get(paths.shape(path))
+        if row.codes is None or champ is None or (known := champ.codes()) is None:
+            continue
+        line, table = places.row(ranks[id(section)], row), mapping.tables[row.codes]
+        given = {str(value) for value in table.canonical_values}
+        for value in sorted(given - known):
+            yield line, "not-canonical", f"[codes.{row.codes}] gives {value}, which {champ.path} cannot hold"
+        if row.writes and mapping.file.direction != "read" and section.direction != "read":
+            missing = sorted(known - {str(value) for _, value in table.reverse})
+            if missing and mapping.file.codes[row.codes].partial is None:
+                message = f"[codes.{row.codes}] cannot write {', '.join(missing[:5])}: say why in partial"
+                yield line, "uncovered-value", message
+
+
+def _examples(mapping: engine.Mapping, places: Places) -> Found:
+    if not mapping.file.example:
+        yield 1, "missing-example", "a mapping has at least one example"
+    for example in mapping.file.example:
+        for name in (example.partner, example.canonical):
+            if name is not None and not (mapping.path.parent / name).is_file():
+                yield places.quoted(name), "missing-file", f"example {name} does not exist"
+
+
+def _coverage(mapping: engine.Mapping, places: Places) -> Found:
+    for leaf in coverage.leaves(mapping):
+        if not leaf.canonical and not leaf.reason:
+            yield 1, "unmapped-element", f"{leaf.path} is neither mapped nor declared not shared"
+    for path in coverage.unknown(mapping):
+        yield places.quoted(path), "unknown-element", f"{path} is not in {mapping.file.partner.schema_}"
+
+
+_COMPILED: tuple[Callable[[engine.Mapping, Places], Found], ...] = (
+    _name, _categories, _codes, _values, _examples, _coverage,
+)  # fmt: skip
