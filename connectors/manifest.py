@@ -114,6 +114,16 @@ class Setting(_Table):
     default: str = ""
 
 
+REACH: tuple[Setting, ...] = (
+    Setting(name="networks", description="Réseaux privés par où joindre le partenaire, séparés par des virgules"),
+    Setting(name="rate", description="Appels au plus, sous la forme 10/second"),
+    Setting(name="concurrent", description="Appels simultanés au plus"),
+    Setting(name="deadline", description="Durée totale d'un appel, en secondes"),
+    Setting(name="max_bytes", description="Taille maximale d'une réponse, en octets"),
+)
+"""Settings that every partner called over the network has besides its own: `Transport.open` reads them."""
+
+
 class Settings(dict[str, str]):
     """Values of a connector's settings. Its repr names the settings and shows none of their values."""
 
@@ -162,7 +172,8 @@ class Manifest(_Table):
 
         Raises `ManifestError` naming what is unknown or missing, never a value.
         """
-        known = {setting.name: setting for setting in self.setting}
+        reach = REACH if self.transport == "api" else ()
+        known = {setting.name: setting for setting in (*reach, *self.setting)}
         problems = [(name, "unknown setting") for name in sorted(values.keys() - known.keys())]
         problems += [(name, "required setting") for name, s in known.items() if s.required and not values.get(name)]
         if problems:

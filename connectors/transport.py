@@ -24,7 +24,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -190,6 +190,11 @@ def origin(url: str, networks: Iterable[str] = ()) -> tuple[str, str, int]:
     return parsed.scheme, host, port
 
 
+def _written(target: tuple[str, str, int]) -> str:
+    scheme, host, port = target
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
 def _permitted_literal(host: str, allowed: Iterable[Network]) -> bool:
     try:
         return str(ipaddress.ip_address(host)) == host and any(ipaddress.ip_address(host) in n for n in allowed)
@@ -293,6 +298,32 @@ class Transport:
         self._paused_until = 0.0
         self._rate = rates.parse(self.limits.rate) if self.limits.rate else None
         self._window = MovingWindowRateLimiter(MemoryStorage()) if self._rate else None
+
+    @classmethod
+    def open(cls, partner: str, settings: Mapping[str, Any], *, allow_loopback: bool = False) -> Self:
+        """The way to a partner as the operator described it.
+
+        Its origins are those of the settings named `…_url`. `networks` (private networks reached by agreement,
+        separated by commas), `rate`, `concurrent`, `deadline` and `max_bytes` may be set too. Raises
+        `DestinationRefused` when a URL is not a place to call.
+        """
+        named = [str(value) for name, value in settings.items() if name.endswith("_url") and value]
+        private = [net.strip() for net in str(settings.get("networks") or "").split(",") if net.strip()]
+        networks = (*private, *(LOOPBACK if allow_loopback else ()))
+        origins = {_written(origin(url, networks)) for url in named}
+        standard = Limits()
+        return cls(
+            partner,
+            origins,
+            networks=networks,
+            limits=replace(
+                standard,
+                rate=str(settings.get("rate") or standard.rate),
+                concurrent=int(settings.get("concurrent") or standard.concurrent),
+                deadline=float(settings.get("deadline") or standard.deadline),
+                max_bytes=int(settings.get("max_bytes") or standard.max_bytes),
+            ),
+        )
 
     async def __aenter__(self) -> Self:
         return self

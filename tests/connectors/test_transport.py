@@ -418,3 +418,18 @@ async def test_an_error_names_the_host_and_nothing_else() -> None:
 
 def test_the_networks_allowed_for_a_demonstration_are_this_machine_only() -> None:
     assert [ipaddress.ip_network(n).num_addresses for n in LOOPBACK] == [1, 1]
+
+
+async def test_a_transport_is_opened_from_the_urls_the_operator_wrote() -> None:
+    described = {"auth_url": "https://a.exemple.org/x", "api_url": "https://b.exemple.org:8443", "client_id": "PAR_0"}
+    async with Transport.open("p", described | {"rate": "5/second", "deadline": "7"}) as transport:
+        assert (transport.limits.rate, transport.limits.deadline) == ("5/second", 7.0)
+        for url in ("https://c.exemple.org/", "https://a.exemple.org:8443/", "https://b.exemple.org/"):
+            with pytest.raises(DestinationRefused, match="origin-not-registered"):
+                await transport.request("GET", url)
+    with pytest.raises(DestinationRefused):
+        Transport.open("p", {"api_url": "http://127.0.0.1:8400"})
+    with pytest.raises(DestinationRefused):
+        Transport.open("p", {"api_url": "https://10.1.2.3"})
+    Transport.open("p", {"api_url": "http://127.0.0.1:8400"}, allow_loopback=True)
+    Transport.open("p", {"api_url": "https://10.1.2.3", "networks": "10.1.0.0/16"})
