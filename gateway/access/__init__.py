@@ -111,7 +111,7 @@ class Access:
             lambda client_id: self.rates.exceeded("token-client", client_id),
         )
         self.resource = Resource(
-            self.issuer, self.keys, self.replay, self.live, self.nonces, self.trust, self.on_refusal
+            self.issuer, self.keys, self.replay, self.live, self.nonces, self.trust, self.rates, self.on_refusal
         )
 
     def endpoint(self, path: str) -> str:

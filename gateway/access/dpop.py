@@ -10,25 +10,25 @@ import hmac
 import re
 import struct
 import time
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import InvalidSignature
 from joserfc.util import urlsafe_b64encode
 
 from gateway.access.jose import (
     PROOF_ALGORITHMS,
+    Check,
     PublicKey,
     Refused,
-    assemble,
+    check_of,
     import_public,
     members,
     number,
     short_text,
     split,
     unbase64,
-    verify,
 )
 from gateway.access.replay import Used
 
@@ -63,8 +63,7 @@ _TRIPLET = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """A proof that holds: the thumbprint of its key, and its identifier, still to be used once."""
 
     jkt: str
@@ -117,8 +116,8 @@ def normal_url(url: str) -> str:
 
 
 @lru_cache(maxsize=2048)
-def _head(head: bytes) -> tuple[dict[str, Any], PublicKey, str]:
-    """The header of a proof, its key and the key's thumbprint.
+def _head(head: bytes) -> tuple[Check, PublicKey, str]:
+    """From the header of a proof: how it is checked, its key and the key's thumbprint.
 
     Remembered: a partner sends the same header for months, and importing its key costs as much as checking a signature.
     """
@@ -128,7 +127,10 @@ def _head(head: bytes) -> tuple[dict[str, Any], PublicKey, str]:
     if header.get("alg") not in PROOF_ALGORITHMS:
         raise Refused("alg")
     key, jkt = import_public(header.get("jwk"))
-    return {"alg": header["alg"]}, key, jkt
+    check = check_of(header["alg"], key)
+    if check is None:
+        raise Refused("alg")
+    return check, key, jkt
 
 
 def check(proof: str | bytes, method: str, url: str, *, ath: str | None = None, nonces: Nonces | None = None) -> Proof:
@@ -155,13 +157,16 @@ def _signed(proof: str | bytes) -> tuple[dict[str, object], str]:
     """The claims of a proof and the thumbprint of the key that signed it."""
     try:
         head, payload, signature = split(proof)
-        header, key, jkt = _head(head)
-        jwt = assemble(header, head, payload, signature)
-        if not verify(jwt, key):
-            raise Refused("signature")
+        check, key, jkt = _head(head)
+        claims = members(payload)
+        check(key, head + b"." + payload, unbase64(signature))
+    except InvalidSignature as error:
+        raise Refused("proof-signature") from error
+    except ValueError as error:
+        raise Refused("proof-not-a-jwt") from error
     except Refused as refused:
         raise Refused(f"proof-{refused.reason}") from refused
-    return jwt.claims, jkt
+    return claims, jkt
 
 
 def _check_url(htu: object, url: str) -> None:

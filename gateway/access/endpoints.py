@@ -79,20 +79,23 @@ class _Doors:
 
     async def revoke(self, request: Request) -> Response:
         response = await self._answer(request, "/oauth/revoke", "revocation")
-        self.access.live.forget()
+        if response.status_code == 200:
+            self.access.live.forget()
         return response
 
     async def _answer(self, request: Request, path: str, endpoint: str) -> Response:
         access, peer = self.access, request.client.host if request.client else ""
-        headers = access.rates.headers("token-address", peer)
+        journaled = True
         if wait := access.rates.exceeded("token-address", peer):
             answer = self._denied("temporarily_unavailable", "address-rate", 429)
             answer.headers["Retry-After"] = str(wait)
+            journaled = access.rates.first_excess("token-address", peer)
         else:
             answer = await self._ask(request, path, endpoint)
-        if answer.refusal is not None:
+        if answer.refusal is not None and journaled:
             fields = {"reason": answer.refusal, "client_id": answer.client_id, "endpoint": path, "method": "POST"}
             await asyncio.to_thread(access.on_refusal, "token.refused", **fields, status=answer.status)
+        headers = access.rates.headers("token-address", peer)
         if access.nonces is not None:
             headers["DPoP-Nonce"] = access.nonces.give()
         return JSONResponse(answer.body, answer.status, self._headers() | headers | answer.headers)

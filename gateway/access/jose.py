@@ -10,8 +10,8 @@ from __future__ import annotations
 import binascii
 import json
 import math
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -45,8 +45,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Jwt:
+class Jwt(NamedTuple):
     """A compact JWT taken apart. Nothing in it is to be believed before `verify`."""
 
     header: dict[str, Any]
@@ -116,35 +115,52 @@ def members(part: bytes) -> dict[str, Any]:
     return found
 
 
-def assemble(header: dict[str, Any], head: bytes, payload: bytes, signature: bytes) -> Jwt:
-    """A JWT from its parts, its header being read already. Raises `Refused`."""
+def parse(token: str | bytes) -> Jwt:
+    """Take a compact JWS apart. Raises `Refused`."""
+    head, payload, signature = split(token)
     try:
-        return Jwt(header, members(payload), head + b"." + payload, unbase64(signature))
+        return Jwt(members(head), members(payload), head + b"." + payload, unbase64(signature))
     except ValueError as error:
         raise Refused("not-a-jwt") from error
 
 
-def parse(token: str | bytes) -> Jwt:
-    """Take a compact JWS apart. Raises `Refused`."""
-    head, payload, signature = split(token)
-    return assemble(members(head), head, payload, signature)
+def _es256(key: EllipticCurvePublicKey, signed: bytes, signature: bytes) -> None:
+    if len(signature) != 64:
+        raise InvalidSignature
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    key.verify(encode_dss_signature(r, s), signed, _ES256)
+
+
+def _eddsa(key: Ed25519PublicKey, signed: bytes, signature: bytes) -> None:
+    key.verify(signature, signed)
+
+
+def _ps256(key: RSAPublicKey, signed: bytes, signature: bytes) -> None:
+    key.verify(signature, signed, _PS256, hashes.SHA256())
+
+
+Check = Callable[[Any, bytes, bytes], None]
+_CHECKS: dict[str, tuple[type, Check]] = {
+    "ES256": (EllipticCurvePublicKey, _es256),
+    "EdDSA": (Ed25519PublicKey, _eddsa),
+    "Ed25519": (Ed25519PublicKey, _eddsa),
+    "PS256": (RSAPublicKey, _ps256),
+}
+
+
+def check_of(alg: object, key: PublicKey) -> Check | None:
+    """How a signature of this algorithm is checked with this key; None when they do not go together."""
+    kind, check = _CHECKS.get(alg, (None, None)) if isinstance(alg, str) else (None, None)
+    return check if kind is not None and isinstance(key, kind) else None
 
 
 def verify(jwt: Jwt, key: PublicKey) -> bool:
     """Whether `key` made this signature with the algorithm the header announces; a key of another type never did."""
-    alg = jwt.header.get("alg")
+    check = check_of(jwt.header.get("alg"), key)
+    if check is None:
+        return False
     try:
-        if alg == "ES256" and isinstance(key, EllipticCurvePublicKey):
-            if len(jwt.signature) != 64:
-                return False
-            r, s = int.from_bytes(jwt.signature[:32], "big"), int.from_bytes(jwt.signature[32:], "big")
-            key.verify(encode_dss_signature(r, s), jwt.signed, _ES256)
-        elif alg in ("EdDSA", "Ed25519") and isinstance(key, Ed25519PublicKey):
-            key.verify(jwt.signature, jwt.signed)
-        elif alg == "PS256" and isinstance(key, RSAPublicKey):
-            key.verify(jwt.signature, jwt.signed, _PS256, hashes.SHA256())
-        else:
-            return False
+        check(key, jwt.signed, jwt.signature)
     except InvalidSignature:
         return False
     return True

@@ -1,7 +1,7 @@
 """What may change while a token lives: clients, their purposes and revocations, as one worker last read them.
 
-Read again after five seconds, so a suspension, a revocation or the end of a convention holds everywhere well within the
-minute. When the database cannot be read, nobody is let in.
+Read again after five to ten seconds, so a suspension, a revocation or the end of a convention holds everywhere well
+within the minute. When the database cannot be read, nobody is let in.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,6 +31,8 @@ class View:
     allowed: dict[str, Allowed]
     """Purposes the conventions in force allow, per body."""
     read_at: float
+    granted: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Purposes of the tokens met since, by their `jti`: the same as long as nothing is read again."""
 
 
 class Live:
@@ -40,12 +42,19 @@ class Live:
         self._engine = engine
         self._allowed_purposes = allowed_purposes
         self._view: View | None = None
+        self._reading = False
 
     async def view(self) -> View:
         view = self._view
-        if view is None or time.monotonic() - view.read_at > MAX_AGE:
-            view = await asyncio.to_thread(self._read)
-        return view
+        age = time.monotonic() - view.read_at if view else 0.0
+        # While one caller reads, the others go on with what is known, for as long again at most.
+        if view is not None and age <= (2 * MAX_AGE if self._reading else MAX_AGE):
+            return view
+        self._reading = True
+        try:
+            return await asyncio.to_thread(self._read)
+        finally:
+            self._reading = False
 
     def forget(self) -> None:
         """Something changed in this process: read again on the next call."""

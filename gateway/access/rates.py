@@ -30,6 +30,8 @@ TOKEN_CLIENT = Quota(1_200, 60)
 """Authenticated requests of one client to the OAuth endpoints; one every few minutes is what a partner needs."""
 CALLS = Quota(50_000, 10)
 """Calls of one client to the resources."""
+REFUSED_ADDRESS = Quota(6_000, 60)
+"""Refusals at the resources that one address may cause: each is an entry of the journal."""
 
 
 class _Window:
@@ -57,7 +59,12 @@ class Rates:
     """Counters of one worker."""
 
     def __init__(self, **quotas: Quota) -> None:
-        default = {"token-address": TOKEN_ADDRESS, "token-client": TOKEN_CLIENT, "calls": CALLS}
+        default = {
+            "token-address": TOKEN_ADDRESS,
+            "token-client": TOKEN_CLIENT,
+            "calls": CALLS,
+            "refused-address": REFUSED_ADDRESS,
+        }
         self._windows = {name: _Window(quota) for name, quota in (default | quotas).items()}
 
     def exceeded(self, name: str, key: str) -> int | None:
@@ -68,8 +75,17 @@ class Rates:
 
     def require(self, name: str, key: str) -> None:
         """Count one request. Raises `TooMany` with the headers of `headers`."""
-        if wait := self.exceeded(name, key):
-            raise TooMany("rate-limit", "Wait, then send it again.", retry_after=wait, headers=self.headers(name, key))
+        if self.exceeded(name, key):
+            raise self.too_many(name, key)
+
+    def first_excess(self, name: str, key: str) -> bool:
+        """Whether the last request counted was the first one too many of its window."""
+        return self._windows[name].count(key, 0)[0] == self._windows[name].quota.amount + 1
+
+    def too_many(self, name: str, key: str) -> TooMany:
+        wait = self._windows[name].count(key, 0)[1]
+        headers = self.headers(name, key)
+        return TooMany("rate-limit", "Wait, then send it again.", retry_after=wait, headers=headers)
 
     def headers(self, name: str, key: str) -> dict[str, str]:
         """`RateLimit` and `RateLimit-Policy` for this key."""

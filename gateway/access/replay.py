@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, delete
 
@@ -19,8 +19,7 @@ from gateway.storage.tables.access import seen_jti
 PRUNE_EVERY = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """One use of one identifier, to remember until the epoch second `expires_at`."""
 
     digest: bytes

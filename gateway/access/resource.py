@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from joserfc.util import urlsafe_b64encode
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
@@ -22,6 +21,7 @@ from gateway.access.details import TYPE, Allowed
 from gateway.access.jose import PROOF_ALGORITHMS, Refused
 from gateway.access.live import Live
 from gateway.access.partners import Client
+from gateway.access.rates import Rates
 from gateway.access.replay import ReplayMemory, Used, record
 from gateway.problems import CallerProblem, Forbidden, Unauthenticated, Unavailable
 from gateway.unit_of_work import UnitOfWork
@@ -73,11 +73,13 @@ class Resource:
         live: Live,
         nonces: dpop.Nonces | None,
         trust: mtls.ProxyTrust,
+        rates: Rates,
         on_refusal: Callable[..., None],
     ) -> None:
         self.issuer, self.keys, self.replay, self.live, self.nonces = issuer, keys, replay, live, nonces
-        self.trust, self.on_refusal = trust, on_refusal
+        self.trust, self.rates, self.on_refusal = trust, rates, on_refusal
         self.origin, self.https = _origin(issuer), issuer.startswith("https:")
+        self._generation = 0
         self._verified: OrderedDict[bytes, tokens.AccessToken] = OrderedDict()
 
     async def admit(self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool) -> Caller:
@@ -91,15 +93,15 @@ class Resource:
             reason, refusal = refused.reason, self._refusal(refused.reason)
         except CallerProblem as problem:
             reason, refusal = problem.code, problem
-        await asyncio.to_thread(
-            self.on_refusal,
-            "resource.refused",
-            reason=reason,
-            client_id=seen[0],
-            endpoint=getattr(request.scope.get("route"), "path", ""),
-            method=request.scope.get("method", ""),
-            status=refusal.status,
-        )
+        endpoint, method = getattr(request.scope.get("route"), "path", ""), request.scope.get("method", "")
+        peer = request.client.host if request.client else ""
+        # One address may fill the journal up to a point; beyond, one entry a minute says that it went on.
+        if self.rates.exceeded("refused-address", peer):
+            if not self.rates.first_excess("refused-address", peer):
+                raise self.rates.too_many("refused-address", peer)
+            reason = "address-rate"
+        fields = {"reason": reason, "client_id": seen[0], "endpoint": endpoint, "method": method}
+        await asyncio.to_thread(self.on_refusal, "resource.refused", **fields, status=refusal.status)
         raise refusal
 
     async def _admit(
@@ -118,10 +120,12 @@ class Resource:
         if client is None or not client.active or token.jti in view.revoked or token.issued_at < client.tokens_from:
             raise Refused("token-revoked")
         seen[0] = client.client_id
-        proof = self._possession(request, scheme.lower(), token, digest, proofs)
+        proof = self._possession(request, scheme.lower(), token, proofs)
         if proof is not None and not await self._first_use(proof, later):
             raise Refused("proof-replayed")
-        purposes = _purposes(token, client, view.allowed.get(client.body, ()))
+        purposes = view.granted.get(token.jti)
+        if purposes is None:
+            purposes = view.granted[token.jti] = _purposes(token, client, view.allowed.get(client.body, ()))
         self._authorised(token, purposes, scope, purpose)
         return Caller(
             client.body, client.client_id, client.role, purposes, token.scopes, token.jkt, token.details, token.jti,
@@ -132,6 +136,9 @@ class Resource:
         return self.replay.first_here(proof) and (later or await self.replay.burn_soon(proof))
 
     def _token(self, digest: bytes, text: bytes) -> tokens.AccessToken:
+        if self._generation != self.keys.generation():
+            self._generation = self.keys.generation()
+            self._verified.clear()
         token = self._verified.get(digest)
         if token is None:
             token = tokens.read(self.keys, self.issuer, text)
@@ -143,7 +150,7 @@ class Resource:
         return token
 
     def _possession(
-        self, request: HTTPConnection, scheme: bytes, token: tokens.AccessToken, digest: bytes, proofs: list[bytes]
+        self, request: HTTPConnection, scheme: bytes, token: tokens.AccessToken, proofs: list[bytes]
     ) -> Used | None:
         if token.jkt is None:
             found = mtls.certificate(request.scope, self.trust)
@@ -154,10 +161,9 @@ class Resource:
             raise Refused("bound-token-as-bearer")
         if len(proofs) != 1:
             raise Refused("proof-repeated" if proofs else "proof-missing")
-        ath = urlsafe_b64encode(digest).decode()
         path = request.scope.get("raw_path") or request.scope["path"].encode()
         url = dpop.normal_url(self.origin + path.decode("ascii", "replace"))
-        proof = dpop.check(proofs[0], request.scope["method"], url, ath=ath, nonces=self.nonces)
+        proof = dpop.check(proofs[0], request.scope["method"], url, ath=token.ath, nonces=self.nonces)
         if proof.jkt != token.jkt:
             raise Refused("proof-other-key")
         return proof.use

@@ -7,6 +7,7 @@ each to the next place.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import ECKey
+from joserfc.util import urlsafe_b64encode
 
 from gateway import clock
 from gateway.access.jose import PublicKey, Refused, number, parse, short_text, verify
 from gateway.access.partners import Client
 from gateway.keys import Keyring
+from gateway.problems import Conflict
 
 LIFETIME = 300
 SKEW = 10
@@ -44,6 +47,8 @@ class AccessToken:
     jkt: str | None
     certificate: str | None
     """SHA-256 thumbprint of the client certificate (`x5t#S256`)."""
+    ath: str
+    """What a proof sent with this token says of it: base64url SHA-256 of its text."""
     claims: dict[str, Any] = field(repr=False)
 
     def check_times(self) -> None:
@@ -100,6 +105,11 @@ class TokenKeys:
         if time.monotonic() - self._loaded > RELOAD_AFTER:
             self._load()
 
+    def generation(self) -> int:
+        """Changes each time the files were read: what was verified before is verified again."""
+        self._fresh()
+        return self.loads
+
     def sign(self, claims: dict[str, Any]) -> str:
         self._fresh()
         header = {"alg": "ES256", "kid": self._current.kid, "typ": "at+jwt"}
@@ -120,13 +130,18 @@ def rotate_signing_key(keys: Keyring, *, compromised: bool = False) -> None:
     """Sign with the key published ahead, keep the former one for what it signed, publish another ahead.
 
     With `compromised`, tokens of the former key stop being accepted as soon as each worker looks again (60 s). A crash
-    between two steps leaves a set of files that works; running it again finishes.
+    between two steps leaves a set of files that works; running it again finishes. Raises `Conflict` while the key
+    before the last rotation may still have tokens alive.
     """
     current, following, previous = (keys.folder / f"{name}.es256" for name in (CURRENT, NEXT, PREVIOUS))
+    unfinished = previous.exists() and previous.samefile(current)
+    rotated = previous.stat().st_ctime if previous.exists() and not unfinished else 0.0
+    if not compromised and time.time() - rotated < LIFETIME + RELOAD_AFTER + SKEW:
+        raise Conflict("rotated-recently", "Tokens of the former key are still alive; rotate again in a few minutes.")
     Keyring(keys.folder, keys.may_create).es256(NEXT)
     if compromised:
         previous.unlink(missing_ok=True)
-    else:
+    elif not unfinished:
         spare = previous.with_suffix(f".{os.getpid()}")
         os.link(current, spare)
         os.replace(spare, previous)
@@ -175,10 +190,11 @@ def read(keys: TokenKeys, issuer: str, token: str | bytes) -> AccessToken:
         raise Refused("token-issuer")
     if claims.get("aud") != issuer:
         raise Refused("token-audience")
-    return _typed(claims)
+    text = token.encode() if isinstance(token, str) else token
+    return _typed(claims, urlsafe_b64encode(hashlib.sha256(text).digest()).decode())
 
 
-def _typed(claims: dict[str, Any]) -> AccessToken:
+def _typed(claims: dict[str, Any], ath: str) -> AccessToken:
     iat, exp, nbf = number(claims.get("iat")), number(claims.get("exp")), number(claims.get("nbf", 0))
     if iat is None or exp is None or nbf is None or exp - iat > LIFETIME:
         raise Refused("token-times")
@@ -195,5 +211,5 @@ def _typed(claims: dict[str, Any]) -> AccessToken:
     assert isinstance(client_id, str)
     assert isinstance(jti, str)
     return AccessToken(
-        client_id, jti, iat, nbf, exp, frozenset(scope.split()), tuple(details), jkt, certificate, claims
+        client_id, jti, iat, nbf, exp, frozenset(scope.split()), tuple(details), jkt, certificate, ath, claims
     )

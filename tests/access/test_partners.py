@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from starlette.requests import Request
 
 from gateway import access
 from gateway.access import ProxyTrust, Quota, Rates
@@ -107,10 +110,23 @@ async def test_a_key_announced_again_counts_again(office):
     assert {key["kid"]: key["valid_until"] for key in keys} == {"ccas-1": None, "ccas-2": None}
 
 
+def test_a_rotation_interrupted_is_finished_by_the_next(office):
+    folder = office.gateway.keys.folder
+    current, following = ((folder / f"{name}.es256").read_bytes() for name in ("oauth", "oauth-next"))
+    os.link(folder / "oauth.es256", folder / "oauth-previous.es256")
+    access.rotate_signing_key(office.gateway.keys)
+    assert (folder / "oauth.es256").read_bytes() == following
+    assert (folder / "oauth-previous.es256").read_bytes() == current
+    assert sorted(path.name for path in folder.glob("oauth*")) == [
+        "oauth-next.es256",
+        "oauth-previous.es256",
+        "oauth.es256",
+    ]
+
+
 async def test_a_proof_recorded_with_the_exchange(office):
     """`later=True`: the use is written in the caller's own transaction, and refused in a second one."""
     token = await office.token(office.ccas)
-    from starlette.requests import Request
 
     def request(proof: str) -> Request:
         headers = [(b"authorization", f"DPoP {token}".encode()), (b"dpop", proof.encode())]
@@ -147,6 +163,16 @@ async def test_too_many_requests(tmp_path):
     assert (await office.ask(office.departement)).status_code == 200
     assert (await office.ask(office.departement)).status_code == 200
     refused(office, await office.ask(office.departement), 429, "temporarily_unavailable", "address-rate")
+    told = len(office.gateway.refusals)
+    assert (await office.ask(office.departement)).status_code == 429
+    assert len(office.gateway.refusals) == told
+
+
+async def test_one_address_cannot_fill_the_journal(tmp_path):
+    office = open_office(tmp_path, app={"rates": Rates(**{"refused-address": Quota(3, 60)})})
+    statuses = [(await office.call(None)).status_code for _ in range(6)]
+    assert statuses == [401, 401, 401, 401, 429, 429]
+    assert [one["reason"] for one in office.gateway.refusals] == ["token-missing"] * 3 + ["address-rate"]
 
 
 async def test_a_registry_that_cannot_be_read_lets_nobody_in(office):
