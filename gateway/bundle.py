@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import zipfile
 from base64 import b64encode
-from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from gateway import merkle, note, verify
 from gateway.journal import Logged, of_exchange
-from gateway.journal_files import WITNESS_POLICY, folder_of, tile_reader
+from gateway.journal_files import folder_of, tile_reader
 from gateway.problems import Unavailable, Unknown
 from gateway.settings import Settings
+from gateway.witness import policy_text
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -67,18 +67,8 @@ def tlog_proof(logged: Logged, place: Path) -> bytes:
     return "\n".join(lines).encode() + b"\n\n" + raw
 
 
-def policy_text(places: Sequence[Path], settings: Settings) -> str:
-    """The tlog-policy of these logs: every key that signs them, and the witnesses the operator asks for."""
-    keys = [line for place in places for line in (place / "vkeys").read_text("utf-8").splitlines()]
-    witnesses = settings.home / WITNESS_POLICY
-    asked = witnesses.read_text("utf-8") if witnesses.exists() else "quorum none\n"
-    kept = [line for line in asked.splitlines() if line.split()[:1] != ["log"]]
-    return "\n".join([*(f"log {key}" for key in keys), *kept]) + "\n"
-
-
 def proof_bundle(
     connection: Connection,
-    folder: Path,
     settings: Settings,
     exchange_id: str,
     *,
@@ -87,7 +77,7 @@ def proof_bundle(
 ) -> bytes:
     """The zip of one exchange: its entries, a proof of each, the checkpoint, the policy, the verifier, a guide.
 
-    `folder` is the published journal; `rules` the decision table of the entries' `policy_h`; `authorities` the PEM
+    `rules` is the decision table of the entries' `policy_h`; `authorities` the PEM
     certificates of the time-stamp authority. The same journal gives the same bytes. Raises `Unknown`, `Unavailable`.
     """
     entries = of_exchange(connection, exchange_id)
@@ -98,13 +88,13 @@ def proof_bundle(
     for number, logged in enumerate(entries, 1):
         name = "exchange" if number == 1 else f"exchange-{number}"
         files[f"{name}.json"] = logged.content
-        files[f"{name}.tlog-proof"] = tlog_proof(logged, folder_of(folder, logged.log))
+        files[f"{name}.tlog-proof"] = tlog_proof(logged, folder_of(settings, logged.log))
         told.append((name, f"{logged.fields['event']}, entrée n° {logged.idx} du journal {logged.log}"))
     logs = sorted({logged.log for logged in entries})
-    places = [folder_of(folder, log) for log in logs]
+    places = [folder_of(settings, log) for log in logs]
     for log, place in zip(logs, places, strict=True):
         files["checkpoint" if len(logs) == 1 else f"checkpoint-{log}"] = (place / "checkpoint").read_bytes()
-    files["policy.txt"] = policy_text(places, settings).encode()
+    files["policy.txt"] = policy_text(settings, logs).encode()
     files["verify.py"] = Path(verify.__file__).read_bytes()
     if rules is not None:
         files["rules.toml"] = rules

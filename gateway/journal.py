@@ -57,7 +57,11 @@ def origin_of(base: str, log: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One entry on its way into a log. `idx` and `origin` are known once the transaction has committed."""
+    """One entry on its way into a log.
+
+    `idx` and `origin` are given just before the commit, by a `before_commit` action registered at the first `append`:
+    an action registered later sees them, and may store them in the same transaction. They count once it is committed.
+    """
 
     log: str
     content: bytes
@@ -85,7 +89,7 @@ class _Pending:
 
 
 def append(work: UnitOfWork, event: str, *, retention: str = DEFAULT_LOG, **fields: Any) -> Entry:
-    """Write an entry in this transaction. Fields are those of `journal_entry.FIELDS`; None means absent.
+    """Write an entry in this transaction. Fields are those of `journal_entry.FIELDS`; None or "" means absent.
 
     Raises `EntryRefused` for an unknown event, field or form: nothing of the transaction may then be committed.
     The commit raises `Unavailable("audit-unavailable")` when the journal cannot be written: no log, no exchange.
@@ -132,11 +136,8 @@ def _extend(work: UnitOfWork, log: str, entries: list[Entry]) -> None:
     if done.rowcount != 1:
         raise Unavailable("audit-unavailable", "Another writer changed the journal; nothing was accepted.")
 
-    def committed() -> None:
-        for idx, entry in enumerate(entries, first):
-            entry.idx, entry.origin = idx, state.origin
-
-    work.after_commit(committed)
+    for idx, entry in enumerate(entries, first):
+        entry.idx, entry.origin = idx, state.origin
 
 
 @dataclass(frozen=True, slots=True)

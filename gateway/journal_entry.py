@@ -145,6 +145,14 @@ _uuid = _text(_UUID, 36)
 _digest = _text(_DIGEST, 64)
 _pseudonym = _text(_PSEUDONYM, 64)
 _event = _one_of(EVENTS)
+_UNLISTED = '"unlisted"'
+
+
+def _reason(value: Any) -> str | None:
+    """A kebab-case code. A partner's own words become `unlisted`: what it answered is journaled whatever it says."""
+    return _slug(value) or (_UNLISTED if isinstance(value, str) else None)
+
+
 _any = _text(".*", 64)
 _slug = _text(_SLUG, 80)
 _reference = _text(rf"{_UUID}|{_SLUG}", 80)
@@ -171,7 +179,7 @@ FIELDS: Mapping[str, Render] = {
     "basis": _one_of(frozenset("acde")),
     "art9_gate": _one_of(frozenset({"none", "9.2.a", "9.2.b", "9.2.c", "9.2.g", "9.2.h"})),
     "consent_ref": _reference,
-    "notice_ref": _reference,
+    "notice_ref": _text(r"(?!.*\d{10})(?=.*[a-z])[a-z0-9][a-z0-9-]{0,63}(?::\d{1,6})?", 71),
     "convention": _reference,
     "categories_sent": _categories,
     "categories_redacted": _categories,
@@ -182,7 +190,7 @@ FIELDS: Mapping[str, Render] = {
     "policy_h": _digest,
     "payload_h": _digest,
     "outcome": _slug,
-    "reason_code": _slug,
+    "reason_code": _reason,
     "reason_h": _digest,
     "object_ref": _reference,
     "key_id": _text(r"[0-9a-f]{8}", 8),
@@ -248,7 +256,7 @@ _shapes: dict[tuple[str, ...], _Shape] = {}
 
 
 def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> bytes:
-    """Canonical bytes of an entry. A None field is absent; a list may be given as a list or a tuple.
+    """Canonical bytes of an entry. A field that is None or "" is absent; a list may be given as a list or a tuple.
 
     `ts` (RFC 3339 UTC, milliseconds) and `nonce` (32 hexadecimal digits) come from the gateway itself. `fields` is
     the caller's own dict: it comes back changed. Raises `EntryRefused`.
@@ -274,7 +282,7 @@ def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> bytes:
     for name in names:
         if name not in FIELDS:
             raise EntryRefused(name if name.isidentifier() and len(name) < 40 else "?", "unknown field")
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if v is not None}
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if v is not None and v != ""}
     for name, value in given.items():
         if name in _VARYING and FIELDS.get(name, _any)(value) is None:
             raise EntryRefused(name, "value outside its form")
@@ -294,5 +302,6 @@ def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> bytes:
 
 
 def fitting(field: str, value: Any, otherwise: str | None = None) -> Any:
-    """The value when this field takes it, else `otherwise`: for codes that come from a partner's answer."""
-    return value if FIELDS[field](value) is not None else otherwise
+    """The value when this field takes it as it is, else `otherwise`: for codes that come from elsewhere."""
+    text = FIELDS[field](value)
+    return otherwise if text is None or text == _UNLISTED else value

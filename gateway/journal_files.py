@@ -23,6 +23,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from gateway import clock, merkle, note
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS, open_log
 from gateway.keys import Keyring
 from gateway.merkle import HASH, WIDTH
-from gateway.problems import OperatorProblem
+from gateway.problems import OperatorProblem, Unavailable
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log, journal_tile
 from gateway.unit_of_work import UnitOfWork
@@ -64,14 +65,20 @@ class Published:
     added: int
 
 
-def folder_of(folder: Path, log: str) -> Path:
-    """The folder of one log: the root for the default class, so that its URL is its origin; else a sub-folder."""
-    return folder if log == DEFAULT_LOG else folder / log
+def folder_of(settings: Settings, log: str = DEFAULT_LOG) -> Path:
+    """Where one log is published."""
+    return log_folder(settings.home / "journal", log)
 
 
-def published_file(folder: Path, path: str) -> Path | None:
+def log_folder(root: Path, log: str) -> Path:
+    """The folder of a log: the root for the default class, so that its URL is its origin; else a sub-folder."""
+    return root if log == DEFAULT_LOG else root / log
+
+
+def published_file(settings: Settings, path: str) -> Path | None:
     """The published file a URL path names (`checkpoint`, `tile/…`, `6m/checkpoint`…), or None."""
     log, _, rest = path.partition("/")
+    folder = folder_of(settings)
     if log in RETENTION_MONTHS and log != DEFAULT_LOG:
         folder, path = folder / log, rest
     found = folder / path
@@ -81,7 +88,6 @@ def published_file(folder: Path, path: str) -> Path | None:
 def publish(
     engine: Engine,
     keys: Keyring,
-    folder: Path,
     settings: Settings,
     *,
     rebuild: bool = False,
@@ -102,7 +108,7 @@ def publish(
         logs = sorted([*logs, DEFAULT_LOG])
     done = []
     for log in logs:
-        with alone(folder_of(folder, log)) as place:
+        with alone(folder_of(settings, log)) as place:
             done.append(_publish_log(engine, keys, Files(place, step), log, settings, rebuild))
     return done
 
@@ -367,11 +373,36 @@ def tile_reader(place: Path) -> merkle.ReadTile:
     return lambda level, n, width: (place / merkle.tile_path(level, n, width)).read_bytes()
 
 
-def export(engine: Engine, keys: Keyring, folder: Path, settings: Settings, target: Path) -> list[Published]:
+def export(engine: Engine, keys: Keyring, settings: Settings, target: Path) -> list[Published]:
     """Publish, then copy the journal into `target`: the default log at its root, the others in `6m/` and `36m/`."""
-    done = publish(engine, keys, folder, settings)
+    done = publish(engine, keys, settings)
     for published in done:
         ignored = shutil.ignore_patterns(".*", *(RETENTION_MONTHS if published.log == DEFAULT_LOG else ()))
-        with alone(folder_of(folder, published.log)) as place:
-            shutil.copytree(place, folder_of(target, published.log), ignore=ignored, dirs_exist_ok=True)
+        with alone(folder_of(settings, published.log)) as place:
+            shutil.copytree(place, log_folder(target, published.log), ignore=ignored, dirs_exist_ok=True)
     return done
+
+
+def too_old(connection: Connection, settings: Settings, moment: datetime | None = None) -> bool:
+    """Whether a log has had no checkpoint, or no quorum where one is asked, for `audit_tolerance` seconds."""
+    limit = clock.instant((moment or clock.now()) - timedelta(seconds=settings.audit_tolerance))
+    asked = (settings.home / WITNESS_POLICY).exists()
+    for row in connection.exec_driver_sql("SELECT checkpoint_at, quorum_at FROM journal_log"):
+        if row.checkpoint_at < limit or (asked and row.quorum_at < limit):
+            return True
+    return False
+
+
+def require_available(work: UnitOfWork, settings: Settings) -> None:
+    """Refuse a new exchange when the journal is no longer sealed: `Unavailable("audit-unavailable")` (503).
+
+    Asked once per transaction. A process that starts publishes before it takes exchanges.
+    """
+    if "journal_available" not in work.scratch:
+        work.scratch["journal_available"] = not too_old(work.connection, settings)
+    if not work.scratch["journal_available"]:
+        raise Unavailable(
+            "audit-unavailable",
+            "The journal could not be published for too long; its operator must act before exchanges resume.",
+            retry_after=300,
+        )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import clock, merkle, note
 from gateway.journal import RETENTION_MONTHS
 from gateway.journal_files import (
-    WITNESS_POLICY,
     Files,
     Step,
     alone,
@@ -33,19 +31,18 @@ from gateway.storage.tables.journal import journal_entry, journal_log, journal_t
 async def keep_publishing(
     engine: Engine,
     keys: Keyring,
-    folder: Path,
     settings: Settings,
     stopping: asyncio.Event,
     failed: Callable[[Exception], None],
 ) -> None:
     """Publish whenever `due`, until `stopping` is set, and once more then. A failure is told to `failed` and tried
-    again: `too_old` closes the gateway when it lasts."""
+    again: `require_available` closes the gateway when it lasts."""
 
     def turn(last: bool) -> None:
         with reading(engine) as connection:
             wanted = last or due(connection, settings)
         if wanted:
-            publish(engine, keys, folder, settings)
+            publish(engine, keys, settings)
 
     while True:
         last = stopping.is_set()
@@ -74,22 +71,9 @@ def due(connection: Connection, settings: Settings) -> bool:
     return False
 
 
-def too_old(connection: Connection, settings: Settings, moment: datetime | None = None) -> bool:
-    """Whether a log has had no checkpoint, or no quorum where one is asked, for `audit_tolerance` seconds: new
-    exchanges are then refused with `Unavailable("audit-unavailable")`. A process that
-    starts calls `publish` first."""
-    limit = clock.instant((moment or clock.now()) - timedelta(seconds=settings.audit_tolerance))
-    asked = (settings.home / WITNESS_POLICY).exists()
-    for row in connection.execute(select(journal_log.c.checkpoint_at, journal_log.c.quorum_at)):
-        if row.checkpoint_at < limit or (asked and row.quorum_at < limit):
-            return True
-    return False
-
-
 def prune(
     engine: Engine,
     keys: Keyring,
-    folder: Path,
     settings: Settings,
     *,
     moment: datetime | None = None,
@@ -101,8 +85,8 @@ def prune(
     The retention is published (`retention`) before any bundle goes; a crash at any step is repaired by the next call.
     """
     pruned = {}
-    for published in publish(engine, keys, folder, settings):
-        with alone(folder_of(folder, published.log)) as place:
+    for published in publish(engine, keys, settings):
+        with alone(folder_of(settings, published.log)) as place:
             cutoff = _months_before(moment or clock.now(), RETENTION_MONTHS[published.log])
             while _prune_bundle(engine, published.log, cutoff, published.size):
                 step("bundle pruned from the database")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,7 +25,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import clock, merkle, note, verify
-from gateway.journal_files import Files, alone, folder_of, tile_reader
+from gateway.journal import DEFAULT_LOG
+from gateway.journal_files import WITNESS_POLICY, Files, alone, folder_of, publish, tile_reader
+from gateway.keys import Keyring
+from gateway.problems import Unavailable
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_log
 
@@ -199,81 +203,126 @@ def routes(witness: Witness, path: str = "/add-checkpoint") -> list[Route]:
     return [Route(path, add_checkpoint, methods=["POST"])]
 
 
+# The log's side
+
+
+def policy_text(settings: Settings, logs: Sequence[str] = (DEFAULT_LOG,)) -> str:
+    """The tlog-policy of these published logs: every key that signs them, and the witnesses the operator asks for in
+    `WITNESS_POLICY` (`quorum none` without it)."""
+    keys = [line for log in logs for line in (folder_of(settings, log) / "vkeys").read_text("utf-8").splitlines()]
+    asked = settings.home / WITNESS_POLICY
+    told = asked.read_text("utf-8") if asked.exists() else "quorum none\n"
+    kept = [line for line in told.splitlines() if line.split()[:1] != ["log"]]
+    return "\n".join([*(f"log {key}" for key in keys), *kept]) + "\n"
+
+
+def _proposal(place: Path, old: int, raw: bytes) -> bytes:
+    """What to send to a witness that knows the log at size `old`: the proof, and the checkpoint as we signed it."""
+    text, _, signatures = raw.decode().rpartition("\n\n")
+    now = verify.Checkpoint.parse(text + "\n")
+    own = [line for line in signatures.splitlines() if line.split(" ")[1] == now.origin]
+    proof = merkle.consistency_proof(tile_reader(place), old, now.size)
+    return submission(old, proof, f"{text}\n\n{''.join(line + chr(10) for line in own)}".encode())
+
+
+def _told_size(answer: httpx.Response) -> int | None:
+    told = answer.text.strip()
+    return int(told) if answer.status_code == 409 and told.isascii() and told.isdecimal() and len(told) < 20 else None
+
+
+def keep(engine: Engine, settings: Settings, policy: verify.Policy, log: str, raw: bytes, lines: Sequence[str]) -> bool:
+    """Add cosignature lines to the published checkpoint `raw`, replacing older ones of the same witnesses; True when
+    the policy's quorum is then reached. A checkpoint published meanwhile is left alone."""
+    place = folder_of(settings, log)
+    with alone(place):
+        if (place / "checkpoint").read_bytes() != raw:
+            return False
+        text, _, signatures = raw.decode().rpartition("\n\n")
+        names = {line.split(" ")[1] for line in lines}
+        before = [line for line in signatures.splitlines() if line.split(" ")[1] not in names]
+        whole = (f"{text}\n\n" + "".join(f"{line}\n" for line in [*before, *lines])).encode()
+        if whole != raw:
+            files = Files(place, lambda _: None)
+            files.write("checkpoint", whole)
+            files.flush_folders()
+    try:
+        policy.open(whole)
+    except verify.Bad:
+        return False
+    with engine.begin() as connection:
+        connection.execute(update(journal_log).where(journal_log.c.log == log).values(quorum_at=clock.instant()))
+    return True
+
+
 @dataclass(slots=True)
 class Collector:
     """Asks the witnesses of a policy to cosign what is published. Remembers the size each one knows."""
 
     engine: Engine
-    folder: Path
     settings: Settings
     policy: verify.Policy
     client: httpx.AsyncClient
     known: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    async def collect(self, log: str) -> bool:
-        """Have the published checkpoint of one log cosigned; True when the quorum is reached.
-
-        The cosignature lines join the published checkpoint. A witness that does not answer, or refuses, is left out.
-        """
-        place = folder_of(self.folder, log)
+    async def collect(self, log: str = DEFAULT_LOG) -> bool:
+        """Have the published checkpoint of one log cosigned; True when the quorum is reached. A witness that does not
+        answer, or refuses, is left out."""
+        place = folder_of(self.settings, log)
         raw = (place / "checkpoint").read_bytes()
-        text, _, _ = raw.decode().rpartition("\n\n")
-        checkpoint = verify.Checkpoint.parse(text + "\n")
-        lines = []
-        for name, url in self.policy.urls.items():
-            line = await self._ask(place, name, url, checkpoint, raw)
-            if line:
-                lines.append(line)
-        return await run_in_threadpool(self._add_lines, place, log, text, lines)
+        lines = [await self._ask(place, name, url, raw) for name, url in self.policy.urls.items()]
+        given = [line for line in lines if line]
+        return await run_in_threadpool(keep, self.engine, self.settings, self.policy, log, raw, given)
 
-    async def _ask(self, place: Path, name: str, url: str, now: verify.Checkpoint, raw: bytes) -> str | None:
-        old = self.known.get((url, now.origin), 0)
-        signed = raw.partition(b"\n\n")
-        own = b"".join(line + b"\n" for line in signed[2].splitlines() if line.split(b" ")[1] == now.origin.encode())
+    async def _ask(self, place: Path, name: str, url: str, raw: bytes) -> str | None:
+        origin = raw.partition(b"\n")[0].decode()
+        old = self.known.get((url, origin), 0)
         for _ in range(2):
             try:
-                proof = merkle.consistency_proof(tile_reader(place), old, now.size)
-                body = submission(old, proof, signed[0] + b"\n\n" + own)
-                answer = await self.client.post(f"{url}/add-checkpoint", content=body)
+                answer = await self.client.post(f"{url}/add-checkpoint", content=_proposal(place, old, raw))
             except (httpx.HTTPError, ValueError, OSError):
-                return None
+                return None  # unreachable, or it knows a longer log than ours: its refusal is for a human
             if answer.status_code == 200:
-                self.known[url, now.origin] = now.size
-                return self._cosignature(name, signed[0] + b"\n", answer.text)
-            told = answer.text.strip()
-            if answer.status_code != 409 or not told.isdecimal() or not 0 <= int(told) <= now.size:
+                self.known[url, origin] = verify.Checkpoint.parse(raw.decode().rpartition("\n\n")[0] + "\n").size
+                return _valid_line(self.policy.witnesses[name], raw, answer.text)
+            told = _told_size(answer)
+            if told is None:
                 return None
-            old = int(told)
+            old = told
         return None
 
-    def _cosignature(self, name: str, text: bytes, lines: str) -> str | None:
-        """The line of an answer that this witness's key really signed."""
-        key = self.policy.witnesses[name]
-        for line in lines.splitlines():
-            try:
-                verify.open_note(text + b"\n" + line.encode() + b"\n", [key])
-            except verify.Bad:
-                continue
-            return line
-        return None
 
-    def _add_lines(self, place: Path, log: str, text: str, lines: list[str]) -> bool:
-        with alone(place):
-            raw = (place / "checkpoint").read_text("utf-8")
-            published, _, signatures = raw.rpartition("\n\n")
-            if published != text:
-                return False  # a newer one was published meanwhile: it will be cosigned in its turn
-            names = {line.split(" ")[1] for line in lines}
-            kept = [line for line in signatures.splitlines() if line.split(" ")[1] not in names]
-            whole = f"{text}\n\n" + "".join(f"{line}\n" for line in [*kept, *lines])
-            if whole != raw:
-                files = Files(place, lambda _: None)
-                files.write("checkpoint", whole.encode())
-                files.flush_folders()
+def _valid_line(key: verify.Key, raw: bytes, lines: str) -> str | None:
+    """The line of an answer that this witness's key really signed."""
+    text = raw.rpartition(b"\n\n")[0] + b"\n\n"
+    for line in lines.splitlines():
         try:
-            self.policy.open(whole.encode())
+            verify.open_note(text + line.encode() + b"\n", [key])
         except verify.Bad:
-            return False
-        with self.engine.begin() as connection:
-            connection.execute(update(journal_log).where(journal_log.c.log == log).values(quorum_at=clock.instant()))
-        return True
+            continue
+        return line
+    return None
+
+
+def submit_current(engine: Engine, keys: Keyring, settings: Settings, url: str) -> dict[str, Any]:
+    """Publish, and have the witness at `url` cosign the default log's checkpoint, for the command line.
+
+    Gives `{"size", "status", "cosignatures"}`. The lines join the published checkpoint when `WITNESS_POLICY` names the
+    witness whose key signed them. Raises `Unavailable` when it cannot be reached.
+    """
+    (published,) = (one for one in publish(engine, keys, settings) if one.log == DEFAULT_LOG)
+    place = folder_of(settings)
+    raw = (place / "checkpoint").read_bytes()
+    with httpx.Client(timeout=30) as client:
+        try:
+            answer = client.post(f"{url}/add-checkpoint", content=_proposal(place, 0, raw))
+            told = _told_size(answer)
+            if told is not None and told <= published.size:
+                answer = client.post(f"{url}/add-checkpoint", content=_proposal(place, told, raw))
+        except httpx.HTTPError:
+            raise Unavailable("witness-unreachable", "The witness does not answer at this address.") from None
+    text = answer.text if answer.status_code == 200 else ""
+    policy = verify.Policy.parse(policy_text(settings))
+    known = [line for key in policy.witnesses.values() if (line := _valid_line(key, raw, text))]
+    if known:
+        keep(engine, settings, policy, DEFAULT_LOG, raw, known)
+    return {"size": published.size, "status": answer.status_code, "cosignatures": text.splitlines()}

@@ -45,7 +45,7 @@ class Journal:
             ]
 
     def publish(self, **options: Any) -> list[journal_files.Published]:
-        return journal_files.publish(self.engine, self.keys, self.folder, self.settings, **options)
+        return journal_files.publish(self.engine, self.keys, self.settings, **options)
 
     def verify(self, **options: Any) -> verify.Report:
         return verify.verify(self.folder, self.vkey, **options)

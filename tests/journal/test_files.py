@@ -13,7 +13,9 @@ import pytest
 from sqlalchemy import func, select, update
 
 from gateway import clock, journal_files, journal_upkeep, note, verify
+from gateway.problems import Unavailable
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log
+from gateway.unit_of_work import UnitOfWork
 
 
 class MachineFailed(Exception):
@@ -180,9 +182,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def _prune(a_journal, **options) -> dict[str, int]:
-    return journal_upkeep.prune(
-        a_journal.engine, a_journal.keys, a_journal.folder, a_journal.settings, moment=NOW, **options
-    )
+    return journal_upkeep.prune(a_journal.engine, a_journal.keys, a_journal.settings, moment=NOW, **options)
 
 
 def test_pruning_below_an_index_leaves_the_rest_provable(a_journal, go_verifier: Path) -> None:
@@ -273,7 +273,7 @@ def test_after_a_key_change_readers_of_the_old_and_of_the_new_key_both_verify(a_
 
 def _refuses(a_journal, **later: float) -> bool:
     with a_journal.engine.connect() as connection:
-        return journal_upkeep.too_old(connection, a_journal.settings, clock.now() + timedelta(**later))
+        return journal_files.too_old(connection, a_journal.settings, clock.now() + timedelta(**later))
 
 
 def test_exchanges_stop_after_24_hours_without_a_checkpoint(a_journal) -> None:
@@ -281,6 +281,18 @@ def test_exchanges_stop_after_24_hours_without_a_checkpoint(a_journal) -> None:
     a_journal.publish()
     assert not _refuses(a_journal, hours=23)
     assert _refuses(a_journal, hours=25)
+
+
+def test_a_refused_exchange_is_told_to_come_back(a_journal) -> None:
+    a_journal.write()
+    with a_journal.engine.begin() as connection:
+        connection.execute(update(journal_log).values(checkpoint_at="2020-01-01T00:00:00.000000Z"))
+    with UnitOfWork(a_journal.engine) as work, pytest.raises(Unavailable, match="audit-unavailable") as refused:
+        journal_files.require_available(work, a_journal.settings)
+    assert refused.value.retry_after
+    a_journal.publish()
+    with UnitOfWork(a_journal.engine) as work:
+        journal_files.require_available(work, a_journal.settings)
 
 
 def test_exchanges_stop_after_24_hours_without_the_witnesses_asked_for(a_journal) -> None:
@@ -299,9 +311,7 @@ async def test_a_checkpoint_is_written_in_time_and_once_more_at_the_end(a_journa
     quick = a_journal.settings.model_copy(update={"checkpoint_every": 0.02})
     a_journal.write(3)
     running = asyncio.create_task(
-        journal_upkeep.keep_publishing(
-            a_journal.engine, a_journal.keys, a_journal.folder, quick, stopping, failures.append
-        )
+        journal_upkeep.keep_publishing(a_journal.engine, a_journal.keys, quick, stopping, failures.append)
     )
     while not (a_journal.folder / "checkpoint").exists():  # noqa: ASYNC110 (a file says nothing when it appears)
         await asyncio.sleep(0.01)
@@ -318,7 +328,7 @@ async def test_a_folder_that_cannot_be_written_is_told_and_tried_again(a_journal
     stopping, failures = asyncio.Event(), []
     stopping.set()
     await journal_upkeep.keep_publishing(
-        a_journal.engine, a_journal.keys, a_journal.folder, a_journal.settings, stopping, failures.append
+        a_journal.engine, a_journal.keys, a_journal.settings, stopping, failures.append
     )
     assert [type(failure) for failure in failures] == [FileExistsError]
 
@@ -347,7 +357,7 @@ def test_export_writes_the_published_layout_one_folder_per_retention_class(a_jou
     a_journal.write(300)
     a_journal.write(2, retention="36m")
     target = tmp_path / "export"
-    journal_files.export(a_journal.engine, a_journal.keys, a_journal.folder, a_journal.settings, target)
+    journal_files.export(a_journal.engine, a_journal.keys, a_journal.settings, target)
     assert sorted(path.name for path in target.iterdir()) == ["36m", "checkpoint", "retention", "tile", "vkey", "vkeys"]
     assert sorted(path.name for path in (target / "tile").iterdir()) == ["0", "1", "entries"]
     verdicts = list(verify.verify_all(target, (target / "vkey").read_text().strip()))
@@ -362,9 +372,9 @@ def test_only_published_files_are_served(a_journal, path: str) -> None:
     a_journal.write(1)
     a_journal.write(1, retention="6m")
     a_journal.publish()
-    assert journal_files.published_file(a_journal.folder, path) is None
+    assert journal_files.published_file(a_journal.settings, path) is None
     for served in ("checkpoint", "tile/0/000.p/1", "tile/entries/000.p/1", "6m/checkpoint", "retention"):
-        assert journal_files.published_file(a_journal.folder, served) is not None
+        assert journal_files.published_file(a_journal.settings, served) is not None
 
 
 def test_the_signed_note_has_the_specified_bytes(a_journal) -> None:

@@ -7,12 +7,16 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,7 +166,7 @@ async def test_the_quorum_s_cosignatures_join_the_published_checkpoint(parties: 
     both = _policy(parties, f"witness msa {absent} http://absent.test", "group deux all caf msa", "quorum deux")
     async with _client(("temoin.test", Starlette(routes=witness.routes(parties.witness)))) as client:
         for policy, reached in ((either, True), (both, False)):
-            asked = (journal_of.engine, journal_of.folder, journal_of.settings, policy, client)
+            asked = (journal_of.engine, journal_of.settings, policy, client)
             assert await witness.Collector(*asked).collect("12m") is reached
             _grow(parties)
             assert await witness.Collector(*asked).collect("12m") is reached
@@ -179,7 +183,7 @@ async def test_the_quorum_reopens_the_gateway(parties: Parties) -> None:
     with parties.journal.engine.begin() as connection:
         connection.execute(journal_log.update().values(quorum_at="2020-01-01T00:00:00.000000Z"))
     async with _client(("temoin.test", Starlette(routes=witness.routes(parties.witness)))) as client:
-        asked = (parties.journal.engine, parties.journal.folder, parties.journal.settings)
+        asked = (parties.journal.engine, parties.journal.settings)
         assert await witness.Collector(*asked, _policy(parties, "quorum caf"), client).collect("12m")
     with parties.journal.engine.connect() as connection:
         assert connection.scalar(select(func.max(journal_log.c.quorum_at))) > "2026"
@@ -196,6 +200,35 @@ async def test_a_witness_may_follow_the_published_log_by_itself(parties: Parties
     assert await follow(parties.journal.folder) == 200
     assert parties.witness.last("maillon.local/journal") == 800
     assert await follow(_fork(parties, tmp_path, 900)) == 422
+
+
+@pytest.fixture
+def served_witness(parties: Parties) -> Iterator[str]:
+    """The witness behind a real HTTP server."""
+    application = Starlette(routes=witness.routes(parties.witness))
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_the_current_checkpoint_is_submitted_from_the_command_line(parties: Parties, served_witness: str) -> None:
+    made = parties.journal
+    (made.home / journal_files.WITNESS_POLICY).write_text(
+        f"witness caf {parties.witness.vkey} {served_witness}\nquorum caf\n"
+    )
+    for size in (300, 310):
+        told = witness.submit_current(made.engine, made.keys, made.settings, served_witness)
+        assert (told["size"], told["status"], len(told["cosignatures"])) == (size, 200, 1)
+        policy = verify.Policy.parse(witness.policy_text(made.settings))
+        assert policy.open((made.folder / "checkpoint").read_bytes()).size == size
+        made.write(10)
+    with pytest.raises(Unavailable, match="witness-unreachable"):
+        witness.submit_current(made.engine, made.keys, made.settings, "http://127.0.0.1:9")
 
 
 async def test_a_submission_without_end_is_refused(parties: Parties) -> None:
@@ -303,7 +336,7 @@ def _an_exchange(a_journal) -> str:
 
 def _bundle(a_journal, exchange: str, **options: bytes) -> bytes:
     with a_journal.engine.connect() as connection:
-        return bundle.proof_bundle(connection, a_journal.folder, a_journal.settings, exchange, **options)
+        return bundle.proof_bundle(connection, a_journal.settings, exchange, **options)
 
 
 def _run_in(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -321,7 +354,7 @@ async def test_a_bundle_is_checked_offline_with_what_it_holds(
     async with _client(
         ("temoin.test", Starlette(routes=witness.routes(parties.witness))), ("tsa.test", authority.application)
     ) as client:
-        asked = (parties.journal.engine, parties.journal.folder, parties.journal.settings)
+        asked = (parties.journal.engine, parties.journal.settings)
         assert await witness.Collector(*asked, _policy(parties, "quorum caf"), client).collect("12m")
         await timestamp.stamp_daily(parties.journal.folder, "http://tsa.test/", client, authority.ca, None, clock.now())
     packed = _bundle(parties.journal, exchange, rules=b"# table", authorities=authority.ca.read_bytes())
