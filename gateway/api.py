@@ -19,13 +19,14 @@ from starlette.routing import Route
 
 from connectors.contract import DocumentRefused
 from connectors.json import parse as parse_json
-from gateway import canonical, clock, inbox, journal, journal_files
-from gateway.access import Caller, authenticate
+from gateway import canonical, clock, inbox, journal
+from gateway.access import Caller, authenticate, burn
 from gateway.convention import Flow
 from gateway.decide import decide
 from gateway.exchange import exchange
-from gateway.problems import Invalid, TooLarge, Unknown, Unreadable, Unsupported
+from gateway.journal_files import require_available
 from gateway.prefill import seen_by
+from gateway.problems import Invalid, TooLarge, Unknown, Unreadable, Unsupported
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
@@ -55,11 +56,11 @@ class _Doors:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
 
-    # --- exchanges ----------------------------------------------------------------------------------------------------
+    # --- exchanges ------------------------------------------------------------------------------------------------
 
     async def post_exchange(self, http: HttpRequest) -> Response:
         """Take one document of the caller's own format; answer once it is durable."""
-        caller = await authenticate(http)
+        caller = await authenticate(http, later=True)
         document = http.headers.get("maillon-document", "")
         if not document:
             raise Unreadable("document-missing", "Name the document in the Maillon-Document header.")
@@ -83,7 +84,8 @@ class _Doors:
         self, work: UnitOfWork, caller: Caller, document: str, media: str, key: str, body: bytes
     ) -> tuple[int, Any]:
         gateway = self.gateway
-        journal_files.require_available(work, gateway.settings)
+        burn(work, caller)
+        require_available(work, gateway.settings)
         idempotency = gateway.keys.blind("idempotency", f"{caller.client_id}\x00{key}")
         digest = gateway.keys.blind("body", f"{document}\x00{body.hex()}")
         pending: dict[bytes, Any] = work.scratch.setdefault("accepted", {})
@@ -135,7 +137,7 @@ class _Doors:
         id = clock.new_id()
         flows = gateway.flows(work, caller.body, caller.purposes)
         receipts = exchange(work, gateway, Request(id, caller.body, document, flows, caller.client_id), records)
-        return _Answer((id, work.now, sorted(caller.purposes), len(records)), document, records, receipts, gateway)
+        return _Answer((id, work.now, sorted(caller.purposes), len(records)), document, records, receipts)
 
     async def list_exchanges(self, http: HttpRequest) -> Response:
         """What this body sent, and what was sent to it, newest first."""
@@ -183,7 +185,7 @@ class _Doors:
             raise Unknown("exchange-unknown", "Check the id against the list of your exchanges.")
         return JSONResponse(told)
 
-    # --- the mailbox ----------------------------------------------------------------------------------------------------
+    # --- the mailbox ------------------------------------------------------------------------------------------------
 
     async def list_inbox(self, http: HttpRequest) -> Response:
         caller = await authenticate(http)
@@ -242,7 +244,7 @@ class _Doors:
         await http.app.state.committer.submit(acknowledge)
         return Response(status_code=204)
 
-    # --- persons ----------------------------------------------------------------------------------------------------
+    # --- persons ------------------------------------------------------------------------------------------------
 
     async def search_person(self, http: HttpRequest) -> Response:
         """Identifiers in the body, never in a URL; the answer is a reference of this caller's own."""
@@ -329,12 +331,12 @@ class _Doors:
 class _Answer:
     """Renders the answer of an accepted exchange; called after the journal has given its index."""
 
-    def __init__(self, args: tuple[Any, ...], document: str, records: list[Any], receipts: list[Receipt], gateway: Gateway) -> None:
+    def __init__(self, args: tuple[Any, ...], document: str, records: list[Any], receipts: list[Receipt]) -> None:
         self.args = args
-        self._told = (document, records, receipts, gateway)
+        self._told = (document, records, receipts)
 
     def __call__(self) -> dict[str, Any]:
-        document, records, receipts, gateway = self._told
+        document, records, receipts = self._told
         entry = next((receipt.entry for receipt in receipts if receipt.entry is not None), None)
         outcomes = [
             {
@@ -361,7 +363,7 @@ class _Answer:
             ],
             "outcomes": outcomes,
             # The index is given just before the commit; this answer is stored in the same transaction.
-            "journal": {"index": entry.columns["idx"], "origin": gateway.journal_origin(entry)} if entry else None,
+            "journal": {"index": entry.idx, "origin": entry.origin} if entry else None,
         }
 
 
@@ -408,7 +410,7 @@ def _search_facts(body: Any) -> dict[str, Any]:
     return facts
 
 
-# --- shared by the doors ----------------------------------------------------------------------------------------------
+# --- shared by the doors ------------------------------------------------------------------------------------------------
 
 
 async def read_body(http: HttpRequest, limit: int) -> bytes:

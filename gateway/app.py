@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -19,9 +19,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import access, api, console, journal
+from gateway import access, api, console
 from gateway.committer import Committer
 from gateway.delivery import Worker
+from gateway.journal_files import require_available
+from gateway.journal_upkeep import keep_publishing
 from gateway.problems import OperatorProblem, Problem
 from gateway.registry import Gateway
 from gateway.storage.migrate import is_current
@@ -37,21 +39,21 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
         app.state.committer = Committer(gateway.unit_of_work, 1 if gateway.engine.dialect.name == "sqlite" else 4)
         worker = Worker(gateway)
         app.state.wake = worker.wake.set
-        tasks = [asyncio.create_task(_publish_journal(gateway))]
-        if embedded_worker:
-            tasks.append(asyncio.create_task(worker.run()))
+        closing = asyncio.Event()
+        publisher = asyncio.create_task(
+            keep_publishing(gateway.engine, gateway.keys, gateway.settings, closing, _not_published)
+        )
+        deliveries = asyncio.create_task(worker.run()) if embedded_worker else None
         try:
             yield
         finally:
             worker.stopping.set()
-            await asyncio.gather(*tasks[1:], return_exceptions=True)
-            tasks[0].cancel()
-            with suppress(asyncio.CancelledError):
-                await tasks[0]
-            await asyncio.to_thread(journal.publish_all, gateway.engine, gateway.keys, gateway.settings)
+            if deliveries is not None:
+                await deliveries
             app.state.committer.close()
-            for transport in gateway.transports.values():
-                await transport.aclose()
+            closing.set()
+            await publisher
+            await gateway.close_transports()
 
     app = FastAPI(
         title="Maillon",
@@ -74,14 +76,8 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
     return app
 
 
-async def _publish_journal(gateway: Gateway) -> None:
-    """A checkpoint every few seconds when there is something new; a failure is retried and shown by `readyz`."""
-    while True:
-        await asyncio.sleep(gateway.settings.checkpoint_every)
-        try:
-            await asyncio.to_thread(journal.publish_all, gateway.engine, gateway.keys, gateway.settings)
-        except Exception as error:
-            log.error("journal.publish_failed", kind=type(error).__name__)
+def _not_published(error: Exception) -> None:
+    log.error("journal.publish_failed", kind=type(error).__name__)
 
 
 def _operations(gateway: Gateway) -> list[Route]:
@@ -117,13 +113,13 @@ def readiness(gateway: Gateway) -> dict[str, bool]:
         return {"database": False, "journal": False}
     try:
         with gateway.unit_of_work() as work:
-            journal.require_available(work, gateway.settings)
+            require_available(work, gateway.settings)
     except OperatorProblem:
         return {"database": database, "journal": False}
     return {"database": database, "journal": True}
 
 
-# --- every answer -------------------------------------------------------------------------------------------------------
+# --- every answer ------------------------------------------------------------------------------------------------
 
 
 async def _frame(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -80,11 +80,8 @@ def question(
 
 def followers(gateway: Gateway, current: Current) -> set[str]:
     """The bodies that follow this person: named as her référent or her host, or speaking of her themselves."""
-    named = {fact.source for fact in current.values()}
-    named |= {
-        str(fact.value) for path, fact in current.items() if path.endswith((".organisation", ".organisme_accueil"))
-    }
-    return {body for body in named if body in gateway.bodies}
+    said = {fact.source for fact in current.values()}
+    return {body for body in said | named_in(gateway, current) if body in gateway.bodies}
 
 
 def absent_flow(gateway: Gateway, like: Flow, recipient: str) -> Flow:
@@ -149,17 +146,47 @@ def referent(gateway: Gateway, current: Current) -> str:
     for path, fact in current.items():
         if path.startswith("accompagnements[") and path.endswith(".est_referent") and fact.value is True:
             item = path.rpartition(".")[0]
-            if f"{item}.jusqua" not in current and (body := current.get(f"{item}.organisation")):
-                return _role(gateway, str(body.value))
-    for path, fact in current.items():
-        if path.startswith("orientations[") and path.endswith(".organisme_accueil"):
-            return _role(gateway, str(fact.value))
+            if f"{item}.jusqua" not in current and (role := _role(gateway, current, f"{item}.organisation")):
+                return role
+    for path in current:
+        if path.startswith("orientations[") and path.endswith(".organisme_accueil.nom"):
+            if role := _role(gateway, current, path.removesuffix(".nom")):
+                return role
     return "aucun"
 
 
-def _role(gateway: Gateway, organisation: str) -> str:
-    body = gateway.bodies.get(organisation)
-    return body.role if body else "aucun"
+_ROLE_OF_NATURE = {
+    "departement": "departement", "service_social": "departement", "sst": "departement", "ccas": "ccas",
+    "cias": "ccas", "commune": "commune", "france_travail": "france_travail", "caf": "caf_msa", "msa": "caf_msa",
+}  # fmt: skip
+
+
+def _role(gateway: Gateway, current: Current, organisation: str) -> str:
+    named = _bodies(gateway, current, organisation)
+    if named:
+        return gateway.role(min(named))
+    nature = current.get(f"{organisation}.nature")
+    return _ROLE_OF_NATURE.get(str(nature.value), "") if nature else ""
+
+
+def _bodies(gateway: Gateway, current: Current, organisation: str) -> set[str]:
+    """The bodies an organisation of the dossier is: by its id here, or by its registered name."""
+    found = set()
+    if (ref := current.get(f"{organisation}.ref")) and str(ref.value) in gateway.bodies:
+        found.add(str(ref.value))
+    if name := current.get(f"{organisation}.nom"):
+        found |= gateway.named(str(name.value))
+    return found
+
+
+def named_in(gateway: Gateway, current: Current) -> set[str]:
+    """The bodies that the dossier names as hosts or followers of this person."""
+    places = {
+        path.rpartition(".")[0]
+        for path in current
+        if path.endswith((".organisation.nom", ".organisation.ref", ".organisme_accueil.nom", ".organisme_accueil.ref"))
+    }
+    return set().union(*(_bodies(gateway, current, place) for place in places))
 
 
 def is_linked(gateway: Gateway, body_id: str, role: str, current: Current) -> bool:
@@ -174,8 +201,4 @@ def is_linked(gateway: Gateway, body_id: str, role: str, current: Current) -> bo
         or "identifiants[ft_numero].valeur" in current
     ):
         return True
-    return any(
-        fact.value == body_id
-        for path, fact in current.items()
-        if path.endswith((".organisation", ".organisme_accueil"))
-    )
+    return body_id in named_in(gateway, current)

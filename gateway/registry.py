@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, select
 
 import mappings
 from connectors.contract import Connector
 from connectors.manifest import Document, Installed, installed
-from connectors.transport import Transport
+from connectors.transport import LOOPBACK, Transport
 from gateway import canonical, convention, journal
 from gateway.convention import Flow
 from gateway.dossier import Dossiers
 from gateway.identity import Identity
+from gateway.journal_files import folder_of, publish
 from gateway.keys import Keyring
 from gateway.policy import Policy
 from gateway.problems import Invalid, Misconfigured
@@ -28,6 +31,7 @@ from gateway.storage.migrate import migrate
 from gateway.storage.tables.access import client
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Vault
+from schemas.normalisation import name_key
 from schemas.record import Current, Written
 
 SECRECY = frozenset({"departement", "delegataire", "ccas", "france_travail", "caf_msa"})
@@ -54,7 +58,10 @@ class Gateway:
     keys: Keyring
     policy: Policy
     transports: dict[str, Transport] = field(default_factory=dict)
-    """Transport of each body; those not given are opened from the settings on first use."""
+    """Transports given instead of the network: an in-process stand-in, under the body's id."""
+    _opened: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Transport]] = field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
     _connectors: dict[str, Connector] = field(default_factory=dict, repr=False)
     _bodies: dict[str, Body] | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -103,6 +110,11 @@ class Gateway:
             self._bodies = known
         return self._bodies
 
+    def named(self, name: str) -> set[str]:
+        """The registered bodies of this name, whatever its case, accents and hyphens."""
+        wanted = name_key(name)
+        return {one.id for one in self.bodies.values() if one.client_id and name_key(one.name) == wanted}
+
     def refresh(self) -> None:
         """Partners were added or changed: read them again."""
         self._bodies = None
@@ -126,8 +138,9 @@ class Gateway:
             if body_id not in self._connectors:
                 values = dict(self.settings.bodies.get(body_id, {}))
                 known = {setting.name for setting in self.installed(body).manifest.setting}
-                if "departement" in known:
-                    values.setdefault("departement", self.settings.departement)
+                for name, value in (("departement", self.settings.departement), ("organisme", body_id)):
+                    if name in known:
+                        values.setdefault(name, value)
                 self._connectors[body_id] = self.installed(body).create(values)
             return self._connectors[body_id]
 
@@ -181,20 +194,44 @@ class Gateway:
         """Flows that end at this body, for these purposes or for all."""
         return tuple(convention.flows_to(work, recipient, purposes))
 
-    def journal_origin(self, entry: journal.Entry) -> str:
-        return journal.origin_of(self.settings.journal_origin, entry.log)
+    def allowed_purposes(self, body: str) -> frozenset[str]:
+        """Purposes that the conventions in force open to a body; asked by the authorization server."""
+        with self.unit_of_work() as work:
+            return convention.purposes_of(work, body)
+
+    def on_refusal(self, event: str, **fields: Any) -> None:
+        """Write a refused access into the journal."""
+        with self.unit_of_work() as work:
+            journal.append(
+                work,
+                "input.reject",
+                client_id=fields.get("client_id"),
+                outcome="refused",
+                reason_code=journal.fitting("reason_code", fields.get("reason"), "refused"),
+            )
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journal is published."""
+        return folder_of(self.settings)
+
+    def publish_journal(self) -> None:
+        """Write what is new in the journal and sign its checkpoint."""
+        publish(self.engine, self.keys, self.settings)
 
     def transport(self, body_id: str) -> Transport:
-        with self._lock:
-            if body_id not in self.transports:
-                self.transports[body_id] = Transport.open(
-                    body_id,
-                    self.settings.bodies.get(body_id, {}),
-                    allow_loopback=self.settings.profile in ("demo", "test"),
-                )
-            return self.transports[body_id]
+        """The way to one body, opened once per event loop; only the addresses of its settings may be called."""
+        if given := self.transports.get(body_id):
+            return given
+        opened = self._opened.setdefault(asyncio.get_running_loop(), {})
+        if body_id not in opened:
+            values = self.settings.bodies.get(body_id, {}).values()
+            addresses = [value for value in values if value.startswith(("https://", "http://"))]
+            private = LOOPBACK if self.settings.profile in ("demo", "test") else ()
+            opened[body_id] = Transport(body_id, addresses, networks=private)
+        return opened[body_id]
 
-
-def read_settings(path: Path | None = None, **values: Any) -> Settings:
-    """Settings of this process, with values that override them."""
-    return Settings(**values) if path is None else Settings(_toml_file=path, **values)  # type: ignore[call-arg]
+    async def close_transports(self) -> None:
+        """Close the connections that this event loop opened."""
+        for one in self._opened.pop(asyncio.get_running_loop(), {}).values():
+            await one.aclose()

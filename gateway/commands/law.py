@@ -10,6 +10,7 @@ import typer
 from sqlalchemy import select
 
 from gateway import basis
+from gateway.basis_states import states
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.past import past_recipients
 from gateway.registry import Gateway
@@ -50,11 +51,14 @@ def withdraw(id: str) -> None:
     """The person withdraws a consent; every past recipient is told. No reason is asked."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        person, purpose = basis.person_and_purpose(work, id)
+        row = work.connection.execute(select(basis_record).where(basis_record.c.id == id)).first()
+        if row is None:
+            fail("basis-unknown", "Check the id against `maillon basis list`.")
+        person = str(row.person_id)
         told = basis.withdraw(
             work,
             id,
-            past_recipients=past_recipients(work, person, purpose),
+            past_recipients=past_recipients(work, person, row.purpose),
             reference=lambda body: gateway.keys.pseudonym(body, person),
         )
     data({"id": told.id, "state": told.state, "notified": len(told.notifications)})
@@ -75,6 +79,8 @@ def list_(person: Annotated[str, typer.Option(help="Person id; all by default.")
     if person:
         query = query.where(basis_record.c.person_id == person)
     with gateway.unit_of_work() as work:
-        for row in work.connection.execute(query):
+        rows = work.connection.execute(query).all()
+        held = {one.id: one for known in states(work, [row.person_id for row in rows]).values() for one in known.held}
+        for row in rows:
             told = {"id": row.id, "kind": row.kind, "regime": row.regime, "purpose": row.purpose}
-            data(told | {"state": basis.state_of(work, row.id), "since": row.created_at, "until": row.valid_until})
+            data(told | {"state": held[row.id].state, "since": row.created_at, "until": row.valid_until})

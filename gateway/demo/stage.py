@@ -37,8 +37,8 @@ NOTICES = {
 }
 BODIES = {
     "departement": ("departement", "departement", "Département (démonstration)"),
-    "ccas": ("ccas", "ccas", "CCAS de Saint-Aventin (démonstration)"),
-    "ccas_voisin": ("ccas", "ccas", "CCAS voisin (démonstration)"),
+    "ccas": ("ccas", "ccas", "CCAS de Saint-Aventin-les-Sables"),
+    "ccas_voisin": ("ccas", "ccas", "CCAS de Port-Albéret"),
 }
 
 

@@ -1,0 +1,324 @@
+"""The demonstration: one person's diagnosis, from a CAF file to three other bodies, and back.
+
+Everything is real but the people: partner formats, OAuth over HTTP, the decision table, the journal. The stand-ins of
+the other bodies run on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections import Counter
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy import select
+
+from connectors.departement import sandbox as departement_sandbox
+from connectors.departement.synthetic import person_id
+from connectors.france_travail import sandbox as france_travail_sandbox
+from gateway import basis, quarantine, verify
+from gateway.demo.forms import ccas_beneficiary, global_accompaniment, objection
+from gateway.demo.people import Followed, as_allocataire, as_usager, followed, write_caf_file
+from gateway.demo.stage import Stage, stage
+from gateway.ingest import Counts, ingest
+from gateway.pull import pull
+from gateway.settings import settings
+from gateway.storage.tables.delivery import outbox
+
+_WAIT = 30.0
+
+
+@dataclass
+class Told:
+    """What the journey has to tell at its end."""
+
+    meter: list[tuple[str, str, int, int, Counter[str]]] = field(default_factory=list)
+    """Form, recipient, fields filled, fields in the form, and how many each body filled."""
+    problems: list[str] = field(default_factory=list)
+
+
+def run_demo(*, once: bool, port: int) -> int:
+    """Play the journey, print what happened, then serve the console unless `once`. Returns an exit status."""
+    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    home = settings().home / "demo"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    people = followed()
+    france_travail = france_travail_sandbox.sandbox(
+        usagers=[as_usager(one, rank) for rank, one in enumerate(people)]
+    )
+    drop = departement_sandbox.sandbox(people=[as_allocataire(one, rank) for rank, one in enumerate(people)])
+    with stage(home, france_travail, drop, 0 if once else port) as on:
+        told = _Journey(on, console, home, people).play()
+        for problem in told.problems:
+            console.print(f"[bold red]{problem}[/]")
+        if not once:
+            console.print(f"\nConsole : [link]{on.server.url}/console/[/link]   (Ctrl+C pour arrêter)")
+            try:
+                on.server.wait()
+            except KeyboardInterrupt:
+                console.print("Arrêt.")
+    return 1 if told.problems else 0
+
+
+class _Journey:
+    """The six steps, each played through the doors a partner really uses."""
+
+    def __init__(self, on: Stage, console: Console, home: Path, people: list[Followed]) -> None:
+        self.on, self.console, self.home, self.people = on, console, home, people
+        self.gateway = on.gateway
+        self.told = Told()
+        self.outcomes: list[dict[str, Any]] = []
+
+    def play(self) -> Told:
+        started = time.perf_counter()
+        self._title("1. La CAF : un fichier mensuel VRSB0801 entre dans le dossier")
+        self._caf()
+        self._title("2. Le Département : orientation, référent, accompagnement global")
+        self._departement()
+        self._title("3. France Travail : le diagnostic est lu, les critères d'orientation sont envoyés remplis")
+        self._france_travail()
+        self._title("4. Le CCAS, référent par délégation : freins et premier rendez-vous conjoint")
+        self._ccas()
+        self._title("5. Une personne s'oppose au partage avec le CCAS")
+        self._objection()
+        self._title("Ce qui a circulé, au titre de quel article, et ce qui a été retenu")
+        self._moved()
+        self._title("Ce qui n'a pas été compris attend un humain")
+        self._quarantine()
+        self._title("La double saisie évitée")
+        self._meter()
+        self._title("Le journal, vérifié par un lecteur qui ne partage rien avec son auteur")
+        self._verify()
+        self.console.print(f"\n[dim]{time.perf_counter() - started:.1f} s[/]")
+        return self.told
+
+    # --- the steps ------------------------------------------------------------------------------------------------
+
+    def _caf(self) -> None:
+        path = self.home / "RSABEM.xml"
+        size = write_caf_file(path)
+        self.console.print(f"Fichier synthétique écrit : {path.name}, {size:,} octets".replace(",", "\u202f"))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task("lecture en flux", total=None)
+            counts = ingest(
+                self.gateway,
+                path,
+                "caf",
+                "caf.flux_beneficiaire",
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+            bar.update(task, completed=counts.records, total=counts.records)
+        self._counts(counts)
+        self._settled()
+
+    def _departement(self) -> None:
+        with self.on.client("departement", "orientation") as client:
+            lists = self._post(client, "departement.referentiel", self.on.drop.referentiel(), "application/xml")
+            self.console.print(f"Référentiel local reçu ({lists['document']})")
+            for name, content in self.on.drop.flows().items():
+                told = self._post(client, "departement.webrsa_ali", content, "application/xml")
+                self.console.print(f"{name} : {told['records']} dossiers, {self._results(told)}")
+                break
+        with self.on.client("departement", "accompagnement") as client:
+            body = global_accompaniment([(one, person_id(as_allocataire(one, r))) for r, one in enumerate(self.people)])
+            told = self._post(client, "departement.accompagnement", body, "application/json")
+            self.console.print(f"Accompagnement global ouvert (binôme, volontaires) : {self._results(told)}")
+        self._inform()
+        self._settled()
+
+    def _inform(self) -> None:
+        """Each person is told of the sharing with the CCAS (PIE asks for information given to each)."""
+        from gateway.demo.forms import information
+
+        with self.gateway.unit_of_work() as work:
+            for one in self.people:
+                person = self._person(work, one)
+                basis.record(work, information(self.gateway, person))
+        self.console.print(f"{len(self.people)} personnes informées du partage, notice « parcours-insertion » version 1")
+
+    def _france_travail(self) -> None:
+        async def fetch() -> int:
+            found = 0
+            for one in self.people:
+                with self.gateway.unit_of_work() as work:
+                    person = self._person(work, one)
+                for receipt in await pull(
+                    self.gateway, person, "france_travail", "france_travail.dossier_diagnostic", "departement"
+                ):
+                    found += 1
+                    self.outcomes += [
+                        {"recipient": o.recipient, "status": o.status, "reason": o.reason, "article": "; ".join(o.article),
+                         "from": "france_travail", "document": o.document}
+                        for o in receipt.outcomes
+                    ]  # fmt: skip
+            await self.gateway.close_transports()
+            return found
+
+        read = asyncio.run(fetch())
+        self.console.print(f"{read} dossiers de diagnostic v4 lus (recherche par NIR et date, jeton, dossier)")
+        self._settled()
+        received = self.on.france_travail.calls("calculOrientation")
+        self.console.print(f"{len(received)} calculs d'orientation reçus par France Travail")
+
+    def _ccas(self) -> None:
+        with self.on.client("ccas", "accompagnement") as client:
+            for one in self.people[:3]:
+                told = self._post(client, "ccas.suivi", ccas_beneficiary(one), "application/json")
+                self.console.print(f"Bénéficiaire envoyé : {self._results(told)}, "
+                                   + ", ".join(sorted({f"{o['recipient']} {o['status']}" for o in told["outcomes"]})))
+            self._settled()
+            letters = client.get("/v1/inbox").raise_for_status().json()["letters"]
+            for letter in letters:
+                document = client.get(f"/v1/inbox/{letter['id']}/document").raise_for_status()
+                self._measure_json(letter["document"], document)
+                client.post(f"/v1/inbox/{letter['id']}/ack").raise_for_status()
+            self.console.print(f"{len(letters)} dossiers retirés de la boîte du CCAS et acquittés")
+        received = self.on.france_travail.calls("rendez-vous")
+        self.console.print(f"{len(received)} rendez-vous conjoints reçus par France Travail")
+        self.console.print(f"{len(self.on.drop.deposited)} dépôts ALI reçus par le Département")
+
+    def _objection(self) -> None:
+        one = self.people[0]
+        with self.gateway.unit_of_work() as work:
+            person = self._person(work, one)
+            basis.object_(work, objection(self.gateway, person))
+        with self.on.client("departement", "accompagnement") as client:
+            body = global_accompaniment([(one, person_id(as_allocataire(one, 0)))], end="2027-06-30")
+            told = self._post(client, "departement.accompagnement", body, "application/json")
+        for outcome in told["outcomes"]:
+            if outcome["recipient"] == "ccas":
+                self.console.print(
+                    f"Envoi suivant vers le CCAS : [red]{outcome['status']}[/] – {outcome['reason']} – {outcome['article']}"
+                )
+                if outcome["status"] != "withheld":
+                    self.told.problems.append("objection: the next delivery was not withheld")
+        self._settled()
+
+    # --- what is told at the end ------------------------------------------------------------------------------------------------
+
+    def _moved(self) -> None:
+        from sqlalchemy import func
+
+        table = Table("de", "vers", "document", "état", "article ou motif", "envoyé", "retenu", "nombre")
+        with self.gateway.engine.connect().execution_options(read_only=True) as connection:
+            columns = (outbox.c.sender, outbox.c.recipient, outbox.c.document, outbox.c.state, outbox.c.reason,
+                       outbox.c.article, outbox.c.categories, outbox.c.withheld)  # fmt: skip
+            rows = connection.execute(select(*columns, func.count()).group_by(*columns).order_by(*columns)).all()
+        states = {"delivered": "[green]livré[/]", "withheld": "[red]retenu[/]", "dead": "[red]abandonné[/]"}
+        for sender, recipient, document, state, reason, article, sent, withheld, count in rows:
+            kept = ", ".join(sorted({f"{code} ({rule})" for code, rule, _, _ in json.loads(withheld or "[]")}))
+            why = article if state == "delivered" else f"{reason} – {article or ''}"
+            table.add_row(sender, recipient, document, states.get(state, state), why, sent or "", kept, str(count))
+        refused = Counter(
+            (o["from"], o["recipient"], o["document"], o["reason"], o["article"] or "")
+            for o in self.outcomes
+            if o["status"] == "withheld"
+        )
+        for (sender, recipient, document, reason, article), count in sorted(refused.items()):
+            table.add_row(sender, recipient, document, "[red]refusé[/]", f"{reason} – {article}", "", "", str(count))
+        self.console.print(table)
+
+    def _quarantine(self) -> None:
+        table = Table("document", "code", "chemin", "nombre")
+        with self.gateway.unit_of_work() as work:
+            for document, code, path, count in quarantine.counts(work):
+                table.add_row(document, code, path, str(count))
+        self.console.print(table)
+
+    def _meter(self) -> None:
+        forms = {
+            "calculOrientation": ("france_travail.calcul_orientation", "france_travail"),
+            "ali": ("departement.webrsa_ali", "departement"),
+            "fiche": ("ccas.beneficiaires", "ccas"),
+        }
+        table = Table("formulaire", "destinataire", "champs remplis", "sur", "sources")
+        with self.gateway.unit_of_work() as work:
+            from gateway.prefill import seen_by
+
+            for document, recipient in forms.values():
+                best: Any = None
+                for one in self.people:
+                    person = self._person(work, one)
+                    flows = tuple(f for f in self.gateway.flows_to(work, recipient) if f.document == document)
+                    current, _ = seen_by(work, self.gateway, person, flows)
+                    written = self.gateway.write(recipient, document, current)
+                    if best is None or len(written.filled) > len(best.filled):
+                        best = written
+                sources = Counter(best.filled.values())
+                told = ", ".join(f"{source} {count}" for source, count in sorted(sources.items()))
+                table.add_row(document, recipient, str(len(best.filled)), str(best.fields_total), told)
+                self.told.meter.append((document, recipient, len(best.filled), best.fields_total, sources))
+        self.console.print(table)
+        total = sum(filled for _, _, filled, _, _ in self.told.meter)
+        self.console.print(f"[bold]{total} champs que personne n'a eu à retaper[/] (une personne, trois formulaires)")
+
+    def _verify(self) -> None:
+        self.gateway.publish_journal()
+        said = StringIO()
+        with redirect_stdout(said):
+            status = verify.main([str(self.gateway.journal_folder)])
+        self.console.print(said.getvalue().strip())
+        if status:
+            self.told.problems.append("journal: the verifier found something wrong")
+
+    # --- small things ------------------------------------------------------------------------------------------------
+
+    def _title(self, text: str) -> None:
+        self.console.print(f"\n[bold]{text}[/]")
+
+    def _counts(self, counts: Counts) -> None:
+        line = counts.line()
+        self.console.print(", ".join(f"{name} {line[name]}" for name in ("records", "persons", "accepted", "unchanged", "quarantined", "rejected")))
+
+    def _post(self, client: httpx.Client, document: str, body: Any, media: str) -> dict[str, Any]:
+        content = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+        answer = client.post(
+            "/v1/exchanges",
+            content=content,
+            headers={"Content-Type": media, "Maillon-Document": document, "Idempotency-Key": f"demo-{time.time_ns()}"},
+        )
+        if answer.status_code != 202:
+            raise RuntimeError(f"{document}: {answer.status_code} {answer.text}")
+        told: dict[str, Any] = answer.json()
+        self.outcomes += [outcome | {"from": document.partition(".")[0]} for outcome in told["outcomes"]]
+        return told
+
+    def _results(self, told: dict[str, Any]) -> str:
+        counted = Counter(result["status"] for result in told["results"])
+        return ", ".join(f"{count} {status}" for status, count in sorted(counted.items()))
+
+    def _measure_json(self, document: str, answer: httpx.Response) -> None:
+        if answer.headers.get("Maillon-Document") != document:
+            self.told.problems.append(f"inbox: {document} came without its name")
+
+    def _person(self, work: Any, one: Followed) -> str:
+        keys = self.gateway.identity.keys_of(
+            {"identifiants[nir].valeur": one.person.nir[:13], "personne.date_naissance": one.born}
+        )
+        match = self.gateway.identity.resolve(work, keys)
+        if match.person_id is None:
+            raise RuntimeError("a person of the demonstration is not known")
+        return match.person_id
+
+    def _settled(self) -> None:
+        """Wait until the server's worker has nothing left to deliver."""
+        until = time.monotonic() + _WAIT
+        while time.monotonic() < until:
+            with self.gateway.engine.connect().execution_options(read_only=True) as connection:
+                row = connection.execute(select(outbox.c.id).where(outbox.c.state.in_(("queued", "claimed")))).first()
+            if row is None:
+                return
+            time.sleep(0.1)
+        self.told.problems.append("deliveries: some are still waiting")
