@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from connectors import manifest
-from connectors.contract import Acknowledgement, DocumentRefused, Envelope, Outgoing, Reading
+from connectors.contract import Acknowledgement, DocumentRefused, Envelope, NotObtained, Outgoing, Reading
 from connectors.departement import ali
 from connectors.departement.accompagnement import DOCUMENT as ACCOMPAGNEMENT
 from connectors.departement.accompagnement import AccompagnementReading
@@ -107,7 +107,14 @@ class Departement:
     async def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
     ) -> AsyncIterator[tuple[str, bytes]]:
-        """The référentiel, then each flow that waits, oldest first."""
+        """A Département gives files, never one person on request: see `collect`."""
+        nothing: tuple[tuple[str, bytes], ...] = ()
+        for document_and_bytes in nothing:
+            yield document_and_bytes
+        raise NotObtained("refused", "files-only")
+
+    async def collect(self, transport: Transport) -> AsyncIterator[tuple[str, bytes]]:
+        """The files that wait at the drop: the référentiel, then each flow, oldest first. Raises `NotObtained`."""
         async for found in fetch(transport, self._url, self._headers()):
             yield found
 

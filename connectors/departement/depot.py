@@ -7,38 +7,47 @@ sandbox and by the small relay a Département puts before its folder (README.md)
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
-from connectors.contract import Acknowledgement
-
-if TYPE_CHECKING:
-    from connectors.transport import Answer, Transport
+from connectors.contract import Acknowledgement, NotObtained
+from connectors.transport import Answer, Transport, TransportError
 
 FLUX, REFERENTIEL, DEPOT = "/ali/flux", "/ali/referentiel", "/ali/depot"
 _WAIT = {408, 425, 429, 500, 502, 503, 504}
 
 
 async def fetch(transport: Transport, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[str, bytes]]:
-    """(document id, bytes) of the référentiel, then of each waiting flow. What is not XML is left where it is."""
-    answer = await transport.request("GET", url + REFERENTIEL, headers=headers)
-    if not _is(answer, 200, "xml"):
-        return
-    yield "departement.referentiel", answer.content
-    listing = await transport.request("GET", url + FLUX, headers=headers)
-    if not _is(listing, 200, "json"):
-        return
-    for entry in listing.json()["flux"]:
-        flow = await transport.request("GET", f"{url}{FLUX}/{entry['nom']}", headers=headers)
-        if _is(flow, 200, "xml"):
-            yield "departement.webrsa_ali", flow.content
+    """(document id, bytes) of the référentiel, then of each waiting flow, oldest first. Raises `NotObtained`."""
+    yield "departement.referentiel", (await _get(transport, url + REFERENTIEL, headers, "xml")).content
+    listing = await _get(transport, url + FLUX, headers, "json")
+    try:
+        names = [str(entry["nom"]) for entry in listing.json()["flux"]]
+    except (ValueError, KeyError, TypeError):
+        raise NotObtained("retry", "unexpected-answer") from None
+    for name in names:
+        path = f"{url}{FLUX}/{quote(name, safe='')}"
+        yield "departement.webrsa_ali", (await _get(transport, path, headers, "xml")).content
+
+
+async def _get(transport: Transport, url: str, headers: Mapping[str, str], kind: str) -> Answer:
+    try:
+        answer = await transport.request("GET", url, headers=headers)
+    except TransportError as error:
+        raise NotObtained("retry", error.code, error.retry_after) from None
+    if answer.status in _WAIT:
+        raise NotObtained("retry", f"http-{answer.status}", answer.retry_after())
+    if answer.status != 200:
+        raise NotObtained("refused", f"http-{answer.status}")
+    if not _is(answer, 200, kind):
+        raise NotObtained("retry", "unexpected-answer")
+    return answer
 
 
 async def deposit(
     transport: Transport, url: str, headers: Mapping[str, str], document: bytes, ids: Mapping[str, str]
 ) -> Acknowledgement:
     """Deposit one file. `ids` maps the numbers we gave (`id_ali`) to the canonical objects they name."""
-    from connectors.transport import TransportError
-
     try:
         answer = await transport.request(
             "POST",

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from lxml import etree
 
-from connectors.contract import Acknowledgement, DocumentRefused, Outgoing
+from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing
 from connectors.departement.connector import Departement
 from connectors.departement.sandbox import PEOPLE, SCENARIOS, sandbox
 from connectors.departement.synthetic import referentiel, webrsa_ali
@@ -41,7 +41,7 @@ async def pulled(folder: Path, scenario: str | None = None) -> list[Record]:
     connector = departement(folder)
     records: list[Record] = []
     async with transport(scenario) as way:
-        async for document, data in connector.pull("departement.webrsa_ali", {}, way):
+        async for document, data in connector.collect(way):
             records += list(connector.read(document, io.BytesIO(data)))
     return records
 
@@ -110,6 +110,16 @@ async def test_a_file_that_cannot_be_trusted_is_refused_whole(tmp_path: Path, sc
     with pytest.raises(DocumentRefused) as refusal:
         await pulled(tmp_path, scenario)
     assert refusal.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("scenario", "outcome", "code"),
+    [("html_firewall", "retry", "unexpected-answer"), ("busy", "retry", "paused")],
+)
+async def test_a_drop_that_does_not_answer_is_told(tmp_path: Path, scenario: str, outcome: str, code: str) -> None:
+    with pytest.raises(NotObtained) as told:
+        await pulled(tmp_path, scenario)
+    assert (told.value.outcome, told.value.code) == (outcome, code)
 
 
 def test_a_flow_without_referentiel_is_refused(tmp_path: Path) -> None:
