@@ -15,6 +15,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -23,6 +24,7 @@ from gateway.access import mtls
 from gateway.access.details import TYPE
 from gateway.access.jose import ASSERTION_ALGORITHMS, PROOF_ALGORITHMS, Refused
 from gateway.access.server import AUTH_METHODS, SCOPES, Answer, Denied, FormRequest
+from gateway.problems import Unavailable
 
 if TYPE_CHECKING:
     from gateway.access import Access
@@ -113,7 +115,10 @@ class _Doors:
             return self._denied("invalid_request", refused.reason, 400)
         proofs = [value for name, value in request.scope["headers"] if name == b"dpop"]
         oauth = FormRequest(access.endpoint(path), form, dict(request.headers), proofs, found)
-        return await asyncio.to_thread(access.server.ask, endpoint, oauth)
+        try:
+            return await asyncio.to_thread(access.server.ask, endpoint, oauth)
+        except SQLAlchemyError as error:
+            raise Unavailable("registry-unavailable", "The registry of partners cannot be read or written.") from error
 
     def _denied(self, error: str, reason: str, status: int) -> Answer:
         request = FormRequest(self.access.endpoint("/oauth/token"), {}, {}, [], None)

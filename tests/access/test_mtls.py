@@ -141,6 +141,17 @@ async def test_an_assertion_with_a_certificate_instead_of_a_proof(behind_a_proxy
     assert (await send(office, path=URL, method="GET", headers=[bearer, *header])).status_code == 200
 
 
+async def test_a_trusted_proxy_may_speak_plain_http_behind_itself(behind_a_proxy):
+    """TLS ends at the proxy: what is refused from anybody else (O-100) is how the proxy reaches us."""
+    office = behind_a_proxy
+    for peer, status in ((PROXY, 200), ("10.0.0.8", 400)):
+        transport = httpx.ASGITransport(office.app, client=(peer, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://maillon.example") as client:
+            headers = {"DPoP": office.ccas.proof()}
+            answer = await client.post("/oauth/token", data=office.ccas.form(), headers=headers)
+        assert answer.status_code == status
+
+
 async def test_a_client_of_one_method_cannot_use_the_other(behind_a_proxy, found):
     office = behind_a_proxy
     register(office, san_dns=NAME)

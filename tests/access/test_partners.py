@@ -182,6 +182,9 @@ async def test_a_registry_that_cannot_be_read_lets_nobody_in(office):
         work.connection.exec_driver_sql("ALTER TABLE revoked_token RENAME TO gone")
     answer = await office.good_call(office.ccas, token)
     assert answer.status_code == Unavailable.status
+    with office.work() as work:
+        work.connection.exec_driver_sql("ALTER TABLE seen_jti RENAME TO lost")
+    assert (await office.ask(office.ccas)).status_code == Unavailable.status
 
 
 async def test_a_refusal_that_cannot_be_journaled_stays_a_refusal(office):
