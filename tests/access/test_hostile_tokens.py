@@ -1,4 +1,4 @@
-"""Whatever is sent where a JWT or authorization details are expected: refused in the profile's own words, never a crash."""
+"""Whatever is sent where a JWT or authorization details are expected is refused, and nothing crashes."""
 
 from __future__ import annotations
 

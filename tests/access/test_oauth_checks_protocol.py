@@ -179,6 +179,9 @@ async def test_o_106_metadata_of_another_issuer(office):
     async with office.client() as client:
         metadata = (await client.get("/.well-known/oauth-authorization-server")).json()
         resource = (await client.get("/.well-known/oauth-protected-resource")).json()
+        asked = await client.post("/oauth/token", headers={"Origin": "https://elsewhere.example"})
+    assert asked.headers["strict-transport-security"].startswith("max-age=")
+    assert not [name for name in asked.headers if name.startswith("access-control-")]
     assert checked_metadata(ISSUER, metadata)["token_endpoint"] == f"{ISSUER}/oauth/token"
     assert metadata["grant_types_supported"] == ["client_credentials"]
     assert metadata["token_endpoint_auth_methods_supported"] == ["private_key_jwt", "tls_client_auth"]
