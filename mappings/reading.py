@@ -132,7 +132,7 @@ class Generator:
             if any(leaf.sink == "variable" for leaf in group):
                 self._group(group, box, first=True)
         if view is not None and view.key:
-            self._item_key(view.key, at)
+            self._item_key(view.key, at, alone=not view.step.name)
         for group in groups:
             self._group(group, box, first=False)
         children = sorted(node.views, key=lambda one: not one.node.has_gate)
@@ -253,7 +253,8 @@ class Generator:
         with self.out.block(f"if only not in {kept}:"):
             self.out.say(f"out.append(Finding('household-only', {_at(at)}, 'notice', '', {words.reason!r})); continue")
 
-    def _item_key(self, key: str, at: str) -> None:
+    def _item_key(self, key: str, at: str, *, alone: bool) -> None:
+        """Name the item, or leave it. `alone`: no element repeats, so an item without a name is just not there."""
         parts = []
         for position, row in enumerate(self.tree.keys[key]):
             if row.partner is None:
@@ -264,7 +265,8 @@ class Generator:
             # A code known to mean nothing here (`""` in its table) was said: the item is not missing its name.
             told = f"if not r{key[1:]}_0: " if position == 0 and row.type == "code" and len(row.partners) == 1 else ""
             with self.out.block(f"if {part} is None:"):
-                self.out.say(f"{told}unnamed(out, before{key[1:]}, {_at(at)})")
+                if not alone:
+                    self.out.say(f"{told}unnamed(out, before{key[1:]}, {_at(at)})")
                 self.out.say("continue")
             parts.append(part)
         self.out.say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")

@@ -105,7 +105,7 @@ class Writer:
         length = len(section.key)
 
         def fill(writing: Writing, box: document.Container, canonical: str, at: str, parent: str) -> None:
-            name = dotted(canonical, section.canonical.removesuffix("[]"))
+            name = _filled(dotted(canonical, section.canonical.removesuffix("[]")), writing.context)
             for key in list(writing.items.get(name, ())):
                 item_at = slashed(at, section.partner.removesuffix("[]") + f"[{key}]")
                 parts = key.split(":", length - 1)
@@ -223,7 +223,7 @@ class Writer:
         def fill(writing: Writing, box: document.Container, canonical: str, at: str, parent: str) -> None:
             assert row.canonical is not None
             place = slashed(at, row.partners[0])
-            found = self._find(writing, dotted(canonical, _filled(row.canonical, writing.context)), row)
+            found = self._find(writing, _filled(dotted(canonical, row.canonical), writing.context), row)
             if found is None:
                 self._absent(writing, box, paths, row, place)
                 return

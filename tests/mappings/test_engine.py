@@ -207,3 +207,122 @@ def test_what_the_mapping_does_not_know_is_told_as_its_policy_says(mapping):
     assert [(f.code, f.severity) for f in mapping(NAMES).read(document).findings] == [("unknown-element", "notice")]
     strict = mapping(NAMES, unknown="quarantine").read(document)
     assert [(f.path, f.severity) for f in strict.findings] == [("usager/taille", "quarantine")]
+
+
+PLACES = """
+[record]
+key = [ { constant = "essai" }, { partner = "id", type = "identifier" } ]
+asserted_at = { partner = "maj", type = "instant" }
+[[section]]
+title = "Numéros"
+category = "identifiants"
+canonical = "identifiants[si_departement:{departement}]"
+fields = [ { canonical = "valeur", partner = "id", type = "identifier" } ]
+[[section]]
+title = "Droit"
+category = "droit_rsa"
+canonical = "droit_rsa"
+fields = [
+  { canonical = "prestation", constant = "rsa" },
+  { canonical = "date_reference", context = "date_reference" },
+  { partner = "motif", constant = "ORI" },
+  { partner = "jour", context = "today", type = "date_fr" },
+]
+[[section]]
+title = "Contact"
+category = "contact"
+canonical = "personne"
+fields = [
+  { canonical = "telephones[].numero", partner = "tel1", type = "phone", width = 10 },
+  { canonical = "telephones[].numero", partner = "tel2", type = "phone", width = 10, rank = 2 },
+]
+[[section]]
+title = "Adresse"
+category = "adresse"
+canonical = "personne.adresses[residence]"
+partner = "adresses[type=PRINCIPALE|P]"
+fields = [ { canonical = "code_postal", partner = "cp", type = "postcode" } ]
+[[section]]
+title = "Contesté"
+category = "identite"
+canonical = "personne"
+fields = [ { canonical = "nom_usage", partner = "nomUsage", disputed = "deux sens possibles" } ]
+"""
+CONTEXT = {"departement": "40", "date_reference": "2026-10-31", "today": "2026-11-21"}
+
+
+def test_constants_context_ranks_and_conditions_are_read(mapping):
+    record = mapping(PLACES).read(
+        {
+            "id": "42", "maj": "2026-11-01T08:00:00Z", "tel1": "0612345678", "tel2": "0558000000", "nomUsage": "X",
+            "adresses": [{"type": "AUTRE", "cp": "33000"}, {"type": "P", "cp": "40000"}],
+        },
+        **CONTEXT,
+    )  # fmt: skip
+    assert record.key == "essai:42"
+    assert record.asserted_at is not None
+    assert record.asserted_at.isoformat() == "2026-11-01T08:00:00+00:00"
+    assert record.foyer == {"droit_rsa.prestation": "rsa", "droit_rsa.date_reference": "2026-10-31"}
+    assert record.personnes[0].facts == {
+        "identifiants[si_departement:40].valeur": "42",
+        "personne.telephones[+33612345678].numero": "+33612345678",
+        "personne.telephones[+33558000000].numero": "+33558000000",
+        "personne.adresses[residence].code_postal": "40000",
+    }
+
+
+def test_constants_context_ranks_and_conditions_are_written(mapping):
+    facts = {
+        "identifiants[si_departement:40].valeur": "42",
+        "personne.telephones[+33558000000].numero": "+33558000000",
+        "personne.telephones[+33612345678].numero": "+33612345678",
+        "personne.adresses[residence].code_postal": "40000",
+        "personne.nom_usage": "DURAND",
+    }
+    written = mapping(PLACES).write(said(facts), CONTEXT)
+    assert written.document == {
+        "id": "42", "motif": "ORI", "jour": "21/11/2026", "tel1": "0558000000", "tel2": "0612345678",
+        "adresses": [{"type": "PRINCIPALE", "cp": "40000"}],
+    }  # fmt: skip
+    assert written.empty == ["nomUsage"]
+    assert "motif" not in written.filled
+
+
+def test_two_siblings_under_one_condition_are_told_and_not_chosen(mapping):
+    both = {"adresses": [{"type": "P", "cp": "40000"}, {"type": "P", "cp": "33000"}]}
+    record = mapping(PLACES).read(both, **CONTEXT)
+    assert [(f.code, f.path) for f in record.findings] == [("repeated-element", "adresses[2]")]
+
+
+def test_a_fact_without_counterpart_leaves_its_field_empty_and_is_told(mapping):
+    written = mapping(FREINS).write(said({"freins[mobilite].valeur": "absent"}))
+    assert [(f.code, f.path) for f in written.findings] == [("no-counterpart", "contraintes[mobilite]/valeur")]
+    assert "contraintes[mobilite]/valeur" in written.empty
+
+
+def test_two_items_under_one_name_that_disagree_are_told(mapping):
+    record = mapping(FREINS).read({"contraintes": [contrainte(), contrainte(estPrioritaire=False)]})
+    assert [(f.code, f.path) for f in record.findings] == [("contradiction", "contraintes[2]/estPrioritaire")]
+
+
+def test_a_wrong_json_type_is_told_and_the_rest_is_read(mapping):
+    record = mapping(FREINS).read({"contraintes": ["23", contrainte(estPrioritaire=["oui"])]})
+    assert [(f.code, f.path) for f in record.findings][-1] == ("bad-type", "contraintes[2]/estPrioritaire")
+    assert record.personnes[0].facts["freins[mobilite].valeur"] == "present"
+
+
+def test_a_mapping_asks_for_the_categories_of_every_key_it_can_write(mapping):
+    assert mapping(FREINS).categories == {
+        "frein_theme", "frein_situation", "sante", "logement", "finances", "justice",
+    }  # fmt: skip
+
+
+def test_the_digest_follows_the_bytes_when_there_are_bytes_and_the_content_otherwise(mapping):
+    one = mapping(NAMES)
+    same = [
+        one.read({"usager": {"nom": "A", "naissance": None}}),
+        one.read({"usager": {"naissance": None, "nom": "A"}}),
+    ]
+    assert same[0].digest == same[1].digest
+    assert one.read({"usager": {"nom": "B"}}).digest != same[0].digest
+    assert one.read({"usager": {"nom": "A"}}, raw=b"a").digest != one.read({"usager": {"nom": "A"}}, raw=b"b").digest
