@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,9 +25,7 @@ from starlette.routing import Route
 
 from gateway import clock, merkle, note, verify
 from gateway.journal import DEFAULT_LOG
-from gateway.journal_files import WITNESS_POLICY, Files, alone, folder_of, publish, tile_reader
-from gateway.keys import Keyring
-from gateway.problems import Unavailable
+from gateway.journal_files import WITNESS_POLICY, Files, alone, folder_of, tile_reader
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_log
 
@@ -232,7 +229,7 @@ def _told_size(answer: httpx.Response) -> int | None:
 
 def keep(engine: Engine, settings: Settings, policy: verify.Policy, log: str, raw: bytes, lines: Sequence[str]) -> bool:
     """Add cosignature lines to the published checkpoint `raw`, replacing older ones of the same witnesses; True when
-    the policy's quorum is then reached. A checkpoint published meanwhile is left alone."""
+    the quorum of `policy` is then reached. A checkpoint published meanwhile is left alone."""
     place = folder_of(settings, log)
     with alone(place):
         if (place / "checkpoint").read_bytes() != raw:
@@ -245,12 +242,18 @@ def keep(engine: Engine, settings: Settings, policy: verify.Policy, log: str, ra
             files = Files(place, lambda _: None)
             files.write("checkpoint", whole)
             files.flush_folders()
+    # Only the operator's own policy reopens the gateway, whichever policy the lines were asked for.
+    if _met(verify.Policy.parse(policy_text(settings, [log])), whole):
+        with engine.begin() as connection:
+            connection.execute(update(journal_log).where(journal_log.c.log == log).values(quorum_at=clock.instant()))
+    return _met(policy, whole)
+
+
+def _met(policy: verify.Policy, raw: bytes) -> bool:
     try:
-        policy.open(whole)
+        policy.open(raw)
     except verify.Bad:
         return False
-    with engine.begin() as connection:
-        connection.execute(update(journal_log).where(journal_log.c.log == log).values(quorum_at=clock.instant()))
     return True
 
 
@@ -301,28 +304,3 @@ def _valid_line(key: verify.Key, raw: bytes, lines: str) -> str | None:
             continue
         return line
     return None
-
-
-def submit_current(engine: Engine, keys: Keyring, settings: Settings, url: str) -> dict[str, Any]:
-    """Publish, and have the witness at `url` cosign the default log's checkpoint, for the command line.
-
-    Gives `{"size", "status", "cosignatures"}`. The lines join the published checkpoint when `WITNESS_POLICY` names the
-    witness whose key signed them. Raises `Unavailable` when it cannot be reached.
-    """
-    (published,) = (one for one in publish(engine, keys, settings) if one.log == DEFAULT_LOG)
-    place = folder_of(settings)
-    raw = (place / "checkpoint").read_bytes()
-    with httpx.Client(timeout=30) as client:
-        try:
-            answer = client.post(f"{url}/add-checkpoint", content=_proposal(place, 0, raw))
-            told = _told_size(answer)
-            if told is not None and told <= published.size:
-                answer = client.post(f"{url}/add-checkpoint", content=_proposal(place, told, raw))
-        except httpx.HTTPError:
-            raise Unavailable("witness-unreachable", "The witness does not answer at this address.") from None
-    text = answer.text if answer.status_code == 200 else ""
-    policy = verify.Policy.parse(policy_text(settings))
-    known = [line for key in policy.witnesses.values() if (line := _valid_line(key, raw, text))]
-    if known:
-        keep(engine, settings, policy, DEFAULT_LOG, raw, known)
-    return {"size": published.size, "status": answer.status_code, "cosignatures": text.splitlines()}

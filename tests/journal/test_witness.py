@@ -7,20 +7,16 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
-import time
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import select
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -182,11 +178,19 @@ async def test_the_quorum_s_cosignatures_join_the_published_checkpoint(parties: 
 async def test_the_quorum_reopens_the_gateway(parties: Parties) -> None:
     with parties.journal.engine.begin() as connection:
         connection.execute(journal_log.update().values(quorum_at="2020-01-01T00:00:00.000000Z"))
-    async with _client(("temoin.test", Starlette(routes=witness.routes(parties.witness)))) as client:
-        asked = (parties.journal.engine, parties.journal.settings)
-        assert await witness.Collector(*asked, _policy(parties, "quorum caf"), client).collect("12m")
-    with parties.journal.engine.connect() as connection:
-        assert connection.scalar(select(func.max(journal_log.c.quorum_at))) > "2026"
+    absent = note.public_key("msa.example/temoin", Ed25519PrivateKey.generate(), note.COSIGNATURE)
+    caf, msa = f"witness caf {parties.witness.vkey}", f"witness msa {absent}"
+
+    async def reopened(*asked_by_operator: str) -> bool:
+        (parties.journal.home / journal_files.WITNESS_POLICY).write_text("\n".join(asked_by_operator))
+        asked = (parties.journal.engine, parties.journal.settings, _policy(parties, "quorum caf"))
+        async with _client(("temoin.test", Starlette(routes=witness.routes(parties.witness)))) as client:
+            assert await witness.Collector(*asked, client).collect()
+        with parties.journal.engine.connect() as connection:
+            return not journal_files.too_old(connection, parties.journal.settings)
+
+    assert not await reopened(caf, msa, "group deux all caf msa", "quorum deux")
+    assert await reopened(caf, "quorum caf")
 
 
 async def test_a_witness_may_follow_the_published_log_by_itself(parties: Parties, tmp_path: Path) -> None:
@@ -200,35 +204,6 @@ async def test_a_witness_may_follow_the_published_log_by_itself(parties: Parties
     assert await follow(parties.journal.folder) == 200
     assert parties.witness.last("maillon.local/journal") == 800
     assert await follow(_fork(parties, tmp_path, 900)) == 422
-
-
-@pytest.fixture
-def served_witness(parties: Parties) -> Iterator[str]:
-    """The witness behind a real HTTP server."""
-    application = Starlette(routes=witness.routes(parties.witness))
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-def test_the_current_checkpoint_is_submitted_from_the_command_line(parties: Parties, served_witness: str) -> None:
-    made = parties.journal
-    (made.home / journal_files.WITNESS_POLICY).write_text(
-        f"witness caf {parties.witness.vkey} {served_witness}\nquorum caf\n"
-    )
-    for size in (300, 310):
-        told = witness.submit_current(made.engine, made.keys, made.settings, served_witness)
-        assert (told["size"], told["status"], len(told["cosignatures"])) == (size, 200, 1)
-        policy = verify.Policy.parse(witness.policy_text(made.settings))
-        assert policy.open((made.folder / "checkpoint").read_bytes()).size == size
-        made.write(10)
-    with pytest.raises(Unavailable, match="witness-unreachable"):
-        witness.submit_current(made.engine, made.keys, made.settings, "http://127.0.0.1:9")
 
 
 async def test_a_submission_without_end_is_refused(parties: Parties) -> None:
