@@ -146,8 +146,9 @@ class Sandbox:
         expires_in: int = 1500,
         subscribed: frozenset[str] | None = None,
     ) -> None:
+        if scenario is not None and scenario not in SCENARIOS:
+            raise KeyError(scenario)
         self.scenario = scenario
-        self._scenario = SCENARIOS[scenario] if scenario else None
         self.now, self.expires_in = now, expires_in
         self.subscribed = subscribed
         """Scopes this client may ask for; None: all that exist."""
@@ -182,7 +183,8 @@ class Sandbox:
     def fusionner(self, numero: str) -> None:
         """Merge two files of this person: her rendez-vous lose the ids partners know."""
         usager = self.usagers[numero]
-        usager.rendez_vous = {f"fusionne-{key}": rdv for key, rdv in usager.rendez_vous.items()}
+        moved = [rdv | {"id": f"fusionne-{key}"} for key, rdv in usager.rendez_vous.items()]
+        usager.rendez_vous = {rdv["id"]: rdv for rdv in moved}
 
     def _record(self, name: str, request: Request, content: Any, status: int) -> None:
         headers, query = dict(request.headers), dict(request.query_params)
