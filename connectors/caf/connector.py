@@ -16,7 +16,7 @@ from lxml import etree
 
 import mappings
 from connectors import manifest
-from connectors.caf import controle, lecture
+from connectors.caf import contacts, controle, lecture
 from connectors.caf.flux import GENRES
 from connectors.caf.lecture import Lecture, Part
 from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading
@@ -48,6 +48,8 @@ class Caf:
 
         `tick` hears the byte position while a big file is being controlled.
         """
+        if document == contacts.DOCUMENT:
+            return contacts.Contacts(rewindable(source))
         if document not in GENRES:
             raise DocumentRefused("unknown-document", f"the caisses do not send {document}")
         seekable = rewindable(source)
@@ -59,6 +61,8 @@ class Caf:
 
         What breaks in the middle is told only there, as a rejected record; totals are not compared.
         """
+        if document not in GENRES:
+            return self.read(document, source)
         seekable = rewindable(source)
         plan = controle.glance(GENRES[document], seekable, self.departement)
         return Lecture(seekable, plan, self._reader(plan))

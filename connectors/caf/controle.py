@@ -234,7 +234,8 @@ class _Survey:
         self._organismes.add(f"{fonorg}:{numorg}")
         self._padded += b"<TYPEPARTE>%b<" % kind.encode() not in raw[:4096]
         dossier = Dossier.from_head(fonorg, numorg, matricule, kind, destination, demande)
-        self._dossiers.add(dossier.empreinte, self.count)
+        if self._genre.whole:
+            self._dossiers.add(dossier.empreinte, self.count)
         self._demandes.add(dossier.demande, dossier.empreinte)
         self._end = offset + len(raw)
         self.count += 1

@@ -23,6 +23,8 @@ class Genre:
     total_anomalies: str | None
     dated: bool
     """Whether the header carries a reference date."""
+    whole: bool
+    """Each record tells the whole dossier, so that the last one of a file replaces the others."""
 
 
 BENEFICIAIRES = Genre(
@@ -32,10 +34,18 @@ BENEFICIAIRES = Genre(
     {"M": "stock", "I": "delta"},
     "NBTOTDOSRSATRANSM",
     "NBTOTDOSRSATRANSMANO",
-    True,
+    dated=True,
+    whole=True,
 )
 INSTRUCTION = Genre(
-    "caf.instruction", "InfoDemandeRSA", frozenset("R"), {"I": "message"}, "NBTOTDEMRSATRANSM", None, False
+    "caf.instruction",
+    "InfoDemandeRSA",
+    frozenset("R"),
+    {"I": "message"},
+    "NBTOTDEMRSATRANSM",
+    None,
+    dated=False,
+    whole=False,
 )
 GENRES = {genre.document: genre for genre in (BENEFICIAIRES, INSTRUCTION)}
 

@@ -12,13 +12,26 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from connectors.caf.synthese import oddites
+from connectors.caf.synthese import nir, oddites
 from connectors.caf.synthese.ecriture import Noeud, lignes
 from connectors.caf.synthese.foyers import Contexte, FoyerRsa, Organisme, naissance_foyer
 from connectors.caf.synthese.oddites import ODDITES
+from connectors.caf.synthese.vird0201 import info_demande
 from connectors.caf.synthese.vrsb0801 import infos_foyer
 
-__all__ = ["ODDITES", "Flux", "contexte", "entete", "foyers", "pied", "record", "write_file", "write_foyers"]
+__all__ = [
+    "ODDITES",
+    "Flux",
+    "contexte",
+    "entete",
+    "foyers",
+    "pied",
+    "record",
+    "write_contacts",
+    "write_file",
+    "write_foyers",
+    "write_instruction",
+]
 
 Flux = Literal["mensuel", "quotidien"]
 _BATCH = 64
@@ -56,24 +69,26 @@ class Entete:
     encodage: str = "windows-1252"
     racine: str = "Racine"
     nature: str = "D"
+    instruction: bool = False
+    """Application files: another producer, three decimals of a second, no reference date."""
 
     def octets(self) -> bytes:
         msa = self.ou.organisme == "msa"
         bloc: Noeud = (
             "IdentificationFlux",
             [
-                ("APPLIEME", "AGO" if msa else "CRI"),
+                ("APPLIEME", "NRA" if self.instruction else "AGO" if msa else "CRI"),
                 ("NUMVERSIONAPPLIEME", "0801" if msa else "6200"),
                 ("TYPEFLUX", "M" if self.flux == "mensuel" else "I"),
                 ("NATFLUX", self.nature),
                 ("DTCREAFLUX", self.cree_le.isoformat()),
                 ("HEUCREAFLUX", self.heure),
-                ("DTREF", self.ou.reference.isoformat()),
+                ("DTREF", None if self.instruction else self.ou.reference.isoformat()),
             ],
         )
         ouverture = (
             f'<{self.racine} xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
-            'xsi:noNamespaceSchemaLocation="vrsb0801.xsd">\n'
+            f'xsi:noNamespaceSchemaLocation="{"vird0201" if self.instruction else "vrsb0801"}.xsd">\n'
         )
         return (f'<?xml version="1.0" encoding="{self.encodage}"?>\n' + ouverture + lignes([bloc])).encode("ascii")
 
@@ -139,3 +154,76 @@ def write_foyers(
     fin = oddites.pendant(noms, lignes(lot, pas)) + pied(compte - ("pied_faux" in noms), racine=tete.racine)
     cible.write(oddites.apres(noms, fin))
     return compte
+
+
+def write_instruction(
+    cible: BinaryIO, n: int, seed: int = 1, *, departement: str = "040", variante: str = "", debut: int = 0
+) -> int:
+    """Write a VIRD0201 file of `n` applications. `variante`: `contradictoire` (the second application says « none »
+    and something else) or `sous_tete` (persons under the head, as documentation has it)."""
+    ou = contexte("caf", "2026-10", departement)
+    tete = Entete("quotidien", ou, ou.reference, "21:40:12.000", "ISO-8859-1", nature="R", instruction=True)
+    cible.write(tete.octets())
+    for position, foyer in enumerate(foyers(n, seed, debut=debut, ou=ou)):
+        noeud = info_demande(
+            foyer, ou, contradictoire=variante == "contradictoire" and position == 1, sous_tete=variante == "sous_tete"
+        )
+        cible.write(lignes([noeud]).encode("cp1252"))
+    bloc: Noeud = ("TransmissionFlux", [("NBTOTDEMRSATRANSM", str(n))])
+    cible.write((lignes([bloc]) + "</Racine>\n").encode("ascii"))
+    return n
+
+
+def write_contacts(cible: BinaryIO, n: int, seed: int = 1, *, separateur: str = ";", zeros_perdus: bool = False) -> int:
+    """Write the contact file of `n` households, one row per adult, dossier's contacts on each; returns the rows.
+
+    `zeros_perdus` writes numbers as a spreadsheet gives them back: without their leading zeros. Telephone numbers are
+    those the numbering plan keeps for fiction.
+    """
+    colonnes = [titre for titre, _ in _COLONNES_CONTACTS]
+    cible.write(b"\xef\xbb\xbf" + _ligne(colonnes, separateur))
+    lignes_ecrites = 0
+    for foyer in foyers(n, seed, ou=contexte()):
+        dossier = {
+            "matricule": foyer.matricule[:7],
+            "demande": foyer.demande,
+            "le": foyer.date_demande.strftime("%d/%m/%Y"),
+            "nom": foyer.personnes[0].nom,
+            "prenom": foyer.personnes[0].prenom,
+            "telephone": f"06399801{foyer.rang % 100:02d}",
+            "fixe": f"05364900{foyer.rang % 100:02d}" if foyer.rang % 3 == 0 else "",
+            "courriel": f"foyer{foyer.rang}@exemple.test" if foyer.rang % 4 else "",
+        }
+        for adulte in foyer.adultes:
+            ligne = dossier | {
+                "role": "DEMANDEUR" if adulte.role == "DEM" else "CONJOINT",
+                "type": "MADAME" if adulte.sexe == "2" else "MONSIEUR",
+                "nir": adulte.nir + nir.cle(adulte.nir) if adulte.nir else "",
+                "devoirs": foyer.date_demande.strftime("%d/%m/%Y") if adulte.soumis else "",
+            }
+            valeurs = [ligne[champ] for _, champ in _COLONNES_CONTACTS]
+            if zeros_perdus:
+                valeurs = [valeur.lstrip("0") if valeur.isdigit() else valeur for valeur in valeurs]
+            cible.write(_ligne(valeurs, separateur))
+            lignes_ecrites += 1
+    return lignes_ecrites
+
+
+_COLONNES_CONTACTS = (
+    ("MATRICULE", "matricule"),
+    ("ROLE PERSONNE", "role"),
+    ("TYPE PERSONNE", "type"),
+    ("NIR", "nir"),
+    ("NUMERO DEMANDE RSA", "demande"),
+    ("DATE DEMANDE RSA", "le"),
+    ("DATE DEBUT DROITS - DEVOIRS", "devoirs"),
+    ("NOM RESPONSABLE DOSSIER", "nom"),
+    ("PRENOM RESPONSABLE DOSSIER", "prenom"),
+    ("NUMERO TELEPHONE DOSSIER", "telephone"),
+    ("NUMERO TELEPHONE 2 DOSSIER", "fixe"),
+    ("ADRESSE ELECTRONIQUE DOSSIER", "courriel"),
+)
+
+
+def _ligne(valeurs: list[str], separateur: str) -> bytes:
+    return (separateur.join(f'"{valeur}"' for valeur in valeurs) + "\r\n").encode()

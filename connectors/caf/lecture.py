@@ -17,6 +17,8 @@ from lxml import etree
 from connectors.caf import structure
 from connectors.caf.controle import STRIDE, Plan
 from connectors.caf.dossier import Dossier
+from connectors.caf.flux import INSTRUCTION
+from connectors.caf.instruction import straighten
 from connectors.caf.octets import raw_records
 from connectors.contract import Envelope
 from schemas.normalisation import nir_disagreements
@@ -132,6 +134,8 @@ class Lecture:
         if element is None:
             return _empty(Dossier.of(raw).key, raw, [Finding("xml-not-well-formed", at, "reject")])
         findings = structure.check(plan.genre.document, element, at)
+        if plan.genre == INSTRUCTION:
+            findings += [_placed(finding, at) for finding in straighten(element)]
         if any(finding.severity == "reject" for finding in findings):
             return _empty(Dossier.of(raw).key, raw, findings)
         record = self._read_one(element, raw)

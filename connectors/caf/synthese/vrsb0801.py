@@ -28,7 +28,7 @@ def infos_foyer(foyer: FoyerRsa, contexte: Contexte, *, quotidien: bool = False)
                         ("REGAGRIFAM", "SA" if msa else None),
                     ],
                 ),
-                *(_adresse(adresse, rang) for rang, adresse in enumerate(foyer.adresses[:3], 1)),
+                *(adresse(une, rang) for rang, une in enumerate(foyer.adresses[:3], 1)),
             ],
         )
     )
@@ -223,32 +223,33 @@ def _ressources(personne: Individu, reference: date, msa: bool) -> Noeud:
     return ("Ressources", [generalite, *mensuelles])
 
 
-def _adresse(adresse: Adresse, rang: int) -> Noeud:
+def adresse(ou: Adresse, rang: int) -> Noeud:
+    """An address block; rank 1 is the current one."""
     tronc: list[Noeud] = [
         ("RGADR", f"{rang:02d}"),
-        ("DTEMM", jour(adresse.depuis)),
-        ("PAYS", adresse.pays),
-        ("TYPEADR", adresse.type),
-        ("ETATADR", adresse.controle),
+        ("DTEMM", jour(ou.depuis)),
+        ("PAYS", ou.pays),
+        ("TYPEADR", ou.type),
+        ("ETATADR", ou.controle),
     ]
     detail: Noeud
-    if adresse.pays == "FRA":
+    if ou.pays == "FRA":
         detail = (
             "AdresseDetailleeFrance",
             [
                 ("COMPLIDEADR", ""),
-                ("COMPLADR", adresse.complement),
-                ("NUMVOIE", adresse.numero),
-                ("LIBTYPEVOIE", adresse.type_voie),
-                ("NOMVOIE", adresse.voie),
-                ("LIEUDIST", adresse.lieu_dit),
-                ("NUMCOM", adresse.commune),
-                ("CODEPOS", adresse.code_postal),
-                ("NOMCOM", adresse.libelle_commune),
+                ("COMPLADR", ou.complement),
+                ("NUMVOIE", ou.numero),
+                ("LIBTYPEVOIE", ou.type_voie),
+                ("NOMVOIE", ou.voie),
+                ("LIEUDIST", ou.lieu_dit),
+                ("NUMCOM", ou.commune),
+                ("CODEPOS", ou.code_postal),
+                ("NOMCOM", ou.libelle_commune),
             ],
         )
     else:
-        detail = ("AdresseHorsFrance", [(f"LIBLIG{n}ADR", ligne) for n, ligne in enumerate(adresse.lignes, 2)])
+        detail = ("AdresseHorsFrance", [(f"LIBLIG{n}ADR", ligne) for n, ligne in enumerate(ou.lignes, 2)])
     return ("Adresse", [("TroncCommunAdresse", tronc), detail])
 
 

@@ -1,0 +1,68 @@
+"""The contact file (`coordonnees-allocataire.txt`): twelve columns of delimited text, one row per person of a dossier.
+
+The whole table is read once before its first record: a column that is missing or a broken quote refuses the file, so
+that an import never « does nothing » without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import mappings
+from connectors import table
+from connectors.contract import DocumentRefused, Envelope
+from schemas.record import Finding, Record
+
+DOCUMENT = "caf.contacts_allocataires"
+MAX_BYTES = 268_435_456
+COLONNES = (
+    "matricule", "role personne", "type personne", "nir", "numero demande rsa", "date demande rsa",
+    "date debut droits devoirs", "nom responsable dossier", "prenom responsable dossier", "numero telephone dossier",
+    "numero telephone 2 dossier", "adresse electronique dossier",
+)  # fmt: skip
+
+
+class Contacts:
+    """The `Reading` of a contact file."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        """Check the whole file. Raises `DocumentRefused` (``wrong-columns``, ``table-*``, ``too-large``)."""
+        self._source = source
+        self._mapping = mappings.load(DOCUMENT)
+        self.sha256 = _sha256(source)
+        sheet = self._sheet()
+        missing = [name for name in COLONNES if name not in sheet.headers]
+        if missing:
+            raise DocumentRefused("wrong-columns", f"these columns are missing: {', '.join(missing)}", "line 1")
+        more = len([name for name in sheet.headers if name not in COLONNES])
+        self.envelope = Envelope(
+            document=DOCUMENT,
+            kind="delta",
+            key=f"contacts|{self.sha256}",
+            organisme="CAF",
+            counted=sum(1 for _ in sheet),
+            findings=(Finding("unknown-column", "line 1", "notice", detail=str(more)),) if more else (),
+        )
+
+    def _sheet(self) -> table.Sheet:
+        self._source.seek(0)
+        return table.sheets(self._source, max_bytes=MAX_BYTES)[0]
+
+    def __iter__(self) -> Iterator[Record]:
+        for row in self._sheet():
+            record = self._mapping.read({name: row.cells.get(name, "") for name in COLONNES})
+            record.digest = row.digest
+            if row.surplus:
+                record.findings.append(
+                    Finding("surplus-cells", "row", "quarantine", detail=f"{row.surplus} more cells")
+                )
+            at = f"line {row.line}"
+            record.findings = [Finding(f.code, f"{at}: {f.path}", f.severity, f.raw, f.detail) for f in record.findings]
+            yield record
+
+
+def _sha256(source: BinaryIO) -> str:
+    source.seek(0)
+    return hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
