@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 
 from gateway import canonical
 from gateway.basis import informed_collectively
 from gateway.basis_states import states
-from gateway.categories import bridge, legal_code
+from gateway.categories import asked as categories_asked
+from gateway.categories import legal_code
 from gateway.convention import Flow
 from gateway.policy import Decision, Question
 from gateway.registry import SECRECY, Gateway
@@ -19,6 +19,7 @@ from schemas.record import Current
 _OPEN_RIGHTS = frozenset(
     {"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"}
 )
+_NIR_PURPOSES = frozenset({"identification", "instruction_rsa", "liquidation_controle_rsa"})
 _MATCH_ONLY = {
     "nir": "identifiants[nir].valeur",
     "ft_numero": "identifiants[ft_numero].valeur",
@@ -48,14 +49,14 @@ def question(
         recipient=role,
         regime=flow.regime,
         purpose=flow.purpose,
-        categories=codes if codes is not None else asked(gateway, flow),
+        categories=codes if codes is not None else asked(gateway, flow, current),
         art9_gate=flow.art9_gate,
         consent_state=known.consent_state,
         consent_categories=known.consent_categories,
         objection_state=known.objection_state,
         limitation=known.limitation,
         person_informed=informed,
-        age_status=known.age_status,
+        age_status=_age_status(known.age_status, current, work.now),
         representative_notified=known.representative_notified,
         convention_active=flow.active and in_perimeter(gateway, flow, current),
         convention_categories=flow.codes,
@@ -79,8 +80,11 @@ def question(
 
 
 def followers(gateway: Gateway, current: Current) -> set[str]:
-    """The bodies that follow this person: named as her référent or her host, or speaking of her themselves."""
-    said = {fact.source for fact in current.values()}
+    """The bodies that follow this person: named as her référent or her host, or speaking of her themselves.
+
+    The caisse that pays her does not follow her.
+    """
+    said = {fact.source for fact in current.values() if gateway.role(fact.source) != "caf_msa"}
     return {body for body in said | named_in(gateway, current) if body in gateway.bodies}
 
 
@@ -99,6 +103,23 @@ def absent_flow(gateway: Gateway, like: Flow, recipient: str) -> Flow:
     )
 
 
+def _age_status(recorded: str, current: Current, now: str) -> str:
+    """A minor by her birth date, unless a protection was recorded; an unknown date says nothing."""
+    born = current.get("personne.date_naissance")
+    if recorded != "adult" or born is None:
+        return recorded
+    year, rest = int(str(born.value)[:4]), str(born.value)[4:10]
+    eighteen = f"{year + 18}{rest or '-12-31'}"
+    return "minor" if now[:10] < eighteen else "adult"
+
+
+def refusal_of(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> Decision:
+    """Why a flow that no convention declares is refused: by the law itself where it says so, else for want of one."""
+    asked_of = question(work, gateway, person_id, flow, current)
+    by_law = gateway.policy.decide(replace(asked_of, convention_active=True))
+    return gateway.policy.decide(asked_of) if by_law.permits else by_law
+
+
 def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:
     """Does the person live where the flow is open?
 
@@ -112,15 +133,14 @@ def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:
     return bool(statutory) and flow.covers(gateway.settings.departement.lstrip("0").ljust(2, "0") + "000")
 
 
-def asked(gateway: Gateway, flow: Flow) -> frozenset[str]:
-    """Every legal category that the flow's document can write."""
-    document = gateway.document(flow.vers, flow.document)
-    return _asked(gateway.categories(document))
+def asked(gateway: Gateway, flow: Flow, current: Current) -> frozenset[str]:
+    """The legal categories that the flow's document would carry of what is known today.
 
-
-@lru_cache(maxsize=256)
-def _asked(categories: frozenset[str]) -> frozenset[str]:
-    return frozenset().union(*(bridge().codes_of(category) for category in categories))
+    The NIR is only asked for where it may travel; elsewhere asking for it would refuse the whole (D06).
+    """
+    categories = gateway.categories(gateway.document(flow.vers, flow.document))
+    codes = categories_asked(current, within=categories)
+    return codes if flow.purpose in _NIR_PURPOSES else codes - {"C3"}
 
 
 def identifiers_for(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from gateway import clock, journal, outbox, quarantine
 from gateway.convention import Flow
-from gateway.decide import absent_flow, decide, followers
+from gateway.decide import absent_flow, decide, followers, refusal_of
 from gateway.identity import Keys, Match
 from gateway.policy import Decision
 from gateway.receipt import Outcome, Receipt, Request
@@ -108,11 +108,11 @@ def _refuse_others(
     """A body that follows this person and is named by no flow gets nothing; the refusal is told with its article."""
     if not request.flows:
         return []
-    named = {flow.vers for flow in request.flows} | {request.sender}
+    named = {flow.vers for flow in gateway.flows(work, request.sender)} | {request.sender}
     outcomes = []
     for body in sorted(followers(gateway, current) - named):
         flow = absent_flow(gateway, request.flows[0], body)
-        decision = decide(work, gateway, person, flow, current)
+        decision = refusal_of(work, gateway, person, flow, current)
         told = {"document": flow.document, "purpose": flow.purpose, "withheld_categories": tuple(sorted(decision.redacted))}
         outcomes.append(Outcome(body, "withheld", decision.reason, tuple(decision.articles), **told))
         entry = journal.append(

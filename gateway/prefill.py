@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.categories import Withheld, legal_code, split
 from gateway.convention import Flow
-from gateway.decide import decide
+from gateway.decide import asked, decide
 from gateway.policy import Decision
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -16,7 +16,9 @@ def permitted(
 ) -> tuple[dict[str, Fact], list[Withheld], Decision]:
     """What one flow may carry of a dossier, what it keeps back and why."""
     decision = decide(work, gateway, person_id, flow, current)
-    return *split(current, decision, gateway.role), decision
+    wanted = asked(gateway, flow, current)
+    offered = {path: fact for path, fact in current.items() if legal_code(path, fact.value) in wanted}
+    return *split(offered, decision, gateway.role), decision
 
 
 def seen_by(

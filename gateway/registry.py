@@ -138,7 +138,13 @@ class Gateway:
             if body_id not in self._connectors:
                 values = dict(self.settings.bodies.get(body_id, {}))
                 known = {setting.name for setting in self.installed(body).manifest.setting}
-                for name, value in (("departement", self.settings.departement), ("organisme", body_id)):
+                own = {
+                    "departement": self.settings.departement,
+                    "organisme": body_id,
+                    "nom_structure": body.name,
+                    "referentiels": str(self.settings.home / "referentiels" / body_id),
+                }
+                for name, value in own.items():
                     if name in known:
                         values.setdefault(name, value)
                 self._connectors[body_id] = self.installed(body).create(values)
@@ -180,8 +186,8 @@ class Gateway:
 
     # --- flows ------------------------------------------------------------------------------------------------------
 
-    def flows(self, work: UnitOfWork, sender: str, purposes: frozenset[str]) -> tuple[Flow, ...]:
-        """Flows that start at this body for these purposes, active or not."""
+    def flows(self, work: UnitOfWork, sender: str, purposes: frozenset[str] | None = None) -> tuple[Flow, ...]:
+        """Flows that start at this body, for these purposes or for all, active or not."""
         return tuple(convention.flows_from(work, sender, purposes))
 
     def flow(self, work: UnitOfWork, id: str) -> Flow | None:

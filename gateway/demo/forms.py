@@ -79,7 +79,7 @@ def ccas_beneficiary(one: Followed) -> dict[str, Any]:
             {"theme": "logement", "valeur": "present", "impact": "fort", "exploreLe": "2026-11-05T09:00:00Z"},
             {"theme": "finances", "valeur": "present", "impact": "faible", "exploreLe": "2026-11-05T09:00:00Z"},
             {"theme": "famille", "valeur": "present", "impact": "fort", "exploreLe": "2026-11-05T09:00:00Z",
-             "situations": [{"code": "famille_enfants_sans_garde", "valeur": "oui"}]},
+             "situations": [{"code": "famille_garde_enfant_moins_3_ans", "valeur": "oui"}]},
             {"theme": "sante", "valeur": "present", "impact": "fort", "exploreLe": "2026-11-05T09:00:00Z"},
         ],
         "rendezVous": [
@@ -87,8 +87,23 @@ def ccas_beneficiary(one: Followed) -> dict[str, Any]:
              "motif": "accompagnement", "modalite": "presentiel", "premierAccompagnement": True, "conjoint": True,
              "statut": "prevu"},
         ],
-        "privateSynthesis": "Cette synthèse privée ne doit apparaître nulle part.",
+        "followups": [
+            {"date": "2026-11-05", "medium": "PlannedInPerson", "types": ["Accompagnement social"], "status": "Done",
+             "firstFollowup": True, "privateSynthesis": "Cette synthèse privée ne doit apparaître nulle part."},
+        ],
     }  # fmt: skip
+
+
+def neighbour_beneficiary(one: Followed) -> dict[str, Any]:
+    """`ccas.beneficiaires`: a neighbouring CCAS, without delegation, knows this person too."""
+    return {
+        "fileNumber": f"PA-{one.foyer.rang:04d}",
+        "birthName": one.person.nom_naissance,
+        "firstName": one.person.prenom,
+        "birthDate": one.born,
+        "socialSecurityNumber": one.person.nir,
+        "accomodationMode": "SocialRenting",
+    }
 
 
 def _basis(gateway: Gateway, person: str, kind: str) -> dict[str, Any]:

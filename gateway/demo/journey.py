@@ -21,21 +21,24 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from connectors.departement import sandbox as departement_sandbox
 from connectors.departement.synthetic import person_id
 from connectors.france_travail import sandbox as france_travail_sandbox
 from gateway import basis, quarantine, verify
-from gateway.demo.forms import ccas_beneficiary, global_accompaniment, objection
+from gateway.demo.forms import ccas_beneficiary, global_accompaniment, information, neighbour_beneficiary, objection
 from gateway.demo.people import Followed, as_allocataire, as_usager, followed, write_caf_file
 from gateway.demo.stage import Stage, stage
 from gateway.ingest import Counts, ingest
+from gateway.prefill import seen_by
 from gateway.pull import pull
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox
 
 _WAIT = 30.0
+NOT_YET_INFORMED = 3
+"""One person has not yet been given the notice: what would go to the CCAS about her waits."""
 
 
 @dataclass
@@ -124,6 +127,7 @@ class _Journey:
         self._settled()
 
     def _departement(self) -> None:
+        self._inform()
         with self.on.client("departement", "orientation") as client:
             lists = self._post(client, "departement.referentiel", self.on.drop.referentiel(), "application/xml")
             self.console.print(f"Référentiel local reçu ({lists['document']})")
@@ -135,18 +139,18 @@ class _Journey:
             body = global_accompaniment([(one, person_id(as_allocataire(one, r))) for r, one in enumerate(self.people)])
             told = self._post(client, "departement.accompagnement", body, "application/json")
             self.console.print(f"Accompagnement global ouvert (binôme, volontaires) : {self._results(told)}")
-        self._inform()
+        with self.on.client("ccas_voisin", "accompagnement") as client:
+            self._post(client, "ccas.beneficiaires", neighbour_beneficiary(self.people[-1]), "application/json")
+            self.console.print("Un CCAS voisin, sans délégation, dit qu'il suit aussi l'une de ces personnes")
         self._settled()
 
     def _inform(self) -> None:
         """Each person is told of the sharing with the CCAS (PIE asks for information given to each)."""
-        from gateway.demo.forms import information
-
+        informed = [one for rank, one in enumerate(self.people) if rank != NOT_YET_INFORMED]
         with self.gateway.unit_of_work() as work:
-            for one in self.people:
-                person = self._person(work, one)
-                basis.record(work, information(self.gateway, person))
-        self.console.print(f"{len(self.people)} personnes informées du partage, notice « parcours-insertion » version 1")
+            for one in informed:
+                basis.record(work, information(self.gateway, self._person(work, one)))
+        self.console.print(f"{len(informed)} personnes informées du partage, notice « parcours-insertion » version 1")
 
     def _france_travail(self) -> None:
         async def fetch() -> int:
@@ -169,7 +173,7 @@ class _Journey:
         read = asyncio.run(fetch())
         self.console.print(f"{read} dossiers de diagnostic v4 lus (recherche par NIR et date, jeton, dossier)")
         self._settled()
-        received = self.on.france_travail.calls("calculOrientation")
+        received = self.on.france_travail.calls("calcul")
         self.console.print(f"{len(received)} calculs d'orientation reçus par France Travail")
 
     def _ccas(self) -> None:
@@ -185,7 +189,7 @@ class _Journey:
                 self._measure_json(letter["document"], document)
                 client.post(f"/v1/inbox/{letter['id']}/ack").raise_for_status()
             self.console.print(f"{len(letters)} dossiers retirés de la boîte du CCAS et acquittés")
-        received = self.on.france_travail.calls("rendez-vous")
+        received = self.on.france_travail.calls("rdv_post")
         self.console.print(f"{len(received)} rendez-vous conjoints reçus par France Travail")
         self.console.print(f"{len(self.on.drop.deposited)} dépôts ALI reçus par le Département")
 
@@ -209,8 +213,6 @@ class _Journey:
     # --- what is told at the end ------------------------------------------------------------------------------------------------
 
     def _moved(self) -> None:
-        from sqlalchemy import func
-
         table = Table("de", "vers", "document", "état", "article ou motif", "envoyé", "retenu", "nombre")
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
             columns = (outbox.c.sender, outbox.c.recipient, outbox.c.document, outbox.c.state, outbox.c.reason,
@@ -245,8 +247,6 @@ class _Journey:
         }
         table = Table("formulaire", "destinataire", "champs remplis", "sur", "sources")
         with self.gateway.unit_of_work() as work:
-            from gateway.prefill import seen_by
-
             for document, recipient in forms.values():
                 best: Any = None
                 for one in self.people:
