@@ -36,6 +36,8 @@ class ProxyTrust:
 def certificate(scope: Mapping[str, Any], trust: ProxyTrust) -> x509.Certificate | None:
     """The certificate this connection was authenticated with, or None. Raises `Refused` if it cannot be read."""
     tls = (scope.get("extensions") or {}).get("tls") or {}
+    if tls.get("client_cert_error"):
+        raise Refused("certificate-not-verified")
     chain = tls.get("client_cert_chain") or ()
     try:
         if chain:

@@ -35,11 +35,12 @@ def rfc_9440(found: x509.Certificate) -> str:
     return f":{base64.b64encode(found.public_bytes(Encoding.DER)).decode()}:"
 
 
-async def send(office, form=None, *, path="/oauth/token", peer=PROXY, headers=(), method="POST", tls=None):
+async def send(office, form=None, *, path="/oauth/token", peer=PROXY, headers=(), method="POST", tls=None, error=None):
     """One request as it reaches the application: through a proxy at `peer`, or with the server's own TLS."""
 
     async def app(scope, receive, deliver):
-        extensions = {"tls": {"client_cert_chain": [tls.public_bytes(Encoding.PEM).decode()]}} if tls else {}
+        chain = [tls.public_bytes(Encoding.PEM).decode()] if tls else []
+        extensions = {"tls": {"client_cert_chain": chain, "client_cert_error": error}} if tls else {}
         await office.app({**scope, "extensions": extensions}, receive, deliver)
 
     transport = httpx.ASGITransport(app, client=(peer, 1234))
@@ -90,6 +91,8 @@ async def test_the_servers_own_tls(office, found):
     assert answer.status_code == 200
     bearer = [("Authorization", f"Bearer {answer.json()['access_token']}")]
     assert (await send(office, path=URL, method="GET", headers=bearer, tls=found)).status_code == 200
+    answer = await send(office, by_certificate(office.ccas), tls=found, error="self-signed certificate")
+    refused(office, answer, 400, "invalid_request", "certificate-not-verified")
 
 
 async def test_an_escaped_pem_from_the_proxy(behind_a_proxy, found):
