@@ -1,0 +1,108 @@
+"""rdv-insertion's users: the same person whether she comes in a table or inside a webhook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import mappings
+from connectors.contract import DocumentRefused, Envelope
+from connectors.json import digest
+from connectors.rdv_insertion.champs import allowed, columns
+from connectors.source import rewindable
+from connectors.table import MAX_BYTES, Row, Sheet, day, is_scientific, sheets
+from schemas.normalisation import is_erased_email, nir, phones
+from schemas.record import Finding, Record
+
+DOCUMENT = "rdv_insertion.usagers"
+ANONYMISED = "[valeur anonymisée]"
+ERASED = "erased-person"
+REQUIRED = ("first_name", "last_name")
+
+
+def user_record(value: Any, departement: str, path: str, *, checked: bool = False, key: str = "") -> Record:
+    """The record of one user. `checked`: the white list was applied already. Erased users have no facts."""
+    findings: list[Finding] = []
+    user = value if checked else allowed(value, "user", path, findings)
+    if is_erased_email(str(user.get("email", ""))) or ANONYMISED in user.values():
+        told = Finding(ERASED, path, "notice", detail="the source erased this person")
+        return Record(str(user.get("id", key)), [], findings=[*findings, told], digest=digest(["erased", key]))
+    if not user.get("first_name") or not (user.get("last_name") or user.get("birth_name")):
+        findings.append(Finding("identity-missing", path, "reject", detail="a name and a first name"))
+    shaped = dict(user)
+    if "phone_number" in shaped:
+        found = phones(str(shaped.pop("phone_number")))
+        if found.illisibles:
+            findings.append(Finding("bad-phone", f"{path}.phone_number"))
+        if found.numeros:
+            shaped["telephones"] = list(found.numeros)
+    if "birth_date" in shaped and (iso := day(str(shaped["birth_date"]))):
+        shaped["birth_date"] = iso
+    record: Record = mappings.load(DOCUMENT).read(
+        shaped | {"cle": str(user.get("id") or key or "-")}, departement=departement
+    )
+    record.findings = findings + [
+        Finding(f.code, f"{path}.{f.path}", f.severity, f.raw, f.detail) for f in record.findings
+    ]
+    record.digest = digest(user)
+    return record
+
+
+def is_erased(record: Record) -> bool:
+    """Whether the source replaced this person's data by marks of erasure."""
+    return any(finding.code == ERASED for finding in record.findings)
+
+
+class UsagersReading:
+    """A table of users: checked to its last line, then read row by row."""
+
+    def __init__(self, source: BinaryIO, departement: str) -> None:
+        self._source = rewindable(source, MAX_BYTES)
+        self._departement = departement
+        sheet = self._sheet()
+        known = columns()
+        named = [known[title].nom for title in sheet.headers if title in known]
+        if missing := [name for name in REQUIRED if name not in named]:
+            raise DocumentRefused("missing-header", "a mandatory column is missing", path=missing[0])
+        if twice := [name for name in named if named.count(name) > 1]:
+            raise DocumentRefused("table-duplicate-header", "two columns mean the same field", path=twice[0])
+        unread = [title for title in sheet.headers if title and title not in known]
+        told = tuple(Finding("unknown-column", f"colonne {title}", "notice") for title in unread)
+        self.envelope = Envelope(DOCUMENT, counted=sum(1 for _ in sheet), findings=told)
+
+    def _sheet(self) -> Sheet:
+        self._source.seek(0)
+        return sheets(self._source)[0]
+
+    def __iter__(self) -> Iterator[Record]:
+        for row in self._sheet():
+            yield self._record(row)
+
+    def _record(self, row: Row) -> Record:
+        at, findings = f"ligne {row.line}", list[Finding]()
+        user: dict[str, Any] = {}
+        for title, text in row.cells.items():
+            champ = columns().get(title)
+            if champ is None or not champ.lu:
+                continue
+            where = f"{at}, colonne {title}"
+            lost = champ.type == "nir" and title in row.numeric and nir(text).controle != "valide"
+            if champ.type in {"nir", "identifiant"} and (is_scientific(text) or lost):
+                findings.append(Finding("number-lost-digits", where, raw=text))
+            elif champ.type == "date":
+                if iso := day(text):
+                    user[champ.nom] = iso
+                else:
+                    findings.append(Finding("bad-date", where))
+            else:
+                user[champ.nom] = text
+        if row.surplus:
+            findings.append(Finding("surplus-cells", at, detail="cells beyond the last title"))
+        identifier = user.get("department_internal_id") or user.get("id") or at.replace(" ", "-")
+        record = user_record(user, self._departement, at, checked=True, key=str(identifier))
+        record.key = str(identifier)
+        if not {"nir", "department_internal_id", "email", "phone_number"} & user.keys():
+            told = "a NIR, an internal id, an e-mail or a telephone"
+            findings.append(Finding("identifier-missing", at, "reject", detail=told))
+        record.findings = findings + record.findings
+        return record
