@@ -46,7 +46,6 @@ RETENTION_MONTHS = {"6m": 6, "12m": 12, "36m": 36}
 """One log per retention class: entries of one class can be pruned without waiting for another's."""
 DEFAULT_LOG = "12m"
 _PENDING = "journal"
-_FIELD_COLUMNS = ("exchange_id", "subject", "sender_org", "recipient_org", "purpose", "decision")
 _COLUMNS = tuple(column.name for column in journal_entry.columns)
 
 
@@ -66,7 +65,7 @@ class Entry:
     log: str
     content: bytes
     columns: tuple[str | None, ...]
-    """Values of `_COLUMNS`."""
+    """ts, event, and the values of `journal_entry.COLUMNS`."""
     idx: int | None = None
     origin: str | None = None
 
@@ -101,8 +100,7 @@ def append(work: UnitOfWork, event: str, *, retention: str = DEFAULT_LOG, **fiel
         pending = work.scratch[_PENDING] = _Pending(work.now)
         # A new function each time: an entry appended by a later hook of the same commit is indexed too.
         work.before_commit(lambda work: _index(work, work.scratch.pop(_PENDING).entries))
-    columns = (pending.ts, event, *map(fields.get, _FIELD_COLUMNS))
-    entry = Entry(retention, encode(event, pending.ts, pending.nonce(), fields), columns)
+    entry = Entry(retention, *encode(event, pending.ts, pending.nonce(), fields))
     pending.entries.append(entry)
     return entry
 

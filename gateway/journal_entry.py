@@ -133,7 +133,7 @@ def _network(value: Any) -> str | None:
     return f'"{network}"' if network.prefixlen <= (24 if network.version == 4 else 48) else None
 
 
-_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # Ten digits in a row would be room for a telephone number or a NIR.
 _SLUG = r"(?!.*\d{10})[a-z][a-z0-9]*(?:[_.:-][a-z0-9]+)*"
 
@@ -211,19 +211,23 @@ _VARYING = {
     "ts": ".{24}",
 } | {name: _COUNT for name, render in FIELDS.items() if render is _count}
 """Fields that differ in nearly every entry: checked together by one pattern. The others repeat, and are remembered."""
+COLUMNS = ("exchange_id", "subject", "sender_org", "recipient_org", "purpose", "decision")
+"""Fields that the database repeats beside the entry, to find it by them."""
+_ABSENT = ""
 _MEMO_SIZE = 4_096
 
 
 class _Shape:
     """How to write the entries that have the same fields: codes already seen cost one look-up for all of them."""
 
-    __slots__ = ("codes", "counts", "known", "match", "names", "varying", "varying_names")
+    __slots__ = ("codes", "columns", "counts", "known", "match", "names", "varying", "varying_names")
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.names = sorted((*given, "v"))
         self.counts = [name for name in given if FIELDS.get(name) is _count]
         self.varying_names = [name for name in self.names if name in _VARYING]
         self.varying = itemgetter(*self.varying_names)
+        self.columns = itemgetter("ts", "event", *(name if name in given else _ABSENT for name in COLUMNS))
         self.codes = itemgetter("event", *(name for name in sorted(given) if name not in _VARYING and name != "event"))
         pattern = "\n".join(f"(?:{_VARYING[name]})" for name in self.varying_names)
         self.match = re.compile(pattern, re.ASCII).fullmatch
@@ -255,8 +259,10 @@ class _Shape:
 _shapes: dict[tuple[str, ...], _Shape] = {}
 
 
-def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> bytes:
-    """Canonical bytes of an entry. A field that is None or "" is absent; a list may be given as a list or a tuple.
+def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> tuple[bytes, tuple[str | None, ...]]:
+    """Canonical bytes of an entry, and its (ts, event, *COLUMNS).
+
+    A field that is None or "" is absent; a list may be given as a list or a tuple.
 
     `ts` (RFC 3339 UTC, milliseconds) and `nonce` (32 hexadecimal digits) come from the gateway itself. `fields` is
     the caller's own dict: it comes back changed. Raises `EntryRefused`.
@@ -265,6 +271,7 @@ def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> bytes:
     fields["event"] = event
     fields["nonce"] = nonce
     fields["ts"] = ts
+    fields[_ABSENT] = None
     try:
         shape = _shapes[names]
         parts = shape.known[shape.codes(fields)].copy()
@@ -274,10 +281,10 @@ def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> bytes:
     except (KeyError, TypeError):
         return _encode_new(names, fields)
     parts[1::2] = values
-    return "".join(parts).encode()
+    return "".join(parts).encode(), shape.columns(fields)
 
 
-def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> bytes:
+def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> tuple[bytes, tuple[str | None, ...]]:
     """The same for codes or a shape met for the first time, lists, absent fields, and whatever must be refused."""
     for name in names:
         if name not in FIELDS:
@@ -298,7 +305,7 @@ def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> bytes:
     entry = "".join(parts).encode()
     if len(entry) > MAX_ENTRY:
         raise EntryRefused("entry", "too long")
-    return entry
+    return entry, shape.columns(fields)
 
 
 def fitting(field: str, value: Any, otherwise: str | None = None) -> Any:

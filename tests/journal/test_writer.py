@@ -141,7 +141,9 @@ def test_bytes_are_rfc_8785_canonical_json(fields: dict, event: str) -> None:
     told = {name: value for name, value in told.items() if value is not None}
     told |= {"v": 1, "event": event, "ts": "2026-11-21T09:30:00.000Z", "nonce": "0f" * 16}
     for _ in range(2):  # met for the first time, then remembered
-        assert journal_entry.encode(event, told["ts"], told["nonce"], dict(fields)) == rfc8785.dumps(told)
+        written, columns = journal_entry.encode(event, told["ts"], told["nonce"], dict(fields))
+        assert written == rfc8785.dumps(told)
+        assert columns == (told["ts"], event, *map(told.get, journal_entry.COLUMNS))
 
 
 @pytest.mark.parametrize("name", sorted(journal_entry.FIELDS))
@@ -149,7 +151,9 @@ def test_no_field_takes_a_personal_value(name: str) -> None:
     for value in CANARIES:
         for attempt in (value, [value], (value,), {value: 1}, value.encode(), 1.5, True, -1):
             try:
-                told = journal_entry.encode("exchange.request", "2026-11-21T09:30:00.000Z", "0f" * 16, {name: attempt})
+                told, _ = journal_entry.encode(
+                    "exchange.request", "2026-11-21T09:30:00.000Z", "0f" * 16, {name: attempt}
+                )
             except journal.EntryRefused as refused:
                 told = str(refused).encode()
                 assert len(value) < 3 or value.encode() not in told
