@@ -56,7 +56,7 @@ class _Doors:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
 
-    # --- exchanges ------------------------------------------------------------------------------------------------
+    # --- exchanges -----------------------------------------------------------------------------------------
 
     async def post_exchange(self, http: HttpRequest) -> Response:
         """Take one document of the caller's own format; answer once it is durable."""
@@ -108,7 +108,7 @@ class _Doors:
             return json.dumps(told())
 
         pending[idempotency] = (digest, render)
-        id, received, purposes, records = told.args  # type: ignore[attr-defined]
+        id, received, purposes, records = told.args
         work.before_commit(
             lambda last: last.add(
                 exchange_table,
@@ -185,7 +185,7 @@ class _Doors:
             raise Unknown("exchange-unknown", "Check the id against the list of your exchanges.")
         return JSONResponse(told)
 
-    # --- the mailbox ------------------------------------------------------------------------------------------------
+    # --- the mailbox ---------------------------------------------------------------------------------------
 
     async def list_inbox(self, http: HttpRequest) -> Response:
         caller = await authenticate(http)
@@ -244,7 +244,7 @@ class _Doors:
         await http.app.state.committer.submit(acknowledge)
         return Response(status_code=204)
 
-    # --- persons ------------------------------------------------------------------------------------------------
+    # --- persons -------------------------------------------------------------------------------------------
 
     async def search_person(self, http: HttpRequest) -> Response:
         """Identifiers in the body, never in a URL; the answer is a reference of this caller's own."""
@@ -294,7 +294,8 @@ class _Doors:
             ]
         }
         if not wanted:
-            return canonical.write(visible).document | told
+            shown: dict[str, Any] = canonical.write(visible).document
+            return shown | told
         self.gateway.document(caller.body, wanted)
         written = self.gateway.write(caller.body, wanted, visible)
         document = written.document.decode() if isinstance(written.document, bytes) else written.document
@@ -410,7 +411,7 @@ def _search_facts(body: Any) -> dict[str, Any]:
     return facts
 
 
-# --- shared by the doors ------------------------------------------------------------------------------------------------
+# --- shared by the doors ----------------------------------------------------------------------------------
 
 
 async def read_body(http: HttpRequest, limit: int) -> bytes:
@@ -451,5 +452,3 @@ def page(http: HttpRequest) -> tuple[str, int]:
 def listing(name: str, rows: Iterable[dict[str, Any]], limit: int) -> JSONResponse:
     rows = list(rows)
     return JSONResponse({name: rows, "next": rows[-1]["id"] if len(rows) == limit else None})
-
-

@@ -119,7 +119,7 @@ def readiness(gateway: Gateway) -> dict[str, bool]:
     return {"database": database, "journal": True}
 
 
-# --- every answer ------------------------------------------------------------------------------------------------
+# --- every answer -----------------------------------------------------------------------------------------
 
 
 async def _frame(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -55,7 +55,7 @@ class Committer:
             self._queue.put_nowait(task)
         except queue.Full:
             raise Unavailable("busy", "Too many exchanges are waiting; send this one again.", retry_after=2) from None
-        return await asyncio.wrap_future(task.done)  # type: ignore[no-any-return]
+        return await asyncio.wrap_future(task.done)
 
     def close(self) -> None:
         """Finish what was accepted, then stop."""

@@ -16,9 +16,7 @@ from gateway.registry import SECRECY, Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current
 
-_OPEN_RIGHTS = frozenset(
-    {"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"}
-)
+_OPEN_RIGHTS = frozenset({"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"})
 _NIR_PURPOSES = frozenset({"identification", "instruction_rsa", "liquidation_controle_rsa"})
 _MATCH_ONLY = {
     "nir": "identifiants[nir].valeur",
@@ -35,7 +33,12 @@ def decide(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, curre
 
 
 def question(
-    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, codes: frozenset[str] | None = None
+    work: UnitOfWork,
+    gateway: Gateway,
+    person_id: str,
+    flow: Flow,
+    current: Current,
+    codes: frozenset[str] | None = None,
 ) -> Question:
     """The facts of one flow about one person. `codes` narrows what is asked; by default, all the document writes."""
     sender, recipient = gateway.body(flow.de), gateway.body(flow.vers)
@@ -169,9 +172,9 @@ def referent(gateway: Gateway, current: Current) -> str:
             if f"{item}.jusqua" not in current and (role := _role(gateway, current, f"{item}.organisation")):
                 return role
     for path in current:
-        if path.startswith("orientations[") and path.endswith(".organisme_accueil.nom"):
-            if role := _role(gateway, current, path.removesuffix(".nom")):
-                return role
+        oriented = path.startswith("orientations[") and path.endswith(".organisme_accueil.nom")
+        if oriented and (role := _role(gateway, current, path.removesuffix(".nom"))):
+            return role
     return "aucun"
 
 

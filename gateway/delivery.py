@@ -55,7 +55,13 @@ class Prepared:
 class Worker:
     """Carries out deliveries until stopped. Any number of them share the outbox."""
 
-    def __init__(self, gateway: Gateway, recipients: Sequence[str] = (), *, on_settled: Callable[[Claim, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        recipients: Sequence[str] = (),
+        *,
+        on_settled: Callable[[Claim, str], None] | None = None,
+    ) -> None:
         self._gateway = gateway
         self._only = frozenset(recipients)
         self._on_settled = on_settled
@@ -118,7 +124,9 @@ class Worker:
             return await self._gateway.connector(recipient).send(prepared.outgoing, self._gateway.transport(recipient))
         except Exception as error:
             # A connector's defect must cost one delivery a retry, never the worker.
-            log.error("delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=type(error).__name__)
+            log.error(
+                "delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=type(error).__name__
+            )
             return Acknowledgement("retry", "connector-failed")
 
     def _settle(self, recipient: str, answered: list[tuple[Prepared, Acknowledgement]]) -> None:
@@ -175,7 +183,9 @@ def conclude(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ack
         kept = outbox.put_back(work, claimed, answer.code, answer.retry_after)
         state = "retry"
     else:
-        state = {"delivered": "delivered", "duplicate": "delivered", "refused": "dead", "waiting": "waiting"}[answer.outcome]
+        state = {"delivered": "delivered", "duplicate": "delivered", "refused": "dead", "waiting": "waiting"}[
+            answer.outcome
+        ]
         kept = outbox.settle(
             work,
             claimed,
@@ -311,8 +321,12 @@ def _remember(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ac
 def _take_back(work: UnitOfWork, gateway: Gateway, claimed: Claim, facts: Any) -> None:
     """Facts the recipient gave with its answer (an id it assigned): asserted in its own name."""
     key = f"{claimed.document}\x00{claimed.item}"
-    place = (claimed.recipient, claimed.document, gateway.dossiers.record_index(claimed.recipient, claimed.document, f"{claimed.person_id}{key}"))
-    gateway.dossiers.assert_(
+    place = (
+        claimed.recipient,
+        claimed.document,
+        gateway.dossiers.record_index(claimed.recipient, claimed.document, f"{claimed.person_id}{key}"),
+    )
+    gateway.dossiers.put(
         work, claimed.person_id, place, dict(facts), asserted_at=work.now, exchange_id=claimed.exchange_id, partial=True
     )
 
@@ -324,8 +338,13 @@ def _note_health(work: UnitOfWork, recipient: str, answers: list[Acknowledgement
     row = work.connection.execute(select(recipient_state).where(recipient_state.c.recipient == recipient)).first()
     failures = (row.failures if row else 0) + 1 if failed else 0
     pause = max(asked, min(300.0, 2.0 ** min(failures, 8)) if failures > 2 else 0.0)
-    values = {"failures": failures, "retry_at": clock.instant(clock.now() + timedelta(seconds=pause)) if pause else None}
+    values = {
+        "failures": failures,
+        "retry_at": clock.instant(clock.now() + timedelta(seconds=pause)) if pause else None,
+    }
     if row is None:
         work.add(recipient_state, recipient=recipient, paused=0, **values)
     elif failures or row.failures or row.retry_at:
-        work.connection.execute(update(recipient_state).where(recipient_state.c.recipient == recipient).values(**values))
+        work.connection.execute(
+            update(recipient_state).where(recipient_state.c.recipient == recipient).values(**values)
+        )

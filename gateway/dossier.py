@@ -102,7 +102,7 @@ class Dossiers:
                     row.id, row.asserted_at, row.received_at, facts
                 )
 
-    def assert_(
+    def put(
         self,
         work: UnitOfWork,
         subject: str,
@@ -231,7 +231,9 @@ class Dossiers:
 
     def exists(self, work: UnitOfWork, subject: str) -> bool:
         return any(
-            work.connection.execute(select(table.c.id).where(table.c.id == subject, or_(table.c.erased_at.is_(None)))).first()
+            work.connection.execute(
+                select(table.c.id).where(table.c.id == subject, or_(table.c.erased_at.is_(None)))
+            ).first()
             for table in (person, foyer)
         )
 

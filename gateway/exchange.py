@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from gateway import clock, journal, outbox, quarantine
 from gateway.convention import Flow
 from gateway.decide import absent_flow, decide, followers, refusal_of
 from gateway.identity import Keys, Match
-from gateway.policy import Decision
+from gateway.policy import Decision, in_order
 from gateway.receipt import Outcome, Receipt, Request
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -71,7 +72,7 @@ def _carry(
         receipt.status = "accepted"
     receipt.findings = len(record.findings)
     if receipt.entry is None and receipt.changed:
-        receipt.entry = journal.append(work, "exchange.request", **_who(gateway, request), n_records=1, outcome=receipt.status)
+        receipt.entry = journal.append(work, "exchange.request", **_who(request), n_records=1, outcome=receipt.status)
     return receipt
 
 
@@ -92,7 +93,7 @@ def _offer(
             entry = journal.append(
                 work,
                 "exchange.request" if decision.permits else "exchange.deny",
-                **_who(gateway, request),
+                **_who(request),
                 recipient_org=flow.vers,
                 subject=gateway.keys.pseudonym(flow.vers, person),
                 **_why(decision, flow),
@@ -113,12 +114,11 @@ def _refuse_others(
     for body in sorted(followers(gateway, current) - named):
         flow = absent_flow(gateway, request.flows[0], body)
         decision = refusal_of(work, gateway, person, flow, current)
-        told = {"document": flow.document, "purpose": flow.purpose, "withheld_categories": tuple(sorted(decision.redacted))}
-        outcomes.append(Outcome(body, "withheld", decision.reason, tuple(decision.articles), **told))
+        outcomes.append(_withheld(body, flow, decision))
         entry = journal.append(
             work,
             "exchange.deny",
-            **_who(gateway, request),
+            **_who(request),
             recipient_org=body,
             subject=gateway.keys.pseudonym(body, person),
             **_why(decision, flow),
@@ -129,14 +129,8 @@ def _refuse_others(
 
 def _promise(work: UnitOfWork, request: Request, person: str, flow: Flow, decision: Decision, item: str) -> Outcome:
     """Queue the delivery that the decision permits, or say why there is none."""
-    told = {
-        "categories": tuple(sorted(decision.sent)),
-        "withheld_categories": tuple(sorted(decision.redacted)),
-        "document": flow.document,
-        "purpose": flow.purpose,
-    }
     if not decision.permits:
-        return Outcome(flow.vers, "withheld", decision.reason, tuple(decision.articles), **told)
+        return _withheld(flow.vers, flow, decision)
     delivery = outbox.enqueue(
         work,
         recipient=flow.vers,
@@ -147,7 +141,28 @@ def _promise(work: UnitOfWork, request: Request, person: str, flow: Flow, decisi
         flow=flow.id,
         exchange_id=request.id,
     )
-    return Outcome(flow.vers, "queued", "", tuple(decision.articles), delivery=delivery, **told)
+    return Outcome(
+        flow.vers,
+        "queued",
+        article=decision.articles,
+        categories=tuple(in_order(decision.sent)),
+        withheld_categories=tuple(in_order(decision.redacted)),
+        delivery=delivery,
+        document=flow.document,
+        purpose=flow.purpose,
+    )
+
+
+def _withheld(recipient: str, flow: Flow, decision: Decision) -> Outcome:
+    return Outcome(
+        recipient,
+        "withheld",
+        decision.reason,
+        decision.articles,
+        withheld_categories=tuple(in_order(decision.redacted)),
+        document=flow.document,
+        purpose=flow.purpose,
+    )
 
 
 def _items(item: str, changed: set[str]) -> list[str]:
@@ -185,7 +200,7 @@ def _provisional(
     mark = Keys({"provisional": gateway.keys.blind("provisional", f"{request.sender}|{one.key}|{told}")})
     gateway.identity.prefetch(work, [mark])
     if waiting := work.scratch["identity"][mark.indexes["provisional"]]:
-        return min(waiting)
+        return str(min(waiting))
     person = gateway.dossiers.new_subject(work, "personne", provisional=1)
     gateway.identity.remember(work, person, mark, request.sender)
     gateway.identity.open_case(work, person, match, request.id)
@@ -204,7 +219,7 @@ def _assert_person(
 ) -> set[str]:
     key = f"{record.key}\x00{one.key or rank}"
     place = (request.sender, request.document, gateway.dossiers.record_index(request.sender, request.document, key))
-    return gateway.dossiers.assert_(
+    return gateway.dossiers.put(
         work, person, place, one.facts, asserted_at=asserted_at, exchange_id=request.id, partial=record.partial
     )
 
@@ -218,7 +233,7 @@ def _assert_foyer(
     if foyer is None:
         foyer = gateway.dossiers.new_subject(work, "foyer")
         gateway.identity.remember_foyer(work, foyer, index, request.sender)
-    return gateway.dossiers.assert_(
+    return gateway.dossiers.put(
         work,
         foyer,
         (request.sender, request.document, index),
@@ -259,11 +274,11 @@ def _prefetch(
     return known
 
 
-def _who(gateway: Gateway, request: Request) -> dict[str, str | None]:
+def _who(request: Request) -> dict[str, Any]:
     return {"exchange_id": request.id, "sender_org": request.sender, "client_id": request.client_id or None}
 
 
-def _why(decision: Decision, flow: Flow) -> dict[str, object]:
+def _why(decision: Decision, flow: Flow) -> dict[str, Any]:
     return {
         "purpose": flow.purpose,
         "regime": flow.regime,
@@ -275,5 +290,3 @@ def _why(decision: Decision, flow: Flow) -> dict[str, object]:
         "categories_redacted": sorted(decision.redacted),
         "reason_code": decision.reason,
     }
-
-

@@ -32,7 +32,15 @@ from schemas.record import Facts
 Certainty = Literal["certain", "a_confirmer", "inconnu"]
 
 _CHUNK = 400
-_RUNGS = {"nir+date": 1, "ft+date": 2, "si+nom+date": 3, "nom+date+lieu": 4, "nom+date": 4, "prenom+tel": 5, "prenom+mel": 5}
+_RUNGS = {
+    "nir+date": 1,
+    "ft+date": 2,
+    "si+nom+date": 3,
+    "nom+date+lieu": 4,
+    "nom+date": 4,
+    "prenom+tel": 5,
+    "prenom+mel": 5,
+}
 _SUGGESTED = {"nom+date+lieu", "nom+date", "prenom+tel", "prenom+mel"}
 
 
@@ -145,7 +153,9 @@ class Identity:
         for system, index in keys.indexes.items():
             if person_id not in known[index]:
                 known[index].add(person_id)
-                work.add(identifier, index_h=index, subject_id=person_id, system=system, source=source, first_seen=work.now)
+                work.add(
+                    identifier, index_h=index, subject_id=person_id, system=system, source=source, first_seen=work.now
+                )
                 if system == "nir":
                     work.scratch.setdefault("nirs", {}).setdefault(person_id, set()).add(index)
 

@@ -231,7 +231,9 @@ class _Run:
 
     def _advance(self, work: UnitOfWork, exchange_id: str, done: int) -> None:
         told = {name: getattr(self.counts, name) for name in ("records", "persons", *STATUSES)}
-        work.connection.execute(update(batch).where(batch.c.id == exchange_id).values(done=done, counts=json.dumps(told)))
+        work.connection.execute(
+            update(batch).where(batch.c.id == exchange_id).values(done=done, counts=json.dumps(told))
+        )
 
     def _hold(self, request: Request) -> None:
         """Nothing is published: every record is counted as waiting for a human, and the reason is written down."""

@@ -32,7 +32,10 @@ _UNINFORMATIVE = frozenset({"non_aborde", "non_explore", "non_renseigne", "ne_sa
 """Absence of information said aloud: it never hides what another body knows."""
 
 _POORER = {
-    "rendez_vous[].statut": {"annule_service": frozenset({"excuse_usager"}), "a_renseigner": frozenset({"honore", "absent", "excuse_usager"})},
+    "rendez_vous[].statut": {
+        "annule_service": frozenset({"excuse_usager"}),
+        "a_renseigner": frozenset({"honore", "absent", "excuse_usager"}),
+    },
     "foyer.situation_familiale": {"celibataire": frozenset({"veuf", "divorce", "separe"})},
 }
 """A value that a partner uses for want of a finer one never replaces the finer one (path shape → poor → richer)."""
@@ -132,9 +135,11 @@ def divergences(said: Iterable[Assertions]) -> list[Divergence]:
     found = []
     for path, candidates in _by_path(said).items():
         latest = {one.source: one for one in reversed(_ordered(path, candidates))}
-        told = [one for one in _ordered(path, list(latest.values())) if one.facts[path] not in _UNINFORMATIVE] if all(
-            not isinstance(one.facts[path], list) for one in latest.values()
-        ) else _ordered(path, list(latest.values()))
+        told = (
+            [one for one in _ordered(path, list(latest.values())) if one.facts[path] not in _UNINFORMATIVE]
+            if all(not isinstance(one.facts[path], list) for one in latest.values())
+            else _ordered(path, list(latest.values()))
+        )
         if len({repr(one.facts[path]) for one in told}) > 1:
             found.append(Divergence(path, tuple(_fact(path, one) for one in told)))
     return sorted(found, key=lambda divergence: divergence.path)

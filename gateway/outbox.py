@@ -48,7 +48,15 @@ class Claim:
 
 
 def enqueue(
-    work: UnitOfWork, *, recipient: str, person_id: str, sender: str, document: str, item: str, flow: str, exchange_id: str
+    work: UnitOfWork,
+    *,
+    recipient: str,
+    person_id: str,
+    sender: str,
+    document: str,
+    item: str,
+    flow: str,
+    exchange_id: str,
 ) -> str:
     """Promise a delivery; it becomes visible when the transaction commits. Returns its id."""
     delivery = clock.new_id()

@@ -10,8 +10,10 @@ from gateway.unit_of_work import UnitOfWork
 
 def past_recipients(work: UnitOfWork, person_id: str, purpose: str = "") -> list[str]:
     """Bodies to which something of this person was delivered, for one purpose or for any."""
-    query = select(outbox.c.recipient).distinct().where(
-        outbox.c.person_id == person_id, outbox.c.state.in_(("delivered", "claimed"))
+    query = (
+        select(outbox.c.recipient)
+        .distinct()
+        .where(outbox.c.person_id == person_id, outbox.c.state.in_(("delivered", "claimed")))
     )
     if purpose:
         query = query.where(or_(outbox.c.flow.endswith(f":{purpose}"), outbox.c.flow == ""))

@@ -94,6 +94,7 @@ def lint_gateway(paths: list[Path]) -> list[str]:
     if paths:
         return []
     found: list[str] = []
+    known = {mapping.id for mapping in mappings.all_mappings()}
     try:
         for one in installed().values():
             one.quality  # noqa: B018 reading it checks it
@@ -101,7 +102,7 @@ def lint_gateway(paths: list[Path]) -> list[str]:
                 f"{one.folder / 'manifest.toml'}:1: mapping-unknown {mapping}"
                 for document in one.manifest.document
                 for mapping in document.mapping
-                if mapping not in mappings.all_mappings()
+                if mapping not in known
             ]
     except ManifestError as error:
         found += [f"{error.file}:1: manifest {where}: {what}" for where, what in error.problems]

@@ -57,8 +57,22 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
     try:
         gateway = Gateway.open(settings, create=False)
         state = readiness(gateway)
-        checks.append(_check("database", state["database"], "reachable and current" if state["database"] else "run `maillon serve` once, or check MAILLON_DATABASE_URL"))
-        checks.append(_check("journal", state["journal"], "publishing" if state["journal"] else "no recent checkpoint: is a server running?"))
+        checks.append(
+            _check(
+                "database",
+                state["database"],
+                "reachable and current"
+                if state["database"]
+                else "run `maillon serve` once, or check MAILLON_DATABASE_URL",
+            )
+        )
+        checks.append(
+            _check(
+                "journal",
+                state["journal"],
+                "publishing" if state["journal"] else "no recent checkpoint: is a server running?",
+            )
+        )
         checks.append(_clock(gateway))
     except (Problem, SQLAlchemyError) as error:
         checks.append(_check("gateway", False, getattr(error, "code", type(error).__name__)))
@@ -67,7 +81,9 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
             one.create(settings.bodies.get(id, {}))
             checks.append(_check(f"connector {id}", True, "configured"))
         except ManifestError as error:
-            checks.append(_check(f"connector {id}", False, "; ".join(f"{where}: {what}" for where, what in error.problems)))
+            checks.append(
+                _check(f"connector {id}", False, "; ".join(f"{where}: {what}" for where, what in error.problems))
+            )
     return checks
 
 

@@ -68,7 +68,14 @@ def _take(gateway: Gateway, person_id: str, source: str, document: str, content:
         )
         receipts = exchange(work, gateway, request, records)
         if not any(receipt.entry for receipt in receipts):
-            journal.append(work, "exchange.request", exchange_id=request.id, sender_org=source, n_records=len(records), outcome="unchanged")
+            journal.append(
+                work,
+                "exchange.request",
+                exchange_id=request.id,
+                sender_org=source,
+                n_records=len(records),
+                outcome="unchanged",
+            )
         return receipts
 
 

@@ -25,6 +25,7 @@ from gateway.journal_files import folder_of, publish
 from gateway.keys import Keyring
 from gateway.policy import Policy
 from gateway.problems import Invalid, Misconfigured
+from gateway.references import References
 from gateway.settings import Settings
 from gateway.storage import open_engine
 from gateway.storage.migrate import migrate
@@ -90,6 +91,10 @@ class Gateway:
     @cached_property
     def identity(self) -> Identity:
         return Identity(self.keys)
+
+    @cached_property
+    def references(self) -> References:
+        return References(self.keys)
 
     def unit_of_work(self) -> UnitOfWork:
         return UnitOfWork(self.engine)
@@ -194,9 +199,7 @@ class Gateway:
         """A flow as it is today; None when no convention declares it any more."""
         return convention.flow(work, id)
 
-    def flows_to(
-        self, work: UnitOfWork, recipient: str, purposes: frozenset[str] | None = None
-    ) -> tuple[Flow, ...]:
+    def flows_to(self, work: UnitOfWork, recipient: str, purposes: frozenset[str] | None = None) -> tuple[Flow, ...]:
         """Flows that end at this body, for these purposes or for all."""
         return tuple(convention.flows_to(work, recipient, purposes))
 

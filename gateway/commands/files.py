@@ -33,14 +33,12 @@ def register(app: typer.Typer) -> None:
     app.command()(lint)
     connector = typer.Typer(help="Connectors: list, check, start a new one.", no_args_is_help=True)
     connector.command(name="list")(connector_list)
-    connector.command(name="check")(connector_check)
-    connector.command(name="new")(connector_new)
     app.add_typer(connector, name="connector")
 
 
 def guess_document(body: str, path: Path) -> str:
     """The only bulk document of a body, or the one its connector recognises in the file."""
-    gateway_connector = installed()[body] if body in installed() else None
+    gateway_connector = installed().get(body, None)
     if gateway_connector is None:
         fail("document-missing", "Say which document it is with --document.", WRONG_USAGE)
     bulk = [document.id for document in gateway_connector.manifest.document if document.bulk]
@@ -59,7 +57,9 @@ def ingest(
     sender: Annotated[str, typer.Option("--from", help="Body that sent the file.")],
     document: Annotated[str, typer.Option(help="Document id; guessed when the body sends one kind of file.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
-    rejects: Annotated[Path | None, typer.Option(help="Write rejected and quarantined records here, as JSON Lines.")] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write rejected and quarantined records here, as JSON Lines.")
+    ] = None,
     progress: Annotated[bool | None, typer.Option("--progress/--no-progress")] = None,
 ) -> None:
     """Read a partner's file into the record; the last line printed is one JSON object of counts."""
@@ -70,7 +70,9 @@ def ingest(
 
     def on_reject(rank: int, record: Record) -> None:
         if refused:
-            findings = [{"code": f.code, "path": f.path, "severity": f.severity, "detail": f.detail} for f in record.findings]
+            findings = [
+                {"code": f.code, "path": f.path, "severity": f.severity, "detail": f.detail} for f in record.findings
+            ]
             refused.write(json.dumps({"record": rank, "findings": findings}, ensure_ascii=False) + "\n")
 
     show = progress if progress is not None else people.is_terminal
@@ -142,7 +144,11 @@ def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.fl
     try:
         page = explain_module.explain(mappings.load(mapping))
     except KeyError:
-        fail("mapping-unknown", f"Known mappings: {', '.join(sorted(mappings.all_mappings()))}.", WRONG_USAGE)
+        fail(
+            "mapping-unknown",
+            f"Known mappings: {', '.join(sorted(mapping.id for mapping in mappings.all_mappings()))}.",
+            WRONG_USAGE,
+        )
     sys.stdout.write(page)
 
 
@@ -163,7 +169,9 @@ def connector_list() -> None:
     table = Table("connector", "role", "transport", "grade", "documents")
     for one in installed().values():
         manifest = one.manifest
-        table.add_row(manifest.id, manifest.role, manifest.transport, one.quality.grade or "–", "\n".join(manifest.documents))
+        table.add_row(
+            manifest.id, manifest.role, manifest.transport, one.quality.grade or "–", "\n".join(manifest.documents)
+        )
     people.print(table)
     data({one.manifest.id: _described(one) for one in installed().values()})
 
@@ -175,17 +183,3 @@ def _described(one: Any) -> dict[str, Any]:
         "grade": one.quality.grade,
         "documents": sorted(one.manifest.documents),
     }
-
-
-def connector_check(id: str) -> None:
-    """The contract suite of one connector."""
-    from gateway.commands import kit
-
-    kit.check(id)
-
-
-def connector_new(id: str) -> None:
-    """Start a connector: manifest, mapping with an example, sandbox, fixtures, README."""
-    from gateway.commands import kit
-
-    kit.new(id)

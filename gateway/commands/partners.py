@@ -39,14 +39,16 @@ def _jwks(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError):
-        fail("bad-jwks", "Give a JSON file of the form {\"keys\": [...]} with public keys.", WRONG_USAGE)
+        fail("bad-jwks", 'Give a JSON file of the form {"keys": [...]} with public keys.', WRONG_USAGE)
 
 
 def partner_add(
     id: str,
     connector: Annotated[str, typer.Option(help="Connector that speaks for it; see `maillon connector list`.")],
     jwks: Jwks,
-    purpose: Annotated[list[str] | None, typer.Option(help="May be repeated; by default all its conventions allow.")] = None,
+    purpose: Annotated[
+        list[str] | None, typer.Option(help="May be repeated; by default all its conventions allow.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Display name.")] = "",
     role: Annotated[str, typer.Option(help="Legal role; by default the connector's.")] = "",
 ) -> None:

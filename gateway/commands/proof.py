@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def verify_(
-    folder: Annotated[Path | None, typer.Argument(help="Exported or published journal; by default this gateway's.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Exported or published journal; by default this gateway's.")
+    ] = None,
     vkey: Annotated[str, typer.Option(help="Verifier key you trust, or a file that holds it.")] = "",
 ) -> None:
     """Check every entry against the signed checkpoint, with a reader that shares nothing with the writer."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,17 @@ from gateway.delivery import Worker
 from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox as outbox_table
+
+
+class Flux(StrEnum):
+    mensuel = "mensuel"
+    quotidien = "quotidien"
+
+
+class Organisme(StrEnum):
+    caf = "caf"
+    msa = "msa"
+
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -187,14 +199,16 @@ def demo_data(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     foyers: Annotated[int, typer.Option(help="Households.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed writes the same file.")] = 1,
-    flux: Annotated[str, typer.Option(help="mensuel or quotidien.")] = "mensuel",
-    organisme: Annotated[str, typer.Option(help="caf or msa.")] = "caf",
+    flux: Annotated[Flux, typer.Option()] = Flux.mensuel,
+    organisme: Annotated[Organisme, typer.Option()] = Organisme.caf,
     mois: Annotated[str, typer.Option(help="Reference month, AAAA-MM.")] = "2026-10",
 ) -> None:
     """Write a synthetic file of any size, in the partner's exact structure."""
     from connectors.caf import generator
 
-    if source != "caf" or flux not in ("mensuel", "quotidien") or organisme not in ("caf", "msa"):
-        fail("demo-data", "Write: caf --flux mensuel|quotidien --organisme caf|msa.", WRONG_USAGE)
-    generator.write_file(output, foyers, seed=seed, flux=flux, organisme=organisme, mois=mois, departement=settings().departement)
+    if source != "caf":
+        fail("demo-data", "Files are written in the name of: caf.", WRONG_USAGE)
+    generator.write_file(
+        output, foyers, seed, flux.value, organisme.value, mois=mois, departement=settings().departement
+    )
     data({"file": str(output), "bytes": output.stat().st_size, "foyers": foyers})

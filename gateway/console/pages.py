@@ -24,7 +24,10 @@ from gateway.storage.tables.record import exchange
 _FOLDER = Path(__file__).parent
 STRINGS: dict[str, dict[str, str]] = tomllib.loads((_FOLDER / "strings.toml").read_text(encoding="utf-8"))
 PAGE = 50
-_POLICY = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
+)
 
 
 def routes(gateway: Gateway) -> list[Route | Mount]:
@@ -94,9 +97,7 @@ def _exchanges(connection: Connection, gateway: Gateway, after: str) -> dict[str
 
 def _recipients(connection: Connection, gateway: Gateway) -> list[dict[str, Any]]:
     rows = connection.execute(
-        select(
-            outbox.c.recipient, outbox.c.document, outbox.c.state, outbox.c.reason, outbox.c.article, func.count()
-        )
+        select(outbox.c.recipient, outbox.c.document, outbox.c.state, outbox.c.reason, outbox.c.article, func.count())
         .group_by(outbox.c.recipient, outbox.c.document, outbox.c.state, outbox.c.reason, outbox.c.article)
         .order_by(outbox.c.recipient, outbox.c.document, outbox.c.state)
     )

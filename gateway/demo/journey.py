@@ -10,9 +10,9 @@ import asyncio
 import json
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,25 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from connectors.departement import sandbox as departement_sandbox
 from connectors.departement.synthetic import person_id
 from connectors.france_travail import sandbox as france_travail_sandbox
 from gateway import basis, quarantine, verify
+from gateway.access.client import PartnerAuth
 from gateway.demo.forms import ccas_beneficiary, global_accompaniment, information, neighbour_beneficiary, objection
 from gateway.demo.people import Followed, as_allocataire, as_usager, followed, write_caf_file
 from gateway.demo.stage import Stage, stage
 from gateway.ingest import Counts, ingest
+from gateway.policy import in_order
 from gateway.prefill import seen_by
 from gateway.pull import pull
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox
 
 _WAIT = 30.0
+_STATES = {"delivered": "[green]livré[/]", "withheld": "[red]retenu[/]", "dead": "[red]abandonné[/]"}
 NOT_YET_INFORMED = 3
 """One person has not yet been given the notice: what would go to the CCAS about her waits."""
 
@@ -57,9 +60,7 @@ def run_demo(*, once: bool, port: int) -> int:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     people = followed()
-    france_travail = france_travail_sandbox.sandbox(
-        usagers=[as_usager(one, rank) for rank, one in enumerate(people)]
-    )
+    france_travail = france_travail_sandbox.sandbox(usagers=[as_usager(one, rank) for rank, one in enumerate(people)])
     drop = departement_sandbox.sandbox(people=[as_allocataire(one, rank) for rank, one in enumerate(people)])
     with stage(home, france_travail, drop, 0 if once else port) as on:
         told = _Journey(on, console, home, people).play()
@@ -106,7 +107,7 @@ class _Journey:
         self.console.print(f"\n[dim]{time.perf_counter() - started:.1f} s[/]")
         return self.told
 
-    # --- the steps ------------------------------------------------------------------------------------------------
+    # --- the steps -----------------------------------------------------------------------------------------
 
     def _caf(self) -> None:
         path = self.home / "RSABEM.xml"
@@ -163,10 +164,9 @@ class _Journey:
                 ):
                     found += 1
                     self.outcomes += [
-                        {"recipient": o.recipient, "status": o.status, "reason": o.reason, "article": "; ".join(o.article),
-                         "from": "france_travail", "document": o.document}
-                        for o in receipt.outcomes
-                    ]  # fmt: skip
+                        asdict(outcome) | {"from": "france_travail", "article": "; ".join(outcome.article)}
+                        for outcome in receipt.outcomes
+                    ]
             await self.gateway.close_transports()
             return found
 
@@ -180,8 +180,10 @@ class _Journey:
         with self.on.client("ccas", "accompagnement") as client:
             for one in self.people[:3]:
                 told = self._post(client, "ccas.suivi", ccas_beneficiary(one), "application/json")
-                self.console.print(f"Bénéficiaire envoyé : {self._results(told)}, "
-                                   + ", ".join(sorted({f"{o['recipient']} {o['status']}" for o in told["outcomes"]})))
+                self.console.print(
+                    f"Bénéficiaire envoyé : {self._results(told)}, "
+                    + ", ".join(sorted({f"{o['recipient']} {o['status']}" for o in told["outcomes"]}))
+                )
             self._settled()
             letters = client.get("/v1/inbox").raise_for_status().json()["letters"]
             for letter in letters:
@@ -203,33 +205,33 @@ class _Journey:
             told = self._post(client, "departement.accompagnement", body, "application/json")
         for outcome in told["outcomes"]:
             if outcome["recipient"] == "ccas":
-                self.console.print(
-                    f"Envoi suivant vers le CCAS : [red]{outcome['status']}[/] – {outcome['reason']} – {outcome['article']}"
-                )
+                why = f"{outcome['reason']} – {outcome['article']}"
+                self.console.print(f"Envoi suivant vers le CCAS : [red]{outcome['status']}[/] – {why}")
                 if outcome["status"] != "withheld":
                     self.told.problems.append("objection: the next delivery was not withheld")
         self._settled()
 
-    # --- what is told at the end ------------------------------------------------------------------------------------------------
+    # --- what is told at the end ---------------------------------------------------------------------------
 
     def _moved(self) -> None:
         table = Table("de", "vers", "document", "état", "article ou motif", "envoyé", "retenu", "nombre")
+        sent: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        kept: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        counts: Counter[tuple[str, ...]] = Counter()
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
-            columns = (outbox.c.sender, outbox.c.recipient, outbox.c.document, outbox.c.state, outbox.c.reason,
-                       outbox.c.article, outbox.c.categories, outbox.c.withheld)  # fmt: skip
-            rows = connection.execute(select(*columns, func.count()).group_by(*columns).order_by(*columns)).all()
-        states = {"delivered": "[green]livré[/]", "withheld": "[red]retenu[/]", "dead": "[red]abandonné[/]"}
-        for sender, recipient, document, state, reason, article, sent, withheld, count in rows:
-            kept = ", ".join(sorted({f"{code} ({rule})" for code, rule, _, _ in json.loads(withheld or "[]")}))
-            why = article if state == "delivered" else f"{reason} – {article or ''}"
-            table.add_row(sender, recipient, document, states.get(state, state), why, sent or "", kept, str(count))
-        refused = Counter(
-            (o["from"], o["recipient"], o["document"], o["reason"], o["article"] or "")
-            for o in self.outcomes
-            if o["status"] == "withheld"
-        )
-        for (sender, recipient, document, reason, article), count in sorted(refused.items()):
-            table.add_row(sender, recipient, document, "[red]refusé[/]", f"{reason} – {article}", "", "", str(count))
+            for row in connection.execute(select(outbox).order_by(outbox.c.id)):
+                state = _STATES.get(row.state, row.state)
+                why = row.article if row.state == "delivered" else f"{row.reason} – {row.article or ''}"
+                place: tuple[str, ...] = (row.sender, row.recipient, row.document, state, why or "")
+                counts[place] += 1
+                sent[place] |= set((row.categories or "").split(",")) - {""}
+                kept[place] |= {f"{code} ({rule})" for code, rule, _, _ in json.loads(row.withheld or "[]")}
+        for o in self.outcomes:
+            if o["status"] == "withheld":
+                why = f"{o['reason']} – {o['article'] or ''}"
+                counts[o["from"], o["recipient"], o["document"], "[red]refusé[/]", why] += 1
+        for place, count in sorted(counts.items()):
+            table.add_row(*place, ", ".join(in_order(sent[place])), ", ".join(sorted(kept[place])), str(count))
         self.console.print(table)
 
     def _quarantine(self) -> None:
@@ -273,14 +275,19 @@ class _Journey:
         if status:
             self.told.problems.append("journal: the verifier found something wrong")
 
-    # --- small things ------------------------------------------------------------------------------------------------
+    # --- small things --------------------------------------------------------------------------------------
 
     def _title(self, text: str) -> None:
         self.console.print(f"\n[bold]{text}[/]")
 
     def _counts(self, counts: Counts) -> None:
         line = counts.line()
-        self.console.print(", ".join(f"{name} {line[name]}" for name in ("records", "persons", "accepted", "unchanged", "quarantined", "rejected")))
+        self.console.print(
+            ", ".join(
+                f"{name} {line[name]}"
+                for name in ("records", "persons", "accepted", "unchanged", "quarantined", "rejected")
+            )
+        )
 
     def _post(self, client: httpx.Client, document: str, body: Any, media: str) -> dict[str, Any]:
         content = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
@@ -292,7 +299,8 @@ class _Journey:
         if answer.status_code != 202:
             raise RuntimeError(f"{document}: {answer.status_code} {answer.text}")
         told: dict[str, Any] = answer.json()
-        self.outcomes += [outcome | {"from": document.partition(".")[0]} for outcome in told["outcomes"]]
+        sender = client.auth.client_id if isinstance(client.auth, PartnerAuth) else ""
+        self.outcomes += [outcome | {"from": sender} for outcome in told["outcomes"]]
         return told
 
     def _results(self, told: dict[str, Any]) -> str:

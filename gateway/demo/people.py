@@ -31,9 +31,7 @@ class Followed:
 
 def write_caf_file(path: Path) -> int:
     """The monthly CAF file, with one unknown code on purpose; returns its size in bytes."""
-    generator.write_file(
-        path, FOYERS, seed=SEED, mois=MOIS, departement=DEPARTEMENT, oddities=("code_inconnu",)
-    )
+    generator.write_file(path, FOYERS, seed=SEED, mois=MOIS, departement=DEPARTEMENT, oddities=("code_inconnu",))
     return path.stat().st_size
 
 

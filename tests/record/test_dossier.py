@@ -23,7 +23,7 @@ def said(source: str, role: str, at: str, **facts: object) -> Assertions:
 
 def tell(registry: Registry, who: str, facts: dict[str, object], at: str, *, partial: bool = False) -> set[str]:
     with registry.work() as work:
-        return registry.dossiers.assert_(work, who, PLACE, facts, asserted_at=at, exchange_id="x", partial=partial)
+        return registry.dossiers.put(work, who, PLACE, facts, asserted_at=at, exchange_id="x", partial=partial)
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def registry(tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_a_newer_statement_supersedes_and_the_older_one_stays(registry: Registry) -> None:
     who = registry.known({})
     assert tell(registry, who, {"personne.civilite": "madame"}, "2026-01-01T00:00:00.000000Z") == {"personne.civilite"}
-    assert tell(registry, who, {"personne.civilite": "monsieur"}, "2026-02-01T00:00:00.000000Z") == {"personne.civilite"}
+    assert tell(registry, who, {"personne.civilite": "monsieur"}, "2026-02-01T00:00:00.000000Z") == {
+        "personne.civilite"
+    }
     with registry.work() as work:
         assert registry.dossiers.current(work, who)["personne.civilite"].value == "monsieur"
         assert work.connection.execute(select(func.count()).select_from(assertion_set)).scalar_one() == 2
@@ -74,7 +76,9 @@ def test_silence_of_a_partial_record_means_nothing(registry: Registry) -> None:
 
 
 def test_nothing_of_a_person_is_readable_in_the_database(registry: Registry, tmp_path: Path) -> None:
-    who = registry.known({"personne.nom_naissance": "ZZCANARI", "personne.prenoms": ["Zoé"], "personne.date_naissance": "1990-01-01"})
+    who = registry.known(
+        {"personne.nom_naissance": "ZZCANARI", "personne.prenoms": ["Zoé"], "personne.date_naissance": "1990-01-01"}
+    )
     tell(registry, who, {"personne.nom_naissance": "ZZCANARI"}, "2026-01-01T00:00:00.000000Z")
     registry.engine.dispose()
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
@@ -92,7 +96,9 @@ def test_authority_comes_before_date() -> None:
 
 def test_not_explored_never_hides_what_another_side_found() -> None:
     ccas = Assertions("ccas", "ccas", "d", "2026-01-01", "2026-01-01", {"freins[logement].valeur": "present"})
-    ft = Assertions("france_travail", "france_travail", "d", "2026-06-01", "2026-06-01", {"freins[logement].valeur": "non_aborde"})
+    ft = Assertions(
+        "france_travail", "france_travail", "d", "2026-06-01", "2026-06-01", {"freins[logement].valeur": "non_aborde"}
+    )
     assert merge.current([ccas, ft])["freins[logement].valeur"].value == "present"
     assert merge.divergences([ccas, ft]) == []
 
@@ -107,7 +113,9 @@ def test_a_poorer_status_never_replaces_a_richer_one() -> None:
 VALUES = st.sampled_from(["madame", "monsieur"])
 SETS = st.lists(
     st.builds(
-        lambda source, at, value: Assertions(source, {"caf": "caf_msa"}.get(source, source), "d", at, at, {"personne.civilite": value}),
+        lambda source, at, value: Assertions(
+            source, {"caf": "caf_msa"}.get(source, source), "d", at, at, {"personne.civilite": value}
+        ),
         st.sampled_from(["caf", "departement", "france_travail", "ccas"]),
         st.dates().map(str),
         VALUES,

@@ -128,10 +128,14 @@ def test_an_email_is_a_suggestion_and_never_more(registry: Registry) -> None:
 def test_a_merge_can_be_undone_and_both_histories_come_back(registry: Registry) -> None:
     marie, other = registry.known(MARIE), registry.known({})
     with registry.work() as work:
-        found = registry.identity.resolve(work, registry.identity.keys_of({**MARIE, "personne.date_naissance": "1958-06-12"}))
+        found = registry.identity.resolve(
+            work, registry.identity.keys_of({**MARIE, "personne.date_naissance": "1958-06-12"})
+        )
         case = registry.identity.open_case(work, other, found, "exchange")
         place = ("ccas", "ccas.beneficiaires", b"r" * 32)
-        registry.dossiers.assert_(work, other, place, {"personne.civilite": "madame"}, asserted_at=work.now, exchange_id="x", partial=True)
+        registry.dossiers.put(
+            work, other, place, {"personne.civilite": "madame"}, asserted_at=work.now, exchange_id="x", partial=True
+        )
     with registry.work() as work:
         assert registry.identity.decide(work, case, True, "dpo") == (other, marie)
     with registry.work() as work:
