@@ -185,7 +185,7 @@ def _prune(a_journal, **options) -> dict[str, int]:
     return journal_upkeep.prune(a_journal.engine, a_journal.keys, a_journal.settings, moment=NOW, **options)
 
 
-def test_pruning_below_an_index_leaves_the_rest_provable(a_journal, go_verifier: Path) -> None:
+def test_pruning_below_an_index_leaves_the_rest_provable(a_journal) -> None:
     _two_years(a_journal)
     a_journal.publish()
     kept = (a_journal.folder / "checkpoint").read_bytes()

@@ -224,6 +224,15 @@ def _mutate(folder: Path, chance: random.Random) -> None:
     path.write_bytes(content)
 
 
+def test_entries_written_while_the_clock_was_wrong_are_flagged_and_keep_their_order(a_journal, capsys) -> None:
+    for hour in (9, 10, 8, 8, 11):
+        a_journal.write(1, at=f"2026-11-21T{hour:02d}:00:00.000000Z")
+    a_journal.publish()
+    assert (a_journal.verify().ok, a_journal.verify().odd_timestamps) == (True, 2)
+    assert verify.main([str(a_journal.folder)]) == 0
+    assert "2 entries are dated before an earlier entry" in capsys.readouterr().err
+
+
 def test_the_command_line_says_ok_or_names_the_first_bad_index(a_published_journal, copied: Path, capsys) -> None:
     assert verify.main([str(copied)]) == 0
     assert capsys.readouterr().out.startswith("ok entries=1000 root=")
