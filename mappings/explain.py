@@ -172,7 +172,7 @@ def _said(entry: Entry) -> str:
         return f"mis en quarantaine : {entry.disputed}"
     if entry.sensitive:
         return "non partagé (donnée sensible)"
-    return _VALUES[entry.canonical] if entry.canonical in _VALUES else f"`{entry.canonical}`"
+    return _VALUES.get(entry.canonical, f"`{entry.canonical}`")
 
 
 def _value(value: object) -> str:

@@ -359,7 +359,7 @@ class Generator:
         assert kind is not None
         limit = self._limit(box, leaf.inputs[0])
         read = codec(row, self.file.zone).read
-        read = read if limit is None else runtime.limited(read, limit)
+        read = read if kind.bounded else runtime.limited(read, [limit])
         if kind.memo:
             call = f"{self.out.hold('M', runtime.Memo(read))}[x]"
         elif kind.inline:
@@ -407,9 +407,10 @@ class Generator:
         for name, path in zip(names, leaf.inputs, strict=True):
             self._fetch(path, box, name)
         with self.out.block(f"if {' or '.join(names)}:"):
+            kind, made = TYPES[leaf.row.type], codec(leaf.row, self.file.zone).read
             limits = [self._limit(box, path) for path in leaf.inputs]
-            read = self.out.hold("T", runtime.all_limited(codec(leaf.row, self.file.zone).read, limits))
-            self._guarded(f"{read}({', '.join(names)})", TYPES[leaf.row.type].structural, where, store)
+            read = self.out.hold("T", made if kind.bounded else runtime.limited(made, limits))
+            self._guarded(f"{read}({', '.join(names)})", kind.structural, where, store)
 
     def _list(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
         """A repeated leaf: the list of what each one says."""

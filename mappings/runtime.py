@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -32,26 +33,18 @@ class Memo(dict[str, Any]):
         return value
 
 
-def limited(read: Callable[[str], Any], child: Child) -> Callable[[str], Any]:
-    """A reader that refuses what is longer than the partner's schema allows."""
-
-    def checked(text: str) -> Any:
-        if too_long(text, child):
-            raise Bad("too-long", f"{child.length}")
-        return read(text)
-
-    return checked
-
-
-def all_limited(read: Callable[..., Any], children: list[Child | None]) -> Callable[..., Any]:
-    """The same, for a type that takes several elements."""
+def limited(read: Callable[..., Any], children: list[Child | None]) -> Callable[..., Any]:
+    """A reader that refuses what is longer than the partner's schema allows, one limit per element."""
     if not any(children):
         return read
+    lengths = [child.length or 0 if child is not None else sys.maxsize for child in children]
 
     def checked(*texts: str | None) -> Any:
-        for text, child in zip(texts, children, strict=True):
-            if text and child is not None and too_long(text, child):
-                raise Bad("too-long", f"{child.length}")
+        for position, text in enumerate(texts):
+            if text and len(text) > lengths[position]:
+                child = children[position]
+                if child is not None and too_long(text, child):
+                    raise Bad("too-long", f"{child.length}")
         return read(*texts)
 
     return checked

@@ -56,6 +56,8 @@ class FieldType:
     """True: a schema would refuse what this type refuses (a date that is none), so the record is invalid."""
     memo: bool = False
     """True: few distinct texts and nothing personal in them, so what was read once is remembered."""
+    bounded: bool = False
+    """True: what the type reads has a length of its own, so the schema's needs no look."""
     inline: str = ""
     """Python that reads most texts without a call; `{x}` is the text, `{short}` tests its length,
     `{read}` is the codec's reader."""
@@ -71,10 +73,11 @@ def _type(
     inputs: Literal["one", "several", "any"] = "one",
     structural: bool = False,
     memo: bool = False,
+    bounded: bool = False,
     inline: str = "",
 ) -> Callable[[Callable[[Row, str], Codec]], Callable[[Row, str], Codec]]:
     def register(build: Callable[[Row, str], Codec]) -> Callable[[Row, str], Codec]:
-        TYPES[name] = FieldType(name, build, inputs, label, structural, memo, inline)
+        TYPES[name] = FieldType(name, build, inputs, label, structural, memo, bounded, inline)
         return build
 
     return register
@@ -224,7 +227,7 @@ def _iso_date(text: str) -> str | None:
     return None if text in n.SENTINEL_DATES else text
 
 
-@_type("date", "date", structural=True, memo=True)
+@_type("date", "date", structural=True, memo=True, bounded=True)
 def _date(row: Row, zone: str) -> Codec:
     return Codec(_iso_date, _full)
 
@@ -266,7 +269,7 @@ _PRECISION = {"J": 7, "O": 4, "N": 10, "": 10}
 
 
 @_type("date_precision", "date et sa précision (J : jour inconnu, O : jour et mois inconnus)", inputs="several",
-       structural=True)  # fmt: skip
+       structural=True, bounded=True)  # fmt: skip
 def _date_precision(row: Row, zone: str) -> Codec:
     """A conventional birth date and the element that says what of it is really known (CNAF `TYPEDTNAI`)."""
 
@@ -387,17 +390,17 @@ def _boolean(words: dict[str, bool], yes: str, no: str, native: Literal["text", 
     return Codec(read, lambda value: yes if value else no, native)
 
 
-@_type("boolean", "oui ou non (true/false)", structural=True, memo=True)
+@_type("boolean", "oui ou non (true/false)", structural=True, memo=True, bounded=True)
 def _true_false(row: Row, zone: str) -> Codec:
     return _boolean({"true": True, "false": False, "1": True, "0": False}, "true", "false", "boolean")
 
 
-@_type("boolean_01", "oui ou non (1/0)", structural=True, memo=True)
+@_type("boolean_01", "oui ou non (1/0)", structural=True, memo=True, bounded=True)
 def _zero_one(row: Row, zone: str) -> Codec:
     return _boolean({"1": True, "0": False, "true": True, "false": False}, "1", "0")
 
 
-@_type("tri_state", "oui, non, ou non calculé (absent)", structural=True, memo=True)
+@_type("tri_state", "oui, non, ou non calculé (absent)", structural=True, memo=True, bounded=True)
 def _tri_state(row: Row, zone: str) -> Codec:
     """1, 0, or absent, which is « not computed » and never « no »."""
     return _boolean({"1": True, "0": False, "true": True, "false": False}, "1", "0")
@@ -460,7 +463,7 @@ def _decimal(row: Row, zone: str) -> Codec:
 # --- identifiers ----------------------------------------------------------------------------------------------------
 
 
-@_type("nir", "NIR, scellé (13 caractères)")
+@_type("nir", "NIR, scellé (13 caractères)", bounded=True)
 def _nir(row: Row, zone: str) -> Codec:
     """13 or 15 characters, kept on 13. Written on `width` 13, or 15 with the computed key (the default)."""
 
@@ -481,7 +484,7 @@ def _nir(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
-@_type("matricule_caf", "numéro de dossier CAF, 7 chiffres")
+@_type("matricule_caf", "numéro de dossier CAF, 7 chiffres", bounded=True)
 def _matricule_caf(row: Row, zone: str) -> Codec:
     """Padded on either side in files; written right-padded with zeros to `width` (15 in CNAF files)."""
 
@@ -511,7 +514,7 @@ def _matricule_msa(row: Row, zone: str) -> Codec:
     return Codec(_say(read, "bad-matricule"), str)
 
 
-@_type("matricule", "numéro de dossier CAF ou MSA, selon l'organisme", inputs="several")
+@_type("matricule", "numéro de dossier CAF ou MSA, selon l'organisme", inputs="several", bounded=True)
 def _matricule(row: Row, zone: str) -> Codec:
     """[MATRICULE, FONORG]: the network decides the rule."""
     rules = {"CAF": _matricule_caf(row, zone).read, "MSA": _matricule_msa(row, zone).read}
@@ -531,7 +534,7 @@ def _matricule(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
-@_type("numero_demande", "numéro de demande RSA, 11 caractères")
+@_type("numero_demande", "numéro de demande RSA, 11 caractères", bounded=True)
 def _numero_demande(row: Row, zone: str) -> Codec:
     slow = _say(n.numero_demande, "bad-numero-demande", "11 caractères")
 
@@ -547,7 +550,7 @@ def _ft_numero(row: Row, zone: str) -> Codec:
     return Codec(_say(n.ft_numero, "bad-ft-numero", "11 chiffres"), str)
 
 
-@_type("idassedic", "ancien identifiant demandeur d'emploi (8 caractères)")
+@_type("idassedic", "ancien identifiant demandeur d'emploi (8 caractères)", bounded=True)
 def _idassedic(row: Row, zone: str) -> Codec:
     return Codec(_say(lambda text: n.identifiant("ft_idassedic", text).valeur, "bad-idassedic", "8 caractères"), str)
 
@@ -604,12 +607,12 @@ def _email(row: Row, zone: str) -> Codec:
     return Codec(read, str)
 
 
-@_type("postcode", "code postal", memo=True)
+@_type("postcode", "code postal", memo=True, bounded=True)
 def _postcode(row: Row, zone: str) -> Codec:
     return Codec(_say(n.postcode, "bad-postcode", "5 chiffres"), str)
 
 
-@_type("commune", "code commune INSEE", memo=True)
+@_type("commune", "code commune INSEE", memo=True, bounded=True)
 def _commune(row: Row, zone: str) -> Codec:
     return Codec(_say(n.commune_code, "bad-commune", "5 caractères"), str)
 

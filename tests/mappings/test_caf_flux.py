@@ -164,3 +164,12 @@ def test_no_finding_shows_a_personal_value():
     assert record.quarantined
     said = json.dumps([[f.code, f.path, f.detail, f.raw] for f in record.findings]) + repr(record.findings)
     assert not [name for name in names if name in said]
+
+
+def test_an_msa_number_that_is_a_nir_is_sealed_and_never_names_a_record():
+    folder = ROOT / "mappings" / "caf" / "examples" / "flux_beneficiaire"
+    record = load(FLUX).read((folder / "msa_matricule_nir.xml").read_bytes())
+    assert record.key == "MSA:40:00000123040"
+    assert "foyer.matricule" not in record.foyer
+    assert [finding.code for finding in record.findings] == ["matricule-is-nir"]
+    assert not record.quarantined

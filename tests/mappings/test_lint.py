@@ -9,6 +9,7 @@ import pytest
 from mappings import all_mappings, files
 from mappings.explain import explain
 from mappings.lint import lint
+from mappings.types import TYPES
 
 SOUND = """\
 id = "essai.document"
@@ -114,3 +115,8 @@ def test_each_mapping_has_a_page_that_names_its_categories_and_its_refusals(mapp
     assert all(f"`{category}`" in page for category in mapping.categories)
     assert all(declared.reason.replace("|", "\\|") in page for declared in mapping.file.not_shared)
     assert all(table.lossy in page for table in mapping.file.codes.values() if table.lossy)
+
+
+def test_the_guide_lists_every_type():
+    guide = (Path(__file__).parents[2] / "mappings" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in TYPES if f"| `{name}` | {TYPES[name].label} | {TYPES[name].inputs} |" not in guide] == []
