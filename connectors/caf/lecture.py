@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from lxml import etree
@@ -26,6 +26,7 @@ from schemas.record import Facts, Finding, Record
 
 BATCH = 16
 """Records parsed by one call; more saves nothing."""
+LOT = structure.LOT.encode("ascii")
 ReadOne = Callable[[etree._Element, bytes], Record]
 
 
@@ -89,18 +90,23 @@ class Lecture:
         yield from self._read(batch)
 
     def _read(self, batch: list[tuple[int, bytes]]) -> Iterator[Record]:
-        for (position, raw), element in zip(batch, self._parse([raw for _, raw in batch]), strict=True):
-            yield self._record(position, raw, element)
+        elements, checked = self._parse([raw for _, raw in batch])
+        for (position, raw), element in zip(batch, elements, strict=True):
+            yield self._record(position, raw, element, checked)
 
-    def _parse(self, raws: list[bytes]) -> list[etree._Element | None]:
-        """The elements of these records; one by one when the batch breaks, so that only the bad one is lost."""
+    def _parse(self, raws: list[bytes]) -> tuple[list[etree._Element | None], bool]:
+        """The elements of these records, and whether the schema accepted all of them together.
+
+        When the batch breaks they are parsed one by one, so that only the bad one is lost.
+        """
         try:
-            found: list[etree._Element | None] = list(self._element(b"".join([b"<r>", *raws, b"</r>"])))
+            lot = self._element(b"".join([b"<%b>" % LOT, *raws, b"</%b>" % LOT]))
         except etree.XMLSyntaxError:
-            found = []
-        if len(found) == len(raws):
-            return found
-        return [self._alone(raw) for raw in raws]
+            return [self._alone(raw) for raw in raws], False
+        found: list[etree._Element | None] = list(lot)
+        if len(found) != len(raws):
+            return [self._alone(raw) for raw in raws], False
+        return found, structure.valid(self.plan.genre.document, lot)
 
     def _alone(self, raw: bytes) -> etree._Element | None:
         try:
@@ -124,7 +130,7 @@ class Lecture:
         )
         return etree.fromstring(text, parser)
 
-    def _record(self, position: int, raw: bytes, element: etree._Element | None) -> Record:
+    def _record(self, position: int, raw: bytes, element: etree._Element | None, checked: bool) -> Record:
         plan = self.plan
         at = f"{plan.genre.record}[{position + 1}]"
         dossier = Dossier.of(raw) if plan.last or plan.shared or element is None else None
@@ -133,7 +139,7 @@ class Lecture:
             return _empty(f"{dossier.key}#{position + 1}", raw, [later])
         if element is None:
             return _empty(Dossier.of(raw).key, raw, [Finding("xml-not-well-formed", at, "reject")])
-        findings = structure.check(plan.genre.document, element, at)
+        findings = [] if checked else structure.check(plan.genre.document, element, at)
         if plan.genre == INSTRUCTION:
             findings += [_placed(finding, at) for finding in straighten(element)]
         if any(finding.severity == "reject" for finding in findings):
@@ -141,9 +147,8 @@ class Lecture:
         record = self._read_one(element, raw)
         if findings or record.findings:
             record.findings = [*findings, *(_placed(finding, at) for finding in record.findings)]
-        for person in record.personnes:
-            if disagrees(person.facts):
-                record.findings.append(Finding("nir-disagrees", f"{at}/Personne/Identification/NIR", "notice"))
+        if any(disagrees(person.facts) for person in record.personnes):
+            record.findings.append(Finding("nir-disagrees", f"{at}/Personne/Identification/NIR", "notice"))
         if dossier and dossier.demande in plan.shared:
             record.findings.append(Finding("shared-request-number", f"{at}/IdentificationRSA/DemandeRSA", "notice"))
             record.key = dossier.key_apart
@@ -163,7 +168,7 @@ def disagrees(facts: Facts) -> bool:
 def _placed(finding: Finding, at: str) -> Finding:
     """The same finding, its path starting at the record of the file; a matricule that is a NIR is expected (MSA)."""
     severity = "notice" if finding.code == "matricule-is-nir" else finding.severity
-    return replace(finding, path=f"{at}/{finding.path}", severity=severity)
+    return Finding(finding.code, f"{at}/{finding.path}", severity, finding.raw, finding.detail)
 
 
 def _empty(key: str, raw: bytes, findings: list[Finding]) -> Record:

@@ -23,17 +23,29 @@ MAX_ERRORS = 5
 _MISPLACED = frozenset({"SCHEMAV_ELEMENT_CONTENT", "SCHEMAV_CVC_ELT_1", "SCHEMAV_CVC_COMPLEX_TYPE_2_4"})
 
 
+LOT = "lot"
+"""Element that holds a few records parsed together; never in a partner's file."""
+
+
 @cache
 def schema(document: str) -> etree.XMLSchema:
-    """The schema of one record of this document: the table's, with the record as its root."""
+    """The schema of one record of this document, or of several under `LOT`: the table's, with the record apart."""
     table, record = SCHEMAS[document]
     whole = etree.fromstring(tables.xsd(table))
     element = next(one for one in whole.iter(f"{_XSD}element") if one.get("name") == record)
     for occurs in ("minOccurs", "maxOccurs"):
         if occurs in element.attrib:
             del element.attrib[occurs]
-    whole[:] = [element]
+    together = etree.Element(f"{_XSD}element", name=LOT)
+    sequence = etree.SubElement(etree.SubElement(together, f"{_XSD}complexType"), f"{_XSD}sequence")
+    etree.SubElement(sequence, f"{_XSD}element", ref=record, maxOccurs="unbounded")
+    whole[:] = [element, together]
     return etree.XMLSchema(whole)
+
+
+def valid(document: str, lot: etree._Element) -> bool:
+    """Whether every record of this batch is right: one call is cheaper than one per record."""
+    return document in SCHEMAS and schema(document).validate(lot)
 
 
 @cache
