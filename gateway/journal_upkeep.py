@@ -60,15 +60,16 @@ async def keep_publishing(
 
 def due(connection: Connection, settings: Settings) -> bool:
     """Whether a checkpoint should be written now: 256 new entries, or any for `checkpoint_every` seconds, or nothing
-    for a minute (an idle journal shows that it is alive)."""
+    for a minute (an idle journal shows that it is alive), or there is no log yet."""
     now = clock.now()
-    for row in connection.execute(select(journal_log.c.size, journal_log.c.checkpoint, journal_log.c.checkpoint_at)):
+    logs = connection.execute(select(journal_log.c.size, journal_log.c.checkpoint, journal_log.c.checkpoint_at)).all()
+    for row in logs:
         published = note.checkpoint(note.parse(row.checkpoint.encode()).text).size if row.checkpoint else 0
         waited = (now - datetime.fromisoformat(row.checkpoint_at)).total_seconds()
         idle = min(60.0, settings.audit_tolerance / 4)
         if row.size - published >= WIDTH or waited >= (settings.checkpoint_every if row.size > published else idle):
             return True
-    return False
+    return not logs
 
 
 def prune(
