@@ -27,6 +27,8 @@ from schemas.record import Finding
 
 STRIDE = 256
 """One offset is kept every so many records, to start again near any of them."""
+PIECE = 1 << 13
+"""Bytes checked together: most are plain ASCII, and only the others need to be converted."""
 MAX_ATTRIBUTES = 64
 _DECLARATION = re.compile(rb"""^<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["'][^>]*\?>""")
 _PROLOG = re.compile(rb"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
@@ -111,7 +113,9 @@ class _Passage:
             if chunk:
                 if chunk.count(b"=") > MAX_ATTRIBUTES:
                     _check_attributes(chunk)
-                self._parser.feed(chunk if chunk.isascii() else self._in_utf8(chunk))
+                for start in range(0, len(chunk), PIECE):
+                    piece = chunk[start : start + PIECE]
+                    self._parser.feed(piece if piece.isascii() else self._in_utf8(piece))
             else:
                 self._parser.close()
         except etree.XMLSyntaxError as error:
@@ -120,17 +124,17 @@ class _Passage:
             raise DocumentRefused("bad-encoding", "the file declares an 8-bit encoding but is written in UTF-8")
         return chunk
 
-    def _in_utf8(self, chunk: bytes) -> bytes:
+    def _in_utf8(self, piece: bytes) -> bytes:
         self._beyond_ascii = True
         if self._encoding == "utf-8":
-            return chunk
+            return piece
         if self._utf8 is not None:
             try:
-                self._utf8.decode(chunk)
+                self._utf8.decode(piece)
             except UnicodeDecodeError:
                 self._utf8 = None
         try:
-            return chunk.decode(self._encoding).encode()
+            return piece.decode(self._encoding).encode()
         except UnicodeDecodeError:
             raise DocumentRefused("bad-encoding", "the file holds bytes that its encoding does not define") from None
 
