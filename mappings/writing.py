@@ -24,14 +24,12 @@ Lists = dict[str, dict[str, None]]
 def lists(current: Mapping[str, Fact]) -> Lists:
     """The items that the facts name: `freins` to its keys, `freins[mobilite].situations` to its own."""
     found: Lists = {}
-    for path in sorted(current):
-        if "[" not in path:
-            continue
+    # Facts of one item share what ends at its bracket: each item is cut once.
+    for item in sorted({path[: path.rindex("]") + 1] for path in current if "]" in path}):
         prefix = ""
-        for match in _ITEM.finditer(path):
-            name = prefix + match[1]
-            found.setdefault(name, {})[match[2]] = None
-            prefix = match[0] if not prefix else prefix + match[0]
+        for match in _ITEM.finditer(item):
+            found.setdefault(prefix + match[1], {})[match[2]] = None
+            prefix += match[0]
     return found
 
 
@@ -44,6 +42,7 @@ class Writing:
         self.context = context
         self.items = lists(current)
         self.written = Written(document={})
+        self.empty: dict[str, None] = {}
 
     def fact(self, path: str) -> Fact | None:
         return self.current.get(path)
@@ -52,13 +51,12 @@ class Writing:
         self.written.findings.append(Finding(code, at, "quarantine", "", detail))
 
     def left(self, at: str) -> None:
-        if at not in self.written.filled and at not in self.written.empty:
-            self.written.empty.append(at)
+        if at not in self.written.filled:
+            self.empty[at] = None
 
     def filled(self, at: str, source: str) -> None:
         self.written.filled[at] = source
-        if at in self.written.empty:
-            self.written.empty.remove(at)
+        self.empty.pop(at, None)
 
 
 Step_ = Callable[[Writing, document.Container, str, str, str], None]
@@ -79,6 +77,7 @@ class Writer:
         writing = Writing(self, current, context)
         for fill in self.sections:
             fill(writing, writing.written.document, "", "", "")
+        writing.written.empty = list(writing.empty)
         if self.format == "xml":
             made = document.element(self.file.partner.record, writing.written.document, self.order)
             writing.written.document = document.serialise(made)
@@ -220,10 +219,17 @@ class Writer:
         if row.codes and table is None:
             raise MappingError("mapping-codes", f"no table is named {row.codes!r}", self.file.id)
 
+        name, partners = row.canonical or "", row.partners
+        first, one_of_many = partners[0], "[]" in name
+
         def fill(writing: Writing, box: document.Container, canonical: str, at: str, parent: str) -> None:
-            assert row.canonical is not None
-            place = slashed(at, row.partners[0])
-            found = self._find(writing, _filled(dotted(canonical, row.canonical), writing.context), row)
+            place = f"{at}/{first}" if at else first
+            path = _filled(dotted(canonical, name), writing.context)
+            if one_of_many or "[]" in path:
+                found = self._find(writing, path, row)
+            else:
+                fact = writing.current.get(path)
+                found = None if fact is None else (fact.value, fact.source)
             if found is None:
                 self._absent(writing, box, paths, row, place)
                 return
@@ -236,23 +242,17 @@ class Writer:
                 return
             if label and table is not None:
                 document.put(box, label, table.label_of(str(texts[0]), parent))
-            for path, partner, text in zip(paths, row.partners, texts, strict=True):
+            for where, partner, text in zip(paths, partners, texts, strict=True):
                 if text == "" or text is None:
                     continue
-                if path[-1].many and isinstance(text, list):
-                    for one in text:
-                        document.put(box, path, self._native(one, made))
-                else:
-                    document.put(box, path, self._native(text, made))
+                for one in text if where[-1].many and isinstance(text, list) else (text,):
+                    document.put(box, where, self._native(one, made))
                 writing.filled(slashed(at, partner), source)
 
         return fill
 
     def _find(self, writing: Writing, path: str, row: Row) -> tuple[Any, str] | None:
-        """The value of a fact and who said it; with `[]`, that of the item of this rank (or all of them)."""
-        if "[]" not in path:
-            fact = writing.fact(path)
-            return None if fact is None else (fact.value, fact.source)
+        """The value, and who said it, of the item of this rank in a self-named list (or of all its items)."""
         name, _, rest = path.partition("[]")
         facts = [found for key in writing.items.get(name, ()) if (found := writing.fact(f"{name}[{key}]{rest}"))]
         if row.type in ("phones", "words") or (row.partners and row.partners[0].endswith("[]")):
