@@ -378,3 +378,29 @@ async def test_the_sandbox_checks_what_it_is_given(client: httpx.AsyncClient) ->
     empty = await client.post("/ali/depot", content=b"<ALI-WebRSA/>", headers=xml)
     assert (empty.status_code, empty.json()["code"]) == (422, "missing-element")
     assert (await client.post("/ali/depot", content=b"{}")).status_code == 415
+
+
+def test_what_was_read_from_the_departement_goes_back_under_the_same_integers(tmp_path: Path) -> None:
+    connector = loaded(tmp_path)
+    flow = etree.fromstring(webrsa_ali(PEOPLE[:1], "40", 7))
+    (record,) = connector.read("departement.webrsa_ali", io.BytesIO(etree.tostring(flow)))
+    facts = record.personnes[0].facts
+    studies = {path: said(value) for path, value in facts.items() if path.startswith("parcours_pro.")}
+    studies |= {"parcours_pro.qualifications": said("Peintre"), "parcours_pro.competences_extrapro": said("Sport")}
+    number = "identifiants[si_departement:40].valeur"
+    referent = next(path for path in facts if path.endswith(".professionnel.nom"))
+    told: Current = {
+        **REFERENT,
+        **studies,
+        number: said(facts[number], "departement"),
+        "accompagnements[ccas:1].membres[ccas:2].professionnel.nom": said(facts[referent]),
+    }
+    document = etree.fromstring(connector.write("departement.webrsa_ali", told).document)
+    for there, back in (
+        (".//id_personne", ".//id_personne"),
+        (".//niveau_etude/niveau_etude", ".//niveau_etude/id_niveau_etudes"),
+        (".//niveau_etude/diplome_plus_eleve", ".//niveau_etude/id_diplome_plus_eleve"),
+        (".//niveau_etude/annee_obtention", ".//niveau_etude/annee_obtention"),
+        (".//referent_parcours/id_referent", ".//referent_parcours/id_webrsa"),
+    ):
+        assert flow.findtext(there) == document.findtext(back) is not None
