@@ -130,6 +130,7 @@ class Writer:
         """Write one part of an item's key; the partner's code of it, or None when the item cannot be written."""
         paths = tuple(steps(one, self.format) for one in row.partners)
         made = codec(row, self.file.zone)
+        label = steps(row.label, self.format) if row.label else ()
 
         def fill(writing: Writing, box: document.Container, parts: list[str], at: str, parent: str) -> str | None:
             if position >= len(parts):
@@ -151,8 +152,8 @@ class Writer:
                 return None
             if row.writes:
                 document.put(box, paths[0], part)
-                if row.label and row.codes:
-                    document.put(box, steps(row.label, self.format), self.tables[row.codes].label_of(part, parent))
+                if label and row.codes:
+                    document.put(box, label, self.tables[row.codes].label_of(part, parent))
             return part
 
         return fill
