@@ -3,33 +3,24 @@
 A transport belongs to one partner and one event loop. It only speaks to the origins registered for that partner, at
 addresses checked before each connection; it bounds the total time, the size once decompressed, the number of requests
 in flight and their rate; it follows no redirect, keeps no cookie and reads no proxy from the environment. Errors name
-a host and a code, never a path, a header or a body.
-
-    TransportError
-    ├── DestinationRefused   not a place this partner may be reached at: the operator must act
-    ├── Busy                 not sent: the partner asked for a pause, or keeps failing (`retry_after`)
-    ├── Unreachable          not sent: no connection
-    ├── Interrupted          sent, perhaps done: cut or too late; read the remote state before sending again
-    └── AnswerRefused        sent, perhaps done: the answer is truncated, too large or not decodable
+a host and a code, never a path, a header or a body (`connectors.failures`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json as _json
-import re
-import socket
 import ssl
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import httpx
 import limits as rates
@@ -37,54 +28,23 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
 
-LOOPBACK = ("127.0.0.1/32", "::1/128")
-"""Networks to allow in the demo and test profiles, where the sandboxes run on this machine."""
+from connectors.destination import LOOPBACK, Destinations, Origin, Resolver, origin, resolve, verify
+from connectors.failures import (
+    AnswerRefused,
+    Busy,
+    DestinationRefused,
+    Interrupted,
+    TransportError,
+    Unreachable,
+)
 
-_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
-_NAME = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+$")
-_PORTS = range(1024, 65536)
+__all__ = [
+    "LOOPBACK", "Answer", "AnswerRefused", "Busy", "DestinationRefused", "Interrupted", "Limits", "Resolver",
+    "Transport", "TransportError", "Unreachable", "origin", "resolve", "unavailable", "verify",
+]  # fmt: skip
+
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_PAUSE = 3600.0
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Host and port to the numeric addresses of all its records. Raises `OSError`."""
-
-
-class TransportError(Exception):
-    """A request that got no answer. `sent` tells whether the partner may have acted on it."""
-
-    sent: ClassVar[bool] = False
-
-    def __init__(self, code: str, host: str = "", *, retry_after: float | None = None) -> None:
-        super().__init__(f"{code} ({host})" if host else code)
-        self.code = code
-        self.host = host
-        self.retry_after = retry_after
-
-
-class DestinationRefused(TransportError):
-    """Not a place this partner may be reached at; the operator must change the registration."""
-
-
-class Busy(TransportError):
-    """Not sent, on purpose; try again after `retry_after` seconds."""
-
-
-class Unreachable(TransportError):
-    """Not sent: no connection could be made."""
-
-
-class Interrupted(TransportError):
-    """Sent, and perhaps done: read the remote state before sending again."""
-
-    sent = True
-
-
-class AnswerRefused(TransportError):
-    """Answered, with something that cannot be taken; what was asked is perhaps done."""
-
-    sent = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,92 +94,6 @@ class Answer:
 def unavailable(answer: Answer) -> bool:
     """Answers that say nothing of the request itself: it may be tried again at once if repeating is safe."""
     return answer.status in {502, 503, 504}
-
-
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """All addresses of a host, from the system resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
-
-
-def _networks(networks: Iterable[str]) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(network) for network in networks)
-
-
-def _permitted(address: str, networks: Iterable[Network]) -> bool:
-    """Public and unicast, or inside a network the operator named."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if any(ip in network for network in networks):
-        return True
-    if any(ip in network for network in _TRANSLATED):
-        return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-def origin(url: str, networks: Iterable[str] = ()) -> tuple[str, str, int]:
-    """Scheme, host and port of an address a partner may be registered under.
-
-    https on port 443 or above 1023, a full lower-case ASCII name, nothing else: no user, no numeric host, no trailing
-    dot, no punycode. A literal address (and plain http, and `localhost`) passes only inside `networks`, written in
-    its canonical form. Raises `DestinationRefused`.
-    """
-    allowed = _networks(networks)
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError, ValueError):
-        raise DestinationRefused("url-invalid") from None
-    authority = re.match(r"^[a-z]+://([^/?#]*)", url)
-    if not authority or parsed.scheme not in {"https", "http"}:
-        raise DestinationRefused("scheme-not-allowed")
-    if "@" in authority[1] or parsed.userinfo:
-        raise DestinationRefused("userinfo-not-allowed")
-    host, port = parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80)
-    named = bool(_NAME.match(host)) and not host.rsplit(".", 1)[1].isdecimal() and "xn--" not in host
-    literal = host == "localhost" or (not named and _permitted_literal(host, allowed))
-    if literal and host == "localhost" and not any(_permitted(a, allowed) for a in ("127.0.0.1", "::1")):
-        literal = False
-    if not (named or literal):
-        raise DestinationRefused("host-not-allowed")
-    if parsed.scheme == "http" and not literal:
-        raise DestinationRefused("scheme-not-allowed", host)
-    if port != 443 and port not in _PORTS:
-        raise DestinationRefused("port-not-allowed", host)
-    return parsed.scheme, host, port
-
-
-def _written(target: tuple[str, str, int]) -> str:
-    scheme, host, port = target
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def _permitted_literal(host: str, allowed: Iterable[Network]) -> bool:
-    try:
-        return str(ipaddress.ip_address(host)) == host and any(ipaddress.ip_address(host) in n for n in allowed)
-    except ValueError:
-        return False
-
-
-async def verify(url: str, networks: Iterable[str] = (), resolver: Resolver = resolve) -> tuple[str, str, int]:
-    """`origin`, and every address of the host is permitted: for the registration of a partner's URL.
-
-    Raises `DestinationRefused`, also when the host does not resolve.
-    """
-    scheme, host, port = origin(url, networks)
-    await _address(host, port, _networks(networks), resolver)
-    return scheme, host, port
-
-
-async def _address(host: str, port: int, networks: Iterable[Network], resolver: Resolver) -> str:
-    try:
-        addresses = list(await resolver(host, port))
-    except OSError:
-        raise Unreachable("host-not-found", host) from None
-    if not addresses or not all(_permitted(address, networks) for address in addresses):
-        raise DestinationRefused("address-not-allowed", host)
-    return addresses[0]
 
 
 @cache
@@ -289,10 +163,9 @@ class Transport:
     ) -> None:
         self.partner = partner
         self.limits = limits or Limits()
-        self._allowed = frozenset(origin(url, networks := tuple(networks)) for url in origins)
-        self._networks = _networks(networks)
-        self._given, self._resolver, self._tls, self._now = wire, resolver, tls, now
-        self._wires: dict[tuple[str, int], httpx.AsyncBaseTransport] = {}
+        self._destinations = Destinations(origins, networks, resolver, now)
+        self._given, self._tls, self._now = wire, tls, now
+        self._idle: defaultdict[Origin, list[httpx.AsyncBaseTransport]] = defaultdict(list)
         self._slots = asyncio.Semaphore(self.limits.concurrent)
         self._circuit = _Circuit(self.limits.failures, self.limits.rest, now)
         self._paused_until = 0.0
@@ -310,11 +183,10 @@ class Transport:
         named = [str(value) for name, value in settings.items() if name.endswith("_url") and value]
         private = [net.strip() for net in str(settings.get("networks") or "").split(",") if net.strip()]
         networks = (*private, *(LOOPBACK if allow_loopback else ()))
-        origins = {_written(origin(url, networks)) for url in named}
         standard = Limits()
         return cls(
             partner,
-            origins,
+            named,
             networks=networks,
             limits=replace(
                 standard,
@@ -334,9 +206,10 @@ class Transport:
         await self.aclose()
 
     async def aclose(self) -> None:
-        for wire in self._wires.values():
-            await wire.aclose()
-        self._wires.clear()
+        idle, self._idle = self._idle, defaultdict(list)
+        for wires in idle.values():
+            for wire in wires:
+                await wire.aclose()
 
     def pause(self, seconds: float) -> None:
         """The partner asked for silence: calls fail with `Busy` for that long (an hour at most)."""
@@ -364,7 +237,7 @@ class Transport:
         """
         safe = method in _REPEATABLE if repeatable is None else repeatable
         where = httpx.URL(url, params=dict(params)) if params else httpx.URL(url)
-        target = self._target(url)
+        target = self._destinations.target(where)
         sent = [False]
 
         async def once() -> Answer:
@@ -406,19 +279,13 @@ class Transport:
         Tried once: whoever calls starts again from nothing. The content of a 200 is empty, that of another status is
         the partner's error. Raises `TransportError`; what was given to `into` is then worth nothing.
         """
-        target, sent = self._target(url), [False]
+        target, sent = self._destinations.target(httpx.URL(url)), [False]
         request = httpx.Request("GET", url, headers=dict(headers or {}))
         try:
             async with asyncio.timeout(deadline):
                 return await self._once(request, target, sent, _Sink(into, max_bytes))
         except TimeoutError:
             raise (Interrupted if sent[0] else Busy)("deadline", target[1]) from None
-
-    def _target(self, url: str) -> tuple[str, str, int]:
-        target = origin(url, map(str, self._networks))
-        if target not in self._allowed:
-            raise DestinationRefused("origin-not-registered", target[1])
-        return target
 
     async def _once(
         self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool], sink: _Sink | None = None
@@ -460,11 +327,17 @@ class Transport:
     async def _exchange(
         self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool], sink: _Sink | None
     ) -> Answer:
-        _, host, port = target
-        wire = await self._towards(request, host, port)
+        host = target[1]
+        if self._given is None:
+            # The request goes to the address that was checked; the certificate must be that of the name.
+            address = await self._destinations.address(host, target[2])
+            request.extensions["sni_hostname"] = host
+            request.url = request.url.copy_with(host=address)
         request.headers["Accept-Encoding"] = "gzip"
         pool = self.limits.deadline
         request.extensions["timeout"] = {"connect": self.limits.connect, "read": pool, "write": pool, "pool": pool}
+        wire = self._given or self._wire(target)
+        whole = False
         try:
             sent[0] = True
             response = await wire.handle_async_request(request)
@@ -472,24 +345,29 @@ class Transport:
                 content = await self._body(response, host, request.method, sink)
             finally:
                 await response.aclose()
+            whole = True
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             sent[0] = False
             raise Unreachable("not-connected", host) from None
         except httpx.HTTPError:
             raise Interrupted("cut", host) from None
+        finally:
+            if self._given is None and whole:
+                self._idle[target].append(wire)
+            elif self._given is None:
+                await wire.aclose()
         return Answer(response.status_code, response.headers, content)
 
-    async def _towards(self, request: httpx.Request, host: str, port: int) -> httpx.AsyncBaseTransport:
-        """The wire to this origin; the request is pinned to the address that was checked."""
-        if self._given is not None:
-            return self._given
-        address = await _address(host, port, self._networks, self._resolver)
-        request.extensions["sni_hostname"] = host
-        request.url = request.url.copy_with(host=address)
-        if (host, port) not in self._wires:
-            # One pool per origin: two names at one address never share a TLS connection. httpx is chosen here alone.
-            self._wires[host, port] = httpx.AsyncHTTPTransport(verify=self._tls or _tls(), trust_env=False)
-        return self._wires[host, port]
+    def _wire(self, target: Origin) -> httpx.AsyncBaseTransport:
+        """An idle connection to this origin, the last one used, or a new one. httpx is chosen here alone.
+
+        One connection each, because a pool that looks for its connection among 32 costs more than twice the request.
+        An origin never shares its connections with another name at the same address.
+        """
+        if idle := self._idle[target]:
+            return idle.pop()
+        one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
+        return httpx.AsyncHTTPTransport(verify=self._tls or _tls(), trust_env=False, limits=one)
 
     async def _body(self, response: httpx.Response, host: str, method: str, sink: _Sink | None) -> bytes:
         """The whole body, inflated, never more than `max_bytes` of it in memory; that of a 200 goes to the sink."""
