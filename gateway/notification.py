@@ -23,7 +23,7 @@ from gateway.unit_of_work import UnitOfWork
 
 GIVE_UP = timedelta(days=30)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=12)
-ACTIONS = ("stop", "erase", "limit")
+ACTIONS = ("stop", "erase", "limit", "resume", "rectify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,28 @@ def propagate(
     action: str = "stop",
 ) -> tuple[str, ...]:
     """One row per past recipient, in this transaction; their ids. `reference` gives the pairwise pseudonym."""
+    event = "basis.withdrawn" if basis.kind == "consent" else f"basis.{basis.kind}"
+    return tell(
+        work, record_id, event, past_recipients, reference=reference, action=action, purpose=basis.purpose,
+        categories=basis.categories,
+    )  # fmt: skip
+
+
+def tell(
+    work: UnitOfWork,
+    record_id: str,
+    event: str,
+    past_recipients: Iterable[str],
+    *,
+    reference: Callable[[str], str] | None,
+    action: str,
+    purpose: str = "",
+    categories: Iterable[str] = (),
+) -> tuple[str, ...]:
+    """The same for anything past recipients must know: a rectification, an erasure, the end of a limitation.
+
+    `record_id` is what the answers are found under: a basis record, or the id of the rectification or erasure.
+    """
     recipients = sorted(set(past_recipients))
     if action not in ACTIONS or (recipients and reference is None):
         raise Invalid("notification-invalid", "Say what each recipient must do, and under which reference.")
@@ -58,11 +80,11 @@ def propagate(
     rows: list[dict[str, Any]] = []
     for recipient in recipients:
         content = {
-            "event": "basis.withdrawn" if basis.kind == "consent" else f"basis.{basis.kind}",
+            "event": event,
             "record_id": record_id,
             "subject_ref": reference(recipient),
-            "purpose": basis.purpose,
-            "categories": sorted(basis.categories),
+            "purpose": purpose,
+            "categories": sorted(categories),
             "effective_at": work.now,
             "action": action,
         }
@@ -117,7 +139,7 @@ def answered(work: UnitOfWork, identifier: str, answer: Mapping[str, Any]) -> st
 
 
 def of_record(work: UnitOfWork, record_id: str) -> list[Notification]:
-    """What each past recipient was told about a record, and answered."""
+    """What each past recipient was told about a record, a rectification or an erasure, and answered."""
     query = select(table).where(table.c.record_id == record_id).order_by(table.c.id)
     return [_of(row) for row in work.connection.execute(query)]
 

@@ -63,7 +63,7 @@ basis_notification = Table(
     "basis_notification",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("record_id", Id, ForeignKey("basis_record.id"), nullable=False, index=True),
+    Column("record_id", Id, nullable=False, index=True, comment="a basis record, or what else must be told (GDPR 19)"),
     Column("recipient", String(64), nullable=False),
     Column("action", String(8), nullable=False),
     Column("content", Text, nullable=False, comment="what the recipient is told, canonical JSON"),
@@ -74,7 +74,7 @@ basis_notification = Table(
     Column("answer", Text),
     Column("created_at", Instant, nullable=False),
     Column("answered_at", Instant),
-    CheckConstraint("action in ('stop', 'erase', 'limit')", name="ck_basis_notification_action"),
+    CheckConstraint("action in ('stop', 'erase', 'limit', 'resume', 'rectify')", name="ck_basis_notification_action"),
     CheckConstraint("state in ('queued', 'done', 'refused', 'dpo_task')", name="ck_basis_notification_state"),
 )
 Index("ix_basis_notification_due", basis_notification.c.state, basis_notification.c.next_at)
