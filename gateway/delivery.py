@@ -106,7 +106,7 @@ class Worker:
         """Claim a batch and decide each again. What may not leave, or needs no network, is settled here."""
         gateway, ready, settled = self._gateway, [], 0
         with gateway.unit_of_work() as work:
-            for claimed in outbox.claim(work, recipient, BATCH):
+            for claimed in outbox.claim(work, recipient, BATCH, gateway.settings.lease):
                 prepared = prepare(work, gateway, claimed)
                 if prepared is None:
                     settled += 1

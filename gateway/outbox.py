@@ -19,8 +19,6 @@ from gateway.storage.tables.delivery import outbox, recipient_state
 from gateway.unit_of_work import UnitOfWork
 
 OPEN = ("queued", "claimed")
-LEASE = timedelta(seconds=25)
-"""Another worker takes over after this long without news: below the 30 s promised."""
 MAX_ATTEMPTS = 12
 _FIRST_DELAY, _LONGEST_DELAY = 2.0, 3600.0
 
@@ -97,8 +95,8 @@ def _due(now: str):  # type: ignore[no-untyped-def]
     )
 
 
-def claim(work: UnitOfWork, recipient: str, limit: int) -> list[Claim]:
-    """Take up to `limit` due deliveries of one recipient, oldest first, one per person."""
+def claim(work: UnitOfWork, recipient: str, limit: int, lease: float) -> list[Claim]:
+    """Take up to `limit` due deliveries of one recipient for `lease` seconds, oldest first, one per person."""
     earlier = outbox.alias("earlier")
     query = (
         select(outbox)
@@ -117,7 +115,7 @@ def claim(work: UnitOfWork, recipient: str, limit: int) -> list[Claim]:
     if work.connection.dialect.name == "postgresql":
         query = query.with_for_update(skip_locked=True, of=outbox)
     rows = work.connection.execute(query).all()
-    until = clock.instant(clock.now() + LEASE)
+    until = clock.instant(clock.now() + timedelta(seconds=lease))
     if rows:
         work.connection.execute(_CLAIM, [{"delivery": row.id, "until": until} for row in rows])
     return [

@@ -11,7 +11,8 @@ import json
 import shutil
 import time
 from collections import Counter, defaultdict
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -59,11 +60,8 @@ def run_demo(*, once: bool, port: int) -> int:
     home = settings().home / "demo"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    people = followed()
-    france_travail = france_travail_sandbox.sandbox(usagers=[as_usager(one, rank) for rank, one in enumerate(people)])
-    drop = departement_sandbox.sandbox(people=[as_allocataire(one, rank) for rank, one in enumerate(people)])
-    with stage(home, france_travail, drop, 0 if once else port) as on:
-        told = _Journey(on, console, home, people).play()
+    with opened(home, port=0 if once else port) as on:
+        told = Journey(on, console, home, followed()).play()
         for problem in told.problems:
             console.print(f"[bold red]{problem}[/]")
         if not once:
@@ -75,7 +73,17 @@ def run_demo(*, once: bool, port: int) -> int:
     return 1 if told.problems else 0
 
 
-class _Journey:
+@contextmanager
+def opened(home: Path, port: int = 0, database_url: str = "") -> Iterator[Stage]:
+    """The stage with the demonstration's people known to each stand-in."""
+    people = followed()
+    usagers = [as_usager(one, rank) for rank, one in enumerate(people)]
+    drop = departement_sandbox.sandbox(people=[as_allocataire(one, rank) for rank, one in enumerate(people)])
+    with stage(home, france_travail_sandbox.sandbox(usagers=usagers), drop, port, database_url) as on:
+        yield on
+
+
+class Journey:
     """The six steps, each played through the doors a partner really uses."""
 
     def __init__(self, on: Stage, console: Console, home: Path, people: list[Followed]) -> None:

@@ -105,8 +105,10 @@ def signed_policy(home: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def stage(home: Path, france_travail: FranceTravail, drop_app: Any, port: int = 0) -> Iterator[Stage]:
-    """Raise the stage in an empty folder, and take it down."""
+def stage(
+    home: Path, france_travail: FranceTravail, drop_app: Any, port: int = 0, database_url: str = ""
+) -> Iterator[Stage]:
+    """Raise the stage in an empty folder, and take it down. The database is a file there, unless another is given."""
     policy, trusted = signed_policy(home)
     others = [Served(france_travail), Served(drop_app)]
     for one in others:
@@ -115,6 +117,7 @@ def stage(home: Path, france_travail: FranceTravail, drop_app: Any, port: int = 
     settings = Settings(
         profile="demo",
         home=home,
+        database_url=database_url,
         issuer=server.url,
         policy_file=policy,
         policy_trusted=trusted,
@@ -135,7 +138,7 @@ def stage(home: Path, france_travail: FranceTravail, drop_app: Any, port: int = 
         for name in ("convention.toml", "convention_expiree.toml"):
             convention.add(work, (FOLDER / name).read_bytes())
     gateway.refresh()
-    server._server.config.app = build(gateway)
+    server._server.config.app = build(gateway, embedded_worker=True)
     server.start()
     try:
         yield Stage(gateway, server, france_travail, drop_app.state.departement, keys, others)

@@ -1,0 +1,151 @@
+"""The process is killed without warning: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from connectors.caf import generator
+from gateway import basis, convention, verify
+from gateway.demo.stage import FOLDER
+from gateway.registry import Gateway
+from gateway.settings import Settings
+from gateway.storage.tables.delivery import mailbox, outbox
+from gateway.storage.tables.journal import journal_entry
+from gateway.storage.tables.record import assertion_set, batch, person
+
+FOYERS = 400
+DRAIN = """
+import asyncio
+from gateway.delivery import Worker
+from gateway.registry import Gateway
+from gateway.settings import settings
+asyncio.run(Worker(Gateway.open(settings())).drain())
+"""
+
+
+class House:
+    """A gateway's home and what runs in it, each command in a process of its own."""
+
+    def __init__(self, home: Path, database_url: str) -> None:
+        self.home, self.database_url = home, database_url
+        self.environment = os.environ | {
+            "MAILLON_HOME": str(home),
+            "MAILLON_PROFILE": "test",
+            "MAILLON_LEASE": "1.5",
+            **({"MAILLON_DATABASE_URL": database_url} if database_url else {}),
+        }
+
+    def gateway(self) -> Gateway:
+        return Gateway.open(Settings(home=self.home, profile="test", database_url=self.database_url))
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, *command], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def ingest(self, path: Path) -> subprocess.Popen[bytes]:
+        return self.start("-m", "gateway", "ingest", str(path), "--from", "caf", "--document", "caf.flux_beneficiaire")
+
+    def count(self, table: object, *where: object) -> int:
+        gateway = self.gateway()
+        with gateway.engine.connect() as connection:
+            found = int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())  # type: ignore[arg-type]
+        gateway.engine.dispose()
+        return found
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
+    one = House(tmp_path / "home", url)
+    gateway = one.gateway()
+    with gateway.unit_of_work() as work:
+        for notice in ("rsa-demande", "reseau-emploi"):
+            basis.publish_notice(work, notice, 1, "Notice de test")
+        convention.add(work, (FOLDER / "convention.toml").read_bytes())
+    gateway.engine.dispose()
+    return one
+
+
+@pytest.fixture
+def monthly_file(tmp_path: Path) -> Path:
+    path = tmp_path / "RSABEM.xml"
+    generator.write_file(path, FOYERS, seed=11, departement="040")
+    return path
+
+
+def kill_somewhere(house: House, running: subprocess.Popen[bytes], draw: random.Random, window: float) -> bool:
+    """SIGKILL at a random moment; False when it had already ended."""
+    deadline = time.monotonic() + draw.uniform(0.3, window)
+    while time.monotonic() < deadline:
+        if running.poll() is not None:
+            return False
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    return True
+
+
+def assert_sound(house: House) -> None:
+    gateway = house.gateway()
+    gateway.publish_journal()
+    report = verify.verify(gateway.journal_folder)
+    gateway.engine.dispose()
+    assert report.ok
+    assert report.entries == house.count(journal_entry)
+
+
+def test_killed_while_reading_a_file(house: House, monthly_file: Path) -> None:
+    draw = random.Random(20261121)
+    killed = 0
+    for _ in range(4):
+        running = house.ingest(monthly_file)
+        killed += kill_somewhere(house, running, draw, 2.5)
+    finished = house.ingest(monthly_file)
+    out, _ = finished.communicate(timeout=120)
+    assert finished.returncode == 0
+    told = json.loads(out.decode().splitlines()[-1])
+    assert killed, "no run was interrupted: the test proves nothing"
+    assert told["records"] == FOYERS
+    assert house.count(batch, batch.c.state == "done") == 1
+
+    elsewhere = House(house.home.parent / "untouched", "")
+    gateway = elsewhere.gateway()
+    with gateway.unit_of_work() as work:
+        basis.publish_notice(work, "rsa-demande", 1, "Notice de test")
+        basis.publish_notice(work, "reseau-emploi", 1, "Notice de test")
+        convention.add(work, (FOLDER / "convention.toml").read_bytes())
+    gateway.engine.dispose()
+    elsewhere.ingest(monthly_file).communicate(timeout=120)
+    for table in (person, assertion_set, outbox):
+        assert house.count(table) == elsewhere.count(table), table.name
+    assert_sound(house)
+
+
+def test_killed_while_delivering(house: House, monthly_file: Path) -> None:
+    house.ingest(monthly_file).communicate(timeout=120)
+    promised = house.count(outbox)
+    assert promised > FOYERS
+    draw = random.Random(20261122)
+    killed = 0
+    for _ in range(3):
+        running = house.start("-c", DRAIN)
+        killed += kill_somewhere(house, running, draw, 2.0)
+    assert killed, "no run was interrupted: the test proves nothing"
+    deadline = time.monotonic() + 90
+    while house.count(outbox, outbox.c.state.in_(("queued", "claimed"))) and time.monotonic() < deadline:
+        house.start("-c", DRAIN).wait(60)
+        time.sleep(0.5)  # a killed worker's lease has to end before another takes over
+    assert house.count(outbox, outbox.c.state == "delivered") == promised
+    assert house.count(mailbox) == promised
+    assert_sound(house)

@@ -1,0 +1,159 @@
+"""One person's diagnosis, from a CAF file to three other bodies: the whole main path, on both databases."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from sqlalchemy import func, select
+
+from gateway import verify
+from gateway.demo.journey import Journey, Told, opened
+from gateway.demo.people import followed
+from gateway.storage.tables.delivery import mailbox, outbox
+from gateway.storage.tables.journal import journal_entry
+from gateway.storage.tables.record import assertion_set, quarantine
+
+PRIVATE = "Cette synthèse privée"
+
+
+class Played:
+    """A journey that has been played, and what it left behind."""
+
+    def __init__(self, home: Path, on: Any, told: Told, printed: str, journey: Journey) -> None:
+        self.home, self.on, self.told, self.printed, self.journey = home, on, told, printed, journey
+
+    def rows(self, query: Any) -> list[Any]:
+        with self.on.gateway.engine.connect() as connection:
+            return list(connection.execute(query).all())
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    home = tmp_path_factory.mktemp("home")
+    said = io.StringIO()
+    with opened(home, database_url=url) as on:
+        journey = Journey(on, Console(file=said, width=200), home, followed())
+        told = journey.play()
+        yield Played(home, on, told, said.getvalue(), journey)
+
+
+def outcomes(played: Played, sender: str, recipient: str) -> list[dict[str, Any]]:
+    return [one for one in played.journey.outcomes if (one["from"], one["recipient"]) == (sender, recipient)]
+
+
+def test_nothing_went_wrong(played: Played) -> None:
+    assert played.told.problems == []
+    assert played.on.france_travail.unmatched == []
+
+
+def test_the_caf_file_reaches_the_departement_under_the_rsa_articles(played: Played) -> None:
+    query = select(outbox.c.state, outbox.c.article, outbox.c.categories).where(
+        outbox.c.sender == "caf", outbox.c.recipient == "departement"
+    )
+    rows = played.rows(query)
+    assert rows
+    assert {row.state for row in rows} == {"delivered"}
+    assert all("CASF L262-40" in row.article for row in rows)
+    assert all("C3" not in row.categories.split(",") for row in rows)
+
+
+def test_france_travail_finds_people_by_nir_and_receives_a_form_that_nobody_typed(played: Played) -> None:
+    assert len(played.on.france_travail.calls("recherche_nir")) >= len(followed())
+    sent = played.on.france_travail.calls("calcul")
+    assert len(sent) >= len(followed())
+    for call in sent:
+        text = json.dumps(call.body)
+        assert not any(one.person.nir[:13] in text for one in followed())
+        assert call.body["date_naissance"] in {one.born for one in followed()}
+
+
+def test_what_france_travail_knows_is_not_for_a_ccas(played: Played) -> None:
+    refused = outcomes(played, "france_travail", "ccas")
+    assert refused
+    assert {one["reason"] for one in refused} == {"recipient-not-listed"}
+    assert all("CT R5312-42-1 II" in one["article"] for one in refused)
+
+
+def test_health_is_withheld_and_said_to_be(played: Played) -> None:
+    query = select(outbox.c.withheld).where(outbox.c.sender == "france_travail", outbox.c.recipient == "departement")
+    withheld = {(code, rule) for row in played.rows(query) for code, rule, _, _ in json.loads(row.withheld)}
+    assert ("C13", "D09") in withheld
+
+
+def test_an_expired_convention_carries_nothing(played: Played) -> None:
+    refused = outcomes(played, "departement", "ccas_voisin")
+    assert refused
+    assert {one["reason"] for one in refused} == {"convention-missing"}
+
+
+def test_an_objection_stops_the_next_delivery_visibly(played: Played) -> None:
+    stopped = [one for one in outcomes(played, "departement", "ccas") if one["reason"] == "objection"]
+    assert stopped
+    assert all("RGPD 21" in one["article"] for one in stopped)
+
+
+def test_nothing_leaves_about_a_person_who_was_not_told(played: Played) -> None:
+    waiting = [one for one in outcomes(played, "departement", "ccas") if one["reason"] == "notice-missing"]
+    assert len(waiting) >= 1
+
+
+def test_the_ccas_takes_its_dossiers_from_its_inbox(played: Played) -> None:
+    rows = played.rows(select(mailbox.c.acknowledged_at).where(mailbox.c.body == "ccas"))
+    assert len(rows) >= 3
+    assert all(row.acknowledged_at for row in rows)
+
+
+def test_the_joint_appointment_reaches_the_departement(played: Played) -> None:
+    deposited = b"".join(played.on.drop.deposited)
+    assert deposited.count(b"<date_rdv>2026-12-01</date_rdv>") >= 3
+
+
+def test_a_private_synthesis_appears_nowhere(played: Played) -> None:
+    assert PRIVATE not in played.printed
+    assert PRIVATE.encode() not in b"".join(played.on.drop.deposited)
+    for call in played.on.france_travail.received:
+        assert PRIVATE not in json.dumps(call.body, default=str)
+
+
+def test_an_unknown_code_waits_for_a_human(played: Played) -> None:
+    rows = played.rows(
+        select(quarantine.c.code, quarantine.c.state).where(quarantine.c.document == "caf.flux_beneficiaire")
+    )
+    assert ("unknown-code", "open") in [tuple(row) for row in rows]
+
+
+def test_each_form_says_which_fields_came_from_whom(played: Played) -> None:
+    told = {document: (filled, total, sources) for document, _, filled, total, sources in played.told.meter}
+    filled, total, sources = told["france_travail.calcul_orientation"]
+    assert 0 < filled <= total
+    assert {"caf", "departement"} <= set(sources)
+    assert "ccas" in told["departement.webrsa_ali"][2]
+    assert told["ccas.beneficiaires"][0] > 40
+
+
+def test_every_delivery_is_in_the_journal_and_the_journal_verifies(played: Played) -> None:
+    delivered = played.rows(select(func.count()).select_from(outbox).where(outbox.c.state == "delivered"))[0][0]
+    acknowledged = played.rows(
+        select(func.count()).select_from(journal_entry).where(journal_entry.c.event == "exchange.ack")
+    )[0][0]
+    assert acknowledged >= delivered
+    played.on.gateway.publish_journal()
+    report = verify.verify(played.on.gateway.journal_folder)
+    assert report.ok
+    assert report.entries == played.rows(select(func.count()).select_from(journal_entry))[0][0]
+
+
+def test_no_name_or_number_of_a_person_is_in_the_journal_or_the_database_in_clear(played: Played) -> None:
+    entries = b"".join(row.entry for row in played.rows(select(journal_entry.c.entry)))
+    sealed = b"".join(row.payload for row in played.rows(select(assertion_set.c.payload)))
+    for one in followed():
+        for canary in (one.person.nir[:13], one.person.nom_naissance, one.born):
+            assert canary.encode() not in entries
+            assert canary.encode() not in sealed
