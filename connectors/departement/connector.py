@@ -60,7 +60,7 @@ class Departement:
         self.manifest = manifest.load(Path(__file__).parent)
         number = settings["departement"].strip().upper()
         self.departement = number[1:] if len(number) == 3 and number.startswith("0") else number
-        self.structure_ali = settings.get("structure_ali") or "1"
+        self._structure_ali = settings.get("structure_ali", "")
         self._structure = settings.get("structure_referente", "")
         self._max_age = timedelta(days=int(settings.get("referentiel_jours") or 92))
         self._url = settings.get("url", "").rstrip("/")
@@ -84,10 +84,9 @@ class Departement:
         """An ALI-WebRSA file about one person. `context["complement"]`: what an agent typed (see `ali.write`)."""
         if document != ali.DOCUMENT:
             raise DocumentRefused("unknown-document", f"a Département does not receive {document}")
-        held = self.kept.current(self.structure_ali)
-        return ali.write(
-            current, self.departement, self.structure_ali, held, context.get("complement"), self._structure
-        )
+        held = self.kept.current(self._structure_ali) if self._structure_ali else self.kept.only()
+        number = held.structure_ali if held else self._structure_ali or "1"
+        return ali.write(current, self.departement, number, held, context.get("complement"), self._structure)
 
     async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
         """Drop the file where the Département picks it up; its answer gives its own ids."""

@@ -135,6 +135,10 @@ class Referentiels(Protocol):
 
     def current(self, structure_ali: str) -> Referentiel | None: ...
 
+    def only(self) -> Referentiel | None:
+        """The référentiel kept, when there is exactly one."""
+        ...
+
     def keep(self, structure_ali: str, document: bytes) -> None: ...
 
 
@@ -155,6 +159,11 @@ class Folder:
         if known is None or known[0] != stamp:
             known = self._read[structure_ali] = (stamp, read_referentiel(file.read_bytes()))
         return known[1]
+
+    def only(self) -> Referentiel | None:
+        """The référentiel kept, when there is exactly one."""
+        found = [file.stem.rpartition("-")[2] for file in self._path.glob("referentiel-*.xml")]
+        return self.current(found[0]) if len(found) == 1 else None
 
     def keep(self, structure_ali: str, document: bytes) -> None:
         self._path.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from lxml import etree
 
 from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing
 from connectors.departement.connector import Departement
+from connectors.departement.referentiel import Folder
 from connectors.departement.sandbox import PEOPLE, SCENARIOS, sandbox
 from connectors.departement.synthetic import referentiel, webrsa_ali
 from connectors.transport import Transport
@@ -23,7 +24,7 @@ URL = "https://departement.sandbox.example"
 
 
 def departement(folder: Path, **settings: str) -> Departement:
-    base = {"departement": "040", "structure_ali": "7", "referentiels": str(folder), "url": URL}
+    base = {"departement": "040", "referentiels": str(folder), "url": URL}
     return Departement(base | {"identifiant": "ali", "secret": "bac-a-sable"} | settings)
 
 
@@ -287,6 +288,16 @@ def test_a_form_that_lacks_a_field_stays_out_and_says_what_it_lacks(tmp_path: Pa
     assert "dossiers/dossier/formulaire_d1/id_groupes_vulnerables" in lacking
     assert not any(path.startswith(("liste_cers", "formulaires")) and "d1" in path for path in written.filled)
     published(written.document)
+
+
+def test_between_two_structures_the_operator_chooses(tmp_path: Path) -> None:
+    loaded(tmp_path)
+    Folder(tmp_path).keep("8", referentiel("40", 8))
+    silent = departement(tmp_path).write("departement.webrsa_ali", RENDEZ_VOUS)
+    assert "referentiel-missing" in [finding.code for finding in silent.findings]
+    assert silent.metadata["blocks"] == []
+    named = departement(tmp_path, structure_ali="8").write("departement.webrsa_ali", RENDEZ_VOUS)
+    assert etree.fromstring(named.document).findtext("entete/id_structure_ali") == "8"
 
 
 def test_what_the_departement_said_never_returns_to_it(tmp_path: Path) -> None:
