@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -369,8 +370,14 @@ def _drop_partials(place: Path, old: int, size: int) -> None:
 
 
 def tile_reader(place: Path) -> merkle.ReadTile:
-    """Reads the hash tiles of one published log, for proofs at a size that was published."""
-    return lambda level, n, width: (place / merkle.tile_path(level, n, width)).read_bytes()
+    """Reads the hash tiles of one published log, for proofs at a size that was published. A proof asks for several
+    hashes of the same tile: each is read once."""
+
+    @lru_cache(maxsize=64)
+    def read(level: int, n: int, width: int) -> bytes:
+        return (place / merkle.tile_path(level, n, width)).read_bytes()
+
+    return read
 
 
 def export(engine: Engine, keys: Keyring, settings: Settings, target: Path) -> list[Published]:
