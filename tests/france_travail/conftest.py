@@ -16,10 +16,6 @@ from connectors.transport import Limits, Transport
 from schemas.record import Current, Fact, Written
 
 BASE = "https://ft.exemple.invalid"
-SCOPES = {
-    "scope_contrat": "api_contrat-engagementv1 contratengagement profil_accedant",
-    "scope_sanctions": "api_gestion-sanctions-rsav1 sanctionsrsa profil_accedant",
-}
 
 
 class Clock:
@@ -45,7 +41,7 @@ class Partner:
 
     def __init__(self, app: Sandbox, clock: Clock, **settings: str) -> None:
         self.app, self.clock = app, clock
-        values = app.credentials(BASE) | SCOPES | settings
+        values = app.credentials(BASE) | settings
         self.connector = FranceTravail(FranceTravail.manifest.configure(values), clock)
         limits = Limits(backoff=0.0, deadline=2.0)
         self.transport = Transport(

@@ -9,7 +9,7 @@ from connectors.france_travail import apis
 from connectors.france_travail.connector import _PULLED, FranceTravail, create
 from connectors.france_travail.envois import SENT
 from connectors.france_travail.lecture import _ONE, TABLES
-from connectors.france_travail.sandbox.application import CALLS
+from connectors.france_travail.sandbox.appels import CALLS
 from connectors.manifest import installed, load_quality
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from connectors.contract import Outgoing
 from connectors.france_travail.connector import FranceTravail
 from connectors.france_travail.sandbox import Sandbox, sandbox
 from connectors.transport import Limits, Transport
-from tests.france_travail.conftest import SCOPES, facts
+from tests.france_travail.conftest import facts
 
 RDV = {
     "rendez_vous[departement:1].debut": "2026-12-01T10:30:00Z",
@@ -52,7 +52,7 @@ async def serve() -> AsyncIterator[Callable[[Sandbox], Awaitable[str]]]:
 
 
 async def send(app: Sandbox, base: str, deadline: float = 5.0):
-    values = FranceTravail.manifest.configure(app.credentials(base) | SCOPES)
+    values = FranceTravail.manifest.configure(app.credentials(base))
     connector, usager = FranceTravail(values), app.usagers["00000000101"]
     outgoing = Outgoing(
         "1", "france_travail.rendez_vous", connector.write("france_travail.rendez_vous", facts(RDV)), facts(RDV),

@@ -32,6 +32,7 @@ CRITERIA = {
     "parcours_pro.scolarite_etablissement_specialise": False,
     "parcours_pro.esat": False,
     "parcours_pro.boe_souhait_accompagnement": False,
+    "freins[sante].valeur": "absent",
     "freins[finances].valeur": "present",
     "freins[finances].impact": "fort",
     "diagnostic.declare_sans_frein.valeur": True,

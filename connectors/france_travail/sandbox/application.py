@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from connectors.france_travail.sandbox import regles
+from connectors.france_travail.sandbox.appels import AGENT, CALLS, SCOPES, Call
 from connectors.france_travail.sandbox.scenarios import SCENARIOS, Scenario, body
 from connectors.france_travail.sandbox.usagers import (
     Usager,
@@ -30,67 +31,7 @@ from connectors.france_travail.sandbox.usagers import (
 
 CLIENT_ID = "PAR_bac_a_sable_0000"
 CLIENT_SECRET = "secret-du-bac-a-sable"  # noqa: S105 (the stand-in has no other)
-AGENT, PARTENAIRE = "/agent", "/partenaire"
 _HEADERS = ("pa-identifiant-agent", "pa-nom-agent", "pa-prenom-agent")
-_ORI, _RDV = "/partenaire/orientationusager/v1", "/partenaire/rendez-vous-partenaire/v1"
-_CE, _GSR = "/partenaire/contrat-engagement/v1", "/partenaire/gestion-sanctions-rsa/v1"
-_DIAG, _RU = "/partenaire/diagnosticargumente", "/partenaire/rechercher-usager"
-_DIAGNOSTIC = ("api_diagnosticargumentev4", "diagnosticusageragent")
-_ORIENTATION = ("api_orientationusagerv1", "orientationusager", "profil_accedant")
-_RENDEZ_VOUS = ("api_rendez-vous-partenairev1", "gererRDV", "profil_accedant")
-_CONTRAT = ("api_contrat-engagementv1", "contratengagement", "profil_accedant")
-_SANCTIONS = ("api_gestion-sanctions-rsav1", "sanctionsrsa", "profil_accedant")
-"""The scopes of the last two are not published: these names are ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One documented call: its name, method, path, scopes, and whether it needs a jeton."""
-
-    name: str
-    method: str
-    path: str
-    scopes: tuple[str, ...]
-    jeton: bool = True
-    realm: str = AGENT
-
-
-CALLS = (
-    _Call("recherche_nir", "POST", f"{_RU}/v2/usagers/par-datenaissance-et-nir",
-          ("api_rechercher-usagerv2", "rechercheusager", "profil_accedant"), jeton=False),
-    _Call("recherche_numero", "POST", f"{_RU}/v2/usagers/par-numero-francetravail",
-          ("api_rechercher-usagerv2", "rechercheusager", "profil_accedant"), jeton=False),
-    _Call("recherche_v1", "POST", f"{_RU}/v1/usagers/recherche", ("api_rechercher-usagerv1",), False, PARTENAIRE),
-    _Call("dossier_v1", "GET", f"{_DIAG}/v1/individus/{{identifiant}}", ("api_diagnosticargumentev1",), False,
-          PARTENAIRE),
-    _Call("infos", "GET", "/partenaire/informations-administratives/v1/usager",
-          ("api_informations-administrativesv1", "informationsadministrativesusager")),
-    _Call("statut", "GET", "/partenaire/contrat-usager/v2/contrat",
-          ("api_contrat-usagerv2", "statutcontratusager", "profil_accedant")),
-    _Call("activites", "GET", "/partenaire/activites-operationnelles/v2/activites/chercher",
-          ("api_activites-operationnellesv1", "activitesCD", "referentielCD", "profil_accedant"), jeton=False),
-    _Call("lecture", "GET", f"{_ORI}/lectureOrientation", _ORIENTATION),
-    _Call("calcul", "POST", f"{_ORI}/calculOrientation", _ORIENTATION),
-    _Call("decision", "POST", f"{_ORI}/decisionOrientation", _ORIENTATION),
-    _Call("forcer", "POST", f"{_ORI}/orientation", _ORIENTATION),
-    _Call("dossier", "GET", f"{_DIAG}/v4/dossiers", _DIAGNOSTIC),
-    _Call("diagnostics", "GET", f"{_DIAG}/v4/diagnostics", _DIAGNOSTIC),
-    _Call("diagnostic_post", "POST", f"{_DIAG}/v4/diagnostics", _DIAGNOSTIC),
-    _Call("diagnostic_delete", "DELETE", f"{_DIAG}/v4/diagnostics/{{identifiant}}/supprime", _DIAGNOSTIC),
-    _Call("rdv_post", "POST", f"{_RDV}/rendez-vous", _RENDEZ_VOUS),
-    _Call("rdv_put", "PUT", f"{_RDV}/rendez-vous", _RENDEZ_VOUS),
-    _Call("rdv_delete", "DELETE", f"{_RDV}/rendez-vous/{{identifiant}}", _RENDEZ_VOUS),
-    _Call("rdv_liste", "GET", f"{_RDV}/rendez-vous-usager", _RENDEZ_VOUS),
-    _Call("contrat_lecture", "GET", f"{_CE}/lecture", _CONTRAT),
-    _Call("contrat_creer", "POST", f"{_CE}/signer", _CONTRAT),
-    _Call("contrat_signer", "PATCH", f"{_CE}/signer", _CONTRAT),
-    _Call("contrat_refuser", "PATCH", f"{_CE}/refuser", _CONTRAT),
-    _Call("manquement", "GET", f"{_GSR}/detailManquement", _SANCTIONS),
-    _Call("sanction", "POST", f"{_GSR}/evenementSanctionRSA", _SANCTIONS),
-    _Call("sanction_partenaire", "POST", f"{_GSR}/decisionSanctionRSAPartenaire", _SANCTIONS),
-    _Call("rqth", "GET", "/partenaire/donnees-rqth/v1/rqth", ("api_donnees-rqthv1", "h2a")),
-)  # fmt: skip
-_SCOPES = {realm: {s for call in CALLS if call.realm == realm for s in call.scopes} for realm in (AGENT, PARTENAIRE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +106,18 @@ class Sandbox:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
+    token_path = "/connexion/oauth2/access_token?realm=%2Fagent"  # noqa: S105 (a path)
+
     def credentials(self, base_url: str) -> dict[str, str]:
-        """What a connector needs to be configured against this stand-in."""
-        return {"auth_url": base_url, "api_url": base_url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        """The connector's settings against this stand-in, the scopes that France Travail does not publish included."""
+        unpublished = {"scope_contrat": "contrat_lecture", "scope_sanctions": "sanction"}
+        scopes = {call.name: " ".join(call.scopes) for call in CALLS}
+        return {
+            "auth_url": base_url,
+            "api_url": base_url,
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        } | {setting: scopes[name] for setting, name in unpublished.items()}
 
     def add(self, *usagers: Usager) -> None:
         self.usagers |= {usager.numero: usager for usager in usagers}
@@ -202,14 +152,14 @@ class Sandbox:
         realm = request.query_params.get("realm", "")
         faulty = self._faulty("token", None)
         scopes = frozenset(form.get("scope", "").split())
-        known = _SCOPES.get(realm, set()) & (
-            self.subscribed if self.subscribed is not None else _SCOPES.get(realm, set())
+        known = SCOPES.get(realm, set()) & (
+            self.subscribed if self.subscribed is not None else SCOPES.get(realm, set())
         )
         if faulty and faulty.answer:
             status, _, content = faulty.answer
         elif not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             status, content = 400, _oauth("invalid_request", "Form expected.")
-        elif realm not in _SCOPES:
+        elif realm not in SCOPES:
             status, content = 400, _oauth("invalid_request", "Unknown realm.")
         elif form.get("grant_type") != "client_credentials":
             status, content = 400, _oauth("unsupported_grant_type", "Unsupported grant.")
@@ -234,7 +184,7 @@ class Sandbox:
 
     # Business calls
 
-    def _endpoint(self, call: _Call) -> Callable[[Request], Any]:
+    def _endpoint(self, call: Call) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             raw = await request.body()
             try:
@@ -247,7 +197,7 @@ class Sandbox:
 
         return endpoint
 
-    def _answer(self, call: _Call, request: Request, content: Any) -> Response:
+    def _answer(self, call: Call, request: Request, content: Any) -> Response:
         if refused := self._guard(call, request):
             return refused
         usager = self._person(call, request, content)
@@ -268,7 +218,7 @@ class Sandbox:
             return _Ending(faulty.ending == "silent", body(told), status)
         return _json(status, told)
 
-    def _guard(self, call: _Call, request: Request) -> Response | None:
+    def _guard(self, call: Call, request: Request) -> Response | None:
         """Token, agent headers and scopes, in the order in which France Travail was seen to check them."""
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         token = self._tokens.get(bearer)
@@ -286,7 +236,7 @@ class Sandbox:
             return _json(403, {"codeHttp": 403, "codeErreur": "PORTEE_ABSENTE", "message": "Portée absente"})
         return None
 
-    def _person(self, call: _Call, request: Request, content: Any) -> Usager | None:
+    def _person(self, call: Call, request: Request, content: Any) -> Usager | None:
         """Whom the call is about: by jeton, by the identifiers searched for, or by the older encrypted id."""
         if call.jeton:
             numero, expire = self._jetons.get(request.headers.get("ft-jeton-usager", ""), ("", self.now()))
@@ -321,7 +271,7 @@ class Sandbox:
             return scenario
         return None
 
-    def _act(self, call: _Call, request: Request, content: Any, usager: Usager | None) -> tuple[int, Any]:
+    def _act(self, call: Call, request: Request, content: Any, usager: Usager | None) -> tuple[int, Any]:
         if call.name.startswith("recherche"):
             return self._search(call.name, content, usager)
         if call.name == "activites":
@@ -344,7 +294,7 @@ class Sandbox:
             return (204, None) if told is None else (200, told)
         return self._write(call, request, content, usager)
 
-    def _write(self, call: _Call, request: Request, content: Any, usager: Usager) -> tuple[int, Any]:
+    def _write(self, call: Call, request: Request, content: Any, usager: Usager) -> tuple[int, Any]:
         now, identifier = self.now(), str(request.path_params.get("identifiant", ""))
         writing: dict[str, Callable[[], tuple[int, Any]]] = {
             "lecture": lambda: self._orientations(usager, request.query_params.get("etatOrientation")),
