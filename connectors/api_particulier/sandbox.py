@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 JETON = "jeton-de-demonstration"
-SCENARIOS = {
+_ERREURS = {
     "jeton_refuse": (401, "00101", "Votre jeton est invalide"),
     "perimetre_insuffisant": (403, "00100", "Votre jeton n'est pas autorisé pour cette ressource"),
     "appel_en_double": (409, "00015", "Le même appel est en cours"),
@@ -25,9 +25,11 @@ SCENARIOS = {
     "dossier_absent_cnaf": (404, "23003", "Dossier allocataire absent CNAF"),
     "dossier_absent_msa": (404, "10003", "Dossier allocataire absent MSA"),
     "identite_introuvable": (404, "35003", "Identité non trouvée"),
-    "perimetre_reduit": (200, "", "Sans le périmètre des allocataires, de l'adresse et des enfants"),
 }
-"""Scenario to (HTTP status, code, words). Every call answers so, but `perimetre_reduit`, where fields disappear."""
+"""Scenario to (HTTP status, code, words): every call answers so."""
+SCENARIOS = {name: f"{status} {code} : {titre}" for name, (status, code, titre) in _ERREURS.items()} | {
+    "perimetre_reduit": "les périmètres allocataires, enfants et adresse manquent : leurs champs disparaissent"
+}
 
 DOSSIERS: tuple[dict[str, Any], ...] = (
     {
@@ -101,9 +103,9 @@ def sandbox(scenario: str | None = None) -> Starlette:
 
     async def repond(request: Request) -> JSONResponse:
         if request.headers.get("authorization") != f"Bearer {JETON}":
-            return _erreur(*SCENARIOS["jeton_refuse"])
-        if scenario is not None and SCENARIOS[scenario][0] != 200:
-            return _erreur(*SCENARIOS[scenario])
+            return _erreur(*_ERREURS["jeton_refuse"])
+        if scenario in _ERREURS:
+            return _erreur(*_ERREURS[scenario])
         if faute := _fautes(request):
             return _erreur(422, faute, "Paramètre invalide")
         dossier = trouve(request)
