@@ -190,5 +190,16 @@ def sandbox(scenario: str | None = None) -> Starlette:
         ]
     )
     app.state.ccas = ccas
-    app.state.credentials = {}
     return app
+
+
+def describe(app: Starlette, base_url: str) -> dict[str, Any]:
+    """What an engineer needs to call this stand-in; a CCAS has no server of its own, so nothing is asked for."""
+    return {
+        "base_url": base_url,
+        "token_url": None,
+        "credentials": {},
+        "paths": [route.path for route in app.routes if isinstance(route, Route)],
+        "scenario": app.state.ccas.scenario,
+        "scenarios": SCENARIOS,
+    }

@@ -169,8 +169,20 @@ def sandbox(
     ]
     app = Starlette(routes=routes)
     app.state.departement = drop
-    app.state.credentials = {"identifiant": LOGIN[0], "secret": LOGIN[1], "structure_ali": str(drop.structure_ali)}
     return app
+
+
+def describe(app: Starlette, base_url: str) -> dict[str, Any]:
+    """What an engineer needs to call this stand-in: where, with which login, and what there is."""
+    return {
+        "base_url": base_url,
+        "token_url": None,
+        "credentials": {"identifiant": LOGIN[0], "secret": LOGIN[1]},
+        "settings": {"url": base_url, "identifiant": LOGIN[0], "secret": LOGIN[1]},
+        "paths": [route.path for route in app.routes if isinstance(route, Route)],
+        "scenario": app.state.departement.scenario,
+        "scenarios": SCENARIOS,
+    }
 
 
 def _guarded(drop: Drop, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

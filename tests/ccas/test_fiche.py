@@ -19,7 +19,7 @@ import mappings
 from connectors.ccas import schema
 from connectors.ccas.connector import Ccas
 from connectors.ccas.fiche import render
-from connectors.ccas.sandbox import SCENARIOS, CcasSystem, sandbox
+from connectors.ccas.sandbox import SCENARIOS, CcasSystem, describe, sandbox
 from schemas.record import Current, Fact
 
 CCAS = Ccas({"organisme": "ccas", "departement": "40", "nom_structure": ""})
@@ -167,6 +167,6 @@ async def test_a_ccas_fetches_its_mailbox_once_and_acknowledges() -> None:
 
 def test_every_scenario_of_the_sandbox_is_documented_and_an_unknown_one_refused() -> None:
     for name in SCENARIOS:
-        sandbox(name)
+        assert describe(sandbox(name), "http://127.0.0.1:1")["scenario"] == name
     with pytest.raises(KeyError):
         sandbox("nothing-like-that")

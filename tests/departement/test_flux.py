@@ -14,7 +14,7 @@ from lxml import etree
 from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing
 from connectors.departement.connector import Departement
 from connectors.departement.referentiel import Folder
-from connectors.departement.sandbox import PEOPLE, SCENARIOS, sandbox
+from connectors.departement.sandbox import PEOPLE, SCENARIOS, describe, sandbox
 from connectors.departement.synthetic import referentiel, webrsa_ali
 from connectors.transport import Transport
 from schemas.record import Current, Fact, Record
@@ -369,7 +369,7 @@ async def test_an_identifier_used_for_matching_only_addresses_the_file(tmp_path:
 
 def test_every_scenario_of_the_sandbox_is_documented_and_an_unknown_one_refused() -> None:
     for name in SCENARIOS:
-        sandbox(name)
+        assert describe(sandbox(name), "http://127.0.0.1:1")["scenario"] == name
     with pytest.raises(KeyError):
         sandbox("nothing-like-that")
 
