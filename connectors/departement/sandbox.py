@@ -169,6 +169,7 @@ def sandbox(
     ]
     app = Starlette(routes=routes)
     app.state.departement = drop
+    app.state.credentials = {"identifiant": LOGIN[0], "secret": LOGIN[1], "structure_ali": str(drop.structure_ali)}
     return app
 
 
@@ -178,7 +179,7 @@ def describe(app: Starlette, base_url: str) -> dict[str, Any]:
         "base_url": base_url,
         "token_url": None,
         "credentials": {"identifiant": LOGIN[0], "secret": LOGIN[1]},
-        "settings": {"url": base_url, "identifiant": LOGIN[0], "secret": LOGIN[1]},
+        "settings": {"url": base_url} | app.state.credentials,
         "paths": [route.path for route in app.routes if isinstance(route, Route)],
         "scenario": app.state.departement.scenario,
         "scenarios": SCENARIOS,
