@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.france_travail.sandbox import CLIENT_ID, CLIENT_SECRET, SCENARIOS, Sandbox, Usager, sandbox
+from connectors.france_travail.sandbox import CLIENT_ID, CLIENT_SECRET, SCENARIOS, Sandbox, Usager, describe, sandbox
 
 BASE = "https://ft.exemple.invalid"
 AGENT = {"pa-identifiant-agent": "BATCH", "pa-nom-agent": "MAILLON", "pa-prenom-agent": "MAILLON"}
@@ -370,3 +370,12 @@ def test_the_people_are_invented() -> None:
     for usager in sandbox().usagers.values():
         assert usager.nir[5:10] == "99999"
         assert usager.numero.startswith("00000000")
+
+
+async def test_what_is_printed_is_enough_to_get_a_token(app: Sandbox) -> None:
+    printed = describe(app, BASE)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+        form = {name: printed[name] for name in ("client_id", "client_secret")}
+        form |= {"grant_type": "client_credentials", "scope": printed["scope_sanctions"]}
+        assert (await http.post(printed["token_url"], data=form)).status_code == 200
+    assert printed["usagers"][0]["numeroFranceTravail"] == NUMERO

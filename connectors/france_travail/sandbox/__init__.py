@@ -17,6 +17,7 @@ __all__ = [
     "Sandbox",
     "Scenario",
     "Usager",
+    "describe",
     "sandbox",
 ]
 
@@ -27,3 +28,16 @@ def sandbox(scenario: str | None = None, **options: Any) -> Sandbox:
     Raises `KeyError` on an unknown scenario.
     """
     return Sandbox(scenario, **options)
+
+
+def describe(app: Sandbox, base_url: str) -> dict[str, Any]:
+    """What a partner's engineer needs to call it: addresses, test credentials, and the people it knows."""
+    return {
+        "base_url": base_url,
+        "token_url": base_url + app.token_path,
+        **{name: value for name, value in app.credentials(base_url).items() if not name.endswith("_url")},
+        "usagers": [
+            {"numeroFranceTravail": usager.numero, "nir": usager.nir, "dateNaissance": usager.date_naissance}
+            for usager in app.usagers.values()
+        ],
+    }
