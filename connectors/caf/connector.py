@@ -30,7 +30,10 @@ SPOOL = 8 << 20
 
 
 class Caf:
-    """One Département's caisses. `departement` is on three positions (`040`); files for another one are refused."""
+    """One Département's caisses. `departement` is on three positions (`040`); files for another one are refused.
+
+    Without one, a file is taken for whichever Département it names, and says so in a notice: for trying files only.
+    """
 
     def __init__(self, departement: str) -> None:
         self.manifest = manifest.load(Path(__file__).parent)
@@ -106,4 +109,4 @@ def rewindable(source: BinaryIO) -> BinaryIO:
 
 def create(settings: Mapping[str, str]) -> Caf:
     """The connector from its settings (`departement`)."""
-    return Caf(settings["departement"])
+    return Caf(settings.get("departement", ""))

@@ -180,7 +180,7 @@ def preflight(genre: Genre, source: BinaryIO, ours: str, tick: Callable[[int], N
     _, encoding = opening(source)
     check_end(source)
     passage = _Passage(source, encoding)
-    survey = _Survey(genre, departement(ours))
+    survey = _Survey(genre, departement(ours) if ours.strip() else "")
     gap = bytearray()
     try:
         for offset, raw in raw_records(passage, genre.record, gap=gap):  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ def glance(genre: Genre, source: BinaryIO, ours: str) -> Plan:
     _, encoding = opening(source)
     tail = check_end(source)
     size = source.seek(0, 2)
-    survey, gap = _Survey(genre, departement(ours)), bytearray()
+    survey, gap = _Survey(genre, departement(ours) if ours.strip() else ""), bytearray()
     offset, raw = next(raw_records(source, genre.record, gap=gap), (size, b""))
     if not raw:
         return survey.plan(bytes(gap), encoding, "")
@@ -226,9 +226,13 @@ class _Survey:
         self._dossiers, self._demandes = Doublons(), Doublons()
         self._organismes: set[str] = set()
         self._padded = 0
+        self.unnamed = False
+        """No Département is configured: the file's own stands for it, the same for every record."""
 
     def add(self, offset: int, raw: bytes) -> None:
         fonorg, numorg, matricule, kind, destination, demande = head(raw)
+        if destination and not self._ours:
+            self._ours, self.unnamed = departement(destination), True
         if destination and (departement(destination) != self._ours or kind not in ("CG", "CT", "")):
             raise DocumentRefused("not-ours", "the file is meant for another partner: nothing was read", "IDEPARTE")
         if b"<Anomalie" in raw:
@@ -253,6 +257,7 @@ class _Survey:
         last, shared = self._dossiers.last(), self._demandes.disputed()
         findings = [*self.entete.findings, *totals.findings]
         for code, path, combien in (
+            ("departement-not-configured", "Partenaire/IDEPARTE", int(self.unnamed)),
             ("trailing-blanks", "Partenaire/TYPEPARTE", self._padded),
             ("repeated-file", genre.record, len(last)),
             ("shared-request-number", "DemandeRSA/NUMDEMRSA", len(shared)),

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from connectors.caf.flux import departement as flux_departement
 from connectors.caf.synthese import nir, oddites
 from connectors.caf.synthese.ecriture import Noeud, lignes
 from connectors.caf.synthese.foyers import Contexte, FoyerRsa, Organisme, naissance_foyer
@@ -39,7 +40,8 @@ _FAITS = ("ADR", "SITFAM", "SITPRO", "RESTRIRSA", "ENTDED", "SUS", "SITENFAUT", 
 
 
 def contexte(organisme: Organisme = "caf", mois: str = "2026-10", departement: str = "040") -> Contexte:
-    """`mois` is AAAA-MM (reference: its last day) or AAAA-MM-JJ."""
+    """`mois` is AAAA-MM (reference: its last day) or AAAA-MM-JJ; `departement` on two or three positions."""
+    departement = flux_departement(departement)
     annee, numero, *jour = (int(part) for part in mois.split("-"))
     fin = date(annee, numero, jour[0]) if jour else date(annee + numero // 12, numero % 12 + 1, 1) - timedelta(days=1)
     return Contexte(departement, organisme, fin)
