@@ -375,7 +375,8 @@ def test_the_people_are_invented() -> None:
 async def test_what_is_printed_is_enough_to_get_a_token(app: Sandbox) -> None:
     printed = describe(app, BASE)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
-        form = {name: printed[name] for name in ("client_id", "client_secret")}
-        form |= {"grant_type": "client_credentials", "scope": printed["scope_sanctions"]}
+        form = printed["credentials"] | {"grant_type": "client_credentials"}
+        form |= {"scope": printed["settings"]["scope_sanctions"]}
         assert (await http.post(printed["token_url"], data=form)).status_code == 200
     assert printed["usagers"][0]["numeroFranceTravail"] == NUMERO
+    assert printed["scenarios"].keys() == SCENARIOS.keys()

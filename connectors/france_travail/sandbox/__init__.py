@@ -35,9 +35,12 @@ def describe(app: Sandbox, base_url: str) -> dict[str, Any]:
     return {
         "base_url": base_url,
         "token_url": base_url + app.token_path,
-        **{name: value for name, value in app.credentials(base_url).items() if not name.endswith("_url")},
+        "credentials": {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET},
+        "settings": app.credentials(base_url),
         "usagers": [
             {"numeroFranceTravail": usager.numero, "nir": usager.nir, "dateNaissance": usager.date_naissance}
             for usager in app.usagers.values()
         ],
+        "scenario": app.scenario,
+        "scenarios": {name: scenario.title for name, scenario in SCENARIOS.items()},
     }
