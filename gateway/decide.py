@@ -133,7 +133,8 @@ def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:
         if fact := current.get(f"personne.adresses[{nature}].code_insee"):
             return flow.covers(str(fact.value))
     statutory = {gateway.role(flow.de), gateway.role(flow.vers)} & {"departement", "caf_msa"}
-    return bool(statutory) and flow.covers(gateway.settings.departement.lstrip("0").ljust(2, "0") + "000")
+    served = gateway.settings.departement
+    return bool(served and statutory) and flow.covers((served[1:] if served.startswith("0") else served).ljust(5, "0"))
 
 
 def asked(gateway: Gateway, flow: Flow, current: Current) -> frozenset[str]:

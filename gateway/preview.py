@@ -17,7 +17,8 @@ from gateway.ingest import Counts
 from gateway.policy_table import lint as lint_policy
 from gateway.prefill import seen_by
 from gateway.problems import Invalid, Unknown
-from gateway.registry import Gateway
+from gateway.registry import Gateway, configured
+from gateway.settings import settings
 from schemas.record import Current, Fact, Record, Written
 
 
@@ -31,7 +32,7 @@ def _owner(document: str) -> str:
 
 def open_document(document: str, path: Path) -> Reading:
     """A partner's document, read as it would be by an exchange. The stream lives as long as the reading."""
-    connector = installed()[_owner(document)].create({})
+    connector = configured(installed()[_owner(document)], settings())
     return connector.read(document, path.open("rb"))
 
 
@@ -44,7 +45,7 @@ def persons(record: Record) -> Iterator[dict[str, Any]]:
 def write(document: str, person: dict[str, Any]) -> Written:
     """The recipient's document from one previewed person, as if everything were permitted."""
     current: Current = {path: Fact(value, "preview", "preview", "") for path, value in person["facts"].items()}
-    return installed()[_owner(document)].create({}).write(document, current)
+    return configured(installed()[_owner(document)], settings()).write(document, current)
 
 
 def count(reading: Reading) -> dict[str, Any]:

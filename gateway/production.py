@@ -12,7 +12,7 @@ from connectors.manifest import ManifestError, installed
 from gateway.app import readiness
 from gateway.policy import Policy
 from gateway.problems import Misconfigured, Problem
-from gateway.registry import Gateway
+from gateway.registry import Gateway, configured
 from gateway.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -30,6 +30,8 @@ def missing(settings: Settings) -> list[str]:
         lacks.append("MAILLON_DATABASE_URL must name a PostgreSQL database.")
     if settings.journal_origin == "maillon.local/journal":
         lacks.append("MAILLON_JOURNAL_ORIGIN must be this gateway's own origin.")
+    if not settings.departement:
+        lacks.append("MAILLON_DEPARTEMENT must name the Département served, as CAF files do (040).")
     lacks += [
         f"The key file keys/{name} must be provided in MAILLON_HOME."
         for name in KEY_FILES
@@ -78,7 +80,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         checks.append(_check("gateway", False, getattr(error, "code", type(error).__name__)))
     for id, one in sorted(installed().items()):
         try:
-            one.create(settings.bodies.get(id, {}))
+            configured(one, settings, id)
             checks.append(_check(f"connector {id}", True, "configured"))
         except ManifestError as error:
             checks.append(

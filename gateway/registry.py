@@ -17,7 +17,7 @@ import mappings
 from connectors.contract import Connector
 from connectors.manifest import Document, Installed, installed
 from connectors.transport import LOOPBACK, Transport
-from gateway import canonical, convention, journal
+from gateway import canonical, convention, erasure_list, journal
 from gateway.convention import Flow
 from gateway.dossier import Dossiers
 from gateway.identity import Identity
@@ -78,11 +78,17 @@ class Gateway:
         keys = Keyring(settings.home / "keys", may_create=not production)
         trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
         policy = Policy.load(settings.policy_file, require_signature=production, trusted=trusted)
-        return cls(settings, engine, keys, policy)
+        gateway = cls(settings, engine, keys, policy)
+        if create:
+            from gateway import erasure, policy_history  # they act on a gateway, which they import
+
+            policy_history.keep(settings.home, settings.policy_file)
+            erasure.reconcile(gateway)
+        return gateway
 
     @cached_property
     def vault(self) -> Vault:
-        return Vault(self.keys)
+        return Vault(self.keys, erasure_list.read(self.settings.home))
 
     @cached_property
     def dossiers(self) -> Dossiers:
@@ -138,21 +144,11 @@ class Gateway:
             raise Misconfigured("connector-missing", f"Install the connector {body.connector}.") from None
 
     def connector(self, body_id: str) -> Connector:
+        """The connector that speaks for a body, configured once."""
         body = self.body(body_id)
         with self._lock:
             if body_id not in self._connectors:
-                values = dict(self.settings.bodies.get(body_id, {}))
-                known = {setting.name for setting in self.installed(body).manifest.setting}
-                own = {
-                    "departement": self.settings.departement,
-                    "organisme": body_id,
-                    "nom_structure": body.name,
-                    "referentiels": str(self.settings.home / "referentiels" / body_id),
-                }
-                for name, value in own.items():
-                    if name in known:
-                        values.setdefault(name, value)
-                self._connectors[body_id] = self.installed(body).create(values)
+                self._connectors[body_id] = configured(self.installed(body), self.settings, body_id, body.name)
             return self._connectors[body_id]
 
     def document(self, body_id: str, document: str) -> Document:
@@ -185,7 +181,9 @@ class Gateway:
         return document == canonical.ID or self.installed(self.body(body_id)).manifest.transport == "inbox"
 
     def role(self, body_id: str) -> str:
-        """The legal role of a body; empty for one that is no longer known."""
+        """The legal role of a body; empty for one that is no longer known. The person speaks for herself."""
+        if body_id == "personne":
+            return body_id
         body = self.bodies.get(body_id)
         return body.role if body else ""
 
@@ -244,3 +242,20 @@ class Gateway:
         """Close the connections that this event loop opened."""
         for one in self._opened.pop(asyncio.get_running_loop(), {}).values():
             await one.aclose()
+
+
+def configured(one: Installed, settings: Settings, body_id: str = "", name: str = "") -> Connector:
+    """A connector with the operator's settings, and what the gateway itself can tell it."""
+    body_id = body_id or one.manifest.id
+    values = dict(settings.bodies.get(body_id, {}))
+    own = {
+        "departement": settings.departement,
+        "organisme": body_id,
+        "nom_structure": name,
+        "referentiels": str(settings.home / "referentiels" / body_id),
+    }
+    known = {setting.name for setting in one.manifest.setting}
+    for setting, value in own.items():
+        if setting in known and value:
+            values.setdefault(setting, value)
+    return one.create(values)

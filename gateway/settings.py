@@ -35,14 +35,24 @@ class Settings(BaseSettings):
     """PEM bundle of the public keys whose signature of the decision table counts."""
     bodies: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
     """Settings of each body's connector (addresses, credentials), under the body's id."""
-    departement: str = "040"
-    """The Département this gateway serves, three characters as in CAF files (`IDEPARTE`)."""
+    departement: str = ""
+    """The Département this gateway serves, three characters as in CAF files (`040`); needed in production."""
     lease: float = 25.0
     """Seconds after which another worker takes over a delivery whose worker gives no news (30 s promised)."""
     checkpoint_every: float = 5.0
     """Seconds between two checkpoints when there is something new."""
     audit_tolerance: float = 86_400.0
     """Seconds without a checkpoint after which new exchanges are refused (503 `audit-unavailable`)."""
+    console_oidc_issuer: str = ""
+    """OpenID provider of the console's accounts (https); without one, demo and test use a local one, and production
+    keeps the console shut."""
+    console_oidc_client_id: str = ""
+    console_oidc_secret_file: Path | None = None
+    """File that holds the console's client secret."""
+    console_oidc_roles_claim: str = "roles"
+    """Claim that names the account's roles: dpo, integration, operateur."""
+    console_agents: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Roles by account (`sub`), for a provider that only says who someone is."""
 
     @property
     def database(self) -> str:

@@ -107,6 +107,15 @@ def rewindable(source: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, spool)
 
 
+def recognise(head: bytes) -> str:
+    """Which document a file seems to be, from its first bytes; reading it then says whether it really is."""
+    if b"<NATFLUX>R<" in head:
+        return "caf.instruction"
+    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"MATRICULE" in head.upper():
+        return "caf.contacts_allocataires"
+    return "caf.flux_beneficiaire"
+
+
 def create(settings: Mapping[str, str]) -> Caf:
     """The connector from its settings (`departement`)."""
     return Caf(settings.get("departement", ""))

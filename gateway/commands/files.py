@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections import Counter
@@ -36,17 +37,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(connector, name="connector")
 
 
-def guess_document(body: str, path: Path) -> str:
-    """The only bulk document of a body, or the one its connector recognises in the file."""
-    gateway_connector = installed().get(body, None)
-    if gateway_connector is None:
+def guess_document(connector: str, path: Path) -> str:
+    """The document a connector recognises in the file, or the only bulk one it reads."""
+    one = installed().get(connector)
+    if one is None:
         fail("document-missing", "Say which document it is with --document.", WRONG_USAGE)
-    bulk = [document.id for document in gateway_connector.manifest.document if document.bulk]
-    recognise = getattr(gateway_connector.create({}), "recognise", None)
+    recognise = getattr(importlib.import_module(f"{one.package}.connector"), "recognise", None)
     if recognise is not None:
         with path.open("rb") as stream:
-            if found := recognise(stream):
-                return str(found)
+            return str(recognise(stream.read(4096)))
+    bulk = [document.id for document in one.manifest.document if document.bulk]
     if len(bulk) != 1:
         fail("document-missing", f"Say which document it is with --document: {', '.join(bulk)}.", WRONG_USAGE)
     return bulk[0]

@@ -209,6 +209,6 @@ def demo_data(
     if source != "caf":
         fail("demo-data", "Files are written in the name of: caf.", WRONG_USAGE)
     generator.write_file(
-        output, foyers, seed, flux.value, organisme.value, mois=mois, departement=settings().departement
+        output, foyers, seed, flux.value, organisme.value, mois=mois, departement=settings().departement or "040"
     )
     data({"file": str(output), "bytes": output.stat().st_size, "foyers": foyers})

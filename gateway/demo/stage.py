@@ -118,6 +118,7 @@ def stage(
         profile="demo",
         home=home,
         database_url=database_url,
+        departement="040",
         issuer=server.url,
         policy_file=policy,
         policy_trusted=trusted,
