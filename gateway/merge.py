@@ -40,6 +40,9 @@ _POORER = {
 }
 """A value that a partner uses for want of a finer one never replaces the finer one (path shape → poor → richer)."""
 
+RECTIFIED = "maillon.rectification"
+"""What a person had corrected (GDPR 16): it stands over what bodies said, even if one of them repeats its error."""
+
 _CERTAINTY = {"declare": 0, "verifie": 1, "certifie": 2}
 
 
@@ -91,6 +94,7 @@ def _certainty(path: str, said: Assertions) -> Certainty:
 
 def _key(path: str, said: Assertions) -> tuple[Any, ...]:
     return (
+        said.document == RECTIFIED,
         said.facts[path] not in _UNINFORMATIVE if isinstance(said.facts[path], str) else True,
         -_authority(path, said.role),
         _CERTAINTY[_certainty(path, said)],
@@ -108,7 +112,7 @@ def _fact(path: str, said: Assertions) -> Fact:
 def _ordered(path: str, candidates: Sequence[Assertions]) -> list[Assertions]:
     """Strongest first."""
     ordered = sorted(candidates, key=lambda said: _key(path, said), reverse=True)
-    poorer = _POORER.get(paths.shape(path))
+    poorer = _POORER.get(paths.shape(path)) if ordered[0].document != RECTIFIED else None
     if poorer and (richer := poorer.get(str(ordered[0].facts[path]))):
         ordered.sort(key=lambda said: said.facts[path] not in richer)
     return ordered

@@ -6,18 +6,20 @@ paths only; the raw value and the record are sealed under the gateway's own quar
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from gateway import clock, journal
 from gateway.keys import seal, unseal
 from gateway.problems import Conflict, Unknown
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
-from gateway.storage.tables.record import quarantine
+from gateway.storage.tables.record import assertion_set, identifier, quarantine
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Finding, PersonFacts, Record
 
@@ -94,6 +96,65 @@ def settle(work: UnitOfWork, row_id: str, state: str) -> None:
     work.connection.execute(
         update(quarantine).where(quarantine.c.id == row_id).values(state=state, settled_at=work.now)
     )
+
+
+def forget(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> int:
+    """Take these people out of every record kept here, settled or not; rows that held nobody else are deleted.
+
+    The verbatim value of a finding goes too, as it may be theirs. Returns how many rows were changed.
+    """
+    found = list(holding(work, gateway, people))
+    key = gateway.keys.secret("quarantine")
+    for row_id, record, others in found:
+        if not others:
+            work.connection.execute(delete(quarantine).where(quarantine.c.id == row_id))
+            continue
+        record.personnes = others
+        record.findings = [replace(finding, raw="") for finding in record.findings]
+        resealed = {"raw": None, "record": seal(key, _pack(record), row_id.encode())}
+        work.connection.execute(update(quarantine).where(quarantine.c.id == row_id).values(**resealed))
+    return len(found)
+
+
+def holding(
+    work: UnitOfWork, gateway: Gateway, people: Collection[str]
+) -> Iterator[tuple[str, Record, list[PersonFacts]]]:
+    """Rows whose record speaks of one of these people: (row id, the record, the others it speaks of).
+
+    She is recognised by her identifiers, by the sender's own key of the record, or by her name, first name and birth
+    date when no other NIR contradicts. Every record is opened: this is for the rights of one person, not for traffic.
+    """
+    rows = work.connection.execute(select(identifier.c.index_h).where(identifier.c.subject_id.in_(people))).scalars()
+    indexes = frozenset(bytes(one) for one in rows)
+    said = select(assertion_set.c.record_h).where(assertion_set.c.subject_id.in_(people))
+    places = frozenset(bytes(one) for one in work.connection.execute(said).scalars())
+    key = gateway.keys.secret("quarantine")
+    columns = (quarantine.c.id, quarantine.c.sender, quarantine.c.document, quarantine.c.record)
+    for row in work.connection.execute(select(*columns).where(quarantine.c.record.is_not(None))).all():
+        record = _unpack(unseal(key, row.record, row.id.encode()))
+        ranked = list(enumerate(record.personnes)) or [(0, PersonFacts({}))]
+        keyed = [(one, f"{record.key}\x00{one.key or rank}") for rank, one in ranked]
+        hers = [
+            one
+            for one, name in keyed
+            if gateway.dossiers.record_index(row.sender, row.document, name) in places
+            or _is_one_of(gateway, one, people, indexes)
+        ]
+        if hers:
+            yield row.id, record, [one for one in record.personnes if one not in hers]
+
+
+_CERTAIN = ("nir+date", "ft+date", "si+nom+date")
+
+
+def _is_one_of(gateway: Gateway, one: PersonFacts, people: Collection[str], indexes: frozenset[bytes]) -> bool:
+    if one.person_id in people:
+        return True
+    told = gateway.identity.keys_of(one.facts).indexes
+    if any(told.get(system) in indexes for system in _CERTAIN):
+        return True
+    other_nir = "nir" in told and told["nir"] not in indexes
+    return not other_nir and told.get("nom+date") in indexes
 
 
 def _row(work: UnitOfWork, row_id: str) -> Any:

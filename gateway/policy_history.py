@@ -1,0 +1,63 @@
+"""A copy of every decision table this gateway applied: `MAILLON_HOME/policies/<sha-256>.toml`, with its signature.
+
+The journal names the table of each decision by its digest; with its copy, a decision of last year is explained by the
+rules of last year, and can be taken again under them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from gateway.policy import Policy
+from gateway.policy_table import read
+from gateway.problems import Misconfigured, Unknown
+
+
+def keep(home: Path, table: Path) -> str:
+    """Copy the table in force, its annexes and its signature, if that is not done; gives its digest."""
+    try:
+        content = table.read_bytes()
+    except OSError:
+        raise Misconfigured("policy-missing", f"Provide the decision table {table.name}.") from None
+    digest = hashlib.sha256(content).hexdigest()
+    folder = home / "policies"
+    target = folder / f"{digest}.toml"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = table.with_name(table.name + ".sig")
+        if beside.is_file():
+            _write(target.with_name(target.name + ".sig"), beside.read_bytes())
+        _write(target, content)
+    return digest
+
+
+def versions(home: Path) -> list[str]:
+    """Digests of the tables kept, in no particular order."""
+    return [path.stem for path in (home / "policies").glob("*.toml")]
+
+
+def content(home: Path, digest: str) -> bytes:
+    """The bytes of a table. Raises `Unknown` when this gateway never applied it."""
+    path = home / "policies" / f"{digest}.toml"
+    if not (len(digest) == 64 and digest.isalnum() and path.is_file()):
+        raise Unknown("policy-unknown", "This gateway holds no copy of this version of the decision table.")
+    return path.read_bytes()
+
+
+def load(home: Path, digest: str) -> Policy:
+    """The table of that digest, compiled. Raises `Unknown`, or `Misconfigured` when the copy was altered."""
+    if hashlib.sha256(content(home, digest)).hexdigest() != digest:
+        raise Misconfigured("policy-altered", "The copy of this decision table is not the table of that digest.")
+    return Policy(read(home / "policies" / f"{digest}.toml"))
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(text)
+    temporary.replace(path)
+
+
+__all__ = ["content", "keep", "load", "versions"]
