@@ -99,8 +99,8 @@ def measure(foyers: int, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    arguments.add_argument("--foyers", type=int, default=5000)
-    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--foyers", type=int, default=2000)
+    arguments.add_argument("--rounds", type=int, default=20)
     arguments.add_argument("--json", action="store_true")
     asked = arguments.parse_args()
     found = measure(asked.foyers, asked.rounds)
