@@ -88,7 +88,7 @@ def _offer(
         if not gateway.categories(document) & changed_categories:
             continue
         decision = decide(work, gateway, person, flow, current)
-        for item in _items(document.item, changed):
+        for item in items_of(document.item, changed):
             outcome = _promise(work, request, person, flow, decision, item)
             entry = journal.append(
                 work,
@@ -165,7 +165,7 @@ def _withheld(recipient: str, flow: Flow, decision: Decision) -> Outcome:
     )
 
 
-def _items(item: str, changed: set[str]) -> list[str]:
+def items_of(item: str, changed: set[str]) -> list[str]:
     """For a form about one object (a rendez-vous), the keys of the objects that changed; else one delivery."""
     if not item:
         return [""]

@@ -1,0 +1,246 @@
+"""Requests of persons about their data, and their deadlines (GDPR 12): one month, two more when it is complex.
+
+The month starts when the request is received and ends on the same day of the next month, or its last day (Regulation
+1182/71; the shift past week-ends is left to the controller as a margin). It stops only while the person's identity is
+checked. Two more months need her to be told within the first. A refusal cites its article.
+
+| right | carried out by |
+|---|---|
+| access, portability | `person_export.py` |
+| rectification | `rectification.py` |
+| erasure | `erasure.py` |
+| limitation, objection, withdrawal | `basis.py`, told to past recipients |
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from gateway import basis, clock, journal, notification
+from gateway.past import past_recipients
+from gateway.person_history import HERSELF, head_of
+from gateway.problems import Conflict, Invalid, Unknown
+from gateway.registry import Gateway
+from gateway.storage.tables.basis import basis_record
+from gateway.storage.tables.rights import rights_request as table
+from gateway.unit_of_work import UnitOfWork
+
+ARTICLES = {
+    "access": "RGPD 15", "rectification": "RGPD 16", "erasure": "RGPD 17", "limitation": "RGPD 18",
+    "objection": "RGPD 21", "portability": "RGPD 20", "withdrawal": "RGPD 7(3)",
+}  # fmt: skip
+REMEDIES = "réclamation auprès de la CNIL (RGPD 77), recours devant le tribunal (RGPD 79)"
+MONTHS, MORE = 1, 2
+WAITING = ("open", "identity")
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One request, as it stands at a moment."""
+
+    id: str
+    person_id: str
+    right: str
+    body: str
+    state: str
+    """`open`, `identity` (her identity is being checked), `done` or `refused`."""
+    received_at: str
+    due_at: str
+    extended_at: str
+    answered_at: str
+    reason: str
+    article: str
+    late: bool
+
+    def line(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def later(moment: str, months: int) -> str:
+    """The same day and time some months later, or the last day of a shorter month."""
+    start = datetime.fromisoformat(moment)
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    return clock.instant(start.replace(year=year, month=month + 1, day=min(start.day, monthrange(year, month + 1)[1])))
+
+
+def receive(
+    work: UnitOfWork, gateway: Gateway, person_id: str, right: str, *, body: str = HERSELF, received_at: str = ""
+) -> Demand:
+    """Write a request down. `received_at` may be earlier than now: a letter counts from its arrival."""
+    if right not in ARTICLES:
+        raise Invalid("right-unknown", f"Rights: {', '.join(ARTICLES)}.")
+    head = head_of(work, person_id)
+    received = _instant(received_at) if received_at else work.now
+    if received > work.now:
+        raise Invalid("received-later", "A request cannot have been received after now.")
+    identifier = clock.new_id()
+    work.connection.execute(
+        insert(table).values(
+            id=identifier, person_id=head, name=right, body=body, state="open", received_at=received,
+            due_at=later(received, MONTHS),
+        )
+    )  # fmt: skip
+    _log(work, gateway, head, identifier, "right.request", right, outcome="received")
+    return get(work, identifier)
+
+
+def check_identity(work: UnitOfWork, gateway: Gateway, identifier: str) -> Demand:
+    """Her identity is in doubt and she was asked about it: the month stops (GDPR 12(6))."""
+    row = _row(work, identifier, ("open",))
+    _set(work, identifier, state="identity", paused_at=work.now)
+    _log(work, gateway, row.person_id, identifier, "right.request", row.name, outcome="identity-asked")
+    return get(work, identifier)
+
+
+def identity_confirmed(work: UnitOfWork, gateway: Gateway, identifier: str) -> Demand:
+    """The month goes on where it stopped."""
+    row = _row(work, identifier, ("identity",))
+    paused = datetime.fromisoformat(work.now) - datetime.fromisoformat(row.paused_at)
+    due = clock.instant(datetime.fromisoformat(row.due_at) + paused)
+    _set(work, identifier, state="open", paused_at=None, due_at=due)
+    _log(work, gateway, row.person_id, identifier, "right.request", row.name, outcome="identity-confirmed")
+    return get(work, identifier)
+
+
+def extend(work: UnitOfWork, gateway: Gateway, identifier: str, *, reason: str) -> Demand:
+    """Two more months: complex, or many requests; the person is told why within the first month (GDPR 12(3))."""
+    row = _row(work, identifier, WAITING)
+    if row.extended_at or work.now > row.due_at:
+        raise Conflict("extension-refused", "A request is extended once, and before its first deadline.")
+    if reason not in ("complex", "many-requests"):
+        raise Invalid("extension-reason", "Reasons: complex, many-requests.")
+    _set(work, identifier, extended_at=work.now, reason=reason, due_at=later(row.due_at, MORE))
+    _log(work, gateway, row.person_id, identifier, "right.request", row.name, outcome="extended", reason_code=reason)
+    return get(work, identifier)
+
+
+def done(work: UnitOfWork, gateway: Gateway, identifier: str) -> Demand:
+    """The request was carried out and the person told."""
+    row = _row(work, identifier, WAITING)
+    _set(work, identifier, state="done", answered_at=work.now, paused_at=None)
+    _log(work, gateway, row.person_id, identifier, "right.answer", row.name, outcome="done")
+    return get(work, identifier)
+
+
+def refuse(
+    work: UnitOfWork, gateway: Gateway, identifier: str, *, reason: str, article: str, reason_hash: str = ""
+) -> Demand:
+    """Refused, with its article and the digest of the written reason, which names the remedies."""
+    row = _row(work, identifier, WAITING)
+    if not reason or not article or journal.FIELDS["article"](article) is None:
+        raise Invalid("reason-needed", "A refusal says why and cites its article (GDPR 12(4)).")
+    _set(work, identifier, state="refused", answered_at=work.now, paused_at=None, reason=reason, article=article,
+         reason_hash=reason_hash or None)  # fmt: skip
+    _log(
+        work, gateway, row.person_id, identifier, "right.answer", row.name, outcome="refused", reason_code=reason,
+        article=[ARTICLES[row.name], article], reason_h=reason_hash,
+    )  # fmt: skip
+    return get(work, identifier)
+
+
+def get(work: UnitOfWork, identifier: str) -> Demand:
+    return _of(_row(work, identifier), work.now)
+
+
+def demands(
+    work: UnitOfWork, *, person_id: str = "", waiting: bool = False, after: str = "", limit: int = 200
+) -> list[Demand]:
+    """Requests by their order of arrival here; `waiting` keeps those not answered."""
+    query = select(table).where(table.c.id > after).order_by(table.c.id).limit(limit)
+    if person_id:
+        query = query.where(table.c.person_id == person_id)
+    if waiting:
+        query = query.where(table.c.state.in_(WAITING))
+    return [_of(row, work.now) for row in work.connection.execute(query)]
+
+
+# --- limitation and objection -----------------------------------------------------------------------------------------
+
+
+def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> basis.Change:
+    """Set a limitation (GDPR 18): every flow it covers is refused from now on, past recipients are told to limit."""
+    change = basis.record(work, content)
+    if change.kind != "limitation":
+        raise Invalid("basis-invalid", "This is not a limitation.")
+    _tell(work, gateway, change.basis.person_id, change.id, "right.limit", "limit", change.basis.purpose)
+    return change
+
+
+def lift(work: UnitOfWork, gateway: Gateway, identifier: str) -> basis.Change:
+    """End a limitation; past recipients are told that they may use the data again."""
+    change = basis.close(work, identifier)
+    if change.kind == "limitation":
+        _tell(work, gateway, change.basis.person_id, change.id, "right.unlimit", "resume", change.basis.purpose)
+    return change
+
+
+def resolve(
+    work: UnitOfWork, gateway: Gateway, identifier: str, *, upheld: bool, reason_hash: str = ""
+) -> basis.Change:
+    """Answer an objection; upheld, past recipients are told to limit."""
+    row = work.connection.execute(select(basis_record).where(basis_record.c.id == identifier)).first()
+    if row is None:
+        raise Unknown("basis-unknown", "No such record.")
+    return basis.resolve_objection(
+        work, identifier, upheld=upheld, reason_hash=reason_hash,
+        past_recipients=past_recipients(work, row.person_id, row.purpose),
+        reference=lambda body: gateway.keys.pseudonym(body, row.person_id),
+    )  # fmt: skip
+
+
+def _tell(
+    work: UnitOfWork, gateway: Gateway, person_id: str, record_id: str, event: str, action: str, purpose: str
+) -> None:
+    notification.tell(
+        work, record_id, event, past_recipients(work, person_id, purpose), action=action, purpose=purpose,
+        reference=lambda body: gateway.keys.pseudonym(body, person_id),
+    )  # fmt: skip
+
+
+# --- small things -----------------------------------------------------------------------------------------------------
+
+
+def _log(
+    work: UnitOfWork, gateway: Gateway, person_id: str, identifier: str, event: str, right: str, **fields: Any
+) -> None:
+    article = fields.pop("article", [ARTICLES[right]])
+    journal.append(
+        work, event, subject=gateway.keys.pseudonym(HERSELF, person_id), purpose="droits_personne", article=article,
+        object_ref=identifier, **fields,
+    )  # fmt: skip
+
+
+def _instant(text: str) -> str:
+    text = f"{text}T00:00:00+00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
+    try:
+        return clock.instant(datetime.fromisoformat(text))
+    except ValueError:
+        raise Invalid("bad-instant", "Give a day (AAAA-MM-JJ), or an RFC 3339 instant with its time zone.") from None
+
+
+def _row(work: UnitOfWork, identifier: str, states: tuple[str, ...] = ()) -> Row[Any]:
+    row = work.connection.execute(select(table).where(table.c.id == identifier).with_for_update()).first()
+    if row is None:
+        raise Unknown("request-unknown", "List the requests with `maillon person requests`.")
+    if states and row.state not in states:
+        raise Conflict("request-state", f"This request is {row.state}.")
+    return row
+
+
+def _set(work: UnitOfWork, identifier: str, **values: Any) -> None:
+    work.connection.execute(update(table).where(table.c.id == identifier).values(**values))
+
+
+def _of(row: Row[Any], now: str) -> Demand:
+    end = row.answered_at or row.paused_at or now
+    return Demand(
+        row.id, row.person_id, row.name, row.body, row.state, row.received_at, row.due_at, row.extended_at or "",
+        row.answered_at or "", row.reason or "", row.article or "", late=end > row.due_at,
+    )  # fmt: skip
