@@ -212,7 +212,7 @@ class Gateway:
             journal.append(
                 work,
                 "input.reject",
-                client_id=fields.get("client_id"),
+                client_id=journal.fitting("client_id", fields.get("client_id")),
                 outcome="refused",
                 reason_code=journal.fitting("reason_code", fields.get("reason"), "refused"),
             )
