@@ -2,7 +2,7 @@
 them. It is a way, not a party: it has no document of its own and nothing of a person is ever written to it.
 
     hubee = create(Settings(...))
-    with hubee.open_registre() as registre, registre.alone():
+    with hubee.open_registre(folder) as registre, registre.alone():
         reception = hubee.reception(transport, registre)
         async for found in reception.arrivals():
             ...                                    # read its files, then
@@ -11,7 +11,6 @@ them. It is a way, not a party: it has no document of its own and nothing of a p
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,16 +38,15 @@ class Hubee:
     def __init__(self, settings: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.manifest = manifest.load(Path(__file__).parent)
         self._settings, self._now = settings, now
-        home = Path(os.environ.get("MAILLON_HOME", "var"))
-        self.folder = Path(settings.get("dossier") or home / "hubee")
 
     @property
     def interval(self) -> timedelta:
         """Time between two collections, never shorter than HubEE allows."""
         return max(SHORTEST, timedelta(minutes=int(self._settings.get("intervalle") or 15)))
 
-    def open_registre(self, folder: Path | None = None) -> Registre:
-        return Registre(folder or self.folder)
+    def open_registre(self, folder: Path) -> Registre:
+        """The register in the configured folder, else in this one."""
+        return Registre(Path(self._settings.get("dossier") or folder))
 
     def reception(
         self, transport: Transport, registre: Registre, step: Callable[[str], None] = lambda name: None
