@@ -111,7 +111,7 @@ def recognise(head: bytes) -> str:
     """Which document a file seems to be, from its first bytes; reading it then says whether it really is."""
     if b"<NATFLUX>R<" in head:
         return "caf.instruction"
-    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"MATRICULE" in head.upper():
+    if all(title in head.upper() for title in (b"MATRICULE", b"ROLE PERSONNE")) and b"<Racine" not in head:
         return "caf.contacts_allocataires"
     return "caf.flux_beneficiaire"
 

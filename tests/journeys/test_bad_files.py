@@ -1,0 +1,187 @@
+"""Files as they really arrive, through the command an operator types: what is refused, what waits, what goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from typer.testing import CliRunner
+
+from connectors.caf import generator
+from connectors.contract import DocumentRefused
+from gateway import settings as settings_module
+from gateway.cli import app
+from gateway.problems import Problem
+from gateway.registry import Gateway
+from gateway.settings import Settings, settings
+from gateway.storage.tables.record import assertion_set, batch, exchange, foyer, person, quarantine
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+FOYERS = 12
+
+
+class Desk:
+    """An operator's desk: a home of its own, and the command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._runner = CliRunner()
+
+    def file(self, *oddities: str, flux: str = "mensuel", organisme: str = "caf") -> Path:
+        path = self.folder / "flux.xml"
+        generator.write_file(path, FOYERS, 4, flux, organisme, departement="040", oddities=oddities)  # type: ignore[arg-type]
+        return path
+
+    def ingest(self, path: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+        """Exit status, last line of stdout as JSON ({} when none), and what was said to people."""
+        told = self._runner.invoke(app, ["ingest", str(path), "--from", "caf", "--no-progress", *options])
+        lines = told.stdout.strip().splitlines()
+        status = told.exit_code
+        said = told.stderr
+        if isinstance(told.exception, DocumentRefused | Problem):
+            status, said = 1, said + str(told.exception)
+        elif told.exception is not None and not isinstance(told.exception, SystemExit):
+            raise told.exception
+        return status, json.loads(lines[-1]) if lines else {}, said
+
+    def count(self, *tables: Any) -> list[int]:
+        gateway = Gateway.open(Settings(home=self.folder / "home", profile="test", departement="040"))
+        with gateway.engine.connect() as connection:
+            found = [connection.execute(select(func.count()).select_from(one)).scalar_one() for one in tables]
+        gateway.engine.dispose()
+        return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("MAILLON_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MAILLON_PROFILE", "test")
+    monkeypatch.setenv("MAILLON_DEPARTEMENT", "040")
+    settings.cache_clear()
+    yield Desk(tmp_path)
+    settings_module.settings.cache_clear()
+
+
+def balanced(told: dict[str, Any]) -> bool:
+    return told["records"] == sum(told[name] for name in ("accepted", "unchanged", "quarantined", "rejected"))
+
+
+@pytest.mark.parametrize(
+    ("oddity", "code"),
+    [
+        ("pas_xml", "not-xml"),
+        ("racine_fausse", "wrong-root"),
+        ("tronque", "truncated"),
+        ("sans_pied", "truncated"),
+        ("mal_forme", "xml-not-well-formed"),
+        ("doctype", "xml-doctype"),
+        ("encodage_menteur_utf8", "bad-encoding"),
+        ("autre_departement", "not-ours"),
+        ("flux_financier", "wrong-flux"),
+        ("flux_creances", "wrong-flux"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_leaves_nothing_behind(desk: Desk, oddity: str, code: str) -> None:
+    status, told, said = desk.ingest(desk.file(oddity))
+    assert status == 1
+    assert told == {}
+    assert code in said
+    assert desk.count(person, foyer, assertion_set, exchange, batch) == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("oddity", "status"),
+    [("xsd_invalide", "rejected"), ("ordre_inverse", "rejected"), ("code_inconnu", "quarantined")],
+)
+def test_one_bad_household_does_not_stop_the_others(desk: Desk, oddity: str, status: str) -> None:
+    rejects = desk.folder / "rejects.jsonl"
+    exit_status, told, _ = desk.ingest(desk.file(oddity), "--rejects", str(rejects))
+    assert exit_status == 0
+    assert told[status] == 1
+    assert told["accepted"] == FOYERS - 1
+    assert balanced(told)
+    (line,) = [json.loads(line) for line in rejects.read_text().splitlines()]
+    assert line["findings"][0]["code"]
+    assert line["findings"][0]["path"]
+    assert desk.count(quarantine)[0] >= 1
+
+
+def test_a_wrong_footer_holds_the_whole_file(desk: Desk) -> None:
+    status, told, _ = desk.ingest(desk.file("pied_faux"))
+    assert status == 0
+    assert told["held"] == "footer-mismatch"
+    assert told["quarantined"] == told["records"] == FOYERS
+    assert desk.count(person, assertion_set) == [0, 0]
+
+
+def test_the_same_file_twice_changes_nothing(desk: Desk) -> None:
+    path = desk.file()
+    _, first, _ = desk.ingest(path)
+    before = desk.count(person, foyer, assertion_set, exchange)
+    status, again, _ = desk.ingest(path)
+    assert status == 0
+    assert again["accepted"] == 0
+    assert again["unchanged"] == first["accepted"]
+    assert desk.count(person, foyer, assertion_set, exchange) == before
+
+
+def test_another_file_under_the_same_key_is_refused(desk: Desk) -> None:
+    path = desk.file()
+    desk.ingest(path)
+    path.write_bytes(path.read_bytes().replace(b"<NOMVOIE>", b"<NOMVOIE>X", 1))
+    status, _, said = desk.ingest(path)
+    assert status == 1
+    assert "same-key-other-bytes" in said
+
+
+def test_two_households_under_one_request_number_stay_two(desk: Desk) -> None:
+    _, plain, _ = desk.ingest(desk.file("deux_foyers_meme_demande"))
+    assert plain["accepted"] + plain["quarantined"] == plain["records"]
+    assert desk.count(foyer) == [plain["records"]]
+
+
+@pytest.mark.parametrize(
+    "oddity", ["nir_corse", "nir_provisoire", "nir_absent", "code_postal_court", "iso_8859_1", "utf_8"]
+)
+def test_the_usual_oddities_are_read(desk: Desk, oddity: str) -> None:
+    status, told, _ = desk.ingest(desk.file(oddity))
+    assert status == 0
+    assert told["rejected"] == 0
+    assert told["accepted"] >= FOYERS - 1
+    assert balanced(told)
+
+
+def test_a_wrong_nir_key_is_told_and_never_shown(desk: Desk) -> None:
+    path = desk.file("nir_cle_fausse", organisme="msa")
+    status, told, said = desk.ingest(path)
+    assert status == 0
+    assert told["quarantined"] + told["rejected"] >= 1
+    assert balanced(told)
+    digits = [word for word in said.replace('"', " ").split() if word.isdigit() and len(word) >= 13]
+    assert digits == []
+
+
+def test_a_rehearsal_counts_and_writes_nothing(desk: Desk) -> None:
+    path = desk.file()
+    _, told, _ = desk.ingest(path, "--dry-run")
+    assert told["accepted"] == FOYERS
+    assert desk.count(person, foyer, assertion_set, exchange, batch) == [0, 0, 0, 0, 0]
+    _, real, _ = desk.ingest(path)
+    assert real["accepted"] == FOYERS
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared samples are not beside this checkout")
+def test_a_file_that_nobody_here_wrote(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAILLON_DEPARTEMENT")
+    settings.cache_clear()
+    status, told, _ = desk.ingest(SHARED / "samples" / "caf" / "RSABEM.xml")
+    assert status == 0
+    assert (told["records"], told["persons"]) == (2, 3)
+    assert told["held"] == "footer-mismatch"
+    assert {"foreign-schema-location", "trailing-blanks", "shared-request-number", "footer-mismatch"} <= set(
+        told["notices"]
+    )
