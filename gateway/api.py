@@ -25,6 +25,7 @@ from gateway.convention import Flow
 from gateway.decide import decide
 from gateway.exchange import exchange
 from gateway.journal_files import require_available
+from gateway.person_search import facts_of
 from gateway.prefill import seen_by
 from gateway.problems import Invalid, TooLarge, Unknown, Unreadable, Unsupported
 from gateway.receipt import Receipt, Request
@@ -32,7 +33,6 @@ from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import exchange as exchange_table
 from gateway.unit_of_work import UnitOfWork
-from schemas import normalisation
 
 MAX_PAGE = 200
 
@@ -237,7 +237,7 @@ class _Doors:
                 "exchange.ack",
                 sender_org=caller.body,
                 client_id=caller.client_id,
-                subject=self.gateway.keys.pseudonym(caller.body, row.person_id),
+                subject=self.gateway.keys.pseudonym(caller.body, row.person_id) if row.person_id else None,
                 outcome="acknowledged",
             )
 
@@ -250,7 +250,7 @@ class _Doors:
         """Identifiers in the body, never in a URL; the answer is a reference of this caller's own."""
         caller = await authenticate(http)
         body = await read_json(http)
-        facts = _search_facts(body)
+        facts = facts_of(body)
 
         def search(work: UnitOfWork) -> dict[str, Any]:
             match = self.gateway.identity.resolve(work, self.gateway.identity.keys_of(facts))
@@ -263,6 +263,7 @@ class _Doors:
             journal.append(
                 work, "log.read", sender_org=caller.body, client_id=caller.client_id, outcome="search",
                 reason_code=certainty.replace("_", "-"),
+                subject=self.gateway.keys.pseudonym(caller.body, person) if person else None,
             )  # fmt: skip
             if person is None:
                 return {"person": None, "certainty": "inconnu" if certainty == "certain" else certainty}
@@ -321,7 +322,7 @@ class _Doors:
             "log.read",
             sender_org=caller.body,
             client_id=caller.client_id,
-            subject=self.gateway.keys.pseudonym(caller.body, person),
+            subject=self.gateway.keys.pseudonym(caller.body, person) if person else None,
             outcome=what,
         )
 
@@ -384,31 +385,6 @@ def _deliveries(work: UnitOfWork, exchange_id: str, body: str, sender: str) -> l
          "article": row.article, "attempts": row.attempts, "settled_at": row.settled_at}
         for row in work.connection.execute(query.order_by(outbox.c.id))
     ]  # fmt: skip
-
-
-_SEARCH = {
-    "nir": "identifiants[nir].valeur",
-    "numero_france_travail": "identifiants[ft_numero].valeur",
-    "date_naissance": "personne.date_naissance",
-    "nom_naissance": "personne.nom_naissance",
-    "code_postal": "personne.adresses[residence].code_postal",
-}
-
-
-def _search_facts(body: Any) -> dict[str, Any]:
-    if not isinstance(body, dict) or not all(isinstance(value, str) for value in body.values()):
-        raise Invalid("search-form", "Send an object of texts: nir, numero_france_travail, date_naissance, …")
-    if unknown := sorted(body.keys() - _SEARCH.keys() - {"prenom"}):
-        raise Invalid("search-form", f"Unknown members: {len(unknown)}. Allowed: {', '.join(sorted(_SEARCH))}, prenom.")
-    facts: dict[str, Any] = {path: body[name] for name, path in _SEARCH.items() if body.get(name)}
-    if prenom := body.get("prenom"):
-        facts["personne.prenoms"] = [prenom]
-    if number := facts.get("identifiants[nir].valeur"):
-        read = normalisation.nir(number)
-        if read.controle == "invalide":
-            raise Invalid("bad-nir", "Check the number: 13 characters, or 15 with a valid key.", path="nir")
-        facts["identifiants[nir].valeur"] = read.valeur
-    return facts
 
 
 # --- shared by the doors ----------------------------------------------------------------------------------

@@ -144,6 +144,14 @@ def of_record(work: UnitOfWork, record_id: str) -> list[Notification]:
     return [_of(row) for row in work.connection.execute(query)]
 
 
+def of_recipient(work: UnitOfWork, identifier: str, recipient: str) -> Notification:
+    """One notification of this recipient. Raises `Unknown`, also for another's."""
+    row = work.connection.execute(select(table).where(table.c.id == identifier, table.c.recipient == recipient)).first()
+    if row is None:
+        raise Unknown("notification-unknown", "No such notification.")
+    return _of(row)
+
+
 def dpo_tasks(work: UnitOfWork) -> list[Notification]:
     """Recipients that never answered, or refused with an article: for the DPO."""
     query = select(table).where(table.c.state.in_(("dpo_task", "refused"))).order_by(table.c.id)

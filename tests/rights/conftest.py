@@ -165,7 +165,11 @@ async def known(office: Office, facts: dict[str, Any] = MARIE, key: str = "d1") 
     """A person informed, followed by the Département and the CCAS, whose data reached both."""
     person = office.says("departement", facts, key=key).persons[0]
     office.informed(person)
-    office.says("ccas", facts | {"personne.nom_usage": "CANARIUSAGE"}, key=key)
+    own = {
+        "personne.nom_usage": "CANARIUSAGE",
+        f"personne.courriels[canari{key}@exemple.invalid].adresse": f"canari{key}@exemple.invalid",
+    }
+    office.says("ccas", facts | own, key=key)
     office.says("departement", facts | {"personne.civilite": "madame"}, key=key)
     await office.settle()
     return person

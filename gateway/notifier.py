@@ -1,0 +1,152 @@
+"""Telling past recipients what they must stop, limit, correct or erase, until each has answered (GDPR 7(3), 19).
+
+The rows come from `notification.py`. A body with a server (`notifications_url` in its settings) gets a signed webhook
+(Standard Webhooks, Ed25519) and answers in its reply, or later through `POST /v1/notifications/{id}/answer`. Any other
+body gets a letter, `maillon.notification`, in its mailbox; acknowledging it says that the action is done.
+
+Each attempt is counted before it is made: a crash in between leaves a notification that is sent again under the same
+id. After thirty days without an answer it is a task for the DPO.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from sqlalchemy import insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.transport import TransportError
+from gateway import basis, clock, erasure, journal, notification
+from gateway.access import webhooks
+from gateway.inbox import NOTICE
+from gateway.notification import Notification
+from gateway.problems import CallerProblem, Problem
+from gateway.registry import Gateway
+from gateway.storage.tables.delivery import mailbox
+from gateway.unit_of_work import UnitOfWork
+
+log = structlog.get_logger(__name__)
+
+BATCH = 50
+UPKEEP = 60.0
+"""Seconds between two looks at consents past their time and at erasures of other machines."""
+
+
+async def run(gateway: Gateway, stopping: asyncio.Event, pause: float = 5.0) -> None:
+    """Send what is due, and do the upkeep, until `stopping` is set. A failure is logged and tried again."""
+    upkeep_at = float("-inf")
+    while not stopping.is_set():
+        now = asyncio.get_running_loop().time()
+        try:
+            if now - upkeep_at >= UPKEEP:
+                upkeep_at = now
+                await asyncio.to_thread(upkeep, gateway)
+            sent = await round_(gateway)
+        except (OSError, Problem, SQLAlchemyError) as error:
+            log.error("notifier.failed", kind=type(error).__name__)
+            sent = 0
+        if sent < BATCH:
+            try:
+                await asyncio.wait_for(stopping.wait(), timeout=pause)
+            except TimeoutError:
+                continue
+
+
+def upkeep(gateway: Gateway) -> None:
+    """Write down the consents that came to their end; make the lists of erased persons agree."""
+    with gateway.unit_of_work() as work:
+        basis.expire_due(work)
+    erasure.reconcile(gateway)
+
+
+async def round_(gateway: Gateway) -> int:
+    """One batch of what is due: letters are left, webhooks sent; gives how many were tried."""
+    due = await asyncio.to_thread(_claim, gateway)
+    answers = await asyncio.gather(*(_send(gateway, one) for one in due))
+    for one, answer in zip(due, answers, strict=True):
+        if answer is not None:
+            await asyncio.to_thread(_take, gateway, one, answer)
+    return len(due)
+
+
+def answer(work: UnitOfWork, gateway: Gateway, body: str, identifier: str, said: Mapping[str, Any]) -> str:
+    """What a body answers to what it was told; the new state. Raises `Unknown` (also for another body's), `Invalid`,
+    `Conflict`."""
+    told = notification.of_recipient(work, identifier, body)
+    state = notification.answered(work, identifier, said)
+    if told.answer is None:
+        _log(work, told, "right.answer", outcome=state, article=said.get("article"))
+    return state
+
+
+def _claim(gateway: Gateway) -> list[Notification]:
+    """Count an attempt for each notification due. Letters are left and their acknowledgements read here; what remains
+    is to be sent over the network."""
+    with gateway.unit_of_work() as work:
+        due = notification.due(work, BATCH)
+        for one in due:
+            if one.attempts == 0:
+                _log(work, one, "exchange.deliver", document=NOTICE, outcome="sending")
+            if not _url(gateway, one.recipient) and _by_letter(work, gateway, one):
+                continue
+            if notification.failed(work, one.id) == "dpo_task":
+                _log(work, one, "right.answer", outcome="dpo-task", reason_code="no-answer")
+    return due
+
+
+def _by_letter(work: UnitOfWork, gateway: Gateway, one: Notification) -> bool:
+    """Leave the letter, once; True when it was acknowledged."""
+    letter = work.connection.execute(select(mailbox.c.acknowledged_at).where(mailbox.c.delivery_id == one.id)).first()
+    if letter is None:
+        content = json.dumps({"document": NOTICE, "id": one.id} | dict(one.content), sort_keys=True)
+        work.connection.execute(
+            insert(mailbox).values(
+                id=clock.new_id(), body=one.recipient, person_id="", document=NOTICE, content_type="application/json",
+                content=content.encode(), delivery_id=one.id, created_at=work.now,
+            )
+        )  # fmt: skip
+        return False
+    if letter.acknowledged_at is None:
+        return False
+    answer(work, gateway, one.recipient, one.id, {"received_at": letter.acknowledged_at, "action_done": one.action})
+    return True
+
+
+async def _send(gateway: Gateway, one: Notification) -> Mapping[str, Any] | None:
+    """Send a webhook; the answer of the body if it gives one at once."""
+    url = _url(gateway, one.recipient)
+    if not url:
+        return None
+    body = json.dumps({"id": one.id} | dict(one.content), sort_keys=True).encode()
+    headers = webhooks.sign(gateway.keys.ed25519("webhook"), one.id, body) | {"content-type": "application/json"}
+    try:
+        reply = await gateway.transport(one.recipient).request("POST", url, content=body, headers=headers)
+        said = reply.json() if reply.status == 200 and reply.content else None
+    except (TransportError, ValueError) as error:
+        log.warning("notifier.not_answered", notification=one.id, recipient=one.recipient, kind=type(error).__name__)
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _take(gateway: Gateway, one: Notification, said: Mapping[str, Any]) -> None:
+    try:
+        with gateway.unit_of_work() as work:
+            answer(work, gateway, one.recipient, one.id, said)
+    except CallerProblem as problem:
+        log.warning("notifier.answer_refused", notification=one.id, recipient=one.recipient, code=problem.code)
+
+
+def _url(gateway: Gateway, body: str) -> str:
+    return gateway.settings.bodies.get(body, {}).get("notifications_url", "")
+
+
+def _log(work: UnitOfWork, one: Notification, event: str, **fields: Any) -> None:
+    article = fields.pop("article", None)
+    journal.append(
+        work, event, recipient_org=one.recipient, subject=str(one.content["subject_ref"]), object_ref=one.record_id,
+        article=journal.fitting("article", article) if article else None, **fields,
+    )  # fmt: skip
