@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from connectors.hubee.client import FOLDERS, Client, Stopped
 from connectors.hubee.demarches import Demarche
@@ -21,25 +22,32 @@ class Boite:
     async def waiting(self, demarche: Demarche) -> AsyncIterator[Notification]:
         """Each notification of a démarche once, batch after batch, events before new cases. Raises `Stopped`.
 
-        A deposit comes before the case it reopens: the corrected file counts, not the one it replaces.
+        A deposit comes before the case it reopens: the corrected file counts, not the one it replaces. One that
+        cannot be read never hides the others: it is told (`answer-unexpected`) after them.
         """
         seen: set[str] = set()
+        broken = 0
         while True:
             # Those left in place come again and again: they must not fill the batch.
-            asked = BATCH + len(seen - self._deleted)
+            asked = BATCH + len(seen - self._deleted) + broken
             told = await self.client.json(
                 demarche,
                 "GET",
                 f"{FOLDERS}/notifications",
                 params={"eventDetails": "true", "maxResult": str(asked)},
             )
-            batch = [read(Notification, one) for one in (told if isinstance(told, list) else [])]
+            if not isinstance(told, list):
+                raise Stopped("retry", "answer-unexpected")
+            batch = [one for each in told if (one := _readable(each))]
+            broken = len(told) - len(batch)
             fresh = {one.id: one for one in batch if one.id not in seen}
             for notification in sorted(fresh.values(), key=lambda one: one.event_id is None):
                 seen.add(notification.id)
                 yield notification
-            if not fresh or len(batch) < asked:
-                return
+            if not fresh or len(told) < asked:
+                break
+        if broken:
+            raise Stopped("retry", "answer-unexpected")
 
     async def delete(self, demarche: Demarche, notification: str) -> None:
         """Deleting twice does no harm: one that is gone is deleted. Raises `Stopped`."""
@@ -67,3 +75,10 @@ class Boite:
                 if stopped.outcome != "unknown":
                     raise
         raise Stopped("retry", "outcome-unknown")
+
+
+def _readable(told: Any) -> Notification | None:
+    try:
+        return read(Notification, told)
+    except Stopped:
+        return None

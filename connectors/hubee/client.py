@@ -112,6 +112,8 @@ class Client:
             # The API manager answers 900901 for a token that is over; another task may have renewed it meanwhile.
             if self._tokens.get(demarche.code, ("",))[0] == token:
                 del self._tokens[demarche.code]
+        if answer.status == 429:  # every call counts: nothing more is sent until then
+            self._transport.pause(answer.retry_after() or QUOTA_DELAY)
         return _judged(answer)
 
     async def _token(self, demarche: Demarche) -> str:

@@ -408,6 +408,33 @@ async def test_hubee_asks_to_come_back_later(landes, scenario: str, code: str, d
     assert dpt.app.drop.case(case).status == "HUBEE_NOTIFIED"
 
 
+async def test_a_quota_during_the_collection_stops_all_calls_for_its_time(landes) -> None:
+    dpt = landes()
+    for number in range(4):
+        dpt.app.drop.send("RSABEM-RSABAM", {"RSABEM": b"<Racine>%d</Racine>" % number})
+    dpt.app.fail("status", "case", status=429)
+    assert notices(await dpt.collect()) == [("retry", "quota"), *[("retry", "paused")] * 3]
+    assert len(dpt.app.calls("case")) == 1
+    await dpt.collect()
+    assert len(dpt.read) == 4
+
+
+async def test_a_notification_nobody_can_read_does_not_hide_the_others(landes, monkeypatch) -> None:
+    dpt = landes()
+    for number in range(3):
+        dpt.app.drop.send("RSABEM-RSABAM", {"RSABEM": b"<Racine>%d</Racine>" % number})
+    real, broken = dpt.app.hub.waiting, {"id": "../../folders", "caseId": None}
+
+    class Broken:
+        def json(self, details: bool):
+            return broken
+
+    monkeypatch.setattr(dpt.app.hub, "waiting", lambda *args: [Broken(), *real(*args)])
+    found = await dpt.collect()
+    assert notices(found) == [("retry", "answer-unexpected")]
+    assert len(dpt.read) == 3
+
+
 async def test_hubee_says_nothing_at_all(landes) -> None:
     dpt = landes("muet", limits=Limits(backoff=0.0, deadline=0.1))
     dpt.app.drop.send("RSABEM-RSABAM", FILES)

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.hubee.sandbox import CALLS, CORRUPTED, LANDES, SCENARIOS, VOISIN, Sandbox, sandbox
+from connectors.hubee.sandbox import CALLS, CORRUPTED, LANDES, SCENARIOS, VOISIN, Sandbox, describe, sandbox
 from tests.hubee.conftest import BASE, DAY, RSABEM, Clock
 
 CODE = "RSABEM-RSABAM"
@@ -363,6 +363,14 @@ class TestSubscriptionsAndFailures:
     async def test_a_call_that_is_not_documented_is_remembered(self, app, si) -> None:
         assert (await si("GET", f"{T}/dossiers")).status_code == 404
         assert [call.path for call in app.unmatched] == [f"{T}/dossiers"]
+
+    async def test_it_says_how_to_call_it(self) -> None:
+        app = sandbox("quota")
+        told = describe(app, BASE)
+        assert (told["token_url"], told["scenario"]) == (f"{BASE}/oauth2/token", "quota")
+        assert told["settings"]["acces_msabem"] == "si-msabem:secret-si-msabem"
+        sender = next(one for one in told["credentials"] if (one["scope"], one["process"]) == ("OSL", CODE))
+        assert (await Caller(app, sender["client_id"]).token("OSL", sender["client_secret"])).status_code == 200
 
     async def test_an_unknown_scenario(self) -> None:
         with pytest.raises(KeyError):

@@ -17,8 +17,25 @@ from connectors.hubee.sandbox.scenarios import SCENARIOS, Fault, Scenario
 
 __all__ = [
     "CALLS", "CNAF", "CORRUPTED", "LANDES", "SCENARIOS", "VOISIN", "Drop", "Fault", "Heard", "Received", "Sandbox",
-    "Scenario", "sandbox",
+    "Scenario", "describe", "sandbox",
 ]  # fmt: skip
+
+
+def describe(app: Sandbox, base_url: str) -> dict[str, Any]:
+    """What an engineer needs to call this stand-in: one client per démarche and side, and the receiver's settings."""
+    clients = [one for one in app.hub.accounts.values() if one.organisation in (LANDES, CNAF)]
+    return {
+        "base_url": base_url,
+        "token_url": f"{base_url}/oauth2/token",
+        "credentials": [
+            {"process": one.process, "scope": one.role, "client_id": one.client_id, "client_secret": one.client_secret}
+            for one in clients
+        ],
+        "settings": app.credentials(base_url),
+        "recipient": LANDES,
+        "scenario": app.scenario,
+        "scenarios": {name: one.title for name, one in SCENARIOS.items()},
+    }
 
 
 def sandbox(scenario: str | None = None, **options: Any) -> Sandbox:

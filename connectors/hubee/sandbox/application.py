@@ -81,6 +81,7 @@ class Sandbox:
         expires_in: int = 3600,
         seed: int = 1,
     ) -> None:
+        self.scenario = scenario
         self._offset, self._clock, self.expires_in = timedelta(0), now, expires_in
         self.hub = Plateforme(DEMARCHES, self.now, seed)
         for code in DEMARCHES:
