@@ -277,6 +277,7 @@ async def test_an_answer_is_bounded_once_inflated() -> None:
         ("gzip", b"not gzip", "encoding-broken"),
         ("gzip", gzip.compress(b"a" * 1000)[:-4], "answer-truncated"),
     ],
+    ids=["unknown-encoding", "not-gzip", "cut-short"],
 )
 async def test_an_answer_that_cannot_be_decoded_is_refused(encoding: str, body: bytes, code: str) -> None:
     with pytest.raises(AnswerRefused, match=code):
