@@ -20,19 +20,20 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import select
 
 from connectors.departement import sandbox as departement_sandbox
 from connectors.departement.synthetic import person_id
 from connectors.france_travail import sandbox as france_travail_sandbox
+from connectors.hubee import sandbox as hubee_sandbox
 from gateway import basis, quarantine, verify
 from gateway.access.client import PartnerAuth
+from gateway.collect import Collected, collect
 from gateway.demo.forms import ccas_beneficiary, global_accompaniment, information, neighbour_beneficiary, objection
 from gateway.demo.people import Followed, as_allocataire, as_usager, followed, write_caf_file
-from gateway.demo.stage import Stage, stage
-from gateway.ingest import Counts, ingest
+from gateway.demo.stage import CAF_FILES, Stage, stage
 from gateway.policy import in_order
 from gateway.prefill import seen_by
 from gateway.pull import pull
@@ -79,7 +80,8 @@ def opened(home: Path, port: int = 0, database_url: str = "") -> Iterator[Stage]
     people = followed()
     usagers = [as_usager(one, rank) for rank, one in enumerate(people)]
     drop = departement_sandbox.sandbox(people=[as_allocataire(one, rank) for rank, one in enumerate(people)])
-    with stage(home, france_travail_sandbox.sandbox(usagers=usagers), drop, port, database_url) as on:
+    france_travail, hubee = france_travail_sandbox.sandbox(usagers=usagers), hubee_sandbox.sandbox()
+    with stage(home, france_travail, drop, hubee, port, database_url) as on:
         yield on
 
 
@@ -120,20 +122,27 @@ class Journey:
     def _caf(self) -> None:
         path = self.home / "RSABEM.xml"
         size = write_caf_file(path)
-        self.console.print(f"Fichier synthétique écrit : {path.name}, {size:,} octets".replace(",", "\u202f"))
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.on.hubee.drop.send(CAF_FILES, {"RSABEM": path.read_bytes()})
+        self.console.print(f"Fichier synthétique déposé sur HubEE par la CNAF : {size:,} octets".replace(",", "\u202f"))
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task("lecture en flux", total=None)
-            counts = ingest(
-                self.gateway,
-                path,
-                "caf",
-                "caf.flux_beneficiaire",
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-            bar.update(task, completed=counts.records, total=counts.records)
-        self._counts(counts)
+            task = bar.add_task("relève, contrôle d'empreinte, lecture en flux", total=None)
+            (taken,) = asyncio.run(self._collect())
+            bar.update(task, total=1, completed=1)
+        (file,) = taken.files
+        told = file.counts or {}
+        names = ("records", "persons", "accepted", "unchanged", "quarantined", "rejected")
+        self.console.print(", ".join(f"{name} {told.get(name)}" for name in names))
+        self.console.print(f"HubEE informé : {taken.status}")
+        if taken.status != "done":
+            self.told.problems.append(f"hubee: the case ended as {taken.status} {taken.code}")
         self._settled()
+
+    async def _collect(self) -> list[Collected]:
+        try:
+            return await collect(self.gateway)
+        finally:
+            await self.gateway.close_transports()
 
     def _departement(self) -> None:
         self._inform()
@@ -287,15 +296,6 @@ class Journey:
 
     def _title(self, text: str) -> None:
         self.console.print(f"\n[bold]{text}[/]")
-
-    def _counts(self, counts: Counts) -> None:
-        line = counts.line()
-        self.console.print(
-            ", ".join(
-                f"{name} {line[name]}"
-                for name in ("records", "persons", "accepted", "unchanged", "quarantined", "rejected")
-            )
-        )
 
     def _post(self, client: httpx.Client, document: str, body: Any, media: str) -> dict[str, Any]:
         content = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()

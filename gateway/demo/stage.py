@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from joserfc.jwk import ECKey
 
 from connectors.france_travail.sandbox import Sandbox as FranceTravail
+from connectors.hubee.sandbox import Sandbox as Hubee
 from gateway import basis, convention
 from gateway.access import partners
 from gateway.access.client import PartnerAuth
@@ -28,6 +29,8 @@ from gateway.registry import Gateway
 from gateway.settings import Settings
 
 FOLDER = Path(__file__).parent
+CAF_FILES = "RSABEM-RSABAM"
+"""HubEE's name for the monthly beneficiary file and its anomalies."""
 ACTIVATED = ("A13", "A14", "A15")
 """Proposed rules that the demonstration's data protection officer signs, to show how that is done."""
 NOTICES = {
@@ -80,6 +83,8 @@ class Stage:
     server: Served
     france_travail: FranceTravail
     drop: Any
+    """The Département's file drop."""
+    hubee: Hubee
     keys: dict[str, ECKey]
     servers: list[Served] = field(default_factory=list)
 
@@ -106,11 +111,11 @@ def signed_policy(home: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def stage(
-    home: Path, france_travail: FranceTravail, drop_app: Any, port: int = 0, database_url: str = ""
+    home: Path, france_travail: FranceTravail, drop_app: Any, hubee: Hubee, port: int = 0, database_url: str = ""
 ) -> Iterator[Stage]:
     """Raise the stage in an empty folder, and take it down. The database is a file there, unless another is given."""
     policy, trusted = signed_policy(home)
-    others = [Served(france_travail), Served(drop_app)]
+    others = [Served(france_travail), Served(drop_app), Served(hubee)]
     for one in others:
         one.start()
     server = Served(None, port)
@@ -126,6 +131,7 @@ def stage(
         bodies={
             "france_travail": france_travail.credentials(others[0].url),
             "departement": {"url": others[1].url, "departement": "40"} | drop_app.state.credentials,
+            "hubee": hubee.credentials(others[2].url, CAF_FILES),
         },
     )
     gateway = Gateway.open(settings)
@@ -142,7 +148,7 @@ def stage(
     server._server.config.app = build(gateway, embedded_worker=True)
     server.start()
     try:
-        yield Stage(gateway, server, france_travail, drop_app.state.departement, keys, others)
+        yield Stage(gateway, server, france_travail, drop_app.state.departement, hubee, keys, others)
     finally:
         server.stop()
         for one in others:
