@@ -208,8 +208,7 @@ class Journey:
                 self._measure_json(letter["document"], document)
                 client.post(f"/v1/inbox/{letter['id']}/ack").raise_for_status()
             self.console.print(f"{len(letters)} dossiers retirés de la boîte du CCAS et acquittés")
-        received = self.on.france_travail.calls("rdv_post")
-        self.console.print(f"{len(received)} rendez-vous conjoints reçus par France Travail")
+        self.console.print("Le rendez-vous n'a pas de chemin légal du CCAS vers France Travail : il va au Département")
         self.console.print(f"{len(self.on.drop.deposited)} dépôts ALI reçus par le Département")
 
     def _objection(self) -> None:
