@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Executable, Table, insert
+from sqlalchemy import Boolean, Connection, Dialect, Engine, Executable, Integer, LargeBinary, String, Table, insert
+from sqlalchemy.types import NullType
 
 from gateway import clock
 
@@ -15,15 +18,15 @@ class UnitOfWork:
     """A transaction whose inserts are gathered and written together.
 
     Rows given to `add` are written in order of their tables' first use at `flush` (called by `commit`), one
-    `executemany` per table. Statements that must see them call `flush` first. What has to happen in the same
-    transaction just before it commits (giving journal entries their index) registers with `before_commit`; what may
-    only happen once it is durable (waking a worker) with `after_commit`.
+    `executemany` per table and set of columns, in the driver's own words. Statements that must see them call `flush`
+    first. What has to happen in the same transaction just before it commits (giving journal entries their index)
+    registers with `before_commit`; what may only happen once it is durable (waking a worker) with `after_commit`.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._rows: dict[Table, list[dict[str, Any]]] = {}
-        self._changes: dict[Executable, list[dict[str, Any]]] = {}
+        self._rows: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+        self._changes: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         self._before_commit: list[Callable[[UnitOfWork], None]] = []
         self._after_commit: list[Callable[[], None]] = []
         self.connection: Connection
@@ -52,11 +55,11 @@ class UnitOfWork:
 
     def add(self, table: Table, **row: Any) -> None:
         """Write this row before the transaction commits."""
-        self._rows.setdefault(table, []).append(row)
+        self._rows.setdefault((table, *row), []).append(tuple(row.values()))
 
     def change(self, statement: Executable, **parameters: Any) -> None:
         """Run this update or upsert before the transaction commits, after the inserts; one batch per statement."""
-        self._changes.setdefault(statement, []).append(parameters)
+        self._changes.setdefault((statement, *parameters), []).append(tuple(parameters.values()))
 
     def before_commit(self, action: Callable[[UnitOfWork], None]) -> None:
         """Run once, in this transaction, after everything else was gathered. Registering it again changes nothing."""
@@ -69,11 +72,11 @@ class UnitOfWork:
 
     def flush(self) -> None:
         rows, self._rows = self._rows, {}
-        for table, gathered in rows.items():
-            self.connection.execute(insert(table), gathered)
         changes, self._changes = self._changes, {}
-        for statement, parameters in changes.items():
-            self.connection.execute(statement, parameters)
+        for gathered in (rows, changes):
+            for (what, *names), values in gathered.items():
+                ready = _prepared(what, tuple(names), self.connection.dialect)
+                self.connection.exec_driver_sql(ready.text, ready.parameters(values))
 
     def commit(self) -> None:
         self.flush()
@@ -84,3 +87,38 @@ class UnitOfWork:
         self.connection.commit()
         for notify in self._after_commit:
             notify()
+
+
+_PLAIN = (String, Integer, LargeBinary, Boolean, NullType)
+"""Types that both drivers take as Python has them: nothing to convert on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A statement in the driver's words, and how the values given by name take their places."""
+
+    text: str
+    names: tuple[str, ...]
+    order: tuple[str, ...] | None
+    """Names by position, where the driver counts; None where it names."""
+    constants: dict[str, Any]
+
+    def parameters(self, rows: list[tuple[Any, ...]]) -> list[Any]:
+        if self.order == self.names:
+            return rows
+        named = [self.constants | dict(zip(self.names, row, strict=True)) for row in rows]
+        return named if self.order is None else [tuple([row[name] for name in self.order]) for row in named]
+
+
+@lru_cache(maxsize=512)
+def _prepared(what: Table | Executable, names: tuple[str, ...], dialect: Dialect) -> _Prepared:
+    """Compile once: SQLAlchemy would spend more on each row's parameters than the database on the row."""
+    statement: Any = insert(what) if isinstance(what, Table) else what
+    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+    if unfit := [name for name, bind in compiled.binds.items() if not isinstance(bind.type, _PLAIN)]:
+        raise TypeError(f"{', '.join(unfit)} must be converted for the driver: execute this statement on its own")
+    constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+    if unknown := set(names) - compiled.binds.keys():
+        raise TypeError(f"the statement does not take {', '.join(sorted(unknown))}")
+    order = tuple(compiled.positiontup) if compiled.positional else None
+    return _Prepared(str(compiled), names, order, constants)
