@@ -1,0 +1,284 @@
+"""The workflows of the founding texts, one test each, in their words (A Landes, B Charente-Maritime, C Hauts-de-Seine,
+D Isère, E Carvin)."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from connectors.departement import synthetic
+from connectors.departement.synthetic import Allocataire
+from gateway import basis, clock, convention, inbox
+from gateway.delivery import Worker
+from gateway.demo.forms import information
+from gateway.demo.stage import FOLDER, NOTICES
+from gateway.exchange import exchange
+from gateway.receipt import Receipt, Request
+from gateway.registry import Gateway
+from gateway.settings import Settings
+from gateway.storage.tables.access import client
+from gateway.storage.tables.delivery import outbox
+from schemas.record import Fact
+
+CCAS = "CCAS de Saint-Aventin-les-Sables"
+AMELIA = Allocataire(
+    "ARBELIER", "AMELIA", "1988-04-12", "0123456", "2880499999999", 4711, telephone="0558000001", nb_enfants=2,
+    numero_demande="04000000001", situation_familiale="DIV",
+)  # fmt: skip
+DEMO = (FOLDER / "convention.toml").read_text(encoding="utf-8")
+
+
+@dataclass
+class Territory:
+    """A territory under its conventions, and the bodies that exchange in it."""
+
+    gateway: Gateway
+
+    def tell(self, body: str, document: str, content: bytes | dict[str, Any]) -> list[Receipt]:
+        """A body sends one of its documents."""
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        records = list(self.gateway.connector(body).read(document, io.BytesIO(data)))
+        with self.gateway.unit_of_work() as work:
+            request = Request(clock.new_id(), body, document, self.gateway.flows(work, body))
+            return exchange(work, self.gateway, request, records)
+
+    def current(self, person: str) -> dict[str, Fact]:
+        with self.gateway.unit_of_work() as work:
+            return self.gateway.dossiers.current(work, person)
+
+    def inform(self, person: str) -> None:
+        with self.gateway.unit_of_work() as work:
+            basis.record(work, information(self.gateway, person))
+
+    def oriented(self, person: Allocataire = AMELIA, **changes: Any) -> str:
+        """The Département orients a person towards the CCAS; she is told of the sharing."""
+        self.tell("departement", "departement.referentiel", synthetic.referentiel("40", 1))
+        flow = synthetic.webrsa_ali([replace(person, **changes)], "40", 1)
+        (receipt,) = self.tell("departement", "departement.webrsa_ali", flow)
+        (who,) = receipt.persons
+        self.inform(who)
+        return who
+
+    def deliver(self, *bodies: str) -> None:
+        asyncio.run(Worker(self.gateway, bodies).drain())
+
+    def sheets(self, body: str) -> list[dict[str, Any]]:
+        """What waits in a body's mailbox, read."""
+        with self.gateway.unit_of_work() as work:
+            letters = inbox.letters(work, self.gateway, body)
+            return [json.loads(inbox.fetch(work, self.gateway, body, one.id)[1]) for one in letters]
+
+    def states(self, recipient: str) -> list[tuple[str, str | None]]:
+        with self.gateway.unit_of_work() as work:
+            query = select(outbox.c.state, outbox.c.reason).where(outbox.c.recipient == recipient)
+            return [tuple(row) for row in work.connection.execute(query.order_by(outbox.c.id))]
+
+
+def territory(folder: Path, *agreements: str) -> Territory:
+    gateway = Gateway.open(Settings(home=folder, profile="test", departement="040"))
+    with gateway.unit_of_work() as work:
+        for body, connector, role, name in (
+            ("departement", "departement", "departement", "Département"),
+            ("ccas", "ccas", "ccas", CCAS),
+            ("ccas_voisin", "ccas", "ccas", "CCAS de Port-Albéret"),
+        ):
+            work.connection.execute(
+                insert(client).values(
+                    client_id=body, body=body, name=name, connector=connector, role=role, state="active",
+                    purposes=None, tokens_from=0, created_at=work.now, changed_at=work.now,
+                )
+            )  # fmt: skip
+        for notice, text in NOTICES.items():
+            basis.publish_notice(work, notice, 1, text)
+        for agreement in agreements:
+            convention.add(work, agreement.encode())
+    gateway.refresh()
+    return Territory(gateway)
+
+
+@pytest.fixture
+def landes(tmp_path: Path) -> Iterator[Territory]:
+    one = territory(tmp_path, DEMO)
+    yield one
+    one.gateway.engine.dispose()
+
+
+def accompaniment(
+    person: Allocataire = AMELIA,
+    *,
+    months: int = 6,
+    volunteer: bool = True,
+    sides: tuple[str, ...] = ("social", "emploi"),
+    **more: Any,
+) -> dict[str, Any]:
+    start = date(2026, 11, 2)
+    members = [
+        {"id": side, "cote": side, "referent": side == "social", "professionnel": {"nom": f"PRO-{side}"},
+         "organisation": {"nom": CCAS if side == "social" else "France Travail"}, "depuis": start.isoformat()}
+        for side in sides
+    ]  # fmt: skip
+    return {
+        "accompagnements": [
+            {
+                "id": "AG-1",
+                "personne": {"idDepartement": str(person.id_personne), "nir": person.nir, "nomNaissance": person.nom,
+                             "prenom": person.prenom, "dateNaissance": person.date_naissance},
+                "nature": "global", "volontaire": volunteer, "debut": start.isoformat(), "dureeMois": months,
+                "finPrevue": (start + timedelta(days=30 * months)).isoformat(), "renouvelable": True,
+                "membres": members,
+            } | more
+        ]
+    }  # fmt: skip
+
+
+def beneficiary(**more: Any) -> dict[str, Any]:
+    return {
+        "fileNumber": "SA-1", "birthName": AMELIA.nom, "firstName": AMELIA.prenom, "birthDate": AMELIA.date_naissance,
+        "socialSecurityNumber": AMELIA.nir,
+    } | more  # fmt: skip
+
+
+def said(facts: dict[str, Fact], ending: str) -> list[Any]:
+    return [fact.value for path, fact in sorted(facts.items()) if path.endswith(ending)]
+
+
+@pytest.mark.parametrize("months", [6, 12])
+def test_a_c_accompagnement_global_of_six_months_renewable_or_twelve(landes: Territory, months: int) -> None:
+    who = landes.oriented()
+    (receipt,) = landes.tell("departement", "departement.accompagnement", accompaniment(months=months))
+    assert receipt.status == "accepted"
+    facts = landes.current(who)
+    assert said(facts, "AG-1].duree_mois") == [months]
+    assert sorted(said(facts, "].cote"))[:2] == ["emploi", "social"]
+    landes.deliver("ccas")
+    assert landes.states("ccas")[-1][0] == "delivered"
+
+
+def test_b_accompagnement_global_needs_a_binome_and_a_volunteer(landes: Territory) -> None:
+    landes.oriented()
+    (alone,) = landes.tell("departement", "departement.accompagnement", accompaniment(sides=("social",)))
+    assert alone.status == "quarantined"
+    (unasked,) = landes.tell("departement", "departement.accompagnement", accompaniment(volunteer=False, id="AG-2"))
+    assert unasked.status == "quarantined"
+
+
+def test_b_d_refusal_has_no_consequence(landes: Territory) -> None:
+    who = landes.oriented()
+    before = {path: fact.value for path, fact in landes.current(who).items() if path.startswith("droit_rsa")}
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    ended = accompaniment(fin="2026-11-20", motifFin="refus")
+    (receipt,) = landes.tell("departement", "departement.accompagnement", ended)
+    assert receipt.status == "accepted"
+    facts = landes.current(who)
+    assert said(facts, "AG-1].motif_fin") == ["refus"]
+    assert {path: fact.value for path, fact in facts.items() if path.startswith("droit_rsa")} == before
+
+
+def test_b_first_appointment_held_jointly_is_one_contact_and_two_workers(landes: Territory) -> None:
+    who = landes.oriented()
+    joint = {
+        "id": "RDV-1", "debut": "2026-12-01T10:30:00+01:00", "dureeMin": 60, "motif": "accompagnement",
+        "modalite": "presentiel", "premierAccompagnement": True, "conjoint": True, "statut": "prevu",
+        "professionnels": [{"id": "p1", "nom": "PRO-social", "role": "referent_social_ag"},
+                           {"id": "p2", "nom": "PRO-emploi", "role": "conseiller_emploi"}],
+    }  # fmt: skip
+    landes.tell("ccas", "ccas.suivi", beneficiary(rendezVous=[joint]))
+    landes.tell("ccas", "ccas.suivi", beneficiary(rendezVous=[joint | {"statut": "honore"}]))
+    facts = landes.current(who)
+    assert said(facts, "RDV-1].conjoint") == [True]
+    assert said(facts, "RDV-1].statut") == ["honore"]
+    contacts = {path.partition("]")[0] for path in facts if path.startswith("rendez_vous[")}
+    assert len(contacts) == 1
+    workers = {path.split("professionnels[")[1].partition("]")[0] for path in facts if "RDV-1].professionnels[" in path}
+    assert len(workers) == 2
+
+
+def test_c_flows_stop_at_the_end_of_the_convention(tmp_path: Path) -> None:
+    yesterday = (date.today() - timedelta(days=1)).isoformat()
+    ended = territory(tmp_path, DEMO.replace("fin = 2028-12-31", f"fin = {yesterday}"))
+    ended.oriented()
+    (receipt,) = ended.tell("departement", "departement.accompagnement", accompaniment())
+    assert receipt.outcomes
+    assert {one.status for one in receipt.outcomes} == {"withheld"}
+    assert {one.reason for one in receipt.outcomes} == {"convention-missing"}
+    ended.gateway.engine.dispose()
+
+
+def test_c_what_was_promised_before_the_end_does_not_leave_after_it(landes: Territory) -> None:
+    landes.oriented()
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    yesterday = (date.today() - timedelta(days=1)).isoformat()
+    with landes.gateway.unit_of_work() as work:
+        convention.add(work, DEMO.replace("fin = 2028-12-31", f"fin = {yesterday}").encode())
+    landes.deliver("ccas")
+    assert landes.sheets("ccas") == []
+    assert set(landes.states("ccas")) == {("withheld", "convention-missing")}
+
+
+def test_d_experimental_territory_opens_for_its_communes_only(tmp_path: Path) -> None:
+    switch = """
+[[activation_territoire]]
+territoire = "essai"
+communes = ["40312"]
+documents = ["ccas.beneficiaires"]
+experimental = true
+debut = 2026-01-01
+"""
+    trial = territory(tmp_path, DEMO + switch)
+    trial.oriented()
+    (receipt,) = trial.tell("departement", "departement.accompagnement", accompaniment())
+    to_ccas = [one for one in receipt.outcomes if one.recipient == "ccas"]
+    assert {(one.status, one.reason) for one in to_ccas} == {("withheld", "convention-missing")}
+    trial.gateway.engine.dispose()
+
+
+def test_e_orientation_is_the_departements_and_a_ccas_cannot_assign_itself(landes: Territory) -> None:
+    who = landes.oriented()
+    facts = landes.current(who)
+    assert said(facts, "].organisme_accueil.nom") == [CCAS]
+    decided = {fact.source for path, fact in facts.items() if path.startswith("orientations[")}
+    assert decided == {"departement"}
+    landes.tell("ccas", "ccas.beneficiaires", beneficiary(orientationType="Departement", orientationStructure="CCAS"))
+    after = {fact.source for path, fact in landes.current(who).items() if path.startswith("orientations[")}
+    assert after == {"departement"}
+
+
+def test_e_back_to_france_travail_when_the_situation_improves(landes: Territory) -> None:
+    who = landes.oriented()
+    improved = replace(AMELIA, type_orientation="Emploi", structure_referente="Agence France Travail de Port-Albéret")
+    again = synthetic.webrsa_ali([improved], "40", 1, emitted=synthetic.EMITTED + timedelta(days=30))
+    (receipt,) = landes.tell("departement", "departement.webrsa_ali", again)
+    assert receipt.status == "accepted"
+    assert "Agence France Travail de Port-Albéret" in said(landes.current(who), "].organisme_accueil.nom")
+
+
+def test_e_cer_steps_are_the_departements_and_only_read_here(landes: Territory) -> None:
+    who = landes.oriented()
+    facts = landes.current(who)
+    assert said(facts, "].decision")[:1] == ["valide"]
+    assert {fact.source for path, fact in facts.items() if path.startswith("contrats[")} == {"departement"}
+
+
+def test_a_family_money_housing_reach_the_departement_as_the_ccas_said_them_and_health_does_not(
+    landes: Territory,
+) -> None:
+    who = landes.oriented()
+    explored = "2026-11-05T09:00:00Z"
+    freins = [{"theme": theme, "valeur": "present", "impact": "fort", "exploreLe": explored}
+              for theme in ("logement", "finances", "famille", "sante")]  # fmt: skip
+    (receipt,) = landes.tell("ccas", "ccas.suivi", beneficiary(freins=freins))
+    assert receipt.status == "accepted"
+    facts = landes.current(who)
+    assert facts["freins[logement].valeur"].source == "ccas"
+    told = [one for one in receipt.outcomes if one.recipient == "departement"]
+    assert told
+    assert all("C13" not in one.categories for one in told)
