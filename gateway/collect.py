@@ -7,8 +7,10 @@ register beside the files knows what was taken, `ingest` knows what was read, an
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import structlog
@@ -156,7 +158,9 @@ async def _read(gateway: Gateway, reception: Reception, arrival: Arrival, piece:
     except Problem as problem:
         return became("retry", problem.code)
     except Exception as error:  # one file nobody can read must not keep the others from being read
-        log.error("collect.failed", demarche=arrival.demarche.code, case=arrival.case, error=type(error).__name__)
+        last = traceback.extract_tb(error.__traceback__)[-1]  # where, never the message: it may quote the file
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        log.error("collect.failed", case=arrival.case, error=type(error).__name__, where=where)
         return became("retry", "unexpected-error")
     if counts.held:
         return became("held", counts.held, counts.line())

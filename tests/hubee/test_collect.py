@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from typer import Typer
 from typer.testing import CliRunner
 
-from connectors.caf.generator import write_file
+from connectors.caf.generator import write_contacts, write_file, write_instruction
 from connectors.hubee.sandbox import CORRUPTED, Sandbox, sandbox
 from connectors.transport import Transport
 from gateway.collect import Collected, collect
@@ -28,7 +28,7 @@ from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set, batch, exchange, person
-from tests.hubee.conftest import BASE, DAY, QUICK, RSABAM, Clock, Crash
+from tests.hubee.conftest import BASE, DAY, QUICK, RSABAM, Clock, Crash, over_http
 
 CODE = "RSABEM-RSABAM"
 
@@ -204,6 +204,24 @@ async def test_every_demarche_reads_its_own_document(passerelle) -> None:
     assert one.state()["batch"] == 4
 
 
+async def test_applications_and_contacts_come_the_same_way(passerelle) -> None:
+    one = passerelle(None, "IRSACG-IRSDCG", "ContactsAllocataires-BRSA")
+    demandes, contacts = io.BytesIO(), io.BytesIO()
+    write_instruction(demandes, 3, 3)
+    write_contacts(contacts, 3, 3)
+    one.app.drop.send("IRSACG-IRSDCG", {"IRSACG": RSABAM, "IRSDCG": demandes.getvalue()})
+    one.app.drop.send("ContactsAllocataires-BRSA", {"coordonnees-allocataire.txt": contacts.getvalue()})
+    found = {each.demarche: each for each in await one.collect()}
+    assert {each.status for each in found.values()} == {"done"}
+    assert {(f.type, f.status, f.document, f.code) for each in found.values() for f in each.files} == {
+        ("IRSACG", "kept", "", "administrative-part"),
+        ("IRSDCG", "read", "caf.instruction", ""),
+        ("coordonnees-allocataire.txt", "read", "caf.contacts_allocataires", ""),
+    }
+    assert all(f.counts["records"] >= 3 for each in found.values() for f in each.files if f.status == "read")
+    assert [path.read_bytes() for path in one.files()] == [RSABAM]
+
+
 async def test_one_withdrawn_access_does_not_stop_the_other(passerelle) -> None:
     one = passerelle(None, CODE, "MSABEM")
     one.app.fail("status", "token", None, status=401, process=CODE)
@@ -293,14 +311,10 @@ KILLED = """
 
 @pytest.mark.parametrize("at", [3, 6, 8])
 def test_a_process_killed_outright_and_the_next_one_over_http(tmp_path: Path, at: int) -> None:
-    from gateway.demo.stage import Served
-
     app = sandbox()
-    served = Served(app)
-    served.start()
-    try:
+    with over_http(app) as url:
         case = app.drop.send(CODE, {"RSABEM": flux()})
-        bodies = json.dumps({"hubee": app.credentials(served.url, CODE)})
+        bodies = json.dumps({"hubee": app.credentials(url, CODE)})
         codes = []
         for moment in (at, 0):
             run = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), bodies, str(moment)]
@@ -308,8 +322,6 @@ def test_a_process_killed_outright_and_the_next_one_over_http(tmp_path: Path, at
             codes.append(done.returncode)
         assert codes == [-9, 0], done.stderr
         assert json.loads(done.stdout.splitlines()[-1])["status"] == "done"
-    finally:
-        served.stop()
     assert app.drop.case(case).status == "DONE"
     assert [event.told["caseNewStatus"] for event in app.drop.events(case)] == ["IN_PROGRESS", "DONE"]
     gateway = Gateway.open(Settings(home=tmp_path, profile="test"))
@@ -319,27 +331,24 @@ def test_a_process_killed_outright_and_the_next_one_over_http(tmp_path: Path, at
 
 
 def test_the_command_prints_a_line_for_each_then_the_counts(tmp_path: Path, monkeypatch) -> None:
-    from gateway.demo.stage import Served
     from gateway.settings import settings
 
     app = sandbox()
-    served = Served(app)
-    served.start()
     app.drop.send(CODE, {"RSABEM": flux(), "RSABAM": RSABAM})
+    cli = Typer()
+    command.register(cli)
+    cli.callback()(lambda: None)
     monkeypatch.chdir(tmp_path)
-    lines = [f"{name} = {json.dumps(value)}" for name, value in app.credentials(served.url, CODE).items()]
-    (tmp_path / "maillon.toml").write_text("[bodies.hubee]\n" + "\n".join(lines), encoding="utf-8")
     monkeypatch.setitem(os.environ, "MAILLON_HOME", str(tmp_path / "var"))
     monkeypatch.setitem(os.environ, "MAILLON_PROFILE", "test")
-    settings.cache_clear()
-    try:
-        cli = Typer()
-        command.register(cli)
-        cli.callback()(lambda: None)
-        result = CliRunner().invoke(cli, ["collect"])
-    finally:
+    with over_http(app) as url:
+        lines = [f"{name} = {json.dumps(value)}" for name, value in app.credentials(url, CODE).items()]
+        (tmp_path / "maillon.toml").write_text("[bodies.hubee]\n" + "\n".join(lines), encoding="utf-8")
         settings.cache_clear()
-        served.stop()
+        try:
+            result = CliRunner().invoke(cli, ["collect"])
+        finally:
+            settings.cache_clear()
     assert result.exit_code == 0, result.output
     told = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     assert told[0]["files"][1]["code"] == "anomaly-companion"

@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from connectors.hubee.connector import Hubee
+from connectors.hubee.demarches import DEMARCHES
 from connectors.hubee.digest import announced, sha256
 from connectors.hubee.reception import Arrival
 from connectors.hubee.sandbox import sandbox
 from connectors.transport import LOOPBACK, AnswerRefused, Interrupted, Limits, Transport
-from gateway.demo.stage import Served
+from tests.hubee.conftest import over_http
 
 LARGE = b"<Racine>" + b"0123456789abcdef" * 1_000_000 + b"</Racine>"
 """16 MB: more than a transport keeps of any other answer."""
@@ -63,60 +64,42 @@ async def test_a_body_that_cannot_be_taken(app, code: str) -> None:
 
 
 async def test_a_large_file_arrives_in_pieces_over_http(tmp_path: Path) -> None:
-    app = sandbox()
-    served = Served(app)
-    served.start()
-    transport = Transport("hubee", [served.url], networks=LOOPBACK)
-    try:
+    app, sizes = sandbox(), []
+    with over_http(app) as url:
         case = app.drop.send("RSABEM-RSABAM", {"RSABEM": LARGE})
-        attachment = app.drop.attachment(case, "RSABEM").id
-        hubee = Hubee(app.credentials(served.url, "RSABEM-RSABAM"))
-        with hubee.open_registre(tmp_path) as registre:
-            reception = hubee.reception(transport, registre)
-            sizes: list[int] = []
-            from connectors.hubee.demarches import DEMARCHES
-
-            path = f"/teledossiers/v1/cases/{case}/attachments/{attachment}"
-            await reception.client.download(
-                DEMARCHES["RSABEM-RSABAM"], path, lambda: lambda chunk: sizes.append(len(chunk))
-            )
-            assert sum(sizes) == len(LARGE)
-            assert max(sizes) <= 1 << 20
-            [arrival] = [one async for one in reception.arrivals()]
-            assert isinstance(arrival, Arrival)
-            [piece] = arrival.pieces
-            assert piece.digest == hashlib.sha256(LARGE).hexdigest()
-            assert registre.path(piece).read_bytes() == LARGE
-    finally:
-        await transport.aclose()
-        served.stop()
+        path = f"/teledossiers/v1/cases/{case}/attachments/{app.drop.attachment(case, 'RSABEM').id}"
+        hubee = Hubee(app.credentials(url, "RSABEM-RSABAM"))
+        async with Transport("hubee", [url], networks=LOOPBACK) as transport:
+            with hubee.open_registre(tmp_path) as registre:
+                reception = hubee.reception(transport, registre)
+                await reception.client.download(
+                    DEMARCHES["RSABEM-RSABAM"], path, lambda: lambda chunk: sizes.append(len(chunk))
+                )
+                [arrival] = [one async for one in reception.arrivals()]
+                assert isinstance(arrival, Arrival)
+                [piece] = arrival.pieces
+                assert registre.path(piece).read_bytes() == LARGE
+    assert (sum(sizes), max(sizes) <= 1 << 20) == (len(LARGE), True)
+    assert piece.digest == hashlib.sha256(LARGE).hexdigest()
 
 
-async def test_a_connection_really_closed_after_its_effect_is_an_unknown_outcome(tmp_path: Path) -> None:
+async def test_a_connection_really_closed_after_its_effect_is_an_unknown_outcome() -> None:
     app = sandbox()
     app.fail("cut_after", "case_patch")
-    served = Served(app)
-    served.start()
-    transport = Transport("hubee", [served.url], networks=LOOPBACK)
-    try:
-        case = app.drop.send("RSABEM-RSABAM", {"RSABEM": b"<Racine/>"})
-        client = httpx.AsyncClient(base_url=served.url)
-        token = await client.post(
-            "/oauth2/token",
-            data={"grant_type": "client_credentials", "scope": "SI"},
-            auth=("si-rsabem-rsabam", "secret-si-rsabem-rsabam"),
-        )
-        headers = {"authorization": f"Bearer {token.json()['access_token']}"}
-        with pytest.raises((Interrupted, AnswerRefused)) as lost:
-            await transport.request(
-                "PATCH", f"{served.url}/teledossiers/v1/cases/{case}", headers=headers, json={"status": "IN_PROGRESS"}
+    case = app.drop.send("RSABEM-RSABAM", {"RSABEM": b"<Racine/>"})
+    with over_http(app) as url:
+        async with httpx.AsyncClient(base_url=url) as client, Transport("hubee", [url], networks=LOOPBACK) as transport:
+            token = await client.post(
+                "/oauth2/token",
+                data={"grant_type": "client_credentials", "scope": "SI"},
+                auth=("si-rsabem-rsabam", "secret-si-rsabem-rsabam"),
             )
-        assert lost.value.sent
-        assert app.drop.case(case).status == "IN_PROGRESS"
-        await client.aclose()
-    finally:
-        await transport.aclose()
-        served.stop()
+            headers = {"authorization": f"Bearer {token.json()['access_token']}"}
+            path = f"{url}/teledossiers/v1/cases/{case}"
+            with pytest.raises((Interrupted, AnswerRefused)) as lost:
+                await transport.request("PATCH", path, headers=headers, json={"status": "IN_PROGRESS"})
+    assert lost.value.sent
+    assert app.drop.case(case).status == "IN_PROGRESS"
 
 
 @pytest.mark.parametrize("form", ["{}", "SHA-256={}", "sha-256={}", "SHA-512=YWJj, SHA-256={}", " {} "])
