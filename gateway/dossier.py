@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway import clock, merge
 from gateway.keys import Keyring
 from gateway.merge import Assertions
+from gateway.stays import CLOSED, Stays, lasting
 from gateway.storage.tables.record import assertion_set, foyer, membership, person, source_record
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased, Vault
@@ -28,13 +30,23 @@ _SUPERSEDE = (
     .where(assertion_set.c.id == bindparam("set_id"))
     .values(superseded_at=bindparam("moment"), superseded_by=bindparam("successor"))
 )
-_LEAVE = (
-    update(membership)
-    .where(membership.c.foyer_id == bindparam("left_foyer"), membership.c.person_id == bindparam("member"))
-    .where(membership.c.until.is_(None))
-    .values(until=bindparam("moment"))
+_RESTATE = (
+    update(source_record)
+    .where(source_record.c.record_h == bindparam("restated"), source_record.c.asserted_at < bindparam("moment"))
+    .values(asserted_at=bindparam("moment"))
 )
+RESTATED = frozenset({"droit_rsa.date_reference"})
+"""The date of a statement is not what it says: alone, it changes nothing."""
+_TAKEN = ("digest", "asserted_at", "exchange_id", "scope", "persons")
 _CHUNK = 400
+
+
+class Seen(NamedTuple):
+    """The last version of a sender's record that was taken."""
+
+    digest: bytes
+    asserted_at: str
+    persons: int = 0
 
 
 @dataclass(slots=True)
@@ -52,6 +64,7 @@ class Dossiers:
         self._keys = keys
         self._vault = vault
         self._role_of = role_of
+        self.stays = Stays(role_of, self._open_right)
 
     # --- records already seen -------------------------------------------------------------------------------------
 
@@ -59,23 +72,36 @@ class Dossiers:
         """Blind index of a sender's record: a record key may be a file number that names a person."""
         return self._keys.blind("record", f"{source}\x00{document}\x00{key}")
 
-    def digests(self, work: UnitOfWork, indexes: Sequence[bytes]) -> dict[bytes, tuple[bytes, str]]:
-        """For the records already seen: digest of the last one taken, and when its sender said it."""
-        known: dict[bytes, tuple[bytes, str]] = {}
+    def digests(self, connection: Connection, indexes: Sequence[bytes]) -> dict[bytes, Seen]:
+        """For the records already seen: the last one taken."""
+        known: dict[bytes, Seen] = {}
         for start in range(0, len(indexes), _CHUNK):
-            rows = work.connection.execute(
-                select(source_record.c.record_h, source_record.c.digest, source_record.c.asserted_at).where(
+            columns = (source_record.c.record_h, source_record.c.digest, source_record.c.asserted_at)
+            rows = connection.execute(
+                select(*columns, source_record.c.persons).where(
                     source_record.c.record_h.in_(indexes[start : start + _CHUNK])
                 )
             )
-            known.update({index: (digest, asserted_at) for index, digest, asserted_at in rows})
+            known.update({index: Seen(digest, asserted_at, persons) for index, digest, asserted_at, persons in rows})
         return known
 
-    def taken(self, work: UnitOfWork, index: bytes, record: Record, asserted_at: str, exchange_id: str) -> None:
-        """Remember that this version of the record was applied."""
+    def taken(
+        self, work: UnitOfWork, index: bytes, record: Record, asserted_at: str, exchange_id: str, scope: str = ""
+    ) -> None:
+        """Remember that this version of the record was applied. `scope` names what one full file of it covers."""
         work.change(
-            _upsert(work), record_h=index, digest=record.digest, asserted_at=asserted_at, exchange_id=exchange_id
+            _upsert(work),
+            record_h=index,
+            digest=record.digest,
+            asserted_at=asserted_at,
+            exchange_id=exchange_id,
+            scope=scope or None,
+            persons=len(record.personnes),
         )
+
+    def restated(self, work: UnitOfWork, index: bytes, asserted_at: str) -> None:
+        """The sender said this record again, as it is known (or unreadable this time): it was not left out."""
+        work.change(_RESTATE, restated=index, moment=asserted_at)
 
     # --- assertions -----------------------------------------------------------------------------------------------
 
@@ -112,20 +138,22 @@ class Dossiers:
         asserted_at: str,
         exchange_id: str,
         partial: bool,
+        late: bool = False,
     ) -> set[str]:
         """Add what a body says of a subject; returns the paths whose value it changed (also those it took back).
 
-        An older statement arriving late is kept as history and changes nothing.
+        An older statement arriving late is kept as history and changes nothing; `late` says that a later version of
+        the record it comes from is known.
         """
         live = self._live(work, subject)
         before = live.get(place)
         if before and partial:
             facts = before.facts | facts
-        if before and facts == before.facts:
+        if before and _same(facts, before.facts):
             return set()
         source, document, record_h = place
         new = _Live(clock.new_id(), asserted_at, work.now, facts)
-        late = before is not None and asserted_at < before.asserted_at
+        late = before is not None and (late or asserted_at < before.asserted_at)
         work.add(
             assertion_set,
             id=new.id,
@@ -150,6 +178,10 @@ class Dossiers:
         old = before.facts
         return {path for path in facts.keys() | old.keys() if facts.get(path) != old.get(path)}
 
+    def knows(self, work: UnitOfWork, subject: str) -> bool:
+        """Has anything been said of this subject yet?"""
+        return bool(self._live(work, subject))
+
     def new_subject(self, work: UnitOfWork, kind: str, **columns: object) -> str:
         """A new person or household, empty."""
         subject = clock.new_id()
@@ -166,48 +198,41 @@ class Dossiers:
 
     # --- households -----------------------------------------------------------------------------------------------
 
-    def prefetch_homes(self, work: UnitOfWork, people: Iterable[str]) -> None:
-        homes: dict[str, dict[str, str]] = work.scratch.setdefault("homes", {})
-        wanted = [one for one in dict.fromkeys(people) if one not in homes]
-        for one in wanted:
-            homes[one] = {}
-        for start in range(0, len(wanted), _CHUNK):
-            rows = work.connection.execute(
-                select(membership.c.person_id, membership.c.foyer_id, membership.c.source).where(
-                    membership.c.person_id.in_(wanted[start : start + _CHUNK]), membership.c.until.is_(None)
-                )
-            )
-            for person_id, foyer_id, source in rows:
-                homes[person_id][foyer_id] = source
-
-    def live_in(self, work: UnitOfWork, person_id: str, foyer_id: str, source: str) -> None:
-        """This person lives in this household, says `source`; she has left the one it placed her in before."""
-        self.prefetch_homes(work, [person_id])
-        homes: dict[str, str] = work.scratch["homes"][person_id]
-        if homes.get(foyer_id) == source:
-            return
-        for left in [home for home, who in homes.items() if who == source]:
-            work.change(_LEAVE, left_foyer=left, member=person_id, moment=work.now)
-            del homes[left]
-        work.change(_join(work), foyer_id=foyer_id, person_id=person_id, source=source, since=work.now, until=None)
-        homes[foyer_id] = source
-
     def homes(self, work: UnitOfWork, person_id: str) -> list[str]:
-        self.prefetch_homes(work, [person_id])
-        return list(work.scratch["homes"][person_id])
+        """The households that are hers today."""
+        return list(dict.fromkeys(home for home, _ in self.stays.current(work, [person_id])))
+
+    def _open_right(self, work: UnitOfWork, foyer_id: str) -> bool:
+        self.prefetch(work, [foyer_id])
+        states = [one.facts.get("droit_rsa.etat") for one in work.scratch["dossier"][foyer_id].values()]
+        return not any(state in CLOSED for state in states)
 
     # --- the current view -----------------------------------------------------------------------------------------
 
     def said(self, work: UnitOfWork, person_id: str) -> list[Assertions]:
         """Every live statement about a person: her own sets, those of the persons merged into her, her household's."""
-        subjects = [person_id, *self._merged(work, person_id)]
-        self.prefetch_homes(work, subjects)
-        subjects += dict.fromkeys(home for one in subjects for home in work.scratch["homes"][one])
+        people = [person_id, *self._merged(work, person_id)]
+        self.stays.prefetch(work, people)
+        hers = self.stays.current(work, people)
+        away = {
+            stay.said_in
+            for one in people
+            for home, stay in self.stays.of(work, one).items()
+            if stay.said_in and home not in hers
+        }
+        subjects = [*people, *dict.fromkeys(foyer_id for foyer_id, _ in hers)]
         self.prefetch(work, subjects)
         return [
-            Assertions(source, self._role_of(source), document, one.asserted_at, one.received_at, one.facts)
+            Assertions(
+                source,
+                self._role_of(source),
+                document,
+                one.asserted_at,
+                one.received_at,
+                lasting(one.facts) if record_h in away else one.facts,
+            )
             for subject in subjects
-            for (source, document, _), one in work.scratch["dossier"][subject].items()
+            for (source, document, record_h), one in work.scratch["dossier"][subject].items()
         ]
 
     def current(self, work: UnitOfWork, person_id: str) -> dict[str, Fact]:
@@ -249,17 +274,15 @@ def _upsert(work: UnitOfWork):  # type: ignore[no-untyped-def]
         statement = _dialect(work).insert(source_record)  # type: ignore[attr-defined]
         statements["taken"] = statement.on_conflict_do_update(
             index_elements=["record_h"],
-            set_={name: statement.excluded[name] for name in ("digest", "asserted_at", "exchange_id")},
+            set_={
+                name: statement.excluded[name] for name in ("digest", "asserted_at", "exchange_id", "scope", "persons")
+            },
         )
     return statements["taken"]
 
 
-def _join(work: UnitOfWork):  # type: ignore[no-untyped-def]
-    statements = work.scratch.setdefault("statements", {})
-    if "join" not in statements:
-        statement = _dialect(work).insert(membership)  # type: ignore[attr-defined]
-        statements["join"] = statement.on_conflict_do_update(
-            index_elements=["foyer_id", "person_id", "source"],
-            set_={"since": statement.excluded.since, "until": None},
-        )
-    return statements["join"]
+def _same(facts: Facts, before: Facts) -> bool:
+    """Nothing differs but the date of the statement itself."""
+    return facts == before or {path: value for path, value in facts.items() if path not in RESTATED} == {
+        path: value for path, value in before.items() if path not in RESTATED
+    }

@@ -38,6 +38,7 @@ from gateway.storage.tables.record import (
     person,
     reference,
     source_record,
+    task,
 )
 from gateway.storage.tables.rights import erasure, statement
 from gateway.unit_of_work import UnitOfWork
@@ -234,6 +235,7 @@ def _destroy(work: UnitOfWork, gateway: Gateway, people: Collection[str], subjec
         (reference, reference.c.person_id.in_(people)),
         (identity_case, or_(identity_case.c.person_id.in_(people), identity_case.c.candidate_id.in_(people))),
         (statement, statement.c.person_id.in_(people)),
+        (task, task.c.subject_id.in_(subjects)),
     ]
     for table, condition in conditions:
         deleted[table.name] = connection.execute(delete(table).where(condition)).rowcount

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gateway import clock, journal, outbox, quarantine
 from gateway.convention import Flow
 from gateway.decide import absent_flow, decide, followers, refusal_of
+from gateway.dossier import Seen
 from gateway.identity import Keys, Match
 from gateway.policy import Decision, in_order
-from gateway.receipt import Outcome, Receipt, Request
+from gateway.receipt import Change, Outcome, Receipt, Request
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
@@ -26,14 +28,22 @@ from schemas.record import Current, PersonFacts, Record
 
 
 def exchange(
-    work: UnitOfWork, gateway: Gateway, request: Request, records: Sequence[Record], first: int = 1
+    work: UnitOfWork,
+    gateway: Gateway,
+    request: Request,
+    records: Sequence[Record],
+    first: int = 1,
+    ranks: Sequence[int] | None = None,
 ) -> list[Receipt]:
     """Carry these records; durable when `work` commits. One receipt per record, in order.
 
-    `first` is the rank of the first record in its document.
+    `first` is the rank of the first record in its document, `ranks` those of all when some are left out.
     """
     known = _prefetch(work, gateway, request, records)
-    return [_carry(work, gateway, request, record, rank, known) for rank, record in enumerate(records, first)]
+    positions = ranks or range(first, first + len(records))
+    return [
+        _carry(work, gateway, request, record, rank, known) for rank, record in zip(positions, records, strict=True)
+    ]
 
 
 def _carry(
@@ -42,20 +52,27 @@ def _carry(
     request: Request,
     record: Record,
     position: int,
-    known: dict[bytes, tuple[bytes, str]],
+    known: dict[bytes, Seen],
 ) -> Receipt:
-    if record.rejected:
-        return quarantine.reject(work, gateway, request, record, position)
     index = gateway.dossiers.record_index(request.sender, request.document, record.key)
-    if record.digest and known.get(index, (b"", ""))[0] == record.digest:
-        return Receipt("unchanged")
-    receipt = Receipt("unchanged")
     asserted_at = clock.instant(record.asserted_at) if record.asserted_at else work.now
-    foyer_changes = _assert_foyer(work, gateway, request, record, index, asserted_at)
+    seen = known.get(index)
+    if record.rejected:
+        if seen:
+            gateway.dossiers.restated(work, index, asserted_at)
+        return quarantine.reject(work, gateway, request, record, position)
+    if seen and record.digest and seen.digest == record.digest:
+        if not record.partial:
+            gateway.dossiers.restated(work, index, asserted_at)
+        return Receipt("unchanged")
+    # A whole record older than the one known of this key is history: it decides nothing any more.
+    late = bool(seen and not record.partial and asserted_at < seen.asserted_at)
+    receipt = Receipt("unchanged")
+    told = _Told(request, record, index, asserted_at, late)
+    foyer, foyer_changes = _assert_foyer(work, gateway, told, receipt)
     for rank, one in enumerate(record.personnes):
-        person, doubtful = _identify(work, gateway, request, one)
-        changed = foyer_changes | _assert_person(work, gateway, request, record, one, rank, person, asserted_at)
-        _house(work, gateway, request, record, person)
+        person, doubtful = _identify(work, gateway, told, one)
+        changed = foyer_changes | _assert_person(work, gateway, told, one, rank, person, foyer, receipt)
         receipt.persons.append(person)
         receipt.changed += len(changed)
         if doubtful:
@@ -63,8 +80,13 @@ def _carry(
         elif changed:
             receipt.outcomes += _offer(work, gateway, request, person, changed, receipt)
             outbox.replay_waiting(work, person)
-    gateway.dossiers.taken(work, index, record, asserted_at, request.id)
-    known[index] = (record.digest, asserted_at)
+    if foyer and not record.partial and not late:
+        for person in gateway.dossiers.stays.omitted(work, (foyer, request.sender), receipt.persons, asserted_at):
+            receipt.outcomes += _offer(work, gateway, request, person, set(record.foyer), receipt)
+            receipt.changed += 1
+    if not late:
+        gateway.dossiers.taken(work, index, record, asserted_at, request.id, _scope(request, record))
+        known[index] = Seen(record.digest, asserted_at, len(record.personnes))
     if record.quarantined:
         quarantine.keep(work, gateway, request, record, position)
         receipt.status = "quarantined"
@@ -74,6 +96,23 @@ def _carry(
     if receipt.entry is None and receipt.changed:
         receipt.entry = journal.append(work, "exchange.request", **_who(request), n_records=1, outcome=receipt.status)
     return receipt
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A record on its way in."""
+
+    request: Request
+    record: Record
+    index: bytes
+    asserted_at: str
+    late: bool
+
+
+def _scope(request: Request, record: Record) -> str:
+    """What a full file of this sender covers: the households of one caisse."""
+    caisse = record.foyer.get("foyer.organisme"), record.foyer.get("foyer.code_organisme")
+    return "|".join([request.sender, request.document, *(str(one) for one in caisse)]) if all(caisse) else ""
 
 
 def _offer(
@@ -176,11 +215,21 @@ def items_of(item: str, changed: set[str]) -> list[str]:
 # --- who it is, and what is said of her -----------------------------------------------------------------------------
 
 
-def _identify(work: UnitOfWork, gateway: Gateway, request: Request, one: PersonFacts) -> tuple[str, bool]:
+def _keys(gateway: Gateway, request: Request, record: Record, one: PersonFacts) -> Keys:
+    """What identifies this person, and her place in the sender's record when it names her there."""
+    keys = gateway.identity.keys_of(one.facts)
+    if one.key:
+        place = gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{one.key}")
+        keys.indexes["place"] = place
+    return keys
+
+
+def _identify(work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts) -> tuple[str, bool]:
     """The person these facts speak of, new if need be; and whether a human must confirm who it is."""
     if one.person_id:
         return one.person_id, False
-    keys = gateway.identity.keys_of(one.facts)
+    request = told.request
+    keys = _keys(gateway, request, told.record, one)
     match = gateway.identity.resolve(work, keys)
     if match.person_id:
         gateway.identity.remember(work, match.person_id, keys, request.sender)
@@ -189,88 +238,103 @@ def _identify(work: UnitOfWork, gateway: Gateway, request: Request, one: PersonF
         person = gateway.dossiers.new_subject(work, "personne")
         gateway.identity.remember(work, person, keys, request.sender)
         return person, False
-    return _provisional(work, gateway, request, one, keys, match), True
+    person, doubtful = _provisional(work, gateway, request, one, keys, match)
+    if not doubtful:
+        gateway.identity.remember(work, person, keys, request.sender)
+    return person, doubtful
 
 
 def _provisional(
     work: UnitOfWork, gateway: Gateway, request: Request, one: PersonFacts, keys: Keys, match: Match
-) -> str:
-    """Record a doubtful person apart; the same doubt from the same sender always meets the same provisional person."""
-    told = hashlib.sha256(b"".join(sorted(keys.indexes.values()))).hexdigest()
+) -> tuple[str, bool]:
+    """Record a doubtful person apart; the same doubt from the same sender always meets the same provisional person,
+    and is no doubt any more once a human decided who she is."""
+    strong = sorted(index for system, index in keys.indexes.items() if system != "place")
+    told = hashlib.sha256(b"".join(strong)).hexdigest()
     mark = Keys({"provisional": gateway.keys.blind("provisional", f"{request.sender}|{one.key}|{told}")})
     gateway.identity.prefetch(work, [mark])
     if waiting := work.scratch["identity"][mark.indexes["provisional"]]:
-        return str(min(waiting))
+        return gateway.identity.decided(work, min(waiting))
     person = gateway.dossiers.new_subject(work, "personne", provisional=1)
     gateway.identity.remember(work, person, mark, request.sender)
     gateway.identity.open_case(work, person, match, request.id)
-    return person
+    return person, True
 
 
 def _assert_person(
     work: UnitOfWork,
     gateway: Gateway,
-    request: Request,
-    record: Record,
+    told: _Told,
     one: PersonFacts,
     rank: int,
     person: str,
-    asserted_at: str,
+    foyer: str,
+    receipt: Receipt,
 ) -> set[str]:
-    key = f"{record.key}\x00{one.key or rank}"
-    place = (request.sender, request.document, gateway.dossiers.record_index(request.sender, request.document, key))
-    return gateway.dossiers.put(
-        work, person, place, one.facts, asserted_at=asserted_at, exchange_id=request.id, partial=record.partial
-    )
-
-
-def _assert_foyer(
-    work: UnitOfWork, gateway: Gateway, request: Request, record: Record, index: bytes, asserted_at: str
-) -> set[str]:
-    if not record.foyer:
-        return set()
-    foyer = gateway.identity.find_foyer(work, index)
-    if foyer is None:
-        foyer = gateway.dossiers.new_subject(work, "foyer")
-        gateway.identity.remember_foyer(work, foyer, index, request.sender)
-    return gateway.dossiers.put(
+    request, record = told.request, told.record
+    place_h = gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{one.key or rank}")
+    place = (request.sender, request.document, place_h)
+    known = gateway.dossiers.knows(work, person)
+    changed = gateway.dossiers.put(
         work,
-        foyer,
-        (request.sender, request.document, index),
-        record.foyer,
-        asserted_at=asserted_at,
+        person,
+        place,
+        one.facts,
+        asserted_at=told.asserted_at,
         exchange_id=request.id,
         partial=record.partial,
+        late=told.late,
     )
+    if foyer:
+        home = (foyer, request.sender)
+        gateway.dossiers.stays.name(work, person, home, told.asserted_at, place_h, late=told.late)
+    receipt.changes.append(Change("personne", not known, frozenset(changed)))
+    return changed
 
 
-def _house(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, person: str) -> None:
-    if record.foyer:
-        index = gateway.dossiers.record_index(request.sender, request.document, record.key)
-        foyer = gateway.identity.find_foyer(work, index)
-        assert foyer is not None
-        gateway.dossiers.live_in(work, person, foyer, request.sender)
+def _assert_foyer(work: UnitOfWork, gateway: Gateway, told: _Told, receipt: Receipt) -> tuple[str, set[str]]:
+    """The household of this record, empty when it has none, and what changes in it."""
+    request, record = told.request, told.record
+    if not record.foyer:
+        return "", set()
+    foyer = gateway.identity.find_foyer(work, told.index)
+    new = foyer is None
+    if foyer is None:
+        foyer = gateway.dossiers.new_subject(work, "foyer")
+        gateway.identity.remember_foyer(work, foyer, told.index, request.sender)
+    changed = gateway.dossiers.put(
+        work,
+        foyer,
+        (request.sender, request.document, told.index),
+        record.foyer,
+        asserted_at=told.asserted_at,
+        exchange_id=request.id,
+        partial=record.partial,
+        late=told.late,
+    )
+    receipt.changes.append(Change("foyer", new, frozenset(changed), record.foyer))
+    return foyer, changed
 
 
-def _prefetch(
-    work: UnitOfWork, gateway: Gateway, request: Request, records: Sequence[Record]
-) -> dict[bytes, tuple[bytes, str]]:
+def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Sequence[Record]) -> dict[bytes, Seen]:
     """Bring into memory, with few queries, all that these records will be compared with."""
     indexes = [gateway.dossiers.record_index(request.sender, request.document, record.key) for record in records]
-    known = gateway.dossiers.digests(work, indexes)
+    known = gateway.dossiers.digests(work.connection, indexes)
     new = [
         (index, record)
         for index, record in zip(indexes, records, strict=True)
-        if not record.rejected and not (record.digest and known.get(index, (b"", ""))[0] == record.digest)
+        if not record.rejected and not (record.digest and index in known and known[index].digest == record.digest)
     ]
     if len(new) > 1:
         gateway.identity.prefetch_foyers(work, [index for index, record in new if record.foyer])
         gateway.identity.prefetch(
-            work, [gateway.identity.keys_of(one.facts) for _, record in new for one in record.personnes]
+            work, [_keys(gateway, request, record, one) for _, record in new for one in record.personnes]
         )
         subjects = {subject for found in work.scratch["identity"].values() for subject in found}
-        gateway.dossiers.prefetch_homes(work, subjects)
-        gateway.dossiers.prefetch(work, subjects | {home for homes in work.scratch["homes"].values() for home in homes})
+        gateway.dossiers.stays.prefetch(work, subjects)
+        homes = {foyer for stays in work.scratch["homes"].values() for foyer, _ in stays}
+        gateway.dossiers.stays.prefetch_members(work, homes)
+        gateway.dossiers.prefetch(work, subjects | homes)
     return known
 
 

@@ -2,6 +2,7 @@
 
 Rungs (`schemas` fixes the forms of each identifier):
 
+0. the sender's own record and its own name of the person inside it (dossier, name, birth date, rank): certain
 1. NIR and birth date: certain
 2. France Travail number and birth date: certain
 3. the Département's own id, name and birth date: certain (a couple shares the id)
@@ -126,6 +127,8 @@ class Identity:
         """Climb the ladder. Never guesses: more than one hit, or a contradiction, goes to a human."""
         self.prefetch(work, [keys])
         nir = keys.nir
+        if placed := self._placed(work, keys):
+            return placed
         same_nir = self._persons(work, keys, "nir")
         for system in ("nir+date", "ft+date", "si+nom+date"):
             hits = self._persons(work, keys, system)
@@ -145,6 +148,17 @@ class Identity:
                 reason = "several-matches" if len(hits) > 1 else system
                 return Match("a_confirmer", None, min(hits), _RUNGS[system], reason)
         return Match("inconnu")
+
+    def _placed(self, work: UnitOfWork, keys: Keys) -> Match | None:
+        """Whom the sender named so in this same record before, unless a number says otherwise."""
+        hits = self._persons(work, keys, "place")
+        if len(hits) != 1:
+            return None
+        (hit,) = hits
+        numbered = self._persons(work, keys, "nir+date") | self._persons(work, keys, "ft+date")
+        if self._contradicts(work, hit, keys.nir) or numbered - hits:
+            return Match("a_confirmer", None, hit, 0, "other-nir")
+        return Match("certain", hit, None, 0, "place")
 
     def remember(self, work: UnitOfWork, person_id: str, keys: Keys, source: str) -> None:
         """Index the identifiers of this person that are not yet indexed."""
@@ -212,6 +226,13 @@ class Identity:
         work.connection.execute(update(person).where(person.c.id == case.person_id).values(provisional=0, **values))
         self._settle(work, case_id, "same" if same else "different", decided_by)
         return case.person_id, case.candidate_id
+
+    def decided(self, work: UnitOfWork, person_id: str) -> tuple[str, bool]:
+        """Who a provisional person turned out to be, and whether that is still to be confirmed."""
+        row = work.connection.execute(select(person).where(person.c.id == person_id)).first()
+        if row is None:  # made in this same transaction
+            return person_id, True
+        return row.merged_into or person_id, bool(row.provisional)
 
     def reverse(self, work: UnitOfWork, case_id: str, decided_by: str) -> tuple[str, str]:
         """Undo a merge: both persons have their own histories again."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.convention import Flow
 from gateway.journal import Entry
@@ -36,6 +37,16 @@ class Outcome:
     purpose: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a record changed of one subject. `facts` is what it says of a household, to count changes in words."""
+
+    kind: Literal["personne", "foyer"]
+    new: bool
+    paths: frozenset[str]
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
 @dataclass(slots=True)
 class Receipt:
     """What became of one record."""
@@ -46,4 +57,5 @@ class Receipt:
     changed: int = 0
     """How many facts are new or different."""
     findings: int = 0
+    changes: list[Change] = field(default_factory=list)
     entry: Entry | None = None

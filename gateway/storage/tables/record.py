@@ -33,7 +33,10 @@ membership = Table(
     Column("person_id", Id, ForeignKey("person.id"), primary_key=True),
     Column("source", String(64), primary_key=True),
     Column("since", Instant, nullable=False),
-    Column("until", Instant),
+    Column("until", Instant, comment="empty while she lives there"),
+    Column("asserted_at", Instant, comment="last statement of the household that names her"),
+    Column("said_in", Blind, comment="record_h of her own set there"),
+    Column("named", Integer, nullable=False, server_default="1", comment="0 once the household omits her"),
 )
 Index("ix_membership_person", membership.c.person_id)
 
@@ -74,8 +77,11 @@ source_record = Table(
     Column("digest", LargeBinary(32), nullable=False),
     Column("asserted_at", Instant, nullable=False),
     Column("exchange_id", Id, nullable=False),
+    Column("scope", String(160), comment="sender, document and caisse: what one full file covers"),
+    Column("persons", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
+Index("ix_source_record_scope", source_record.c.scope, source_record.c.asserted_at)
 
 exchange = Table(
     "exchange",
@@ -149,6 +155,24 @@ identity_case = Table(
 )
 Index("ix_identity_case_state", identity_case.c.state)
 Index("ix_identity_case_person", identity_case.c.person_id)
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(40), nullable=False, comment="absent-from-stock"),
+    Column("subject_id", Id, nullable=False, comment="a person or a foyer"),
+    Column("record_h", Blind, comment="the sender's record it is about"),
+    Column("sender", String(64), nullable=False),
+    Column("document", String(64), nullable=False),
+    Column("exchange_id", Id, nullable=False),
+    Column("since", Instant, nullable=False, comment="when the sender's file was made"),
+    Column("state", String(16), nullable=False, comment="open, settled, dismissed"),
+    Column("opened_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+)
+Index("ix_task_state", task.c.state, task.c.kind)
+Index("ix_task_subject", task.c.subject_id)
 
 reference = Table(
     "reference",

@@ -1,0 +1,166 @@
+"""Who lives in which household: what each sender's records name, and which of several households is hers today.
+
+A full record of a household names all its members: whoever it no longer names has left. The two networks of caisses
+speak of one right: of the households they place a person in, the open one told last is hers. What was said of her
+inside another one is history, but for what identifies her. Nothing here depends on the order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.storage.tables.record import membership
+from gateway.unit_of_work import UnitOfWork
+from schemas import paths
+from schemas.record import Facts
+
+Home = tuple[str, str]
+"""A household and the body that places her there."""
+
+CLOSED = frozenset({"refuse", "clos", "clos_anterieur"})
+"""States of the right that give way to any open one."""
+LASTING = frozenset({"identite", "nir", "identifiants"})
+"""Categories that stay true of a person who left the household they were told in."""
+_CHUNK = 400
+
+
+@dataclass(slots=True)
+class Stay:
+    """One person in one household, as its last record told it."""
+
+    asserted_at: str
+    said_in: bytes | None
+    named: bool
+    until: str | None
+
+
+def lasting(facts: Facts) -> Facts:
+    """What stays true of someone who left."""
+    return {path: value for path, value in facts.items() if paths.categorie(path) in LASTING}
+
+
+class Stays:
+    """Reads and writes stays inside a unit of work. `is_open` tells whether a household's right is open."""
+
+    def __init__(self, role_of: Callable[[str], str], is_open: Callable[[UnitOfWork, str], bool]) -> None:
+        self._role_of = role_of
+        self._is_open = is_open
+
+    def prefetch(self, work: UnitOfWork, people: Iterable[str]) -> None:
+        """Bring the stays of many persons into this transaction with few queries."""
+        known: dict[str, dict[Home, Stay]] = work.scratch.setdefault("homes", {})
+        wanted = [one for one in dict.fromkeys(people) if one not in known]
+        for one in wanted:
+            known[one] = {}
+        for start in range(0, len(wanted), _CHUNK):
+            rows = work.connection.execute(
+                select(membership).where(membership.c.person_id.in_(wanted[start : start + _CHUNK]))
+            )
+            for row in rows:
+                known[row.person_id][row.foyer_id, row.source] = Stay(
+                    row.asserted_at or row.since, row.said_in, bool(row.named), row.until
+                )
+
+    def prefetch_members(self, work: UnitOfWork, foyers: Iterable[str]) -> None:
+        """Whom these households name."""
+        known: dict[str, set[Home]] = work.scratch.setdefault("members", {})
+        wanted = [one for one in dict.fromkeys(foyers) if one not in known]
+        for one in wanted:
+            known[one] = set()
+        for start in range(0, len(wanted), _CHUNK):
+            rows = work.connection.execute(
+                select(membership.c.foyer_id, membership.c.person_id, membership.c.source).where(
+                    membership.c.foyer_id.in_(wanted[start : start + _CHUNK]), membership.c.named == 1
+                )
+            )
+            for foyer_id, person_id, source in rows:
+                known[foyer_id].add((person_id, source))
+
+    def of(self, work: UnitOfWork, person_id: str) -> Mapping[Home, Stay]:
+        self.prefetch(work, [person_id])
+        stays: Mapping[Home, Stay] = work.scratch["homes"][person_id]
+        return stays
+
+    def current(self, work: UnitOfWork, subjects: Iterable[str]) -> list[Home]:
+        """The households that are hers today, at most one per group of bodies that speak of one right."""
+        groups: dict[str, dict[Home, str]] = {}
+        for subject in subjects:
+            for home, stay in self.of(work, subject).items():
+                if stay.named:
+                    told = groups.setdefault(self._group(home[1]), {})
+                    told[home] = max(stay.asserted_at, told.get(home, ""))
+        return [self._chosen(work, told) for told in groups.values()]
+
+    def name(
+        self, work: UnitOfWork, person_id: str, home: Home, asserted_at: str, said_in: bytes, *, late: bool
+    ) -> None:
+        """This household's record names the person. `late`: a later record of it is known, which decides."""
+        self.prefetch(work, [person_id])
+        stays: dict[Home, Stay] = work.scratch["homes"][person_id]
+        if late and home in stays:
+            return
+        stays[home] = Stay(asserted_at, said_in, not late, work.now)
+        self._settle(work, person_id, stays, home)
+        if not late:
+            self.prefetch_members(work, [home[0]])
+            work.scratch["members"][home[0]].add((person_id, home[1]))
+
+    def omitted(self, work: UnitOfWork, home: Home, named: Collection[str], asserted_at: str) -> list[str]:
+        """The persons that this household named and names no more; their stay there ends."""
+        foyer_id, source = home
+        self.prefetch_members(work, [foyer_id])
+        members: set[Home] = work.scratch["members"][foyer_id]
+        gone = sorted(person for person, who in members if who == source and person not in named)
+        for person in gone:
+            members.discard((person, source))
+            self.prefetch(work, [person])
+            stays: dict[Home, Stay] = work.scratch["homes"][person]
+            stays[home].named, stays[home].asserted_at = False, asserted_at
+            self._settle(work, person, stays, home)
+        return gone
+
+    def _settle(self, work: UnitOfWork, person_id: str, stays: dict[Home, Stay], touched: Home) -> None:
+        """Write the stay that changed, and those that begin or end because of it."""
+        hers = set(self.current(work, [person_id]))
+        for home, stay in stays.items():
+            until = None if home in hers else stay.until or work.now
+            if home != touched and until == stay.until:
+                continue
+            stay.until = until
+            work.change(
+                _write(work),
+                foyer_id=home[0],
+                person_id=person_id,
+                source=home[1],
+                since=work.now,
+                until=until,
+                asserted_at=stay.asserted_at,
+                said_in=stay.said_in,
+                named=int(stay.named),
+            )
+
+    def _group(self, source: str) -> str:
+        return "caf_msa" if self._role_of(source) == "caf_msa" else f"body {source}"
+
+    def _chosen(self, work: UnitOfWork, told: Mapping[Home, str]) -> Home:
+        if len(told) == 1:
+            return next(iter(told))
+        return max(told, key=lambda home: (self._is_open(work, home[0]), told[home], home))
+
+
+def _write(work: UnitOfWork) -> Any:
+    """Statement that inserts or replaces a stay; the same object each time, so that rows gather on it."""
+    statements = work.scratch.setdefault("statements", {})
+    if "stay" not in statements:
+        dialect = postgresql if work.connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(membership)
+        statements["stay"] = statement.on_conflict_do_update(
+            index_elements=["foyer_id", "person_id", "source"],
+            set_={name: statement.excluded[name] for name in ("until", "asserted_at", "said_in", "named")},
+        )
+    return statements["stay"]
