@@ -125,3 +125,18 @@ def sandbox(scenario: str | None = None) -> Starlette:
             Route("/v3/dss/revenu_solidarite_active/identite", repond),
         ]
     )
+
+
+def describe(app: Starlette, base_url: str) -> dict[str, Any]:
+    """What an engineer needs to call this stand-in: where, with what, and about whom."""
+    return {
+        "base_url": base_url,
+        "token_url": None,
+        "credentials": {"jeton": JETON},
+        "settings": {"api_url": base_url, "jeton": JETON, "recipient": "13002526500013"},
+        "identifiers": {
+            "nom_naissance": "ARBELIER", "prenoms": "SOLANGE", "sexe": "feminin", "date_naissance": "1985-06-12",
+            "commune_naissance": "40999",
+        },
+        "scenarios": SCENARIOS,
+    }  # fmt: skip

@@ -41,6 +41,10 @@ def describe(app: Sandbox, base_url: str) -> dict[str, Any]:
             {"numeroFranceTravail": usager.numero, "nir": usager.nir, "dateNaissance": usager.date_naissance}
             for usager in app.usagers.values()
         ],
+        "identifiers": next(
+            {"nir": one.nir, "date_naissance": one.date_naissance, "ft_numero": one.numero}
+            for one in app.usagers.values()
+        ),
         "scenario": app.scenario,
         "scenarios": {name: scenario.title for name, scenario in SCENARIOS.items()},
     }

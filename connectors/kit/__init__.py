@@ -1,0 +1,18 @@
+"""What a connector's author works with: pieces to build from, a scaffold, and the contract suite.
+
+    from connectors import kit
+    @pytest.mark.parametrize("case", kit.suite("mon_logiciel"), ids=str)
+    def test_contract(case): case.verify()
+
+`maillon connector new` and `maillon connector check` are the same things at the command line.
+"""
+
+from connectors.kit.answers import acknowledged, not_obtained, obtained, unsent
+from connectors.kit.cases import Case, Result, suite
+from connectors.kit.grading import held
+from connectors.kit.records import RecordsReading, content
+
+__all__ = [
+    "Case", "RecordsReading", "Result", "acknowledged", "content", "held", "not_obtained", "obtained", "suite",
+    "unsent",
+]  # fmt: skip

@@ -1,0 +1,169 @@
+"""Cases on the way to the partner: what it answers, what it fails to answer, and what is sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+
+from connectors.contract import Acknowledgement, NotObtained
+from connectors.kit.cases import case
+from connectors.kit.subject import BASE, NoObject, Sample, Subject
+from connectors.kit.wires import Answering, Failing, Strict
+
+Told = Acknowledgement | NotObtained
+
+
+async def _answers(subject: Subject, wire: Callable[[], Answering | Failing]) -> dict[str, Told | None]:
+    """What the connector makes of this wire, for each document it sends or asks for; None: something was obtained.
+
+    A document that needed no call says nothing here.
+    """
+    found: dict[str, Told | None] = {}
+    for filling in subject.fillings:
+        told = await subject.send(filling, subject.transport(fails := wire()))
+        if fails.calls:
+            found[filling.document] = told
+    for document in sorted(subject.manifest.ids("pull")):
+        pulled = await subject.pull(document, subject.transport(fails := wire()))
+        if fails.calls:
+            found[f"{document} (pull)"] = pulled if isinstance(pulled, NotObtained) else None
+    if not found:
+        raise NoObject("aucun exemple n'appelle le partenaire")
+    return found
+
+
+def _other(found: dict[str, Told | None], expected: str) -> list[str]:
+    return [
+        f"{document}: {told.outcome if told else 'obtained'} instead of {expected}"
+        for document, told in found.items()
+        if told is None or told.outcome not in expected.split("|")
+    ]
+
+
+@case("envoi", "echange_complet", "chaque document est transporté et acquitté par le bac à sable")
+async def delivered(subject: Subject) -> list[str]:
+    if not subject.manifest.ids("write"):
+        raise NoObject("ce partenaire ne reçoit rien")
+    found = {one.document: await subject.send(one, subject.transport()) for one in subject.fillings}
+    return [
+        f"{document}: {told.outcome} ({told.code})"
+        for document, told in found.items()
+        if told.outcome not in ("delivered", "duplicate")
+    ]
+
+
+@case("demande", "echange_complet", "ce que le partenaire donne sur demande est obtenu et lu")
+async def pulled(subject: Subject) -> list[str]:
+    documents = sorted(subject.manifest.ids("pull"))
+    if not documents:
+        raise NoObject("ce partenaire ne donne rien sur demande")
+    faults, obtained = [], 0
+    for document in documents:
+        found = await subject.pull(document, subject.transport())
+        if isinstance(found, NotObtained):
+            faults.append(f"{document}: {found.outcome} ({found.code})")
+            continue
+        obtained += len(found)
+        for name, content in found:
+            if not subject.read(Sample(name, "obtenu", content)):
+                faults.append(f"{name}: an answer without a record")
+    return faults or ([] if obtained else ["nothing was obtained about somebody the stand-in knows"])
+
+
+@case("pages", "echange_complet", "toutes les pages d'une réponse sont lues, une seule fois chacune")
+async def paged(subject: Subject) -> list[str]:
+    if "pages" not in getattr(subject.one.sandbox, "SCENARIOS", {}):
+        raise NoObject("ce partenaire ne déclare pas de pages (scénario « pages » du bac à sable)")
+    faults, most = [], 0
+    for document in sorted(subject.manifest.ids("pull")):
+        found = await subject.pull(document, subject.transport(Strict(subject.stand_in("pages"))))
+        if isinstance(found, NotObtained):
+            faults.append(f"{document}: {found.outcome} ({found.code})")
+            continue
+        keys = [record.key for name, content in found for record in subject.read(Sample(name, "obtenu", content))]
+        if len(set(keys)) != len(keys):
+            faults.append(f"{document}: a page is read twice")
+        most = max(most, len(found))
+    return faults or ([] if most > 1 else ["no document came in several pages"])
+
+
+@case("double", "rejeu", "le même envoi deux fois ne fait qu'un effet chez le partenaire")
+async def duplicate(subject: Subject) -> list[str]:
+    if not subject.fillings:
+        raise NoObject("ce partenaire ne reçoit rien")
+    faults = []
+    for filling in subject.fillings:
+        app, connector = subject.stand_in(), subject.connector()
+        transport = subject.transport(Strict(app))
+        first, second = [await subject.send(filling, transport, connector) for _ in range(2)]
+        if second.outcome not in ("delivered", "duplicate") or second.remote_id not in (first.remote_id, None):
+            faults.append(f"{filling.document}: sent again: {second.outcome} ({second.code})")
+    return faults
+
+
+@case("acces_refuse", "pannes", "des identifiants refusés arrêtent l'envoi : un humain doit agir")
+async def credentials(subject: Subject) -> list[str]:
+    return _other(await _answers(subject, lambda: Answering(401)), "refused")
+
+
+@case("attente_annoncee", "pannes", "429 avec Retry-After : réessayer, pas avant le délai demandé")
+async def later_told(subject: Subject) -> list[str]:
+    found = await _answers(subject, lambda: Answering(429, {"Retry-After": "37"}))
+    early = [
+        f"{document}: the delay asked for is lost"
+        for document, told in found.items()
+        if told is not None and (told.retry_after or 0) < 36
+    ]
+    return _other(found, "retry") + early
+
+
+@case("attente_non_annoncee", "pannes", "429 sans délai : réessayer plus tard")
+async def later(subject: Subject) -> list[str]:
+    return _other(await _answers(subject, lambda: Answering(429)), "retry")
+
+
+@case("panne", "pannes", "503 : réessayer plus tard")
+async def broken(subject: Subject) -> list[str]:
+    return _other(await _answers(subject, lambda: Answering(503)), "retry")
+
+
+@case("delai", "pannes", "aucune réponse à temps : jamais tenu pour remis")
+async def late(subject: Subject) -> list[str]:
+    return _other(await _answers(subject, lambda: Failing(httpx.ReadTimeout)), "retry")
+
+
+@case("injoignable", "pannes", "pas de connexion : réessayer plus tard")
+async def unreachable(subject: Subject) -> list[str]:
+    return _other(await _answers(subject, lambda: Failing(httpx.ConnectError)), "retry")
+
+
+@case("scenarios", "pannes", "chaque panne du bac à sable reçoit une réponse, et rien n'est tenu pour acquis")
+async def scenarios(subject: Subject) -> list[str]:
+    module = subject.one.sandbox
+    if module is None or not subject.called():
+        raise NoObject("ce connecteur n'appelle pas le partenaire")
+    if not module.SCENARIOS:
+        return ["the stand-in has no failure to play"]
+    for name in module.SCENARIOS:
+        for filling in subject.fillings:
+            await subject.send(filling, subject.transport(Strict(subject.stand_in(name))))
+        for document in sorted(subject.manifest.ids("pull")):
+            await subject.pull(document, subject.transport(Strict(subject.stand_in(name))))
+    return []
+
+
+@case("bac_a_sable_strict", "bac_a_sable", "le bac à sable refuse ce que le partenaire n'a pas, et qui n'a pas d'accès")
+async def strict(subject: Subject) -> list[str]:
+    if not subject.called():
+        subject.stand_in()
+        raise NoObject("ce connecteur n'appelle pas le partenaire")
+    app = subject.stand_in()
+    wire = httpx.ASGITransport(app)
+    faults = []
+    async with httpx.AsyncClient(transport=wire, base_url=BASE) as client:
+        for method in ("GET", "POST", "PUT"):
+            answer = await client.request(method, "/chemin-que-le-partenaire-n-a-pas")
+            if answer.status_code < 400:
+                faults.append(f"{method} on an unknown path is answered {answer.status_code}")
+    return faults
