@@ -21,12 +21,12 @@ from starlette.routing import Route
 
 from gateway import access, api, console
 from gateway.committer import Committer
-from gateway.delivery import Worker
 from gateway.journal_files import require_available
 from gateway.journal_upkeep import keep_publishing
 from gateway.problems import OperatorProblem, Problem
 from gateway.registry import Gateway
 from gateway.storage.migrate import is_current
+from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
 

@@ -4,39 +4,44 @@ claim → decide again (a basis may have been withdrawn while it waited) → wri
 permitted facts only → send → settle. The claim, the decision and its journal entry commit together before anything is
 sent; the settlement and its journal entry commit together after. A crash between the two leaves a claim whose lease
 ends: another worker decides anew and sends again under the same idempotency key, so the recipient keeps one effect.
+
+`Worker` (gateway/worker.py) decides when; this file says what.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import structlog
 from pydantic_core import to_json
-from sqlalchemy import select, update
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.manifest import Document
-from gateway import clock, inbox, journal, outbox
+from gateway import inbox, journal, outbox, recipients
+from gateway.basis_states import states
 from gateway.categories import Withheld
 from gateway.convention import Flow
 from gateway.decide import identifiers_for
 from gateway.outbox import Claim
 from gateway.policy import Decision
 from gateway.prefill import permitted
+from gateway.problems import Problem
 from gateway.registry import Gateway
-from gateway.storage.tables.delivery import held_by_recipient, recipient_state
+from gateway.storage.tables.delivery import held_by_recipient
+from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Written
 
 log = structlog.get_logger(__name__)
 
-BATCH = 32
-"""Deliveries claimed, and settled, in one transaction."""
+Answered = Sequence[tuple["Prepared", Acknowledgement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,92 +57,60 @@ class Prepared:
     withheld: list[Withheld]
 
 
-class Worker:
-    """Carries out deliveries until stopped. Any number of them share the outbox."""
+def settle_all(work: UnitOfWork, gateway: Gateway, recipient: str, answered: Answered) -> list[str]:
+    """Write down what one recipient answered; returns the state each delivery is left in ("" when its lease had
+    passed to another worker, whose settlement is the one that counts)."""
+    held = outbox.still_held(work, [prepared.claim for prepared, _ in answered])
+    mine = [(prepared, answer) for prepared, answer in answered if prepared.claim.id in held]
+    ailing = recipients.note_health(work, recipient, [(prepared.claim, answer) for prepared, answer in mine])
+    left = {
+        prepared.claim.id: conclude(work, gateway, prepared, answer, counted=not ailing) for prepared, answer in mine
+    }
+    return [left.get(prepared.claim.id, "") for prepared, _ in answered]
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        recipients: Sequence[str] = (),
-        *,
-        on_settled: Callable[[Claim, str], None] | None = None,
-    ) -> None:
-        self._gateway = gateway
-        self._only = frozenset(recipients)
-        self._on_settled = on_settled
-        self.stopping = asyncio.Event()
-        self.wake = asyncio.Event()
 
-    async def run(self, pause: float = 0.5) -> None:
-        """Work until `stopping` is set; in-flight deliveries are finished first."""
-        while not self.stopping.is_set():
-            if await self.round():
-                continue
-            self.wake.clear()
-            waits = [asyncio.create_task(self.wake.wait()), asyncio.create_task(self.stopping.wait())]
-            await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            for one in waits:
-                one.cancel()
-
-    async def drain(self, limit: int = 10_000) -> int:
-        """Work until nothing is due; returns how many deliveries were settled."""
-        total = 0
-        while total < limit and (done := await self.round()):
-            total += done
-        return total
-
-    async def round(self) -> int:
-        """One batch for each recipient that has work; recipients never wait for one another."""
-        with self._gateway.unit_of_work() as work:
-            due = outbox.recipients_with_work(work)
-        due = [one for one in due if not self._only or one in self._only]
-        return sum(await asyncio.gather(*(self._serve(recipient) for recipient in due)))
-
-    async def _serve(self, recipient: str) -> int:
-        prepared, settled = await asyncio.to_thread(self._prepare, recipient)
-        if prepared:
-            answers = await asyncio.gather(*(self._send(one) for one in prepared))
-            await asyncio.to_thread(self._settle, recipient, list(zip(prepared, answers, strict=True)))
-        return settled + len(prepared)
-
-    # --- decide and write -------------------------------------------------------------------------------------------
-
-    def _prepare(self, recipient: str) -> tuple[list[Prepared], int]:
-        """Claim a batch and decide each again. What may not leave, or needs no network, is settled here."""
-        gateway, ready, settled = self._gateway, [], 0
-        with gateway.unit_of_work() as work:
-            for claimed in outbox.claim(work, recipient, BATCH, gateway.settings.lease):
-                prepared = prepare(work, gateway, claimed)
-                if prepared is None:
-                    settled += 1
-                elif gateway.by_mailbox(recipient, claimed.document):
-                    inbox.put(work, gateway, prepared.outgoing, claimed, prepared.document)
-                    conclude(work, gateway, prepared, Acknowledgement("delivered", "mailbox"))
-                    settled += 1
-                else:
-                    ready.append(prepared)
-        return ready, settled
-
-    async def _send(self, prepared: Prepared) -> Acknowledgement:
-        recipient = prepared.claim.recipient
+def prepare_all(work: UnitOfWork, gateway: Gateway, claims: Sequence[Claim]) -> list[Prepared]:
+    """Decide each claim again and write its document. What may not leave, or needs no network, is settled here."""
+    ready = []
+    held = _prefetch(work, gateway, claims)
+    for claimed in claims:
         try:
-            return await self._gateway.connector(recipient).send(prepared.outgoing, self._gateway.transport(recipient))
-        except Exception as error:
-            # A connector's defect must cost one delivery a retry, never the worker.
-            log.error(
-                "delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=type(error).__name__
-            )
-            return Acknowledgement("retry", "connector-failed")
+            prepared = prepare(work, gateway, claimed, held.get(_key(claimed)))
+        except (SQLAlchemyError, Problem):
+            raise
+        except Exception as error:  # a defect of one mapping or connector must cost one delivery, never the others
+            log.error("delivery.not_written", delivery=claimed.id, recipient=claimed.recipient, kind=_kind(error))
+            outbox.put_back(work, claimed, "not-written")
+            continue
+        if prepared is None:
+            continue
+        if gateway.by_mailbox(claimed.recipient, claimed.document):
+            inbox.put(work, gateway, prepared.outgoing, claimed, prepared.document)
+            conclude(work, gateway, prepared, Acknowledgement("delivered", "mailbox"))
+        else:
+            ready.append(prepared)
+    return ready
 
-    def _settle(self, recipient: str, answered: list[tuple[Prepared, Acknowledgement]]) -> None:
-        with self._gateway.unit_of_work() as work:
-            for prepared, answer in answered:
-                conclude(work, self._gateway, prepared, answer)
-            _note_health(work, recipient, [answer for _, answer in answered])
+
+async def send(gateway: Gateway, prepared: Prepared) -> Acknowledgement:
+    """One attempt. Never raises for what the connector does."""
+    recipient = prepared.claim.recipient
+    try:
+        return await gateway.connector(recipient).send(prepared.outgoing, gateway.transport(recipient))
+    except Exception as error:  # a connector's defect must cost one delivery a retry, never the worker
+        log.error("delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=_kind(error))
+        return Acknowledgement("retry", "connector-failed")
 
 
-def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> Prepared | None:
-    """Decide again and write the recipient's document; None when the delivery ends here (withheld, unchanged…)."""
+def _kind(error: Exception) -> str:
+    return type(error).__name__
+
+
+def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, held: Any) -> Prepared | None:
+    """Decide again and write the recipient's document; None when the delivery ends here (withheld, unchanged…).
+
+    `held` is what the recipient already has in its place, if anything (a row of `held_by_recipient`).
+    """
     flow = gateway.flow(work, claimed.flow)
     if flow is None:
         _orphan(work, gateway, claimed)
@@ -150,7 +123,6 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> Prepared | No
     document = gateway.document(claimed.recipient, claimed.document)
     written = gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id)
     digest = bytes.fromhex(gateway.keys.keyed_digest(_bytes(written)))
-    held = _held(work, claimed)
     prepared = Prepared(
         claimed,
         flow,
@@ -175,18 +147,20 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> Prepared | No
     return prepared
 
 
-def conclude(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Acknowledgement) -> None:
-    """Write down what the recipient answered: state of the delivery, what it now holds, journal entry."""
+def conclude(
+    work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Acknowledgement, *, counted: bool = True
+) -> str:
+    """Write down what the recipient answered: state of the delivery, what it now holds, journal entry.
+
+    The caller made sure that the claim is still held. Returns the state the delivery is left in.
+    """
     claimed = prepared.claim
     sent = ",".join(sorted(prepared.decision.sent))
     if answer.outcome == "retry":
-        kept = outbox.put_back(work, claimed, answer.code, answer.retry_after)
-        state = "retry"
+        state = outbox.put_back(work, claimed, answer.code, answer.retry_after, counted=counted)
     else:
-        state = {"delivered": "delivered", "duplicate": "delivered", "refused": "dead", "waiting": "waiting"}[
-            answer.outcome
-        ]
-        kept = outbox.settle(
+        state = _STATES[answer.outcome]
+        outbox.settle(
             work,
             claimed,
             state,
@@ -195,8 +169,6 @@ def conclude(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ack
             categories=sent,
             withheld=json.dumps([[one.code, one.rule, one.article, one.count] for one in prepared.withheld]),
         )
-    if not kept:
-        return  # the lease had passed to another worker: its settlement is the one that counts
     if state == "delivered":
         _remember(work, gateway, prepared, answer, sent)
         if answer.facts:
@@ -205,6 +177,10 @@ def conclude(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ack
         work, "exchange.ack", **_told(gateway, prepared), outcome=answer.outcome, reason_code=answer.code,
         payload_h=prepared.digest.hex(),
     )  # fmt: skip
+    return state
+
+
+_STATES = {"delivered": "delivered", "duplicate": "delivered", "refused": "dead", "waiting": "waiting"}
 
 
 def _orphan(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> None:
@@ -280,19 +256,33 @@ def _bytes(written: Written) -> bytes:
 
 # --- what the recipient holds -------------------------------------------------------------------------------------
 
+_Place = tuple[str, str, str]
 
-def _place(claimed: Claim) -> tuple[Any, ...]:
+
+def _key(claimed: Claim) -> _Place:
+    return claimed.person_id, claimed.document, claimed.item
+
+
+def _prefetch(work: UnitOfWork, gateway: Gateway, claims: Collection[Claim]) -> dict[_Place, Any]:
+    """Bring what these deliveries need into the transaction with few queries; gives what the recipient holds."""
+    people = {claimed.person_id for claimed in claims}
+    if not people:
+        return {}
+    states(work, people)
+    merged: dict[str, list[str]] = work.scratch.setdefault("merged", {})
+    merged |= {one: [] for one in people if one not in merged}
+    absorbed = select(person.c.id, person.c.merged_into).where(person.c.merged_into.in_(people))
+    for row in work.connection.execute(absorbed):
+        if row.id not in merged[row.merged_into]:
+            merged[row.merged_into].append(row.id)
+    everyone = people | {one for person_id in people for one in merged[person_id]}
+    gateway.dossiers.prefetch(work, everyone)
+    recipient = next(iter(claims)).recipient
     table = held_by_recipient.c
-    return (
-        table.recipient == claimed.recipient,
-        table.person_id == claimed.person_id,
-        table.document == claimed.document,
-        table.item == claimed.item,
+    rows = work.connection.execute(
+        select(held_by_recipient).where(table.recipient == recipient, table.person_id.in_(people))
     )
-
-
-def _held(work: UnitOfWork, claimed: Claim) -> Any:
-    return work.connection.execute(select(held_by_recipient).where(*_place(claimed))).first()
+    return {(row.person_id, row.document, row.item): row for row in rows}
 
 
 def _remote_id(work: UnitOfWork, gateway: Gateway, claimed: Claim, held: Any) -> str | None:
@@ -306,16 +296,20 @@ def _remember(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ac
     values: dict[str, Any] = {"digest": prepared.digest, "categories": sent, "delivered_at": work.now}
     if answer.remote_id is not None:
         values["remote_id"] = gateway.vault.seal(work, claimed.person_id, answer.remote_id)
-    changed = work.connection.execute(update(held_by_recipient).where(*_place(claimed)).values(**values))
-    if changed.rowcount == 0:
-        work.add(
-            held_by_recipient,
-            recipient=claimed.recipient,
-            person_id=claimed.person_id,
-            document=claimed.document,
-            item=claimed.item,
-            **({"remote_id": None} | values),
-        )
+    statement = _upsert(work.connection.dialect.name, answer.remote_id is not None)
+    person_id, document, item = _key(claimed)
+    work.change(statement, recipient=claimed.recipient, person_id=person_id, document=document, item=item, **values)
+
+
+@cache
+def _upsert(dialect: str, with_id: bool) -> Any:
+    """The same statement object each time, so that rows gather on it; the recipient's own id stays when none came."""
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(held_by_recipient)
+    changed = ("digest", "categories", "delivered_at", *(["remote_id"] if with_id else []))
+    return statement.on_conflict_do_update(
+        index_elements=["recipient", "person_id", "document", "item"],
+        set_={name: statement.excluded[name] for name in changed},
+    )
 
 
 def _take_back(work: UnitOfWork, gateway: Gateway, claimed: Claim, facts: Any) -> None:
@@ -329,22 +323,3 @@ def _take_back(work: UnitOfWork, gateway: Gateway, claimed: Claim, facts: Any) -
     gateway.dossiers.put(
         work, claimed.person_id, place, dict(facts), asserted_at=work.now, exchange_id=claimed.exchange_id, partial=True
     )
-
-
-def _note_health(work: UnitOfWork, recipient: str, answers: list[Acknowledgement]) -> None:
-    """Leave a recipient alone when it asks for it, and longer each time it fails wholly."""
-    asked = max((answer.retry_after or 0.0 for answer in answers), default=0.0)
-    failed = bool(answers) and all(answer.outcome == "retry" for answer in answers)
-    row = work.connection.execute(select(recipient_state).where(recipient_state.c.recipient == recipient)).first()
-    failures = (row.failures if row else 0) + 1 if failed else 0
-    pause = max(asked, min(300.0, 2.0 ** min(failures, 8)) if failures > 2 else 0.0)
-    values = {
-        "failures": failures,
-        "retry_at": clock.instant(clock.now() + timedelta(seconds=pause)) if pause else None,
-    }
-    if row is None:
-        work.add(recipient_state, recipient=recipient, paused=0, **values)
-    elif failures or row.failures or row.retry_at:
-        work.connection.execute(
-            update(recipient_state).where(recipient_state.c.recipient == recipient).values(**values)
-        )

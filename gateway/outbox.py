@@ -1,32 +1,54 @@
 """The outbox: deliveries waiting, in flight and settled. It is the source of truth; what wakes a worker up is not.
 
-Order is kept per (recipient, person): a delivery is ready only when no earlier one for the same pair is open. A claim
-is a lease with a fence: a worker that died loses its lease, and its late settlement carries an old fence and changes
-nothing.
+Order is kept per (recipient, person): a delivery is ready only when no earlier one for the same pair is open, and none
+is in flight. A claim is a lease with a fence: a worker that died loses its lease, and its late settlement carries an
+old fence and changes nothing. While it is held, `next_at` is the end of the lease: what is due is then one question,
+answered by one index over what is open.
+
+How fast and how often a recipient is called is decided in `gateway/recipients.py`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Select, bindparam, exists, func, or_, select, text, update
 
-from gateway import clock
-from gateway.storage.tables.delivery import outbox, recipient_state
+from gateway import clock, wake
+from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
 
-OPEN = ("queued", "claimed")
 MAX_ATTEMPTS = 12
+"""Attempts that tell of the delivery itself; those made while the whole recipient fails are not counted."""
+GIVE_UP_AFTER = timedelta(days=7)
+"""A delivery that nobody could take for this long is a dead letter, whoever is at fault."""
 _FIRST_DELAY, _LONGEST_DELAY = 2.0, 3600.0
+_OPEN = text("outbox.state IN ('queued', 'claimed')")
+"""Written out, so that both databases see that the partial indexes apply."""
 
-_CLAIM = (
+_CLAIM = {"state": "claimed", "fence": outbox.c.fence + 1, "attempts": outbox.c.attempts + 1}
+_OURS = (
     update(outbox)
-    .where(outbox.c.id == bindparam("delivery"))
-    .values(state="claimed", fence=outbox.c.fence + 1, attempts=outbox.c.attempts + 1, lease_until=bindparam("until"))
+    .where(outbox.c.id == bindparam("delivery"), outbox.c.fence == bindparam("held"))
+    .where(outbox.c.state == "claimed")
 )
+_SETTLE = _OURS.values(
+    state=bindparam("ended"),
+    reason=bindparam("why"),
+    article=bindparam("articles"),
+    categories=bindparam("sent"),
+    withheld=bindparam("kept_back"),
+    lease_until=None,
+    settled_at=bindparam("moment"),
+)
+_PUT_BACK = _OURS.values(
+    state="queued", reason=bindparam("why"), lease_until=None, next_at=bindparam("again"), attempts=bindparam("tried")
+)
+_RENEW = _OURS.values(lease_until=bindparam("until"), next_at=bindparam("until"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,10 @@ class Claim:
     exchange_id: str
     attempts: int
     fence: int
+    created_at: str
+
+
+_FIELDS = tuple(outbox.c[name] for name in Claim.__dataclass_fields__)
 
 
 def enqueue(
@@ -72,59 +98,103 @@ def enqueue(
         next_at=work.now,
         created_at=work.now,
     )
+    wake.announce(work, recipient)
     return delivery
 
 
+# --- claiming ---------------------------------------------------------------------------------------------------------
+
+
 def recipients_with_work(work: UnitOfWork) -> list[str]:
-    """The bodies that have something due and are neither paused nor asking to be left alone."""
-    rows = work.connection.execute(
-        select(outbox.c.recipient)
-        .distinct()
-        .outerjoin(recipient_state, recipient_state.c.recipient == outbox.c.recipient)
-        .where(_due(work.now))
-        .where(func.coalesce(recipient_state.c.paused, 0) == 0)
-        .where(or_(recipient_state.c.retry_at.is_(None), recipient_state.c.retry_at <= work.now))
+    """The bodies that have something due, found by jumping from one to the next in the index of what is open."""
+    due: list[str] = []
+    last = ""
+    while True:
+        following = select(func.min(outbox.c.recipient)).where(_OPEN, outbox.c.recipient > last)
+        last = work.connection.execute(following).scalar() or ""
+        if not last:
+            return due
+        ready = select(outbox.c.id).where(_OPEN, outbox.c.recipient == last, outbox.c.next_at <= work.now).limit(1)
+        if work.connection.execute(ready).first():
+            due.append(last)
+
+
+def claim(work: UnitOfWork, recipient: str, limit: int, lease: float, retries: int | None = None) -> list[Claim]:
+    """Take up to `limit` due deliveries of one recipient for `lease` seconds: the longest due first, one per person.
+
+    At most `retries` of them may have been tried before (None: any number); those in excess are put off a little, so
+    that they never stand before deliveries that were not tried yet.
+    """
+    while limit > 0:
+        rows = work.connection.execute(_due(work, recipient, limit)).all()
+        again = [row.id for row in rows if row.attempts] if retries is not None else []
+        put_off = set(again[retries:])
+        if put_off:
+            later = clock.instant(clock.now() + timedelta(seconds=random.uniform(1.0, 5.0)))
+            work.connection.execute(update(outbox).where(outbox.c.id.in_(put_off)).values(next_at=later))
+        taken = [row for row in rows if row.id not in put_off]
+        if taken:
+            until = _until(lease)
+            claimed = update(outbox).where(outbox.c.id.in_([row.id for row in taken]))
+            work.connection.execute(claimed.values(lease_until=until, next_at=until, **_CLAIM))
+        if taken or not rows:
+            return [_claim(row) for row in taken]
+    return []
+
+
+def _claim(row: Any) -> Claim:
+    values = row._asdict()
+    return Claim(**values | {"attempts": values["attempts"] + 1, "fence": values["fence"] + 1})
+
+
+def _due(work: UnitOfWork, recipient: str, limit: int) -> Select[Any]:
+    other = outbox.alias("other")
+    blocked = exists().where(
+        other.c.person_id == outbox.c.person_id,
+        other.c.recipient == outbox.c.recipient,
+        or_(
+            (other.c.state == "queued") & (other.c.id < outbox.c.id),
+            (other.c.state == "claimed") & (other.c.id != outbox.c.id),
+        ),
     )
-    return sorted(row.recipient for row in rows)
-
-
-def _due(now: str):  # type: ignore[no-untyped-def]
-    return or_(
-        and_(outbox.c.state == "queued", outbox.c.next_at <= now),
-        and_(outbox.c.state == "claimed", outbox.c.lease_until < now),
-    )
-
-
-def claim(work: UnitOfWork, recipient: str, limit: int, lease: float) -> list[Claim]:
-    """Take up to `limit` due deliveries of one recipient for `lease` seconds, oldest first, one per person."""
-    earlier = outbox.alias("earlier")
     query = (
-        select(outbox)
-        .where(outbox.c.recipient == recipient, _due(work.now))
-        .where(
-            ~exists().where(
-                earlier.c.recipient == outbox.c.recipient,
-                earlier.c.person_id == outbox.c.person_id,
-                earlier.c.state.in_(OPEN),
-                earlier.c.id < outbox.c.id,
-            )
-        )
-        .order_by(outbox.c.id)
+        select(*_FIELDS)
+        .where(_OPEN, outbox.c.recipient == recipient, outbox.c.next_at <= work.now)
+        .where(~blocked)
+        .order_by(outbox.c.next_at, outbox.c.id)
         .limit(limit)
     )
     if work.connection.dialect.name == "postgresql":
-        query = query.with_for_update(skip_locked=True, of=outbox)
-    rows = work.connection.execute(query).all()
-    until = clock.instant(clock.now() + timedelta(seconds=lease))
-    if rows:
-        work.connection.execute(_CLAIM, [{"delivery": row.id, "until": until} for row in rows])
-    return [
-        Claim(
-            row.id, row.recipient, row.person_id, row.sender, row.document, row.item, row.flow, row.exchange_id,
-            row.attempts + 1, row.fence + 1,
-        )
-        for row in rows
-    ]  # fmt: skip
+        return query.with_for_update(skip_locked=True, of=outbox)
+    return query
+
+
+def _until(lease: float) -> str:
+    return clock.instant(clock.now() + timedelta(seconds=lease))
+
+
+def still_held(work: UnitOfWork, claims: Collection[Claim]) -> set[str]:
+    """Of these claims, the ids of those whose lease has not passed to another; locked until the transaction ends."""
+    if not claims:
+        return set()
+    held = select(outbox.c.id, outbox.c.fence).where(
+        outbox.c.id.in_([one.id for one in claims]), outbox.c.state == "claimed"
+    )
+    fences = {one.id: one.fence for one in claims}
+    return {row.id for row in work.connection.execute(held.with_for_update()) if fences[row.id] == row.fence}
+
+
+def renew(work: UnitOfWork, claims: Collection[Claim], lease: float) -> set[str]:
+    """Hold these claims for `lease` more seconds: sending takes time. Returns the ids of those still held."""
+    held = still_held(work, claims)
+    until = _until(lease)
+    for one in claims:
+        if one.id in held:
+            work.change(_RENEW, delivery=one.id, held=one.fence, until=until)
+    return held
+
+
+# --- settling ---------------------------------------------------------------------------------------------------------
 
 
 def settle(
@@ -136,58 +206,81 @@ def settle(
     article: str | None = None,
     categories: str | None = None,
     withheld: str | None = None,
-) -> bool:
-    """Close a claim as `delivered`, `withheld`, `waiting` or `dead`. False when the lease had passed to another."""
-    done = work.connection.execute(
-        update(outbox)
-        .where(outbox.c.id == claimed.id, outbox.c.fence == claimed.fence, outbox.c.state == "claimed")
-        .values(
-            state=state,
-            reason=reason or None,
-            article=article,
-            categories=categories,
-            withheld=withheld,
-            lease_until=None,
-            settled_at=work.now,
-        )
+) -> None:
+    """Close a claim as `delivered`, `withheld`, `waiting` or `dead`, unless its lease has passed to another."""
+    work.change(
+        _SETTLE,
+        delivery=claimed.id,
+        held=claimed.fence,
+        ended=state,
+        why=reason[:64] or None,
+        articles=article,
+        sent=categories,
+        kept_back=withheld,
+        moment=work.now,
     )
-    return done.rowcount == 1
 
 
-def put_back(work: UnitOfWork, claimed: Claim, reason: str, retry_after: float | None) -> bool:
-    """Try again later: as the recipient asks, or after an exponential delay with full jitter; dead in the end."""
-    if claimed.attempts >= MAX_ATTEMPTS:
-        return settle(work, claimed, "dead", reason=reason)
-    ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (claimed.attempts - 1))
-    delay = max(retry_after or 0.0, random.uniform(ceiling / 2, ceiling))
-    done = work.connection.execute(
-        update(outbox)
-        .where(outbox.c.id == claimed.id, outbox.c.fence == claimed.fence, outbox.c.state == "claimed")
-        .values(
-            state="queued",
-            reason=reason,
-            lease_until=None,
-            next_at=clock.instant(clock.now() + timedelta(seconds=delay)),
-        )
+def put_back(
+    work: UnitOfWork, claimed: Claim, reason: str, retry_after: float | None = None, *, counted: bool = True
+) -> str:
+    """Try again later: as the recipient asks, or after an exponential delay with full jitter; `dead` in the end.
+
+    `counted` is False for an attempt that tells nothing of this delivery, because the whole recipient fails. Returns
+    the state it is left in.
+    """
+    ending = ""
+    if counted and claimed.attempts >= MAX_ATTEMPTS:
+        ending = "attempts-exhausted"
+    elif claimed.attempts > 2 and datetime.fromisoformat(claimed.created_at) + GIVE_UP_AFTER < clock.now():
+        ending = "too-late"
+    if ending:
+        settle(work, claimed, "dead", reason=f"{ending}:{reason}")
+        return "dead"
+    ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(claimed.attempts - 1, 12))
+    delay = max(retry_after or 0.0, random.uniform(0.1, ceiling))
+    work.change(
+        _PUT_BACK,
+        delivery=claimed.id,
+        held=claimed.fence,
+        why=reason[:64],
+        again=clock.instant(clock.now() + timedelta(seconds=delay)),
+        tried=claimed.attempts - (0 if counted else 1),
     )
-    return done.rowcount == 1
+    return "queued"
+
+
+# --- by hand, and when something new is known -------------------------------------------------------------------------
 
 
 def replay(work: UnitOfWork, deliveries: Sequence[str]) -> int:
     """Queue dead, waiting or withheld deliveries again; they are decided and written anew."""
-    done = work.connection.execute(
-        update(outbox)
-        .where(outbox.c.id.in_(deliveries), outbox.c.state.in_(("dead", "waiting", "withheld")))
-        .values(state="queued", attempts=0, next_at=work.now, settled_at=None, reason=None)
-    )
-    return done.rowcount
+    return _again(work, outbox.c.id.in_(deliveries), ("dead", "waiting", "withheld"))
 
 
 def replay_waiting(work: UnitOfWork, person_id: str) -> int:
     """Something new is known of this person: what waited for it goes again."""
-    done = work.connection.execute(
+    return _again(work, outbox.c.person_id == person_id, ("waiting",))
+
+
+def _again(work: UnitOfWork, which: object, states: tuple[str, ...]) -> int:
+    queued = (
         update(outbox)
-        .where(outbox.c.person_id == person_id, outbox.c.state == "waiting")
+        .where(which, outbox.c.state.in_(states))  # type: ignore[arg-type]
         .values(state="queued", attempts=0, next_at=work.now, settled_at=None, reason=None)
+        .returning(outbox.c.recipient)
     )
-    return done.rowcount
+    recipients = work.connection.execute(queued).scalars().all()
+    for one in set(recipients):
+        wake.announce(work, one)
+    return len(recipients)
+
+
+def counts(work: UnitOfWork) -> dict[tuple[str, str], int]:
+    """How many deliveries are queued, claimed, waiting and dead, by (recipient, state)."""
+    found: dict[tuple[str, str], int] = {}
+    for condition in (_OPEN, text("outbox.state IN ('waiting', 'dead')")):
+        query = select(outbox.c.recipient, outbox.c.state, func.count()).where(condition)
+        for recipient, state, count in work.connection.execute(query.group_by(outbox.c.recipient, outbox.c.state)):
+            found[recipient, state] = count
+    return found

@@ -17,10 +17,10 @@ from sqlalchemy import select
 from connectors.manifest import installed
 from gateway import journal, outbox
 from gateway.commands.output import WRONG_USAGE, data, fail, people
-from gateway.delivery import Worker
 from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox as outbox_table
+from gateway.worker import Worker
 
 
 class Flux(StrEnum):

@@ -26,7 +26,7 @@ from gateway.storage.tables.record import assertion_set, batch, person
 FOYERS = 400
 DRAIN = """
 import asyncio
-from gateway.delivery import Worker
+from gateway.worker import Worker
 from gateway.registry import Gateway
 from gateway.settings import settings
 asyncio.run(Worker(Gateway.open(settings())).drain())

@@ -16,7 +16,7 @@ from gateway import basis, clock, convention
 from gateway.access import partners
 from gateway.access.client import PartnerAuth
 from gateway.app import build
-from gateway.delivery import Worker
+from gateway.worker import Worker
 from gateway.exchange import exchange
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint, text
 
 from gateway.storage.tables._base import Id, Instant, Sealed, metadata
 
@@ -19,8 +19,8 @@ outbox = Table(
     Column("exchange_id", Id, nullable=False),
     Column("state", String(16), nullable=False, comment="queued, claimed, delivered, withheld, waiting, dead"),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("next_at", Instant, nullable=False),
-    Column("lease_until", Instant),
+    Column("next_at", Instant, nullable=False, comment="when it may be claimed: its next attempt, or its lease's end"),
+    Column("lease_until", Instant, comment="set while a worker holds it"),
     Column("fence", Integer, nullable=False, server_default="0", comment="a settled claim must carry the last fence"),
     Column("reason", String(64)),
     Column("article", Text),
@@ -29,8 +29,12 @@ outbox = Table(
     Column("created_at", Instant, nullable=False),
     Column("settled_at", Instant),
 )
-Index("ix_outbox_ready", outbox.c.state, outbox.c.next_at, outbox.c.id)
-Index("ix_outbox_order", outbox.c.recipient, outbox.c.person_id, outbox.c.state, outbox.c.id)
+OPEN = text("state IN ('queued', 'claimed')")
+STUCK = text("state IN ('waiting', 'dead')")
+# Partial: what is settled, almost everything, costs them nothing.
+Index("ix_outbox_due", outbox.c.recipient, outbox.c.next_at, outbox.c.id, sqlite_where=OPEN, postgresql_where=OPEN)
+Index("ix_outbox_stuck", outbox.c.recipient, outbox.c.state, sqlite_where=STUCK, postgresql_where=STUCK)
+Index("ix_outbox_person", outbox.c.person_id, outbox.c.recipient, outbox.c.state, outbox.c.id)
 Index("ix_outbox_exchange", outbox.c.exchange_id)
 
 held_by_recipient = Table(
@@ -70,4 +74,5 @@ recipient_state = Table(
     Column("paused", Integer, nullable=False, server_default="0"),
     Column("retry_at", Instant, comment="no attempt before: Retry-After or an open circuit"),
     Column("failures", Integer, nullable=False, server_default="0"),
+    Column("rate_at", Instant, comment="up to when its rate is used, by all workers together"),
 )

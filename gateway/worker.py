@@ -1,0 +1,247 @@
+"""The worker: carries out deliveries until stopped. Any number of them, on any machines, share one outbox.
+
+Each recipient is served apart, so that a slow one costs the others nothing. While deliveries are on their way, their
+leases are renewed; what comes back is settled in the transaction that claims what leaves next, so that the disk is
+asked once for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar, TypeVarTuple
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.contract import Acknowledgement
+from gateway import clock, delivery, delivery_metrics, outbox, recipients, wake
+from gateway.delivery import Prepared
+from gateway.outbox import Claim
+from gateway.problems import Problem
+from gateway.recipients import RetryBudget, Terms
+from gateway.registry import Gateway
+
+T = TypeVar("T")
+Given = TypeVarTuple("Given")
+log = structlog.get_logger(__name__)
+
+BATCH = 64
+"""Deliveries claimed, and settled, in one transaction, at most."""
+_GATHER = 0.005
+"""Seconds that a first answer waits for others, so that they share a transaction."""
+_OBSERVE_EVERY = 15.0
+_TROUBLE = (SQLAlchemyError, Problem, OSError)
+"""The database or the journal cannot be written now: nothing leaves, nothing is lost, and it is tried again."""
+
+
+@dataclass(slots=True)
+class _Served:
+    """One recipient being served by this worker."""
+
+    terms: Terms
+    slots: asyncio.Semaphore
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    since: float = field(default_factory=time.monotonic)
+    flying: dict[asyncio.Task[Acknowledgement], Prepared] = field(default_factory=dict)
+    answered: list[tuple[Prepared, Acknowledgement]] = field(default_factory=list)
+
+    @property
+    def room(self) -> int:
+        """Twice what may be on the wire: the next ones are ready when a slot is free."""
+        return max(0, min(BATCH, 2 * self.terms.concurrent) - len(self.flying))
+
+
+class Worker:
+    """Delivers to every recipient, or to those named."""
+
+    def __init__(self, gateway: Gateway, only: Sequence[str] = ()) -> None:
+        self._gateway = gateway
+        self._only = frozenset(only)
+        self._sqlite = gateway.engine.dialect.name == "sqlite"
+        self._threads = ThreadPoolExecutor(1 if self._sqlite else 4, "delivery")
+        self._served: dict[str, _Served] = {}
+        self._observed_at = float("-inf")
+        self.stopping = asyncio.Event()
+        """Set it to stop: nothing more is claimed, what is in flight is finished and settled."""
+        self.wake = asyncio.Event()
+        """Set it when something was promised, so that nobody waits for the next look."""
+
+    async def run(self, pause: float | None = None) -> None:
+        """Work until `stopping` is set. `pause` is the longest time between two looks at the outbox, in seconds."""
+        pause = pause or (0.5 if self._sqlite else 1.0)
+        beside = [asyncio.create_task(self._keep_leases())]
+        if not self._sqlite:
+            beside.append(asyncio.create_task(wake.listen(self._gateway.engine, self._told, self.stopping)))
+        serving: dict[str, asyncio.Task[int]] = {}
+        while not self.stopping.is_set():
+            self.wake.clear()
+            for recipient in await self._look():
+                if recipient not in serving or serving[recipient].done():
+                    serving[recipient] = asyncio.create_task(self._serve(recipient))
+            await _first(pause, self.wake, self.stopping)
+        await asyncio.gather(*serving.values(), return_exceptions=True)
+        for one in beside:
+            one.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        self._threads.shutdown(wait=False)
+
+    async def drain(self, limit: int = 1_000_000) -> int:
+        """Work until nothing is due; returns how many deliveries were claimed."""
+        total, keeping = 0, asyncio.create_task(self._keep_leases())
+        try:
+            while total < limit and (due := await self._look()):
+                done = sum(await asyncio.gather(*(self._serve(recipient) for recipient in due)))
+                if not done:
+                    break
+                total += done
+        finally:
+            keeping.cancel()
+        return total
+
+    def _told(self, recipient: str) -> None:
+        if not self._only or not recipient or recipient in self._only:
+            self.wake.set()
+
+    async def _look(self) -> list[str]:
+        """The recipients that have something due; none while the database cannot be reached."""
+
+        def read() -> list[str]:
+            with self._gateway.unit_of_work() as work:
+                if time.monotonic() - self._observed_at > _OBSERVE_EVERY:
+                    self._observed_at = time.monotonic()
+                    delivery_metrics.observe(work)
+                return outbox.recipients_with_work(work)
+
+        try:
+            due = await self._in_thread(read)
+        except _TROUBLE as error:
+            log.error("delivery.database_unavailable", kind=type(error).__name__)
+            return []
+        return [one for one in due if not self._only or one in self._only]
+
+    # --- one recipient ----------------------------------------------------------------------------------------------
+
+    async def _serve(self, recipient: str) -> int:
+        """Deliver to one recipient until nothing is due for it; returns how many deliveries were claimed."""
+        served = self._served.get(recipient)
+        if served is None:
+            terms = Terms.of(self._gateway.settings.bodies.get(recipient, {}))
+            served = self._served[recipient] = _Served(terms, asyncio.Semaphore(terms.concurrent))
+        total, trouble = 0, 0.0
+        while True:
+            try:
+                claimed, ready = await self._in_thread(self._turn, recipient, served)
+            except _TROUBLE as error:
+                log.error("delivery.turn_failed", recipient=recipient, kind=type(error).__name__)
+                if self.stopping.is_set() and trouble:
+                    return total  # what is unsettled is taken over when its lease ends
+                trouble = min(5.0, trouble * 2 or 0.25)
+                await _first(trouble, self.stopping)
+                continue
+            except Exception as error:
+                log.error("delivery.defect", recipient=recipient, kind=type(error).__name__)
+                return total
+            trouble = 0.0
+            total += claimed
+            for one in ready:
+                served.flying[asyncio.create_task(self._send(one, served))] = one
+            if not claimed and not served.flying:
+                return total
+            await self._collect(served)
+
+    async def _collect(self, served: _Served) -> None:
+        """Wait until something was answered, and a moment more for what comes with it."""
+        if not served.flying:
+            return
+        await asyncio.wait(served.flying, return_when=asyncio.FIRST_COMPLETED)
+        if len(served.flying) > 1:
+            await asyncio.sleep(_GATHER)
+        for task in [task for task in served.flying if task.done()]:
+            prepared = served.flying.pop(task)
+            if task.cancelled():
+                delivery_metrics.TAKEOVERS.labels(prepared.claim.recipient).inc()
+            else:
+                served.answered.append((prepared, task.result()))
+
+    async def _send(self, prepared: Prepared, served: _Served) -> Acknowledgement:
+        async with served.slots:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(served.terms.attempt):
+                    answer = await delivery.send(self._gateway, prepared)
+            except TimeoutError:
+                answer = Acknowledgement("retry", "deadline")
+            delivery_metrics.SECONDS.labels(prepared.claim.recipient).observe(time.monotonic() - began)
+            return answer
+
+    def _turn(self, recipient: str, served: _Served) -> tuple[int, list[Prepared]]:
+        """In one transaction: settle what was answered, then claim, decide and write what leaves next."""
+        gateway, answered = self._gateway, list(served.answered)
+        now = time.monotonic()
+        with gateway.unit_of_work() as work:
+            states = delivery.settle_all(work, gateway, recipient, answered) if answered else []
+            claims: list[Claim] = []
+            if not self.stopping.is_set() and served.room:
+                work.flush()
+                room = recipients.allowed(work, recipient, served.room, len(served.flying), served.terms)
+                retries = served.budget.left if room > 1 else None  # a probe is always allowed
+                claims = outbox.claim(work, recipient, room, gateway.settings.lease, retries)
+            ready = delivery.prepare_all(work, gateway, claims)
+        # Durable from here on; before, nothing of it was, and the answers are kept to be settled again.
+        del served.answered[: len(answered)]
+        served.budget.spend(claims)
+        served.budget.refill(now - served.since)
+        served.since = now
+        _count(answered, states)
+        return len(claims), ready
+
+    # --- leases -----------------------------------------------------------------------------------------------------
+
+    async def _keep_leases(self) -> None:
+        """Renew what is on its way; an attempt whose lease has passed to another worker is given up."""
+        lease = self._gateway.settings.lease
+        while True:
+            await asyncio.sleep(lease / 3)
+            flying = {one.claim.id: task for each in self._served.values() for task, one in each.flying.items()}
+            claims = [one.claim for each in self._served.values() for one in each.flying.values()]
+            claims += [one.claim for each in self._served.values() for one, _ in each.answered]
+            if not claims:
+                continue
+
+            def renew(claims: list[Claim] = claims) -> set[str]:
+                with self._gateway.unit_of_work() as work:
+                    return outbox.renew(work, claims, lease)
+
+            with contextlib.suppress(*_TROUBLE):
+                held = await self._in_thread(renew)
+                for id, task in flying.items():
+                    if id not in held:
+                        task.cancel()
+
+    async def _in_thread(self, function: Callable[[*Given], T], *arguments: *Given) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _count(answered: Sequence[tuple[Prepared, Acknowledgement]], states: Sequence[str]) -> None:
+    for (prepared, answer), state in zip(answered, states, strict=True):
+        recipient = prepared.claim.recipient
+        delivery_metrics.ATTEMPTS.labels(recipient, answer.outcome if state else "lost").inc()
+        if not state:
+            delivery_metrics.TAKEOVERS.labels(recipient).inc()
+        elif state == "delivered":
+            promised = datetime.fromisoformat(prepared.claim.created_at)
+            delivery_metrics.AGE.labels(recipient).observe(max(0.0, (clock.now() - promised).total_seconds()))
+
+
+async def _first(seconds: float, *events: asyncio.Event) -> None:
+    """Wait for any of these events, at most this many seconds."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for one in waits:
+        one.cancel()
