@@ -88,7 +88,7 @@ def prune(
     pruned = {}
     for published in publish(engine, keys, settings):
         with alone(folder_of(settings, published.log)) as place:
-            cutoff = _months_before(moment or clock.now(), RETENTION_MONTHS[published.log])
+            cutoff = months_before(moment or clock.now(), RETENTION_MONTHS[published.log])
             while _prune_bundle(engine, published.log, cutoff, published.size):
                 step("bundle pruned from the database")
             with reading(engine) as connection:
@@ -121,7 +121,7 @@ def _prune_bundle(engine: Engine, log: str, cutoff: str, published: int) -> bool
     return True
 
 
-def _months_before(moment: datetime, months: int) -> str:
+def months_before(moment: datetime, months: int) -> str:
     year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
     moment = moment.astimezone(UTC)
     for day in range(moment.day, 0, -1):

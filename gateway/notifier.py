@@ -18,13 +18,17 @@ from typing import Any
 import structlog
 from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from connectors.transport import TransportError
 from gateway import basis, clock, erasure, journal, notification
-from gateway.access import webhooks
+from gateway.access import authenticate, webhooks
+from gateway.api import read_json
 from gateway.inbox import NOTICE
 from gateway.notification import Notification
-from gateway.problems import CallerProblem, Problem
+from gateway.problems import CallerProblem, Invalid, Problem
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import mailbox
 from gateway.unit_of_work import UnitOfWork
@@ -34,6 +38,21 @@ log = structlog.get_logger(__name__)
 BATCH = 50
 UPKEEP = 60.0
 """Seconds between two looks at consents past their time and at erasures of other machines."""
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """`POST /v1/notifications/{id}/answer`: what a body did of what it was told."""
+
+    async def answer_(http: Request) -> Response:
+        caller = await authenticate(http, purpose=False)
+        said = await read_json(http)
+        if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+            raise Invalid("answer-invalid", "Answer {received_at, action_done} or a lawful refusal with its article.")
+        identifier = http.path_params["id"]
+        state = await http.app.state.committer.submit(lambda work: answer(work, gateway, caller.body, identifier, said))
+        return JSONResponse({"state": state})
+
+    return [Route("/v1/notifications/{id}/answer", answer_, methods=["POST"])]
 
 
 async def run(gateway: Gateway, stopping: asyncio.Event, pause: float = 5.0) -> None:

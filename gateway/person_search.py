@@ -30,5 +30,5 @@ def facts_of(body: Any) -> dict[str, Any]:
         read = normalisation.nir(number)
         if read.controle == "invalide":
             raise Invalid("bad-nir", "Check the number: 13 characters, or 15 with a valid key.", path="nir")
-        facts["identifiants[nir].valeur"] = read.valeur
+        facts["identifiants[nir].valeur"] = read.valeur.valeur  # the plain text: a masked one finds nobody
     return facts

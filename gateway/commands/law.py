@@ -1,39 +1,86 @@
-"""Commands about what exchanges rest on: information, consent, objection."""
+"""Commands about the law: what exchanges rest on, the rights of persons, the register, the list of breaches."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import select
 
-from gateway import basis
+from gateway import (
+    art30,
+    basis,
+    breach,
+    clock,
+    erasure,
+    journal,
+    person_export,
+    rectification,
+    rights,
+)
 from gateway.basis_states import states
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.past import past_recipients
+from gateway.person_history import HERSELF, head_of
+from gateway.person_search import facts_of
 from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.storage.tables.basis import basis_record
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The record, as JSON.")]
+Given = Annotated[str, typer.Argument(help="A JSON file, or - for standard input.")]
+Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
+Reason = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="The written reason; its digest is kept.")
+]
 
 
 def register(app: typer.Typer) -> None:
-    records = typer.Typer(help="Information, consent and objection records.", no_args_is_help=True)
-    records.command(name="record")(record)
-    records.command(name="withdraw")(withdraw)
-    records.command(name="object")(object_)
-    records.command(name="list")(list_)
-    app.add_typer(records, name="basis")
+    groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+        "basis": (
+            "Information, consent and objection records.",
+            {"record": record, "withdraw": withdraw, "object": object_, "resolve": resolve, "limit": limit,
+             "lift": lift, "list": list_},
+        ),
+        "person": (
+            "Rights of a person: search, access, rectification, erasure.",
+            {"search": search, "export": export, "portability": portability, "rectify": rectify, "erase": erase,
+             "request": request, "answer": answer, "requests": requests},
+        ),
+        "breach": (
+            "List of breaches (GDPR 33(5)).",
+            {"draft": breach_draft, "complete": breach_complete, "close": breach_close, "list": breach_list,
+             "touched": breach_touched},
+        ),
+    }  # fmt: skip
+    for name, (help_, commands) in groups.items():
+        group = typer.Typer(help=help_, no_args_is_help=True)
+        for verb, command in commands.items():
+            group.command(name=verb)(command)
+        app.add_typer(group, name=name)
+    app.command(name="register")(register_)
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path | str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        fail("file-missing", "Give a readable JSON file, or - for standard input.", WRONG_USAGE)
     except (UnicodeDecodeError, json.JSONDecodeError):
-        fail("bad-json", "Give a JSON file; its fields are those of schemas/json/basis.", WRONG_USAGE)
+        fail("bad-json", "Give a JSON file; docs/dpo.md shows its fields.", WRONG_USAGE)
+
+
+def _digest(path: Path | None) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
+
+
+# --- what exchanges rest on -------------------------------------------------------------------------------------------
 
 
 def record(
@@ -61,7 +108,7 @@ def withdraw(id: str) -> None:
             past_recipients=past_recipients(work, person, row.purpose),
             reference=lambda body: gateway.keys.pseudonym(body, person),
         )
-    data({"id": told.id, "state": told.state, "notified": len(told.notifications)})
+    _changed(told)
 
 
 def object_(file: File) -> None:
@@ -69,11 +116,43 @@ def object_(file: File) -> None:
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
         told = basis.object_(work, _content(file))
-    data({"id": told.id, "state": told.state, "notified": len(told.notifications)})
+    _changed(told)
+
+
+def resolve(
+    id: str,
+    upheld: Annotated[bool, typer.Option("--upheld/--rejected", help="What was decided of the objection.")],
+    reason: Reason = None,
+) -> None:
+    """Answer an objection. A rejection needs its written reason."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = rights.resolve(work, gateway, id, upheld=upheld, reason_hash=_digest(reason))
+    _changed(told)
+
+
+def limit(file: File) -> None:
+    """Set a limitation (GDPR 18): flows stop at once, past recipients are told."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = rights.limit(work, gateway, _content(file))
+    _changed(told)
+
+
+def lift(id: str) -> None:
+    """Lift a limitation, end a protection, or retract an objection not yet answered."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = rights.lift(work, gateway, id)
+    _changed(told)
+
+
+def _changed(told: basis.Change) -> None:
+    data({"id": told.id, "kind": told.kind, "state": told.state, "notified": len(told.notifications)})
 
 
 def list_(person: Annotated[str, typer.Option(help="Person id; all by default.")] = "") -> None:
-    """One JSON object per record."""
+    """One JSON object per record, with its state now: a consent past its term is expired."""
     gateway = Gateway.open(settings())
     query = select(basis_record).order_by(basis_record.c.id)
     if person:
@@ -82,5 +161,210 @@ def list_(person: Annotated[str, typer.Option(help="Person id; all by default.")
         rows = work.connection.execute(query).all()
         held = {one.id: one for known in states(work, [row.person_id for row in rows]).values() for one in known.held}
         for row in rows:
+            state = held[row.id].state
+            if row.kind == "consent" and state == "given" and row.valid_until and row.valid_until <= work.now:
+                state = "expired"
             told = {"id": row.id, "kind": row.kind, "regime": row.regime, "purpose": row.purpose}
-            data(told | {"state": held[row.id].state, "since": row.created_at, "until": row.valid_until})
+            data(told | {"state": state, "since": row.created_at, "until": row.valid_until})
+
+
+# --- the rights of a person -------------------------------------------------------------------------------------------
+
+
+def search(given: Given = "-") -> None:
+    """Find a person by identifiers given in a file or on standard input, never on the command line."""
+    gateway = Gateway.open(settings())
+    facts = facts_of(_content(given))
+    with gateway.unit_of_work() as work:
+        match = gateway.identity.resolve(work, gateway.identity.keys_of(facts))
+        person = head_of(work, match.person_id) if match.person_id else None
+        journal.append(
+            work, "log.read", outcome="search", purpose="droits_personne", agent_role="operator",
+            reason_code=match.certainty.replace("_", "-"),
+            subject=gateway.keys.pseudonym(HERSELF, person) if person else None,
+        )  # fmt: skip
+    data({"person": person, "certainty": match.certainty, "candidate": match.candidate})
+
+
+def export(person: Person, folder: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]) -> None:
+    """Everything held about a person: `dossier.json`, and `page.html` for her to read."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = person_export.export(work, gateway, person, folder)
+    data(told)
+
+
+def portability(person: Person) -> None:
+    """What she provided under her consent, as JSON; or why the right does not apply."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = person_export.portability(work, gateway, person)
+    data(told)
+
+
+def rectify(person: Person, given: Given = "-") -> None:
+    """Correct facts: `{"facts": {path: value}, "expected": {path: old value}, "statements": {path: text}}`."""
+    content = _content(given)
+    if not isinstance(content, dict) or not content.keys() <= {"facts", "expected", "statements"}:
+        fail("rectification-invalid", "Give an object with facts, expected and statements.", WRONG_USAGE)
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = rectification.rectify(
+            work, gateway, person, content.get("facts", {}), expected=content.get("expected"),
+            statements=content.get("statements"),
+        )  # fmt: skip
+    data({"id": told.id, "changed": list(told.changed), "deliveries": len(told.deliveries),
+          "recipients": list(told.told), "statements": len(told.statements)})  # fmt: skip
+
+
+def erase(
+    person: Person,
+    ground: Annotated[str, typer.Option(help=", ".join(erasure.GROUNDS))] = "request",
+    decision: Annotated[
+        Path | None,
+        typer.Option(
+            "--dpo-decision", exists=True, dir_okay=False, help="The DPO's written decision; its digest is kept."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, only say what stands against it.")] = False,
+) -> None:
+    """Erase a person: her key is destroyed, past recipients are told. It cannot be undone."""
+    gateway = Gateway.open(settings())
+    if not yes:
+        with gateway.unit_of_work() as work:
+            needed = erasure.needs(work, gateway, head_of(work, person))
+        data({"erased": False, "needed_by": [
+            {"regime": one.regime, "purpose": one.purpose, "recipient": one.recipient, "article": list(one.articles)}
+            for one in needed
+        ]})  # fmt: skip
+        return
+    with gateway.unit_of_work() as work:
+        told = erasure.erase(work, gateway, person, ground=ground, forced_by=_digest(decision))
+    data(told.line())
+
+
+def request(
+    person: Person,
+    right: Annotated[str, typer.Argument(help=", ".join(rights.ARTICLES))],
+    body: Annotated[str, typer.Option(help="Where she asked.")] = HERSELF,
+    received: Annotated[str, typer.Option(help="Day of arrival (AAAA-MM-JJ); now by default.")] = "",
+) -> None:
+    """Write down a request; its answer is due in one month."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = rights.receive(work, gateway, person, right, body=body, received_at=received)
+    data(told.line())
+
+
+def answer(
+    id: str,
+    outcome: Annotated[str, typer.Argument(help="done, refused, extended, identity-asked, identity-confirmed")],
+    reason: Annotated[str, typer.Option(help="Code: of a refusal; of an extension, complex or many-requests.")] = "",
+    article: Annotated[str, typer.Option(help="Text of the refusal.")] = "",
+    letter: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The written reason.")] = None,
+) -> None:
+    """What becomes of a request."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        if outcome == "done":
+            told = rights.done(work, gateway, id)
+        elif outcome == "refused":
+            told = rights.refuse(work, gateway, id, reason=reason, article=article, reason_hash=_digest(letter))
+        elif outcome == "extended":
+            told = rights.extend(work, gateway, id, reason=reason)
+        elif outcome == "identity-asked":
+            told = rights.check_identity(work, gateway, id)
+        elif outcome == "identity-confirmed":
+            told = rights.identity_confirmed(work, gateway, id)
+        else:
+            fail(
+                "outcome-unknown", "Outcomes: done, refused, extended, identity-asked, identity-confirmed.", WRONG_USAGE
+            )
+    data(told.line())
+
+
+def requests(late: Annotated[bool, typer.Option("--late", help="Only those past their deadline.")] = False) -> None:
+    """Requests not answered yet, one JSON object per line."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for one in rights.demands(work, waiting=True, limit=10_000):
+            if one.late or not late:
+                data(one.line())
+
+
+# --- accountability ---------------------------------------------------------------------------------------------------
+
+
+def register_(
+    csv: Annotated[Path | None, typer.Option(help="Also write the register as a spreadsheet.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write it as a page.")] = None,
+    since: Annotated[
+        str, typer.Option(help="Compare with the journal since then (RFC 3339); one year by default.")
+    ] = "",
+) -> None:
+    """The register of processing (GDPR 30), from the live configuration, compared with what the journal saw."""
+    gateway = Gateway.open(settings())
+    start = breach.instant(since) if since else clock.instant(clock.now() - timedelta(days=366))
+    with gateway.unit_of_work() as work:
+        journal.append(work, "log.read", outcome="register", purpose="audit_dpo", agent_role="operator")
+        told = art30.register(work, gateway, start, clock.instant(clock.now() + timedelta(seconds=1)))
+    if csv:
+        csv.write_text(art30.as_csv(told), encoding="utf-8", newline="")
+    if html:
+        html.write_text(art30.as_html(told, gateway), encoding="utf-8")
+    data(told)
+
+
+def breach_draft(
+    kind: Annotated[str, typer.Argument(help=", ".join(breach.KINDS))],
+    given: Given = "-",
+    detected: Annotated[str, typer.Option(help="When it was noticed (RFC 3339); now by default.")] = "",
+    aware: Annotated[str, typer.Option(help="When the controller became aware; now by default.")] = "",
+) -> None:
+    """Write a breach down; the 72 hours start when the controller is aware."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = breach.show(work, breach.draft(work, kind, _content(given), detected_at=detected, aware_at=aware))
+    data(told)
+
+
+def breach_complete(
+    id: str,
+    given: Given = "-",
+    cnil: Annotated[str, typer.Option(help="When the CNIL was told (RFC 3339).")] = "",
+    persons: Annotated[str, typer.Option(help="When the persons were told (RFC 3339).")] = "",
+) -> None:
+    """Add what became known of a breach."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = breach.complete(work, id, _content(given), cnil_notified_at=cnil, persons_notified_at=persons)
+    data(told)
+
+
+def breach_close(id: str) -> None:
+    """Everything about this breach was done."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = breach.close(work, id)
+    data(told)
+
+
+def breach_list() -> None:
+    """Every breach, one JSON object per line, with what is left of the 72 hours."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for one in breach.list_(work):
+            data(one)
+
+
+def breach_touched(
+    client: Annotated[str, typer.Argument(help="Client whose token was stolen.")],
+    start: Annotated[str, typer.Option("--from", help="RFC 3339.")],
+    end: Annotated[str, typer.Option("--to", help="RFC 3339.")],
+) -> None:
+    """Which persons and records this client touched, under the pseudonyms of its body."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        journal.append(work, "log.read", outcome="breach-touched", purpose="audit_dpo", agent_role="operator")
+        told = breach.touched(work, gateway, client, start, end)
+    data(told)

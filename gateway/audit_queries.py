@@ -1,0 +1,228 @@
+"""What a data protection officer asks of the journal and of the conventions. Codes, counts and pseudonyms only.
+
+Periods are `start ≤ ts < end`, RFC 3339 UTC. Each function reads; whoever calls it for a person appends `log.read`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, func, select
+
+from gateway import clock, convention, journal, policy_history
+from gateway.basis_record import fold
+from gateway.journal import RETENTION_MONTHS, Logged
+from gateway.journal_upkeep import months_before
+from gateway.policy import in_order
+from gateway.policy_obligations import hours
+from gateway.problems import Unknown
+from gateway.registry import Gateway
+from gateway.storage.tables.basis import basis_event, basis_record
+from gateway.storage.tables.journal import journal_entry, journal_log
+from gateway.storage.tables.record import assertion_set
+from gateway.unit_of_work import UnitOfWork
+
+PARIS = ZoneInfo("Europe/Paris")
+OPEN_HOURS = range(7, 20)
+"""Hours of the day (Paris), Monday to Friday, in which an office looks people up."""
+MASS, REPEATED = 200, 10
+"""Persons looked up by one client in one hour, and look-ups of one person by one client in one day, that are shown."""
+
+
+@contextmanager
+def reading(gateway: Gateway) -> Iterator[UnitOfWork]:
+    """A unit of work that only reads: it never waits for a writer, and nothing of it is kept."""
+    work = gateway.unit_of_work()
+    work.connection = gateway.engine.connect().execution_options(read_only=True)
+    work.connection.begin()
+    try:
+        yield work
+    finally:
+        work.abandon()
+
+
+def period(connection: Connection, start: str, end: str, page: int = 1000, **columns: str) -> Iterator[Logged]:
+    """Every entry of a period, oldest first."""
+    after = None
+    while rows := journal.of_period(connection, start, end, after=after, limit=page, **columns):
+        yield from rows
+        if len(rows) < page:
+            return
+        after = rows[-1].cursor
+
+
+def denials(connection: Connection, start: str, end: str) -> list[dict[str, Any]]:
+    """Refusals of a period by rule, with who was refused what; most frequent first."""
+    counted: Counter[tuple[str, ...]] = Counter()
+    for entry in period(connection, start, end, decision="deny"):
+        fields = entry.fields
+        article = fields.get("article", "")
+        article = "; ".join(article) if isinstance(article, list) else article
+        for rule in fields.get("rule_ids") or ["?"]:
+            said = [fields.get(name, "") for name in ("reason_code", "sender_org", "recipient_org", "purpose")]
+            counted[rule, article, *said] += 1
+    names = ("rule", "article", "reason", "sender", "recipient", "purpose")
+    return [dict(zip(names, key, strict=True)) | {"count": count} for key, count in counted.most_common()]
+
+
+def lookups(connection: Connection, start: str, end: str) -> list[dict[str, Any]]:
+    """Look-ups by client: how many, of how many persons, out of hours, repeated, in mass."""
+    found: dict[str, dict[str, Any]] = {}
+    by_hour: dict[tuple[str, str], set[str]] = defaultdict(set)
+    by_day: Counter[tuple[str, str, str]] = Counter()
+    for entry in period(connection, start, end, event="log.read"):
+        fields = entry.fields
+        who, subject = fields.get("client_id", ""), fields.get("subject", "")
+        one = found.setdefault(who, {"client_id": who, "body": fields.get("sender_org", ""), "lookups": 0,
+                                     "persons": set(), "out_of_hours": 0})  # fmt: skip
+        one["lookups"] += 1
+        moment = datetime.fromisoformat(entry.ts).astimezone(PARIS)
+        one["out_of_hours"] += moment.weekday() > 4 or moment.hour not in OPEN_HOURS
+        if subject:
+            one["persons"].add(subject)
+            by_hour[who, entry.ts[:13]].add(subject)
+            by_day[who, entry.ts[:10], subject] += 1
+    for who, one in found.items():
+        one["persons"] = len(one["persons"])
+        one["mass"] = [
+            {"hour": f"{hour}:00Z", "persons": len(subjects)}
+            for (client, hour), subjects in sorted(by_hour.items())
+            if client == who and len(subjects) >= MASS
+        ]
+        one["repeated"] = [
+            {"day": day, "subject": subject, "lookups": count}
+            for (client, day, subject), count in sorted(by_day.items())
+            if client == who and count >= REPEATED
+        ]
+    return sorted(found.values(), key=lambda one: (-one["lookups"], one["client_id"]))
+
+
+def sent(connection: Connection, start: str, end: str) -> dict[tuple[str, str, str], dict[str, int]]:
+    """What really reached somebody: (purpose, sender, recipient) → category → deliveries acknowledged."""
+    found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for entry in period(connection, start, end, event="exchange.ack"):
+        fields = entry.fields
+        if fields.get("outcome") != "delivered" or not fields.get("purpose"):
+            continue
+        way = found[fields["purpose"], fields.get("sender_org", ""), fields.get("recipient_org", "")]
+        for code in fields.get("categories_sent", ()):
+            way[code] += 1
+    return {way: dict(codes) for way, codes in found.items()}
+
+
+def unused_categories(work: UnitOfWork, gateway: Gateway, start: str, end: str) -> list[dict[str, Any]]:
+    """For each open flow, the categories it may carry and never did: candidates for minimisation."""
+    seen = sent(work.connection, start, end)
+    found = []
+    for flow in all_flows(work, gateway):
+        if not flow.active:
+            continue
+        never = may_carry(gateway, flow) - seen.get((flow.purpose, flow.de, flow.vers), {}).keys()
+        if never:
+            found.append({"flow": flow.id, "purpose": flow.purpose, "never_used": in_order(never)})
+    return found
+
+
+def all_flows(work: UnitOfWork, gateway: Gateway) -> list[convention.Flow]:
+    """Every flow of every convention, active or not."""
+    senders = {one["parties"][rank] for one in convention.list_(work) for rank in range(len(one["parties"]))}
+    return [flow for sender in sorted(senders) for flow in gateway.flows(work, sender)]
+
+
+def may_carry(gateway: Gateway, flow: convention.Flow) -> set[str]:
+    """C-codes that the law permits on this flow, within what the convention says."""
+    permitted = set(gateway.policy.table.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose))
+    return permitted if flow.codes is None else permitted & flow.codes
+
+
+def expired_conventions(work: UnitOfWork) -> list[dict[str, Any]]:
+    """Conventions that carry nothing any more, and those that end within sixty days."""
+    soon = (convention.today(work) + timedelta(days=60)).isoformat()
+    return [one for one in convention.list_(work) if one["etat"] != "active" or one["fin"] <= soon]
+
+
+def consents_past(work: UnitOfWork, after: str = "", limit: int = 200) -> list[dict[str, Any]]:
+    """Consents whose term has passed and that nobody withdrew, renewed or recorded as expired before it."""
+    query = select(basis_record).where(
+        basis_record.c.kind == "consent", basis_record.c.valid_until <= work.now, basis_record.c.id > after
+    )
+    rows = work.connection.execute(query.order_by(basis_record.c.id).limit(limit)).all()
+    events: dict[str, list[tuple[str, str]]] = {row.id: [] for row in rows}
+    happened = select(basis_event).where(basis_event.c.record_id.in_(events))
+    for one in work.connection.execute(happened):
+        events[one.record_id].append((one.name, one.recorded_at))
+    return [
+        {"id": row.id, "subject": json.loads(row.content)["subject_ref"], "purpose": row.purpose,
+         "valid_until": row.valid_until, "recorded": state}
+        for row in rows
+        if (state := fold("consent", events[row.id])) in ("given", "expired")
+    ]  # fmt: skip
+
+
+def retention_due(work: UnitOfWork, gateway: Gateway) -> dict[str, Any]:
+    """What is older than its regime allows: statements by body (longest retention of its flows), entries by log."""
+    regimes = gateway.policy.table.regimes
+    longest: dict[str, float] = defaultdict(float)
+    for flow in all_flows(work, gateway):
+        longest[flow.de] = max(longest[flow.de], hours(regimes[flow.regime].retention))
+    data = []
+    for source in sorted(work.connection.execute(select(assertion_set.c.source).distinct()).scalars()):
+        cutoff = clock.instant(datetime.fromisoformat(work.now) - timedelta(hours=longest[source]))
+        table = assertion_set.c
+        query = select(func.count(), func.count(table.subject_id.distinct()), func.min(table.received_at))
+        count, subjects, oldest = work.connection.execute(
+            query.where(table.source == source, table.received_at < cutoff)
+        ).one()
+        if count:
+            data.append({"source": source, "before": cutoff, "statements": count, "subjects": subjects,
+                         "oldest": oldest, "regime_known": source in longest and longest[source] > 0})  # fmt: skip
+    return {"data": data, "journal": _entries_due(work)}
+
+
+def _entries_due(work: UnitOfWork) -> list[dict[str, Any]]:
+    found = []
+    now = datetime.fromisoformat(work.now)
+    for log in work.connection.execute(select(journal_log)).all():
+        cutoff = months_before(now, RETENTION_MONTHS[log.log])
+        query = select(func.count()).where(journal_entry.c.log == log.log, journal_entry.c.ts < cutoff)
+        found.append({"log": log.log, "before": cutoff, "entries": work.connection.execute(query).scalar_one(),
+                      "pruned_below": log.min_index})  # fmt: skip
+    return found
+
+
+def explain(gateway: Gateway, fields: dict[str, Any]) -> dict[str, Any] | None:
+    """The rules of one decision, in the words of the table of its day, and whether that table allows it.
+
+    None for an entry without a decision; `policy_known` is false when no copy of that table was kept.
+    """
+    version = fields.get("policy_h")
+    if not version:
+        return None
+    try:
+        table = policy_history.load(gateway.settings.home, version).table
+    except Unknown:
+        return {"policy": version, "policy_known": False}
+    rules = [rule for rule in table.rules if rule.id in fields.get("rule_ids", ())]
+    allowed = frozenset[str]().union(*(rule.categories for rule in rules if rule.effect == "permit"))
+    carried = frozenset(fields.get("categories_sent", ()))
+    if fields.get("decision") == "deny":
+        sound = any(rule.effect == "deny" for rule in rules) and not carried
+    else:
+        sound = bool(rules) and not any(rule.effect == "deny" and not rule.default for rule in rules)
+        sound = sound and carried <= allowed
+    return {
+        "policy": version,
+        "policy_known": True,
+        "rules": [
+            {"id": rule.id, "effect": rule.effect, "reason": rule.reason, "article": list(rule.articles),
+             "text": rule.text_fr, "proposed": rule.proposed}
+            for rule in rules
+        ],
+        "sound": sound,
+    }  # fmt: skip
