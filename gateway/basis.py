@@ -346,6 +346,7 @@ def _event(
         )
     )  # fmt: skip
     work.scratch.pop("basis", None)
+    work.scratch["basis.written"] = True
     event = JOURNAL.get(name) or ("right.limit" if basis.kind == "limitation" else "basis.protect")
     reference = {"consent_ref": identifier} if basis.kind == "consent" else {"object_ref": identifier}
     append(

@@ -129,6 +129,10 @@ def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStat
     known: dict[str, BasisStates] = work.scratch.setdefault("basis", {})
     if missing := [person for person in dict.fromkeys(person_ids) if person not in known]:
         notices = notices_in_force(work)
+        # Of someone this very transaction created nothing is recorded, unless this transaction recorded it.
+        created = () if work.scratch.get("basis.written") else work.scratch.get("vault", ())
+        known.update((person, BasisStates((), notices)) for person in missing if person in created)
+        missing = [person for person in missing if person not in created]
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             held = _held(work, batch)

@@ -74,7 +74,7 @@ class Bridge:
         if open_ended := [name for name, rows in self._rows.items() if not rows or not _last_resort(rows[-1])]:
             raise ValueError(f"no unconditional code for {', '.join(open_ended)}")
         self.masks: Mapping[str, tuple[str, ...]] = {name: tuple(kept) for name, kept in source["masques"].items()}
-        self._known: dict[str, str] = {}
+        self._known: dict[str, tuple[str, str]] = {}
         by_value = {shape for rows in self._rows.values() for row in rows if row.valeurs for shape in row.champs}
         self._by_value = frozenset(
             shape
@@ -84,15 +84,21 @@ class Bridge:
 
     def code(self, path: str, value: Any = None) -> str:
         """C-code of a concrete path, `jamais` or `libre`. Raises `schemas.paths.UnknownPath`."""
+        return self.both(path, value)[1]
+
+    def both(self, path: str, value: Any = None) -> tuple[str, str]:
+        """Category of the model and C-code of a concrete path. Raises `schemas.paths.UnknownPath`."""
+        if (known := self._known.get(path)) is not None:
+            return known
         shape = _KEYS.sub("[]", path) if "[" in path else path
         name = path if shape.startswith(_KEYED) else shape
         if (known := self._known.get(name)) is not None:
             return known
         category = paths.categorie(path, value)
-        code = next(row.code for row in self._rows[category] if row.holds(shape, path, value))
+        found = category, next(row.code for row in self._rows[category] if row.holds(shape, path, value))
         if shape not in self._by_value and len(self._known) < _MEMO_LIMIT:
-            self._known[name] = code
-        return code
+            self._known[name] = found
+        return found
 
     def codes_of(self, category: str) -> frozenset[str]:
         """Every C-code that facts of this canonical category may fall under."""
@@ -124,13 +130,9 @@ def asked(current: Current, within: Collection[str] | None = None) -> frozenset[
 
     Raises `schemas.paths.UnknownPath`.
     """
-    codes = bridge()
-    found = {
-        codes.code(path, fact.value)
-        for path, fact in current.items()
-        if within is None or paths.categorie(path, fact.value) in within
-    }
-    return frozenset(found - {NEVER, OPEN})
+    both = bridge().both
+    told = {both(path, fact.value) for path, fact in current.items()}
+    return frozenset({code for category, code in told if within is None or category in within} - {NEVER, OPEN})
 
 
 def role_of(body: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gateway import canonical
 from gateway.basis import informed_collectively
@@ -45,14 +46,14 @@ def question(
     known = states(work, [person_id])[person_id].for_flow(flow.regime, flow.purpose, recipient.id, work.now)
     informed = known.person_informed or informed_collectively(work, flow.information, flow.notice)
     role = flow.role_vers or recipient.role
-    follower = referent(gateway, current)
-    linked = is_linked(gateway, recipient.id, role, current)
+    seen = _portrait(work, gateway, current)
+    linked = seen.linked(recipient.id, role)
     return Question(
         sender=flow.role_de or sender.role,
         recipient=role,
         regime=flow.regime,
         purpose=flow.purpose,
-        categories=codes if codes is not None else asked(gateway, flow, current),
+        categories=codes if codes is not None else asked(work, gateway, flow, current),
         art9_gate=flow.art9_gate,
         consent_state=known.consent_state,
         consent_categories=known.consent_categories,
@@ -66,9 +67,9 @@ def question(
         client_habilitated=True,
         agent_habilitated=True,
         link_active=linked,
-        referent=follower,
+        referent=seen.referent,
         recipient_secrecy=role in SECRECY,
-        both_professionals_act=linked and is_linked(gateway, sender.id, sender.role, current),
+        both_professionals_act=linked and seen.linked(sender.id, sender.role),
         strict_necessity=bool(flow.necessite),
         reason_hash=flow.necessite,
         household_link="self",
@@ -82,13 +83,14 @@ def question(
     )
 
 
-def followers(gateway: Gateway, current: Current) -> set[str]:
+def followers(work: UnitOfWork, gateway: Gateway, current: Current) -> set[str]:
     """The bodies that follow this person: named as her référent or her host, or speaking of her themselves.
 
     The caisse that pays her does not follow her.
     """
-    said = {fact.source for fact in current.values() if gateway.role(fact.source) != "caf_msa"}
-    return {body for body in said | named_in(gateway, current) if body in gateway.bodies}
+    seen = _portrait(work, gateway, current)
+    said = {source for source in seen.sources if gateway.role(source) != "caf_msa"}
+    return {body for body in said | seen.named if body in gateway.bodies}
 
 
 def absent_flow(gateway: Gateway, like: Flow, recipient: str) -> Flow:
@@ -137,13 +139,15 @@ def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:
     return bool(served and statutory) and flow.covers((served[1:] if served.startswith("0") else served).ljust(5, "0"))
 
 
-def asked(gateway: Gateway, flow: Flow, current: Current) -> frozenset[str]:
+def asked(work: UnitOfWork, gateway: Gateway, flow: Flow, current: Current) -> frozenset[str]:
     """The legal categories that the flow's document would carry of what is known today.
 
     The NIR is only asked for where it may travel; elsewhere asking for it would refuse the whole (D06).
     """
     categories = gateway.categories(gateway.document(flow.vers, flow.document))
-    codes = categories_asked(current, within=categories)
+    known = _portrait(work, gateway, current).asked
+    if (codes := known.get(categories)) is None:
+        codes = known[categories] = categories_asked(current, within=categories)
     return codes if flow.purpose in _NIR_PURPOSES else codes - {"C3"}
 
 
@@ -165,8 +169,59 @@ def identifiers_for(
     }
 
 
-def referent(gateway: Gateway, current: Current) -> str:
-    """The role of the body that follows this person: her current référent, else the body her orientation names."""
+# --- what one look at a dossier tells every flow --------------------------------------------------------------------
+
+_HOST = (".organisation.nom", ".organisation.ref", ".organisme_accueil.nom", ".organisme_accueil.ref")
+
+
+@dataclass(frozen=True, slots=True)
+class _Portrait:
+    """Who speaks of a person and who follows her, read once from her current dossier for all its flows."""
+
+    of: Current
+    sources: frozenset[str]
+    named: frozenset[str]
+    """The bodies that the dossier names as hosts or followers of this person."""
+    referent: str
+    """The role of the body that follows her: her current référent, else the body her orientation names."""
+    right: Any
+    known_to_france_travail: bool
+    asked: dict[frozenset[str], frozenset[str]]
+    """C-codes that documents writing these categories of the model would carry."""
+
+    def linked(self, body_id: str, role: str) -> bool:
+        """Does this body have a current link with the person: it speaks of her, follows her, or must by law?"""
+        if body_id in self.sources or body_id in self.named:
+            return True
+        if role in ("departement", "caf_msa"):
+            return self.right is not None
+        # France Travail registers everyone with the RSA request (CT L5411-1).
+        return role == "france_travail" and (self.right in _OPEN_RIGHTS or self.known_to_france_travail)
+
+
+def _portrait(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
+    """The portrait of this very dossier: another one, or the same read again after a change, gets another."""
+    known: _Portrait | None = work.scratch.get("portrait")
+    if known is None or known.of is not current:
+        known = work.scratch["portrait"] = _paint(gateway, current)
+    return known
+
+
+def _paint(gateway: Gateway, current: Current) -> _Portrait:
+    places = {path.rpartition(".")[0] for path in current if path.endswith(_HOST)}
+    right = current.get("droit_rsa.etat")
+    return _Portrait(
+        of=current,
+        sources=frozenset({fact.source for fact in current.values()}),
+        named=frozenset[str]().union(*(_bodies(gateway, current, place) for place in places)),
+        referent=_referent(gateway, current),
+        right=right.value if right is not None else None,
+        known_to_france_travail="identifiants[ft_numero].valeur" in current,
+        asked={},
+    )
+
+
+def _referent(gateway: Gateway, current: Current) -> str:
     for path, fact in current.items():
         if path.startswith("accompagnements[") and path.endswith(".est_referent") and fact.value is True:
             item = path.rpartition(".")[0]
@@ -201,28 +256,3 @@ def _bodies(gateway: Gateway, current: Current, organisation: str) -> set[str]:
     if name := current.get(f"{organisation}.nom"):
         found |= gateway.named(str(name.value))
     return found
-
-
-def named_in(gateway: Gateway, current: Current) -> set[str]:
-    """The bodies that the dossier names as hosts or followers of this person."""
-    places = {
-        path.rpartition(".")[0]
-        for path in current
-        if path.endswith((".organisation.nom", ".organisation.ref", ".organisme_accueil.nom", ".organisme_accueil.ref"))
-    }
-    return set().union(*(_bodies(gateway, current, place) for place in places))
-
-
-def is_linked(gateway: Gateway, body_id: str, role: str, current: Current) -> bool:
-    """Does this body have a current link with the person: it speaks of her, follows her, or must by law?"""
-    if any(fact.source == body_id for fact in current.values()):
-        return True
-    state = current.get("droit_rsa.etat")
-    if role in ("departement", "caf_msa") and state is not None:
-        return True
-    if role == "france_travail" and (
-        (state is not None and state.value in _OPEN_RIGHTS)  # registered with the RSA request (CT L5411-1)
-        or "identifiants[ft_numero].valeur" in current
-    ):
-        return True
-    return body_id in named_in(gateway, current)

@@ -150,7 +150,7 @@ def _refuse_others(
         return []
     named = {flow.vers for flow in gateway.flows(work, request.sender)} | {request.sender}
     outcomes = []
-    for body in sorted(followers(gateway, current) - named):
+    for body in sorted(followers(work, gateway, current) - named):
         flow = absent_flow(gateway, request.flows[0], body)
         decision = refusal_of(work, gateway, person, flow, current)
         outcomes.append(_withheld(body, flow, decision))

@@ -16,7 +16,7 @@ def permitted(
 ) -> tuple[dict[str, Fact], list[Withheld], Decision]:
     """What one flow may carry of a dossier, what it keeps back and why."""
     decision = decide(work, gateway, person_id, flow, current)
-    wanted = asked(gateway, flow, current)
+    wanted = asked(work, gateway, flow, current)
     offered = {path: fact for path, fact in current.items() if legal_code(path, fact.value) in wanted}
     return *split(offered, decision, gateway.role), decision
 
