@@ -1,9 +1,34 @@
 """The web console: server-rendered pages in French that work without JavaScript.
 
-Pages read the real database and show codes, counts and pseudonyms; re-identifying a person needs more than a page.
-Every sentence lives in `strings.toml`.
+| role | pages |
+|---|---|
+| `dpo` | `register` `person` `agreements` `integrity` `watch` |
+| `integration` | `engineer` `explorer` (with `mending`, what clears a quarantined finding) |
+| `operateur` | `operator` |
+
+Pages read the real database and show codes, counts and pseudonyms; a value about someone is shown only to an account
+that has just proved who it is, and the reading is journaled. Every sentence lives in `strings.toml`, every page is
+made of the blocks of `blocks.py`, accounts come from an OpenID provider (`signin.py`, `provider.py`, `session.py`).
 """
 
-from gateway.console.pages import routes
+from __future__ import annotations
 
-__all__ = ["routes"]
+from starlette.routing import Mount, Route
+
+from gateway.console import dpo, engineer, home, operator
+from gateway.console.common import Console, Place
+from gateway.console.doors import Doors
+from gateway.registry import Gateway
+
+__all__ = ["places", "routes"]
+
+
+def places() -> list[Place]:
+    """Every page that asks for a session."""
+    return [*home.places(), *dpo.places(), *engineer.places(), *operator.places()]
+
+
+def routes(gateway: Gateway) -> list[Route | Mount]:
+    """The routes of `/console/`."""
+    console = Console(gateway)
+    return [*Doors(gateway, console).routes(), *(console.route(place) for place in places())]

@@ -1,0 +1,459 @@
+"""What exchanges rest on: conventions and their versions, bases and their effects, retention, the decision table."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from sqlalchemy import func, select
+
+import mappings
+from gateway import clock, convention, journal, notification
+from gateway.basis_record import fold
+from gateway.console import law_words
+from gateway.console.blocks import (
+    Badge,
+    Code,
+    Facts,
+    Fold,
+    Lines,
+    Link,
+    Num,
+    Page,
+    Prose,
+    Quiet,
+    Table,
+    Text,
+    Title,
+    When,
+)
+from gateway.console.common import PAGE, Place, View
+from gateway.console.words import day, many, number, period, say, word
+from gateway.policy_question import in_order
+from gateway.problems import Unknown
+from gateway.storage.tables.basis import basis_event, basis_record
+from gateway.storage.tables.basis import convention as convention_table
+from gateway.storage.tables.journal import journal_entry, journal_log
+from mappings.explain import explain
+
+TONES = {"active": "good", "a_venir": "wait", "suspendue": "bad", "expiree": "bad", "brouillon": "quiet"}
+SOON = timedelta(days=180)
+
+
+def places() -> list[Place]:
+    """The pages of what exchanges rest on."""
+    return [
+        Place("/console/conventions", conventions, ("dpo",)),
+        Place("/console/conventions/{id}", one_convention, ("dpo",)),
+        Place("/console/bases", bases, ("dpo",)),
+        Place("/console/conservation", retention, ("dpo",)),
+        Place("/console/decision", decision, ("dpo",)),
+        Place("/console/correspondances", mapping_list, ("dpo", "integration")),
+        Place("/console/correspondances/{id}", one_mapping, ("dpo", "integration")),
+    ]
+
+
+# --- conventions ------------------------------------------------------------
+
+
+def conventions(view: View) -> Page:
+    """Every convention in its last version: who, until when, how many flows are open."""
+    today = convention.today(view.work)
+    rows = [
+        [
+            Link(one["titre"], f"/console/conventions/{one['id']}"),
+            Badge(word("convention", one["etat"]), TONES.get(one["etat"], "quiet")),
+            Lines([view.body(party) for party in one["parties"]]),
+            day(one["debut"]),
+            _end(one["fin"], today),
+            f"{number(one['flux_actifs'])} / {number(one['flux'])}",
+            Num(one["version"]),
+        ]
+        for one in convention.list_(view.work)
+    ]
+    heads = [say(f"conventions.{key}") for key in ("titre_col", "etat", "parties", "debut", "fin", "flux", "version")]
+    return Page(
+        say("conventions.titre"),
+        [
+            Text(say("conventions.intro"), lead=True),
+            Table("conventions", say("conventions.legende"), heads, rows, say("conventions.vide"), frozenset({5, 6})),
+        ],
+    )
+
+
+def _end(iso: str, today: date) -> Any:
+    left = (date.fromisoformat(iso) - today).days
+    if left < 0:
+        return Lines([day(iso), Badge(say("conventions.terminee"), "bad")])
+    return Lines([day(iso), Badge(many("conventions.reste", left), "wait")]) if left <= SOON.days else day(iso)
+
+
+def one_convention(view: View) -> Page:
+    """One convention: its flows today, what each version changed, the file as it was signed."""
+    id = view.at("id")
+    versions = view.connection.execute(
+        select(convention_table).where(convention_table.c.id == id).order_by(convention_table.c.version.desc())
+    ).all()
+    if not versions:
+        raise Unknown("convention-unknown", "List the conventions.")
+    last, today = convention.parse(bytes(versions[0].content)), convention.today(view.work)
+    state = last.etat_le(today)
+    page = Page(last.titre, back=Link(say("conventions.retour"), "/console/conventions"))
+    page.blocks.append(
+        Facts(
+            [
+                (say("conventions.etat"), Badge(word("convention", state), TONES[state])),
+                (
+                    say("conventions.dates"),
+                    say("conventions.du_au", debut=day(last.debut.isoformat()), fin=day(last.fin.isoformat())),
+                ),
+                (say("conventions.nature"), word("nature", last.nature)),
+                (say("conventions.perimetre"), ", ".join(last.perimetre)),
+                (
+                    say("conventions.parties"),
+                    Lines(
+                        [
+                            f"{one.nom} ({law_words.role(view.gateway.policy.table, one.role)})"
+                            for one in [*last.partie, *(annexe.partie for annexe in last.annexe)]
+                        ]
+                    ),
+                ),
+            ]
+        )
+    )
+    page.blocks += [Title(say("conventions.flux_titre")), _flows(view, last, today), Title(say("conventions.versions"))]
+    page.blocks += list(_versions(versions))
+    page.blocks.append(
+        Fold(say("conventions.fichier", version=versions[0].version), bytes(versions[0].content).decode())
+    )
+    return page
+
+
+def _flows(view: View, one: convention.Convention, today: date) -> Table:
+    law = view.gateway.policy.table
+    rows = [
+        [
+            say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
+            Code(flow.document),
+            law_words.purpose(law, flow.purpose),
+            law_words.regime(law, flow.regime),
+            Lines(flow.base_legale),
+            law_words.categories(flow.codes) if flow.codes is not None else Quiet(say("conventions.toutes_categories")),
+            Badge(word("convention", flow.etat), TONES.get(flow.etat, "quiet")),
+        ]
+        for flow in one.flows(today)
+    ]
+    heads = [
+        say(f"conventions.{key}") for key in ("qui", "document", "finalite", "regime", "base", "categories", "etat")
+    ]
+    return Table("flux", say("conventions.flux_legende"), heads, rows)
+
+
+def _versions(versions: Any) -> Iterator[Any]:
+    rows = []
+    for rank, row in enumerate(versions):
+        before = versions[rank + 1] if rank + 1 < len(versions) else None
+        changed = convention.diff(bytes(before.content), bytes(row.content)) if before is not None else []
+        told: Any = Lines([Code(line) for line in changed[:40]]) if changed else Quiet(say("conventions.premiere"))
+        rows.append(
+            [say("conventions.version_n", n=row.version), When(row.added_at), Code(row.sha256[:16] + "…"), told]
+        )
+    heads = [say(f"conventions.{key}") for key in ("version", "ajoutee", "empreinte", "changements")]
+    yield Table("versions", say("conventions.versions_legende"), heads, rows)
+
+
+# --- bases ------------------------------------------------------------
+
+
+def bases(view: View) -> Page:
+    """Information, consents and objections, and what each objection or withdrawal stopped since."""
+    counted: Counter[tuple[str, str]] = Counter()
+    records = view.connection.execute(select(basis_record.c.id, basis_record.c.kind)).all()
+    events: dict[str, list[tuple[str, str]]] = {}
+    for record_id, name, at in view.connection.execute(
+        select(basis_event.c.record_id, basis_event.c.name, basis_event.c.recorded_at)
+    ):
+        events.setdefault(record_id, []).append((name, at))
+    for record_id, kind in records:
+        counted[kind, fold(kind, events.get(record_id, []))] += 1
+    rows = [
+        [word("base", kind), word("base_etat", state), Num(times)] for (kind, state), times in sorted(counted.items())
+    ]
+    heads = [say("bases.nature"), say("bases.etat"), say("bases.nombre")]
+    return Page(
+        say("bases.titre"),
+        [
+            Text(say("bases.intro"), lead=True),
+            Title(say("bases.effets_titre")),
+            _effects(view),
+            Title(say("bases.prevenus_titre")),
+            _told(view),
+            Title(say("bases.tout_titre")),
+            Table("bases", say("bases.legende"), heads, rows, say("bases.vide"), frozenset({2})),
+        ],
+    )
+
+
+_STOPS = ("raised", "upheld", "withdrawn", "refused", "set")
+
+
+def _effects(view: View) -> Table:
+    """Each decision of a person that stops something, newest first, with the exchanges it stopped."""
+    law = view.gateway.policy.table
+    query = (
+        select(basis_record, basis_event.c.name, basis_event.c.recorded_at)
+        .join(basis_event, basis_event.c.record_id == basis_record.c.id)
+        .where(basis_event.c.name.in_(_STOPS), basis_record.c.kind != "protection")
+        .order_by(basis_event.c.recorded_at.desc())
+        .limit(PAGE)
+    )
+    rows = []
+    for row in view.connection.execute(query).all():
+        subjects = [view.gateway.keys.pseudonym(body, row.person_id) for body in view.gateway.bodies]
+        stopped = view.connection.scalar(
+            select(func.count())
+            .select_from(journal_entry)
+            .where(
+                journal_entry.c.subject.in_(subjects),
+                journal_entry.c.event == "exchange.deny",
+                journal_entry.c.ts >= row.recorded_at[:23] + "Z",
+            )
+        )
+        article = "; ".join(json.loads(row.content)["article"])
+        rows.append(
+            [
+                say("bases.personne", n=view.reference(row.person_id)[:8]),
+                word("base", row.kind),
+                Badge(word("base_etat", row.name), "bad" if row.name != "raised" else "wait"),
+                law_words.purpose(law, row.purpose) if row.purpose else say("bases.toutes_finalites"),
+                article,
+                When(row.recorded_at),
+                Badge(many("bases.bloques", stopped or 0), "bad" if stopped else "quiet"),
+            ]
+        )
+    heads = [say(f"bases.{key}") for key in ("de_qui", "nature", "etat", "finalite", "article", "depuis", "effet")]
+    return Table("effets", say("bases.effets_legende"), heads, rows, say("bases.effets_vide"))
+
+
+def _told(view: View) -> Table:
+    rows = [
+        [
+            view.body(one.recipient),
+            word("action", one.action),
+            Badge(word("avis_etat", one.state), "bad"),
+            law_words.purpose(view.gateway.policy.table, one.content.get("purpose")),
+            Num(one.attempts),
+            When(one.next_at),
+        ]
+        for one in notification.dpo_tasks(view.work)[:PAGE]
+    ]
+    heads = [say(f"bases.{key}") for key in ("destinataire", "demande", "etat", "finalite", "essais", "prochain")]
+    return Table("prevenus", say("bases.prevenus_legende"), heads, rows, say("bases.prevenus_vide"), frozenset({4}))
+
+
+# --- retention ------------------------------------------------------------
+
+
+def retention(view: View) -> Page:
+    """What ends, and when; how long each regime and each class of the journal is kept."""
+    law = view.gateway.policy.table
+    regimes = [
+        [
+            regime.id,
+            law_words.regime(law, regime.id),
+            period(regime.retention),
+            period(regime.archive) if regime.archive else "–",
+            period(regime.traces),
+            Lines(regime.articles),
+            word("verifie", law.source["regimes"][regime.id].get("checked", "")),
+        ]
+        for regime in law.regimes.values()
+    ]
+    heads = [
+        say(f"conservation.{key}") for key in ("regime", "nom", "donnees", "archives", "traces", "articles", "verifie")
+    ]
+    due = sorted(_due(view), key=lambda row: row[0])
+    rows = [[day(when), what, about] for when, what, about in due]
+    return Page(
+        say("conservation.titre"),
+        [
+            Text(say("conservation.intro"), lead=True),
+            Title(say("conservation.echeances")),
+            Table(
+                "echeances",
+                say("conservation.echeances_legende"),
+                [say("conservation.date"), say("conservation.quoi"), say("conservation.detail")],
+                rows,
+                say("conservation.vide"),
+            ),
+            Title(say("conservation.regimes")),
+            Table("regimes", say("conservation.regimes_legende"), heads, regimes),
+        ],
+    )
+
+
+def _due(view: View) -> Iterator[tuple[str, str, str]]:
+    today = convention.today(view.work)
+    for one in convention.list_(view.work):
+        if today <= date.fromisoformat(one["fin"]):
+            yield one["fin"], say("conservation.fin_convention"), one["titre"]
+    for row in view.connection.execute(select(convention_table.c.content).distinct()):
+        for review in convention.parse(bytes(row.content)).dates_revue:
+            if review >= today:
+                yield review.isoformat(), say("conservation.revue"), convention.parse(bytes(row.content)).titre
+    for day_, times in view.connection.execute(
+        select(func.substr(basis_record.c.valid_until, 1, 10), func.count())
+        .where(basis_record.c.valid_until > clock.instant(), basis_record.c.kind == "consent")
+        .group_by(func.substr(basis_record.c.valid_until, 1, 10))
+        .order_by(func.substr(basis_record.c.valid_until, 1, 10))
+        .limit(PAGE)
+    ):
+        yield day_, say("conservation.fin_consentement"), many("conservation.personnes", times)
+    for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
+        first = view.connection.scalar(select(func.min(journal_entry.c.ts)).where(journal_entry.c.log == log.log))
+        if first:
+            months = journal.RETENTION_MONTHS[log.log]
+            began = datetime.fromisoformat(first)
+            ends = date(began.year + (began.month - 1 + months) // 12, (began.month - 1 + months) % 12 + 1, 1)
+            yield ends.isoformat(), say("conservation.fin_journal"), say("conservation.classe", mois=months)
+
+
+# --- the decision table ------------------------------------------------------------
+
+
+def decision(view: View) -> Page:
+    """The decision table as a person reads it: each rule with its text, when it applies, its article."""
+    law = view.gateway.policy.table
+    effects = {"deny": "bad", "redact": "wait", "permit": "good"}
+    rows = []
+    for rule in law.rules:
+        when = law_words.conditions(law, rule.when) or [say("decision.par_defaut")]
+        unless = [say("decision.sauf", quand=one) for one in law_words.conditions(law, rule.unless)]
+        mark = (
+            []
+            if not rule.proposed
+            else [Badge(say("decision.en_vigueur" if rule.in_force else "decision.proposee"), "wait")]
+        )
+        rows.append(
+            [
+                Lines([Code(rule.id), *mark]),
+                Badge(word("effet", rule.effect), effects[rule.effect]),
+                rule.text_fr or "–",
+                Lines([*when[:6], *([say("decision.autres", n=len(when) - 6)] if len(when) > 6 else []), *unless[:3]]),
+                law_words.categories(rule.categories or rule.asks)
+                if rule.categories or rule.asks
+                else say("decision.toutes"),
+                Lines(rule.articles),
+            ]
+        )
+    heads = [say(f"decision.{key}") for key in ("regle", "effet", "texte", "quand", "categories", "articles")]
+    counts = Counter(rule.effect for rule in law.rules)
+    categories = [
+        [
+            Code(code),
+            word("categorie", code),
+            word("sensibilite", row["sensitivity"]),
+            say("decision.oui") if row.get("secret") else say("decision.non"),
+        ]
+        for code, row in ((code, law.categories[code]) for code in in_order(law.categories))
+    ]
+    return Page(
+        say("decision.titre"),
+        [
+            Text(say("decision.intro"), lead=True),
+            Facts(
+                [
+                    (say("decision.version"), Code(law.version)),
+                    (
+                        say("decision.signature"),
+                        Badge(say("decision.signee"), "good")
+                        if law.signed
+                        else Badge(say("decision.non_signee"), "wait"),
+                    ),
+                    (
+                        say("decision.compte"),
+                        say(
+                            "decision.compte_detail",
+                            deny=counts["deny"],
+                            redact=counts["redact"],
+                            permit=counts["permit"],
+                        ),
+                    ),
+                ]
+            ),
+            Title(say("decision.regles")),
+            Table("regles", say("decision.legende"), heads, rows),
+            Title(say("decision.categories_titre")),
+            Table(
+                "categories",
+                say("decision.categories_legende"),
+                [say(f"decision.{key}") for key in ("code", "nom", "sensibilite", "secret")],
+                categories,
+            ),
+        ],
+    )
+
+
+# --- mappings, in French ------------------------------------------------------------
+
+
+def mapping_list(view: View) -> Page:
+    """Every mapping: which document, which way, which categories."""
+    rows = [
+        [
+            Link(one.title, f"/console/correspondances/{one.id}?version={one.version}"),
+            Code(one.id),
+            Num(one.version),
+            word("sens", one.file.direction),
+            ", ".join(word("modele", name) for name in sorted(one.categories)) or "–",
+            Num(sum(1 for _ in one.rows())),
+            Num(len(one.file.example)),
+        ]
+        for one in sorted(mappings.all_mappings(), key=lambda one: (one.id, one.version))
+    ]
+    heads = [
+        say(f"correspondances.{key}") for key in ("titre_col", "id", "version", "sens", "categories", "lignes", "cas")
+    ]
+    return Page(
+        say("correspondances.titre"),
+        [
+            Text(say("correspondances.intro"), lead=True),
+            Table("correspondances", say("correspondances.legende"), heads, rows, numbers=frozenset({2, 5, 6})),
+        ],
+    )
+
+
+def one_mapping(view: View) -> Page:
+    """One mapping as a page: what is read or written, what is not, and why."""
+    id, version = view.at("id"), view.asked("version")
+    found = next((one for one in mappings.all_mappings() if one.id == id and version in ("", str(one.version))), None)
+    if found is None:
+        raise Unknown("mapping-unknown", "List the mappings.")
+    text = explain(found).partition("\n")[2]
+    return Page(found.title, [Prose(prose(text))], back=Link(say("correspondances.retour"), "/console/correspondances"))
+
+
+class _Renderer(RendererHTML):
+    """Tables that scroll by themselves and have a name, whatever their width."""
+
+    def table_open(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
+        env["tables"] = env.get("tables", 0) + 1
+        heading = next((tokens[i + 1].content for i in range(idx, -1, -1) if tokens[i].type == "heading_open"), "")
+        name = f"{heading} ({env['tables']})".replace('"', "").replace("<", "").replace("&", "et")
+        return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0"><table>'
+
+    def table_close(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
+        return "</table></div>"
+
+    def th_open(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
+        return '<th scope="col">'
+
+
+def prose(markdown: str) -> str:
+    """Our own Markdown as HTML; raw HTML inside it is shown as text."""
+    return str(MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table").render(markdown))

@@ -1,0 +1,358 @@
+"""What every page shares: who may open it, one transaction to read or to write, one frame to show it in."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import structlog
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from gateway import journal
+from gateway.console import words
+from gateway.console.blocks import Link, Notice, Page, Text
+from gateway.console.session import IDLE, Session, Sessions
+from gateway.console.words import say, word
+from gateway.problems import OperatorProblem, Problem
+from gateway.registry import Gateway
+from gateway.unit_of_work import UnitOfWork
+
+log = structlog.get_logger(__name__)
+FOLDER = Path(__file__).parent
+PAGE = 50
+"""Rows of a list shown at once."""
+MAX_FORM = 64 * 1024
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
+)
+DPO = "dpo"
+"""The body in whose name the console refers to persons: its references are its own."""
+Role = Literal["dpo", "integration", "operateur"]
+
+
+@dataclass
+class View:
+    """One request to one page: the transaction it reads in, who asks, and what was asked."""
+
+    request: Request
+    gateway: Gateway
+    session: Session
+    work: UnitOfWork
+    form: FormData | None = None
+    _told: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def connection(self) -> Any:
+        return self.work.connection
+
+    def asked(self, name: str, otherwise: str = "") -> str:
+        """A value of the address, cut to a length that any of them has."""
+        return self.request.query_params.get(name, otherwise)[:200]
+
+    def given(self, name: str) -> str:
+        """A value of the form."""
+        value = self.form.get(name) if self.form is not None else None
+        return value.strip()[:500] if isinstance(value, str) else ""
+
+    def at(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    def body(self, id: str) -> str:
+        """The display name of a body."""
+        known = self.gateway.bodies.get(id)
+        return known.name if known else id
+
+    def reference(self, person: str) -> str:
+        """The console's own reference of a person; it names her to nobody else."""
+        return self.gateway.keys.pseudonym(DPO, person)
+
+    def journal(self, event: str, **fields: Any) -> None:
+        """Write down what this account did or read."""
+        role = next((role for role in MENU if role in self.session.roles), "")
+        journal.append(self.work, event, agent=self.session.agent, agent_role=role, **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The answer to a form: another page, and the sentence it starts with (a key of `[fait]`)."""
+
+    href: str
+    done: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """The answer is a file."""
+
+    content: bytes
+    media: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """The account must prove who it is before this page is answered."""
+
+    back: str
+
+
+Answer = Page | Go | Download | Prove
+Handler = Callable[[View], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One page of the console: where it is, who may open it, what it does."""
+
+    path: str
+    handler: Handler
+    roles: tuple[str, ...]
+    method: str = "GET"
+    fresh: bool = False
+    """Only for an account that proved who it is a moment ago."""
+    writes: bool = False
+    """A reading that leaves a trace, or a form."""
+    upload: int = 0
+    """Largest file taken, in bytes."""
+
+
+MENU: dict[str, tuple[tuple[str, str], ...]] = {
+    "dpo": (
+        ("menu.registre", "/console/registre"),
+        ("menu.personne", "/console/personne"),
+        ("menu.conventions", "/console/conventions"),
+        ("menu.bases", "/console/bases"),
+        ("menu.integrite", "/console/integrite"),
+        ("menu.conservation", "/console/conservation"),
+        ("menu.anomalies", "/console/anomalies"),
+        ("menu.minimisation", "/console/minimisation"),
+        ("menu.correspondances", "/console/correspondances"),
+        ("menu.decision", "/console/decision"),
+    ),
+    "integration": (
+        ("menu.quarantaine", "/console/quarantaine"),
+        ("menu.identites", "/console/identites"),
+        ("menu.divergences", "/console/divergences"),
+        ("menu.connecteurs", "/console/connecteurs"),
+        ("menu.explorateur", "/console/explorateur"),
+        ("menu.essai", "/console/essai"),
+    ),
+    "operateur": (
+        ("menu.partenaires", "/console/partenaires"),
+        ("menu.abandonnes", "/console/abandonnes"),
+        ("menu.fichiers", "/console/fichiers"),
+        ("menu.etat", "/console/etat"),
+    ),
+}
+"""Role → its pages, in the order of the menu."""
+
+
+class Console:
+    """Draws the pages of one gateway, for the accounts that may open them."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.sessions = Sessions(gateway.keys, gateway.settings.issuer.startswith("https://"))
+        self._readers = gateway.engine.execution_options(read_only=True)
+
+    @cached_property
+    def templates(self) -> Environment:
+        made = Environment(
+            loader=PackageLoader("gateway.console"),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        made.globals |= {"say": say, "many": words.many, "word": word}
+        made.filters |= {"role_name": _role_name, "moment": words.moment, "nombre": words.number}
+        return made
+
+    # --- routes -----------------------------------------------------------------------------------------------------
+
+    def route(self, place: Place) -> Route:
+        """The Starlette route of a page."""
+
+        async def serve(request: Request) -> Response:
+            try:
+                return await self._serve(place, request)
+            except Problem as problem:
+                return await asyncio.to_thread(self.refuse, request, problem)
+            except Exception as error:
+                log.error("console.defect", kind=type(error).__name__, page=place.path, at=_where(error))
+                return self._message(None, "probleme.titre", "probleme.operateur", 500)
+
+        return Route(place.path, serve, methods=[place.method])
+
+    async def _serve(self, place: Place, request: Request) -> Response:
+        session = await asyncio.to_thread(self.signed_in, request)
+        if session is None:
+            return RedirectResponse(f"/console/entree?suite={quote(_here(request), safe='')}", 303)
+        if not session.roles.intersection(place.roles):
+            return self._message(session, "refus.role_titre", "refus.role", 403)
+        form = await self._form(place, request, session) if place.method == "POST" else None
+        if isinstance(form, Response):
+            return form
+        if place.fresh and not session.fresh:
+            return RedirectResponse(f"/console/preuve?suite={quote(_back(place, request, form), safe='')}", 303)
+        answer = await asyncio.to_thread(self._run, place, request, session, form)
+        if isinstance(answer, Go) and (wake := getattr(request.app.state, "wake", None)):
+            wake()
+        return await asyncio.to_thread(self._respond, request, session, answer)
+
+    async def _form(self, place: Place, request: Request, session: Session) -> FormData | Response:
+        """The form, if it came from one of our pages: its token is the session's."""
+        announced = request.headers.get("content-length", "")
+        limit = (place.upload or MAX_FORM) + 4096
+        if not announced.isdigit() or int(announced) > limit:
+            return self._message(session, "refus.taille_titre", "refus.taille", 413)
+        form = await request.form(max_files=1, max_fields=50, max_part_size=MAX_FORM)
+        token = form.get("jeton")
+        if not isinstance(token, str) or not hmac.compare_digest(token, session.csrf):
+            return self._message(session, "refus.formulaire_titre", "refus.formulaire", 403)
+        return form
+
+    def _run(self, place: Place, request: Request, session: Session, form: FormData | None) -> Answer:
+        if place.writes or place.method == "POST":
+            with self.gateway.unit_of_work() as work:
+                return place.handler(View(request, self.gateway, session, work, form))
+        work = UnitOfWork(self._readers)
+        work.__enter__()
+        try:
+            return place.handler(View(request, self.gateway, session, work, form))
+        finally:
+            work.abandon()
+
+    def _respond(self, request: Request, session: Session, answer: Answer) -> Response:
+        if isinstance(answer, Go):
+            mark = "&" if "?" in answer.href else "?"
+            told = f"{mark}fait={answer.done}&n={answer.count}" if answer.done else ""
+            return RedirectResponse(answer.href + told, 303)
+        if isinstance(answer, Prove):
+            return RedirectResponse(f"/console/preuve?suite={quote(answer.back, safe='')}", 303)
+        if isinstance(answer, Download):
+            headers = {"Content-Disposition": f'attachment; filename="{answer.name}"', "Cache-Control": "no-store"}
+            return Response(answer.content, media_type=answer.media, headers=headers)
+        done = request.query_params.get("fait", "")
+        if done in words.strings()["fait"] and answer.status == 200:
+            count = request.query_params.get("n", "1")
+            sentence = words.many(f"fait.{done}", int(count) if count.isdigit() and len(count) < 10 else 1)
+            answer.blocks.insert(0, Notice(sentence, "good"))
+        return self.page(answer, session, request.url.path)
+
+    # --- showing ----------------------------------------------------------------------------------------------------
+
+    def page(self, page: Page, session: Session | None, path: str = "") -> HTMLResponse:
+        """The page in its frame."""
+        shown = self.templates.get_template("page.html").render(
+            page=page,
+            menu=_menu(session, path),
+            session=session,
+            until=_until(session),
+            fact=self.gateway.settings.profile,
+            csrf=session.csrf if session else "",
+        )
+        return HTMLResponse(shown, page.status, headers={"Content-Security-Policy": _POLICY})
+
+    def refuse(self, request: Request, problem: Problem) -> HTMLResponse:
+        """A problem as a page: what happened, who acts next; never a value."""
+        key = f"probleme.{problem.code.replace('-', '_')}"
+        own = problem.code.replace("-", "_") in words.strings()["probleme"]
+        sentence = (
+            say(key) if own else say("probleme.operateur" if isinstance(problem, OperatorProblem) else "probleme.autre")
+        )
+        page = Page(
+            say("probleme.titre"),
+            [Notice(sentence, "bad"), Text(say("probleme.code", code=problem.code))],
+            problem.status,
+        )
+        page.back = Link(say("refus.retour"), "/console/")
+        try:
+            session = self.signed_in(request)
+        except Problem:
+            session = None
+        return self.page(page, session, "")
+
+    def _message(self, session: Session | None, title: str, sentence: str, status: int) -> HTMLResponse:
+        page = Page(say(title), [Notice(say(sentence), "bad")], status)
+        page.back = Link(say("refus.retour"), "/console/")
+        return self.page(page, session, "")
+
+    # --- who ----------------------------------------------------------------------------------------------------------
+
+    def signed_in(self, request: Request) -> Session | None:
+        """The account behind this request, its session kept alive."""
+        with self._readers.connect() as connection:
+            session = self.sessions.find(connection, request)
+        if session is None or session.pending or not session.agent:
+            return None
+        if self.sessions.stale(session):
+            with self.gateway.engine.begin() as connection:
+                self.sessions.touch(connection, session)
+        return session
+
+
+def _role_name(role: str) -> str:
+    return word("role", role)
+
+
+def _where(error: BaseException) -> str:
+    """File and line of a defect, without the message: it may quote a value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
+
+
+def _here(request: Request) -> str:
+    """Where to come back after signing in: a page, never the answer to a form."""
+    if request.method != "GET":
+        return "/console/"
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _back(place: Place, request: Request, form: Any) -> str:
+    given = form.get("retour") if form is not None else None
+    return given if isinstance(given, str) and safe(given) else _here(request)
+
+
+def safe(address: str) -> bool:
+    """Is this an address of the console itself?"""
+    return address.startswith("/console/") and "\\" not in address and "//" not in address and address.isprintable()
+
+
+def _menu(session: Session | None, path: str) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+    roles = session.roles if session else frozenset()
+    return [
+        (say(f"role.{role}"), [(say(key), href, path == href or path.startswith(href + "/")) for key, href in items])
+        for role, items in MENU.items()
+        if role in roles
+    ]
+
+
+def _until(session: Session | None) -> str:
+    """When the session ends if nothing more is asked."""
+    if session is None:
+        return ""
+    from gateway import clock
+
+    last = min(clock.instant(clock.now() + IDLE), session.expires_at)
+    return words.moment(last)[11:]
+
+
+def option_list(options: Sequence[tuple[str, str]], everything: str) -> list[tuple[str, str]]:
+    """Choices of a filter, « all » first."""
+    return [("", everything), *options]

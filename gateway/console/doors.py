@@ -1,0 +1,170 @@
+"""The doors of the console: entering, leaving, proving again who one is, and the accessibility statement."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from gateway import journal
+from gateway.console import statement
+from gateway.console.blocks import Facts, Form, Link, Notice, Page, Text
+from gateway.console.common import FOLDER, Console, safe
+from gateway.console.provider import ACCOUNTS, PATH, provider
+from gateway.console.signin import ROLES, SignIn
+from gateway.console.words import say
+from gateway.problems import Problem, Unauthenticated
+from gateway.registry import Gateway
+
+
+class Doors:
+    """Sign-in and sign-out of one console."""
+
+    def __init__(self, gateway: Gateway, console: Console) -> None:
+        self._gateway, self._console = gateway, console
+        settings = gateway.settings
+        self._local: Any = None
+        if settings.profile != "production" and not settings.console_oidc_issuer:
+            self._local = provider(gateway.keys, f"{settings.issuer}{PATH}", settings.profile, self._provider_page)
+        self._sign_in = SignIn(settings, self._local)
+
+    def routes(self) -> list[Route | Mount]:
+        """What is open without a session."""
+        own = [
+            Route("/console/entree", self._guard(self.entrance), methods=["GET"]),
+            Route("/console/connexion", self._guard(self.leave_for_provider), methods=["GET"]),
+            Route("/console/preuve", self._guard(self.prove), methods=["GET"]),
+            Route("/console/retour", self._guard(self.come_back), methods=["GET"]),
+            Route("/console/sortie", self._guard(self.sign_out), methods=["POST"]),
+            Route("/console/accessibilite", self._guard(self.accessibility), methods=["GET"]),
+        ]
+        mounts = [Mount("/console/static", StaticFiles(directory=FOLDER / "static"))]
+        return [*own, *mounts, *([Mount(PATH, self._local)] if self._local is not None else [])]
+
+    def _guard(self, serve: Any) -> Any:
+        async def guarded(request: Request) -> Response:
+            try:
+                answer: Response = await serve(request)
+                return answer
+            except Problem as problem:
+                return await asyncio.to_thread(self._console.refuse, request, problem)
+
+        return guarded
+
+    async def entrance(self, request: Request) -> Response:
+        """Choose how to enter; the demonstration offers one door per role."""
+        if await asyncio.to_thread(self._console.signed_in, request):
+            return RedirectResponse("/console/", 303)
+        back = _back(request)
+        page = Page(say("entree.titre"), [Text(say("entree.intro"), lead=True)])
+        if not self._sign_in.configured:
+            page.blocks.append(Notice(say("entree.fermee"), "wait"))
+            page.status = 503
+        elif self._sign_in.local:
+            page.blocks.append(Notice(say("entree.demonstration"), "wait"))
+            items = [
+                (say(f"entree.{role}_quoi"), Link(say(f"entree.{role}"), _connexion(back, role))) for role in ROLES
+            ]
+            page.blocks.append(Facts(items))
+        else:
+            page.blocks.append(Facts([(say("entree.compte"), Link(say("entree.connexion"), _connexion(back, "")))]))
+        return self._console.page(page, None)
+
+    async def leave_for_provider(self, request: Request) -> Response:
+        return await self._start(request, again=False)
+
+    async def prove(self, request: Request) -> Response:
+        """Sensitive readings ask the account to prove again who it is."""
+        if await asyncio.to_thread(self._console.signed_in, request) is None:
+            return RedirectResponse("/console/entree", 303)
+        return await self._start(request, again=True)
+
+    async def _start(self, request: Request, *, again: bool) -> Response:
+        if not self._sign_in.configured:
+            return RedirectResponse("/console/entree", 303)
+        hint = request.query_params.get("comme", "")
+        if again and (session := await asyncio.to_thread(self._console.signed_in, request)):
+            hint = next((role for role in ROLES if role in session.roles), "")
+        pending = self._sign_in.start(_back(request), again=again)
+        address = await self._sign_in.address(pending, hint if hint in ACCOUNTS else "")
+        token = await asyncio.to_thread(self._begin, pending)
+        response = RedirectResponse(address, 303)
+        self._console.sessions.give(response, token)
+        return response
+
+    def _begin(self, pending: dict[str, str]) -> str:
+        with self._gateway.engine.begin() as connection:
+            return self._console.sessions.begin(connection, pending)
+
+    async def come_back(self, request: Request) -> Response:
+        """The provider answered: open a session of this account, under a new token."""
+        waiting = await asyncio.to_thread(self._waiting, request)
+        if waiting is None or waiting.pending is None:
+            raise Unauthenticated("sign-in-lost", "Start again from the sign-in page.")
+        account = await self._sign_in.finish(waiting.pending, dict(request.query_params))
+        token = await asyncio.to_thread(self._open, waiting, account)
+        response = RedirectResponse(waiting.pending["back"], 303)
+        self._console.sessions.give(response, token)
+        return response
+
+    def _waiting(self, request: Request) -> Any:
+        with self._gateway.engine.connect().execution_options(read_only=True) as connection:
+            return self._console.sessions.find(connection, request)
+
+    def _open(self, waiting: Any, account: Any) -> str:
+        agent = self._gateway.keys.pseudonym("agent", account.issuer, account.subject)
+        with self._gateway.unit_of_work() as work:
+            self._console.sessions.end(work.connection, waiting)
+            role = next(role for role in ROLES if role in account.roles)
+            journal.append(work, "log.read", agent=agent, agent_role=role, outcome="console-sign-in")
+            return self._console.sessions.open(work.connection, agent, account.roles)
+
+    async def sign_out(self, request: Request) -> Response:
+        session = await asyncio.to_thread(self._console.signed_in, request)
+        form = await request.form()
+        token = form.get("jeton")
+        response = RedirectResponse("/console/entree", 303)
+        if session is not None and isinstance(token, str) and hmac.compare_digest(token, session.csrf):
+            await asyncio.to_thread(self._end, session)
+            self._console.sessions.take_back(response)
+        return response
+
+    def _end(self, session: Any) -> None:
+        with self._gateway.engine.begin() as connection:
+            self._console.sessions.end(connection, session)
+
+    async def accessibility(self, request: Request) -> Response:
+        """The accessibility statement, its rate computed from the audit grid."""
+        session = await asyncio.to_thread(self._console.signed_in, request)
+        return self._console.page(statement.page(), session, "/console/accessibilite")
+
+    def _provider_page(self, asked: dict[str, str], account: str) -> str:
+        """The page of the local provider: which account, and that it is really she."""
+        names = [account] if account else list(ACCOUNTS)
+        forms = [
+            Form(f"{PATH}/authorize", say(f"fournisseur.{name}"), hidden=[*sorted(asked.items()), ("account", name)])
+            for name in names
+        ]
+        page = Page(
+            say("fournisseur.titre"),
+            [Text(say("fournisseur.preuve" if account else "fournisseur.choix"), lead=True), *forms],
+        )
+        body = self._console.page(page, None).body
+        return bytes(body).decode()
+
+
+def _back(request: Request) -> str:
+    asked = request.query_params.get("suite", "")
+    return asked if safe(asked) else "/console/"
+
+
+def _connexion(back: str, role: str) -> str:
+    from urllib.parse import urlencode
+
+    asked = {name: value for name, value in (("comme", role), ("suite", back if back != "/console/" else "")) if value}
+    return "/console/connexion" + (f"?{urlencode(asked)}" if asked else "")

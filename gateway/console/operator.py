@@ -1,0 +1,452 @@
+"""The pages of the operator: partners' health, dead letters, files, and whether the gateway is well."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from gateway import clock, outbox
+from gateway.console import law_words
+from gateway.console.blocks import (
+    Badge,
+    Code,
+    Facts,
+    Figures,
+    Form,
+    Lines,
+    Notice,
+    Num,
+    Page,
+    Quiet,
+    Table,
+    Text,
+    Title,
+    When,
+)
+from gateway.console.common import PAGE, Answer, Go, Place, View
+from gateway.console.words import many, moment, number, say, seconds, word
+from gateway.problems import Unknown
+from gateway.storage.tables.delivery import mailbox, recipient_state
+from gateway.storage.tables.delivery import outbox as table
+from gateway.storage.tables.journal import journal_log
+from gateway.storage.tables.record import batch
+
+OPEN = ("queued", "claimed", "waiting", "dead")
+
+
+def places() -> list[Place]:
+    """Every page of this role."""
+    role = ("operateur",)
+    return [
+        Place("/console/partenaires", partners, role),
+        Place("/console/partenaires/{id}/{action:str}", pause, role, "POST"),
+        Place("/console/abandonnes", dead, role),
+        Place("/console/abandonnes/rejouer", replay, role, "POST"),
+        Place("/console/fichiers", files, role),
+        Place("/console/etat", health, role),
+    ]
+
+
+# --- partners ------------------------------------------------------------
+
+
+def partners(view: View) -> Page:
+    """Each body that receives: is it served, how much waits for it, what it takes."""
+    c = table.c
+    waiting: dict[str, dict[str, int]] = defaultdict(dict)
+    oldest: dict[str, str] = {}
+    for recipient, state, times, first in view.connection.execute(
+        select(c.recipient, c.state, func.count(), func.min(c.created_at))
+        .where(c.state.in_(OPEN))
+        .group_by(c.recipient, c.state)
+    ):
+        waiting[recipient][state] = times
+        if state in ("queued", "claimed"):
+            oldest[recipient] = min(first, oldest.get(recipient, first))
+    hour, day_ = (clock.instant(clock.now() - timedelta(hours=n)) for n in (1, 24))
+    rates = _delivered(view, hour)
+    daily = _delivered(view, day_)
+    states = {row.recipient: row for row in view.connection.execute(select(recipient_state))}
+    receiving = set(view.connection.scalars(select(c.recipient).distinct())) | states.keys()
+    rows = []
+    for id in sorted(receiving | {body.id for body in view.gateway.bodies.values() if body.client_id}, key=view.body):
+        state, open_ = states.get(id), waiting.get(id, {})
+        rows.append(
+            [
+                view.body(id),
+                _health(state, open_),
+                Num(open_.get("queued", 0) + open_.get("claimed", 0)),
+                seconds((clock.now() - datetime.fromisoformat(oldest[id])).total_seconds()) if id in oldest else "–",
+                Num(open_.get("waiting", 0)),
+                Num(open_.get("dead", 0)),
+                Num(rates.get(id, 0)),
+                Num(daily.get(id, 0)),
+                _switch(view, id, bool(state and state.paused)),
+            ]
+        )
+    heads = [
+        say(f"partenaires.{key}")
+        for key in ("nom", "sante", "file", "plus_ancien", "attente", "abandonnes", "heure", "jour", "action")
+    ]
+    total = {state: sum(one.get(state, 0) for one in waiting.values()) for state in OPEN}
+    return Page(
+        say("partenaires.titre"),
+        [
+            Text(say("partenaires.intro"), lead=True),
+            Figures(
+                [
+                    (
+                        say("partenaires.file"),
+                        Num(total["queued"] + total["claimed"]),
+                        "wait" if total["queued"] else "",
+                    ),
+                    (say("partenaires.attente"), Num(total["waiting"]), ""),
+                    (say("partenaires.abandonnes"), Num(total["dead"]), "bad" if total["dead"] else ""),
+                    (say("partenaires.heure"), Num(sum(rates.values())), "good"),
+                ]
+            ),
+            Table(
+                "partenaires",
+                say("partenaires.legende"),
+                heads,
+                rows,
+                say("partenaires.vide"),
+                frozenset({2, 4, 5, 6, 7}),
+            ),
+        ],
+    )
+
+
+def _delivered(view: View, since: str) -> dict[str, int]:
+    c = table.c
+    query = select(c.recipient, func.count()).where(c.state == "delivered", c.settled_at >= since).group_by(c.recipient)
+    return dict(view.connection.execute(query).tuples().all())
+
+
+def _health(state: Any, waiting: dict[str, int]) -> Any:
+    if state is not None and state.paused:
+        return Badge(say("partenaires.en_pause"), "wait")
+    if state is not None and state.retry_at and state.retry_at > clock.instant():
+        return Lines(
+            [Badge(say("partenaires.au_repos"), "bad"), Quiet(say("partenaires.jusqu_a", quand=moment(state.retry_at)))]
+        )
+    if state is not None and state.failures:
+        return Badge(many("partenaires.echecs", state.failures), "wait")
+    return (
+        Badge(say("partenaires.abandons"), "wait") if waiting.get("dead") else Badge(say("partenaires.va_bien"), "good")
+    )
+
+
+def _switch(view: View, id: str, paused: bool) -> Form:
+    action = "reprendre" if paused else "suspendre"
+    return Form(
+        f"/console/partenaires/{id}/{action}",
+        say(f"partenaires.{action}"),
+        small=True,
+        about=view.body(id),
+        tone="second",
+    )
+
+
+def pause(view: View) -> Answer:
+    """Stop or start again the deliveries to one body; what waits keeps waiting."""
+    id, action = view.at("id"), view.at("action")
+    if id not in view.gateway.bodies or action not in ("suspendre", "reprendre"):
+        raise Unknown("body-unknown", "List the partners.")
+    paused = int(action == "suspendre")
+    changed = view.connection.execute(
+        update(recipient_state).where(recipient_state.c.recipient == id).values(paused=paused)
+    )
+    if not changed.rowcount:
+        view.connection.execute(insert(recipient_state).values(recipient=id, paused=paused, failures=0))
+    view.journal("admin.setting", recipient_org=id, outcome="paused" if paused else "resumed")
+    return Go("/console/partenaires", "suspendu" if paused else "repris")
+
+
+# --- dead letters ------------------------------------------------------------
+
+
+def dead(view: View) -> Page:
+    """Deliveries that gave up, by recipient and reason, and each of them; sent again, they are decided anew."""
+    c = table.c
+    law = view.gateway.policy.table
+    groups = view.connection.execute(
+        select(c.recipient, c.document, c.reason, func.count(), func.max(c.settled_at))
+        .where(c.state == "dead")
+        .group_by(c.recipient, c.document, c.reason)
+        .order_by(func.count().desc())
+    ).all()
+    grouped = [
+        [
+            view.body(recipient),
+            Code(document),
+            law_words.reason(law, reason) or "–",
+            Num(times),
+            When(last),
+            Form(
+                "/console/abandonnes/rejouer",
+                many("abandonnes.rejouer_tout", times),
+                small=True,
+                about=f"{view.body(recipient)}, {document}",
+                hidden=[("recipient", recipient), ("document", document), ("reason", reason or "")],
+            ),
+        ]
+        for recipient, document, reason, times, last in groups
+    ]
+    rows = view.connection.execute(
+        select(table).where(c.state == "dead").order_by(c.settled_at.desc()).limit(PAGE)
+    ).all()
+    letters = [
+        [
+            Code(row.id[-12:]),
+            view.body(row.recipient),
+            Code(row.document),
+            Lines([law_words.reason(law, row.reason), Code(row.reason or "–")]),
+            Num(row.attempts),
+            When(row.created_at),
+            When(row.settled_at),
+            Form(
+                "/console/abandonnes/rejouer",
+                say("abandonnes.rejouer"),
+                small=True,
+                about=row.id[-12:],
+                hidden=[("id", row.id)],
+            ),
+        ]
+        for row in rows
+    ]
+    total = sum(group[3] for group in groups)
+    note = many("abandonnes.autres", total - PAGE) if total > PAGE else ""
+    waiting = view.connection.execute(
+        select(c.recipient, c.document, c.reason, func.count(), func.min(c.created_at))
+        .where(c.state == "waiting")
+        .group_by(c.recipient, c.document, c.reason)
+    ).all()
+    pending = [
+        [view.body(r), Code(d), law_words.reason(law, why) or "–", Num(n), When(first)]
+        for r, d, why, n, first in waiting
+    ]
+    heads = {
+        name: say(f"abandonnes.{name}")
+        for name in (
+            "destinataire",
+            "document",
+            "motif",
+            "nombre",
+            "dernier",
+            "action",
+            "numero",
+            "essais",
+            "cree_le",
+            "abandonne_le",
+            "depuis",
+        )
+    }
+    return Page(
+        say("abandonnes.titre"),
+        [
+            Text(say("abandonnes.intro"), lead=True),
+            Table(
+                "groupes",
+                say("abandonnes.legende"),
+                [heads[k] for k in ("destinataire", "document", "motif", "nombre", "dernier", "action")],
+                grouped,
+                say("abandonnes.vide"),
+                frozenset({3}),
+            ),
+            *(
+                [
+                    Title(say("abandonnes.un_par_un")),
+                    Table(
+                        "envois",
+                        say("abandonnes.envois_legende"),
+                        [
+                            heads[k]
+                            for k in (
+                                "numero",
+                                "destinataire",
+                                "document",
+                                "motif",
+                                "essais",
+                                "cree_le",
+                                "abandonne_le",
+                                "action",
+                            )
+                        ],
+                        letters,
+                        numbers=frozenset({4}),
+                        note=note,
+                    ),
+                ]
+                if letters
+                else []
+            ),
+            Title(say("abandonnes.attente_titre")),
+            Table(
+                "attente",
+                say("abandonnes.attente_legende"),
+                [heads[k] for k in ("destinataire", "document", "motif", "nombre", "depuis")],
+                pending,
+                say("abandonnes.attente_vide"),
+                frozenset({3}),
+            ),
+        ],
+    )
+
+
+def replay(view: View) -> Answer:
+    """Queue one dead letter again, or all those of one recipient, document and reason."""
+    c = table.c
+    query = select(c.id).where(c.state == "dead")
+    if view.given("id"):
+        query = query.where(c.id == view.given("id"))
+    elif view.given("recipient"):
+        reason = view.given("reason")
+        query = query.where(c.recipient == view.given("recipient"), c.document == view.given("document"))
+        query = query.where(c.reason == reason if reason else c.reason.is_(None))
+    else:
+        raise Unknown("delivery-unknown", "Choose a delivery.")
+    queued = outbox.replay(view.work, list(view.connection.scalars(query.limit(5_000))))
+    if queued:
+        view.journal("admin.delivery_retry", n_records=queued, outcome="queued")
+    return Go("/console/abandonnes", "remis" if queued else "rien", queued)
+
+
+# --- files ------------------------------------------------------------
+
+
+def files(view: View) -> Page:
+    """Files of many persons: how far each got, what it brought, which wait for a human."""
+    after = view.asked("apres")
+    query = select(batch).order_by(batch.c.id.desc()).limit(PAGE)
+    rows = view.connection.execute(query.where(batch.c.id < after) if after else query).all()
+    held = [row for row in rows if row.state == "held"]
+    shown = [_file(view, row) for row in rows]
+    heads = [
+        say(f"fichiers.{key}")
+        for key in (
+            "document",
+            "expediteur",
+            "etat",
+            "avancement",
+            "acceptes",
+            "inchanges",
+            "quarantaine",
+            "rejetes",
+            "debut",
+            "duree",
+        )
+    ]
+    page = Page(say("fichiers.titre"), [Text(say("fichiers.intro"), lead=True)])
+    if held:
+        page.blocks.append(Notice(many("fichiers.retenus", len(held)), "wait"))
+    older = f"/console/fichiers?apres={rows[-1].id}" if len(rows) == PAGE else ""
+    page.blocks.append(
+        Table(
+            "fichiers",
+            say("fichiers.legende"),
+            heads,
+            shown,
+            say("fichiers.vide"),
+            frozenset({3, 4, 5, 6, 7}),
+            older=older,
+        )
+    )
+    return page
+
+
+def _file(view: View, row: Any) -> list[Any]:
+    told = json.loads(row.counts)
+    tones = {"running": "wait", "done": "good", "held": "bad"}
+    state: Any = Badge(word("fichier_etat", row.state), tones.get(row.state, "quiet"))
+    if row.held:
+        state = Lines([state, Quiet(word("constat", row.held))])
+    ended = datetime.fromisoformat(row.ended_at) if row.ended_at else clock.now()
+    lasted = seconds((ended - datetime.fromisoformat(row.started_at)).total_seconds())
+    return [
+        Lines([Code(row.document), Quiet(word("genre", row.kind))]),
+        view.body(row.sender),
+        state,
+        say("fichiers.sur", n=number(row.done), total=number(told.get("records", row.done))),
+        *(Num(told.get(name, 0)) for name in ("accepted", "unchanged", "quarantined", "rejected")),
+        When(row.started_at),
+        lasted,
+    ]
+
+
+# --- the gateway itself ------------------------------------------------------------
+
+
+def health(view: View) -> Page:
+    """Database, journal, deliveries: what works, and what to do about the rest."""
+    settings = view.gateway.settings
+    rows = []
+    for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
+        age = (clock.now() - datetime.fromisoformat(log.checkpoint_at)).total_seconds()
+        late, stopped = age > max(60.0, settings.checkpoint_every * 4), age > settings.audit_tolerance
+        rows.append(
+            [
+                say("integrite.classe", mois=log.log.removesuffix("m")),
+                Num(log.size),
+                When(log.checkpoint_at),
+                seconds(age),
+                Badge(
+                    say("etat.ferme" if stopped else "etat.en_retard" if late else "etat.a_jour"),
+                    "bad" if stopped else "wait" if late else "good",
+                ),
+            ]
+        )
+    c = table.c
+    now = clock.instant()
+    claimed = (
+        view.connection.scalar(
+            select(func.count()).select_from(table).where(c.state == "claimed", c.lease_until >= now)
+        )
+        or 0
+    )
+    lost = (
+        view.connection.scalar(select(func.count()).select_from(table).where(c.state == "claimed", c.lease_until < now))
+        or 0
+    )
+    last = view.connection.scalar(select(func.max(c.settled_at)))
+    due = (
+        view.connection.scalar(select(func.count()).select_from(table).where(c.state == "queued", c.next_at <= now))
+        or 0
+    )
+    unread = (
+        view.connection.scalar(select(func.count()).select_from(mailbox).where(mailbox.c.acknowledged_at.is_(None)))
+        or 0
+    )
+    heads = [say(f"etat.{key}") for key in ("journal", "entrees", "point", "age", "publication")]
+    return Page(
+        say("etat.titre"),
+        [
+            Text(say("etat.intro"), lead=True),
+            Title(say("etat.livraisons")),
+            Facts(
+                [
+                    (say("etat.en_cours"), Num(claimed)),
+                    (say("etat.bail_perdu"), Badge(many("etat.reprises", lost), "wait") if lost else say("etat.aucun")),
+                    (say("etat.dues"), Num(due)),
+                    (say("etat.derniere"), When(last)),
+                    (say("etat.boites"), Num(unread)),
+                ]
+            ),
+            Title(say("etat.journal_titre")),
+            Table("journaux", say("etat.legende"), heads, rows, say("integrite.vide"), frozenset({1})),
+            Title(say("etat.passerelle")),
+            Facts(
+                [
+                    (say("etat.profil"), word("profil", settings.profile)),
+                    (say("etat.base"), view.gateway.engine.dialect.name),
+                    (say("etat.politique"), Code(view.gateway.policy.version[:16] + "…")),
+                    (say("etat.organismes"), Num(len(view.gateway.bodies))),
+                    (say("etat.tolerance"), seconds(settings.audit_tolerance)),
+                ]
+            ),
+        ],
+    )

@@ -1,0 +1,354 @@
+"""The register of exchanges: volumes and refusals by purpose, partner and article; each exchange and its proof."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from sqlalchemy import func, select
+
+from gateway import journal
+from gateway.bundle import proof_bundle
+from gateway.console import charts, law_words, volumes
+from gateway.console.blocks import (
+    Badge,
+    Code,
+    Facts,
+    Field,
+    Figures,
+    Form,
+    Lines,
+    Link,
+    Notice,
+    Num,
+    Page,
+    Picture,
+    Quiet,
+    Table,
+    Tabs,
+    Text,
+    Title,
+    When,
+)
+from gateway.console.common import PAGE, Answer, Download, Place, View
+from gateway.console.words import many, number, say, word
+from gateway.problems import Unknown
+from gateway.storage.tables.delivery import outbox
+from gateway.storage.tables.journal import journal_entry
+from gateway.storage.tables.record import exchange
+
+PERIODS = (("7", "7"), ("30", "30"), ("90", "90"), ("365", "365"))
+TONES = {"delivered": "good", "withheld": "bad", "dead": "bad", "queued": "wait", "claimed": "wait", "waiting": "wait"}
+_PROVABLE = 2_000
+"""Entries beyond which a proof in one file would be too large: the whole journal is exported instead."""
+
+
+def places() -> list[Place]:
+    """The pages of the register."""
+    return [
+        Place("/console/registre", register, ("dpo",)),
+        Place("/console/echanges", latest, ("dpo",)),
+        Place("/console/echanges/{id}", one, ("dpo",), writes=True),
+        Place("/console/echanges/{id}/preuve", proof, ("dpo",), writes=True),
+    ]
+
+
+def state(code: str, count: int = 0) -> Badge:
+    """The state of deliveries, with how many."""
+    text = word("etat", code)
+    return Badge(f"{number(count)} {text}" if count else text, TONES.get(code, "quiet"))
+
+
+def _tabs(here: str) -> Tabs:
+    items = (("/console/registre", "registre.par_finalite"), ("/console/echanges", "registre.derniers"))
+    return Tabs(say("registre.titre"), [(say(key), href, href == here) for href, key in items])
+
+
+def days_of(view: View) -> int:
+    asked = view.asked("jours", "30")
+    return int(asked) if asked in dict(PERIODS) else 30
+
+
+def register(view: View) -> Page:
+    """Volumes by purpose, pair of bodies and article."""
+    days, wanted, body = days_of(view), view.asked("finalite"), view.asked("organisme")
+    seen = volumes.counts(view.gateway.engine, view.connection, days)
+    rows: dict[tuple[str, str, str], list[Any]] = defaultdict(lambda: [0, 0, 0, set(), Counter()])
+    pairs: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for row, times in seen.items():
+        if row.event == "exchange.ack" and not row.recipient:
+            continue
+        if (
+            not row.recipient
+            or (wanted and row.purpose != wanted)
+            or (body and body not in (row.sender, row.recipient))
+        ):
+            continue
+        cell, pair = rows[row.purpose, row.sender, row.recipient], pairs[row.sender, row.recipient]
+        if row.event == "exchange.deny":
+            cell[1] += times
+            pair[1] += times
+            cell[4][row.reason, row.article] += times
+        elif row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
+            cell[2] += times
+            pair[0] += times
+            cell[3].add(row.article)
+        elif row.event == "exchange.request":
+            cell[0] += times
+            cell[3].add(row.article)
+    page = Page(say("registre.titre"), [Text(say("registre.intro"), lead=True), _tabs("/console/registre")])
+    page.blocks.append(_filter(view, days, wanted, body))
+    totals = [sum(cell[rank] for cell in rows.values()) for rank in range(3)]
+    page.blocks.append(
+        Figures(
+            [
+                (say("registre.livres"), Num(totals[2]), "good"),
+                (say("registre.permis"), Num(totals[0]), ""),
+                (say("registre.refuses"), Num(totals[1]), "bad" if totals[1] else ""),
+                (say("registre.organismes"), Num(len({one for pair in pairs for one in pair})), ""),
+            ]
+        )
+    )
+    if pairs:
+        page.blocks.append(_chart(view, pairs))
+    page.blocks.append(_table(view, rows))
+    return page
+
+
+def _filter(view: View, days: int, wanted: str, body: str) -> Form:
+    table = view.gateway.policy.table
+    purposes = [("", say("liste.toutes")), *((name, law_words.purpose(table, name)) for name in table.purposes)]
+    bodies = [("", say("liste.tous")), *((id, one.name) for id, one in sorted(view.gateway.bodies.items()))]
+    return Form(
+        "/console/registre",
+        say("formulaire.filtrer"),
+        method="get",
+        fields=[
+            Field(
+                "jours",
+                say("registre.periode"),
+                "select",
+                value=str(days),
+                options=[(value, many("duree.jours", int(value))) for value, _ in PERIODS],
+            ),
+            Field("finalite", say("registre.finalite"), "select", value=wanted, options=purposes),
+            Field("organisme", say("registre.organisme"), "select", value=body, options=bodies),
+        ],
+    )
+
+
+def _chart(view: View, pairs: dict[tuple[str, str], list[int]]) -> Picture:
+    shown = sorted(pairs.items(), key=lambda item: -sum(item[1]))[:10]
+    labels = [f"{_short(view.body(sender))} → {_short(view.body(recipient))}" for (sender, recipient), _ in shown]
+    told = " ; ".join(
+        say("registre.graphique_ligne", paire=label, livres=number(values[0]), refuses=number(values[1]))
+        for label, (_, values) in zip(labels, shown, strict=True)
+    )
+    source = charts.stacked(
+        labels,
+        [
+            (say("registre.livres"), [values[0] for _, values in shown]),
+            (say("registre.refuses"), [values[1] for _, values in shown]),
+        ],
+    )
+    return Picture(source, say("registre.graphique", detail=told), say("registre.graphique_legende"))
+
+
+def _short(name: str) -> str:
+    name = name.partition(" (")[0]
+    return name if len(name) <= 24 else name[:23] + "…"
+
+
+def _table(view: View, rows: dict[tuple[str, str, str], list[Any]]) -> Table:
+    law = view.gateway.policy.table
+    shown = []
+    for (purpose, sender, recipient), (permitted, refused, delivered, articles, why) in sorted(
+        rows.items(), key=lambda item: (item[0][0], -sum(item[1][:3]))
+    ):
+        refusals = [
+            f"{number(times)} : {law_words.reason(law, reason)} ({article})"
+            for (reason, article), times in why.most_common(4)
+        ]
+        shown.append(
+            [
+                law_words.purpose(law, purpose),
+                view.body(sender),
+                view.body(recipient),
+                Lines(sorted(articles - {""})),
+                Num(permitted),
+                Num(delivered),
+                Num(refused),
+                Lines(refusals),
+            ]
+        )
+    heads = [
+        say(f"registre.{key}")
+        for key in ("finalite", "de", "vers", "articles", "permis", "livres", "refuses", "motifs")
+    ]
+    return Table(
+        "volumes",
+        say("registre.legende"),
+        heads,
+        shown,
+        say("registre.vide"),
+        frozenset({4, 5, 6}),
+        say("registre.note"),
+    )
+
+
+def latest(view: View) -> Page:
+    """Every exchange, newest first, with what became of its deliveries."""
+    after = view.asked("apres")
+    query = select(exchange).order_by(exchange.c.id.desc()).limit(PAGE)
+    rows = view.connection.execute(query.where(exchange.c.id < after) if after else query).all()
+    states: dict[str, list[Badge]] = defaultdict(list)
+    counted = (
+        select(outbox.c.exchange_id, outbox.c.state, func.count())
+        .where(outbox.c.exchange_id.in_([row.id for row in rows]))
+        .group_by(outbox.c.exchange_id, outbox.c.state)
+        .order_by(outbox.c.state)
+    )
+    for exchange_id, code, times in view.connection.execute(counted):
+        states[exchange_id].append(state(code, times))
+    law = view.gateway.policy.table
+    shown = [
+        [
+            When(row.received_at),
+            view.body(row.sender),
+            Code(row.document),
+            ", ".join(law_words.purpose(law, one) for one in row.purpose.split(",") if one) or "–",
+            Num(row.records),
+            Lines(states[row.id] or [Quiet(say("echanges.aucune_livraison"))]),
+            Link(
+                say("echanges.ouvrir"),
+                f"/console/echanges/{row.id}",
+                about=f"{word('document', row.document)} {row.received_at[:16]}",
+            ),
+        ]
+        for row in rows
+    ]
+    heads = [
+        say(f"echanges.{key}")
+        for key in ("recu_le", "expediteur", "document", "finalites", "enregistrements", "livraisons", "detail")
+    ]
+    older = f"/console/echanges?apres={rows[-1].id}" if len(rows) == PAGE else ""
+    return Page(
+        say("echanges.titre"),
+        [
+            Text(say("echanges.intro"), lead=True),
+            _tabs("/console/echanges"),
+            Table("echanges", say("echanges.legende"), heads, shown, say("echanges.vide"), frozenset({4}), older=older),
+        ],
+    )
+
+
+def one(view: View) -> Page:
+    """One exchange: what was asked, what was decided for each recipient, what the journal holds of it."""
+    row = _row(view)
+    view.journal("log.read", outcome="exchange", exchange_id=row.id)
+    law = view.gateway.policy.table
+    page = Page(
+        say("echange.titre", quand=f"{view.body(row.sender)}"), back=Link(say("echange.retour"), "/console/echanges")
+    )
+    page.blocks.append(
+        Facts(
+            [
+                (say("echanges.recu_le"), When(row.received_at)),
+                (say("echanges.expediteur"), view.body(row.sender)),
+                (say("echanges.document"), Code(row.document)),
+                (
+                    say("echanges.finalites"),
+                    ", ".join(law_words.purpose(law, p) for p in row.purpose.split(",") if p) or "–",
+                ),
+                (say("echanges.enregistrements"), Num(row.records)),
+                (say("echange.numero"), Code(row.id)),
+            ]
+        )
+    )
+    page.blocks += [Title(say("echange.livraisons")), _deliveries(view, row.id), Title(say("echange.journal"))]
+    page.blocks += _entries(view, row.id)
+    return page
+
+
+def _row(view: View) -> Any:
+    row = view.connection.execute(select(exchange).where(exchange.c.id == view.at("id"))).first()
+    if row is None:
+        raise Unknown("exchange-unknown", "Check the id against the list of exchanges.")
+    return row
+
+
+def _deliveries(view: View, exchange_id: str) -> Table:
+    c = outbox.c
+    keys = (c.recipient, c.document, c.state, c.reason, c.article, c.categories)
+    rows = view.connection.execute(
+        select(*keys, func.count()).where(c.exchange_id == exchange_id).group_by(*keys).order_by(*keys).limit(200)
+    ).all()
+    law = view.gateway.policy.table
+    shown = [
+        [
+            view.body(recipient),
+            Code(document),
+            state(code, times),
+            law_words.reason(law, reason) if code != "delivered" else "–",
+            article or "–",
+            law_words.categories((sent or "").split(",") if sent else []),
+        ]
+        for recipient, document, code, reason, article, sent, times in rows
+    ]
+    heads = [say(f"echange.{key}") for key in ("destinataire", "document", "etat", "motif", "article", "categories")]
+    return Table("livraisons", say("echange.livraisons_legende"), heads, shown, say("echange.aucune_livraison"))
+
+
+def _entries(view: View, exchange_id: str) -> list[Any]:
+    total = view.connection.scalar(
+        select(func.count()).select_from(journal_entry).where(journal_entry.c.exchange_id == exchange_id)
+    )
+    rows = []
+    for logged in journal.of_exchange(view.connection, exchange_id)[:100]:
+        told = logged.fields
+        rows.append(
+            [
+                Code(f"{logged.log} n° {logged.idx}"),
+                When(told["ts"]),
+                word("evenement", told["event"]),
+                view.body(told.get("recipient_org", "")) or "–",
+                _decision(told),
+                Lines([f"{rule}" for rule in told.get("rule_ids", ())]),
+                law_words.categories(told.get("categories_sent", ())),
+            ]
+        )
+    heads = [
+        say(f"journal.{key}") for key in ("place", "date", "evenement", "destinataire", "decision", "regles", "envoye")
+    ]
+    note = say("echange.journal_note", n=number(total or 0)) if (total or 0) > len(rows) else ""
+    blocks: list[Any] = [
+        Table("entrees", say("echange.journal_legende"), heads, rows, say("echange.journal_vide"), note=note)
+    ]
+    if total and total <= _PROVABLE:
+        blocks.append(
+            Facts(
+                [
+                    (
+                        say("echange.preuve_titre"),
+                        Link(say("echange.preuve"), f"/console/echanges/{exchange_id}/preuve"),
+                    ),
+                    (say("echange.preuve_contenu"), say("echange.preuve_detail")),
+                ]
+            )
+        )
+    elif total:
+        blocks.append(Notice(say("echange.preuve_grande"), "wait"))
+    return blocks
+
+
+def _decision(told: dict[str, Any]) -> Any:
+    code = told.get("decision")
+    return Badge(word("decision_mot", code), "good" if code == "permit" else "bad") if code else "–"
+
+
+def proof(view: View) -> Answer:
+    """The proof of an exchange in one file, to check elsewhere."""
+    row = _row(view)
+    view.journal("export", outcome="proof", exchange_id=row.id)
+    content = proof_bundle(view.connection, view.gateway.settings, row.id)
+    return Download(content, "application/zip", f"preuve-{row.id}.zip")

@@ -1,0 +1,151 @@
+"""Sessions: a random token in a signed cookie, everything else in the database.
+
+| after | the session |
+|---|---|
+| 30 minutes without a page | ends |
+| 12 hours | ends |
+| 5 minutes after the account proved who it is | asks it again before a sensitive reading |
+
+A new token is given at sign-in, so that a token known before is worth nothing after.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import clock
+from gateway.keys import Keyring
+from gateway.storage.tables.console import console_session as table
+
+IDLE = timedelta(minutes=30)
+LONGEST = timedelta(hours=12)
+FRESH = timedelta(minutes=5)
+_PENDING = timedelta(minutes=10)
+_TOUCH = timedelta(seconds=60)
+"""A page seen again within this time writes nothing."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One signed-in account, or a sign-in under way (`pending`)."""
+
+    token_h: bytes = field(repr=False)
+    agent: str
+    roles: frozenset[str]
+    csrf: str = field(repr=False)
+    pending: dict[str, Any] | None = field(repr=False)
+    created_at: str
+    seen_at: str
+    authenticated_at: str
+    expires_at: str
+
+    @property
+    def fresh(self) -> bool:
+        """Did the account prove who it is a moment ago?"""
+        return bool(self.authenticated_at) and _age(self.authenticated_at) <= FRESH
+
+
+class Sessions:
+    """Opens, finds and ends sessions."""
+
+    def __init__(self, keys: Keyring, secure: bool) -> None:
+        self._keys = keys
+        self._secure = secure
+        self.cookie = "__Host-maillon-console" if secure else "maillon-console"
+
+    def find(self, connection: Connection, request: Request) -> Session | None:
+        """The session this request's cookie names, if it still lasts."""
+        token, _, signature = request.cookies.get(self.cookie, "").partition(".")
+        if not token or not hmac.compare_digest(signature, self._sign(token)):
+            return None
+        row = connection.execute(select(table).where(table.c.token_h == self._digest(token))).first()
+        if row is None or row.expires_at <= clock.instant():
+            return None
+        if not row.pending and _age(row.seen_at) > IDLE:
+            return None
+        return Session(
+            row.token_h,
+            row.agent,
+            frozenset(row.roles.split(",")) - {""},
+            row.csrf,
+            json.loads(row.pending) if row.pending else None,
+            row.created_at,
+            row.seen_at,
+            row.authenticated_at,
+            row.expires_at,
+        )
+
+    def begin(self, connection: Connection, pending: dict[str, Any]) -> str:
+        """A sign-in starts; returns the token to give."""
+        connection.execute(delete(table).where(table.c.expires_at <= clock.instant()))
+        return self._open(connection, _PENDING, "", frozenset(), pending)
+
+    def open(self, connection: Connection, agent: str, roles: frozenset[str]) -> str:
+        """The account signed in; returns the token to give."""
+        return self._open(connection, LONGEST, agent, roles, None)
+
+    def end(self, connection: Connection, session: Session) -> None:
+        connection.execute(delete(table).where(table.c.token_h == session.token_h))
+
+    def stale(self, session: Session) -> bool:
+        return _age(session.seen_at) > _TOUCH
+
+    def touch(self, connection: Connection, session: Session) -> None:
+        connection.execute(update(table).where(table.c.token_h == session.token_h).values(seen_at=clock.instant()))
+
+    def _open(
+        self,
+        connection: Connection,
+        lasts: timedelta,
+        agent: str,
+        roles: frozenset[str],
+        pending: dict[str, Any] | None,
+    ) -> str:
+        token, now = secrets.token_urlsafe(32), clock.now()
+        connection.execute(
+            insert(table).values(
+                token_h=self._digest(token),
+                agent=agent,
+                roles=",".join(sorted(roles)),
+                csrf=secrets.token_urlsafe(32),
+                pending=json.dumps(pending) if pending else None,
+                created_at=clock.instant(now),
+                seen_at=clock.instant(now),
+                authenticated_at=clock.instant(now) if agent else "",
+                expires_at=clock.instant(now + lasts),
+            )
+        )
+        return token
+
+    def give(self, response: Response, token: str) -> None:
+        response.set_cookie(
+            self.cookie,
+            f"{token}.{self._sign(token)}",
+            max_age=int(LONGEST.total_seconds()),
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def take_back(self, response: Response) -> None:
+        response.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
+
+    def _digest(self, token: str) -> bytes:
+        return self._keys.blind("console.session", token)
+
+    def _sign(self, token: str) -> str:
+        return self._keys.blind("console.cookie", token).hex()
+
+
+def _age(instant: str) -> timedelta:
+    return clock.now() - datetime.fromisoformat(instant)

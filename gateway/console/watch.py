@@ -1,0 +1,272 @@
+"""What a data protection officer watches: anomalies of reading and volume, and data sent or agreed for nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+from statistics import median
+from typing import Any
+
+from sqlalchemy import select
+
+from gateway import clock
+from gateway.console import law_words, volumes
+from gateway.console.blocks import Badge, Code, Field, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
+from gateway.console.common import Place, View
+from gateway.console.register import days_of
+from gateway.console.words import local, many, number, say, word
+from gateway.convention import flows_from
+from gateway.policy_question import in_order
+from gateway.storage.tables.journal import journal_entry
+from mappings import load
+
+THRESHOLDS = {
+    "nuit": 1,
+    "volume": 3,
+    "volume_plancher": 200,
+    "repetition": 5,
+    "enumeration": 20,
+    "refus_entree": 20,
+}
+"""Night: events between 22 h and 6 h (Paris). Volume: times the median day, above a floor. Repetition: readings of one
+person by one reader in a day. Enumeration: searches that found nobody in an hour. Input refusals in an hour."""
+_READ = 20_000
+"""Events examined at most; beyond, the page says so."""
+
+
+def places() -> list[Place]:
+    """The pages of the watch."""
+    return [
+        Place("/console/anomalies", anomalies, ("dpo",)),
+        Place("/console/minimisation", minimisation, ("dpo",)),
+    ]
+
+
+def anomalies(view: View) -> Page:
+    """Readings and volumes out of the ordinary over a few days."""
+    days = min(days_of(view), 30) if view.asked("jours") else 7
+    since = clock.instant(clock.now() - timedelta(days=days))
+    found = sorted(_found(view, since, days), key=lambda row: row[3], reverse=True)
+    rows = [
+        [Badge(word("anomalie", kind), tone), who, what, When(when), Num(times)]
+        for kind, who, what, when, times, tone in found
+    ]
+    heads = [say(f"anomalies.{key}") for key in ("nature", "qui", "quoi", "quand", "combien")]
+    filter_ = Form(
+        "/console/anomalies",
+        say("formulaire.filtrer"),
+        method="get",
+        fields=[
+            Field(
+                "jours",
+                say("registre.periode"),
+                "select",
+                value=str(days),
+                options=[(n, many("duree.jours", int(n))) for n in ("7", "30")],
+            )
+        ],
+    )
+    thresholds = [
+        [
+            word("anomalie", name),
+            say(
+                f"anomalies.seuil_{name}",
+                n=number(THRESHOLDS.get(name, 0)),
+                plancher=number(THRESHOLDS["volume_plancher"]),
+            ),
+        ]
+        for name in ("nuit", "volume", "repetition", "enumeration", "refus_entree", "sensible")
+    ]
+    return Page(
+        say("anomalies.titre"),
+        [
+            Text(say("anomalies.intro"), lead=True),
+            filter_,
+            Table("anomalies", say("anomalies.legende"), heads, rows, say("anomalies.vide"), frozenset({4})),
+            Title(say("anomalies.seuils")),
+            Table(
+                "seuils", say("anomalies.seuils_legende"), [say("anomalies.nature"), say("anomalies.seuil")], thresholds
+            ),
+        ],
+    )
+
+
+Found = tuple[str, str, str, str, int, str]
+"""(kind, who, what, last time, how many, tone)."""
+
+
+def _found(view: View, since: str, days: int) -> Iterator[Found]:
+    yield from _readings(view, since)
+    yield from _volumes(view, days)
+    yield from _sensitive(view, days)
+
+
+def _readings(view: View, since: str) -> Iterator[Found]:
+    c = journal_entry.c
+    agent, role, outcome, reason = (
+        volumes.member(view.connection, name) for name in ("agent", "agent_role", "outcome", "reason_code")
+    )
+    query = (
+        select(c.ts, c.event, c.sender, c.subject, agent, role, outcome, reason)
+        .where(c.ts >= since[:23] + "Z", c.event.in_(("log.read", "input.reject", "export")))
+        .order_by(c.ts.desc())
+        .limit(_READ)
+    )
+    night: dict[str, list[str]] = defaultdict(list)
+    repeated: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    unknown: dict[tuple[str, str], list[str]] = defaultdict(list)
+    refused: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for ts, event, sender, subject, who, acting, result, why in view.connection.execute(query):
+        name = _reader(view, sender, who, acting)
+        hour = local(ts).hour
+        if event == "log.read" and (hour >= 22 or hour < 6):
+            night[name].append(ts)
+        if event == "log.read" and subject:
+            repeated[name, subject, ts[:10]].append(ts)
+        if event == "log.read" and result in ("search", "person-search") and why in ("inconnu", "unknown"):
+            unknown[name, ts[:13]].append(ts)
+        if event == "input.reject":
+            refused[name, ts[:13]].append(ts)
+    for name, times in night.items():
+        yield "nuit", name, say("anomalies.lectures_nuit"), max(times), len(times), "wait"
+    for (name, subject, _), times in repeated.items():
+        if len(times) >= THRESHOLDS["repetition"]:
+            yield "repetition", name, say("anomalies.meme_personne", n=subject[:8]), max(times), len(times), "bad"
+    for (name, _), times in unknown.items():
+        if len(times) >= THRESHOLDS["enumeration"]:
+            yield "enumeration", name, say("anomalies.recherches_vaines"), max(times), len(times), "bad"
+    for (name, _), times in refused.items():
+        if len(times) >= THRESHOLDS["refus_entree"]:
+            yield "refus_entree", name, say("anomalies.entrees_refusees"), max(times), len(times), "wait"
+
+
+def _reader(view: View, sender: str | None, agent: str | None, role: str | None) -> str:
+    if agent:
+        return say("anomalies.agent", role=word("role", role), n=agent[:8])
+    return view.body(sender) if sender else say("anomalies.inconnu")
+
+
+def _volumes(view: View, days: int) -> Iterator[Found]:
+    """A body's day far above its median day."""
+    by_body: dict[str, dict[str, int]] = defaultdict(dict)
+    for day, seen in volumes.by_day(view.gateway.engine, view.connection, max(days, 14)):
+        for row, times in seen.items():
+            if row.event in ("exchange.request", "log.read") and row.sender:
+                by_body[row.sender][day] = by_body[row.sender].get(day, 0) + times
+    oldest = (clock.now() - timedelta(days=days)).date().isoformat()
+    for body, per_day in by_body.items():
+        usual = median(per_day.values()) if len(per_day) > 2 else 0
+        for day, times in per_day.items():
+            if usual and day >= oldest and times > max(THRESHOLDS["volume"] * usual, THRESHOLDS["volume_plancher"]):
+                at = f"{day}T12:00:00.000000Z"
+                yield "volume", view.body(body), say("anomalies.jour", usuel=number(int(usual))), at, times, "wait"
+
+
+def _sensitive(view: View, days: int) -> Iterator[Found]:
+    """Sensitive categories that really left."""
+    law = view.gateway.policy.table
+    watched = {code for code, row in law.categories.items() if row["sensitivity"] in ("art9", "art10", "cercle_ferme")}
+    seen: Counter[tuple[str, str, str]] = Counter()
+    for row, times in volumes.counts(view.gateway.engine, view.connection, days).items():
+        if row.event == "exchange.ack" and row.outcome == "delivered":
+            for code in watched.intersection(row.sent.split(",")):
+                seen[row.sender, row.recipient, code] += times
+    for (sender, recipient, code), times in seen.items():
+        who = say("personne.de_vers", de=view.body(sender), vers=view.body(recipient))
+        yield "sensible", who, law_words.category(code), clock.instant(), times, "bad"
+
+
+# --- minimisation ------------------------------------------------------------
+
+
+def minimisation(view: View) -> Page:
+    """For each flow: what its document could carry, what is agreed, what was really sent."""
+    days = days_of(view) if view.asked("jours") else 90
+    law, gateway = view.gateway.policy.table, view.gateway
+    sent: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for row, times in volumes.counts(gateway.engine, view.connection, days).items():
+        if row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
+            for code in row.sent.split(","):
+                if code:
+                    sent[row.sender, row.recipient, row.purpose][code] += times
+    rows = []
+    flows = [flow for body in sorted(gateway.bodies) for flow in flows_from(view.work, body)]
+    for flow in flows:
+        document = gateway.document(flow.vers, flow.document)
+        asked = _codes(gateway.categories(document))
+        allowed = set(law.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose)) & asked
+        agreed = allowed & flow.codes if flow.codes is not None else allowed
+        gone = set(sent[flow.de, flow.vers, flow.purpose])
+        never = agreed - gone
+        rows.append(
+            [
+                say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
+                Code(flow.document),
+                law_words.purpose(law, flow.purpose),
+                _fields(document.mapping),
+                _list(asked),
+                _list(agreed),
+                _list(gone & asked),
+                Lines([law_words.category(code) for code in in_order(never)])
+                if gone and never
+                else Quiet(say("minimisation.rien_envoye" if not gone else "minimisation.tout_sert")),
+            ]
+        )
+    heads = [
+        say(f"minimisation.{key}")
+        for key in ("flux", "document", "finalite", "champs", "demande", "convenu", "envoye", "jamais")
+    ]
+    filter_ = Form(
+        "/console/minimisation",
+        say("formulaire.filtrer"),
+        method="get",
+        fields=[
+            Field(
+                "jours",
+                say("registre.periode"),
+                "select",
+                value=str(days),
+                options=[(n, many("duree.jours", int(n))) for n in ("7", "30", "90", "365")],
+            )
+        ],
+    )
+    return Page(
+        say("minimisation.titre"),
+        [
+            Text(say("minimisation.intro"), lead=True),
+            filter_,
+            Table(
+                "minimisation",
+                say("minimisation.legende"),
+                heads,
+                rows,
+                say("minimisation.vide"),
+                frozenset({3}),
+                say("minimisation.note"),
+            ),
+        ],
+    )
+
+
+def _codes(categories: frozenset[str]) -> set[str]:
+    from gateway.categories import bridge
+
+    return set().union(*(bridge().codes_of(name) for name in categories)) if categories else set()
+
+
+def _list(codes: set[str]) -> Any:
+    return Lines([law_words.category(code) for code in in_order(codes)]) if codes else "–"
+
+
+def _fields(written: tuple[str, ...]) -> Any:
+    """Fields of the recipient's form that the mapping fills."""
+    rows = {
+        path
+        for one in written
+        for mapping in [load(one)]
+        if mapping.file.direction != "read"
+        for path, row, _ in mapping.rows()
+        if row.writes
+    }
+    return Num(len(rows)) if rows else "–"

@@ -1,0 +1,80 @@
+"""The words of the console: every sentence comes from `strings.toml`, every figure and date is written in French."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+PARIS = ZoneInfo("Europe/Paris")
+_FILE = Path(__file__).parent / "strings.toml"
+_PERIOD = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?")
+
+
+@cache
+def strings() -> dict[str, dict[str, str]]:
+    """Section → name → sentence."""
+    return tomllib.loads(_FILE.read_text(encoding="utf-8"))
+
+
+def say(key: str, **values: Any) -> str:
+    """The sentence `section.name`, with its values. Raises `KeyError`: a page never shows a key."""
+    section, _, name = key.partition(".")
+    sentence = strings()[section][name]
+    return sentence.format(**values) if values else sentence
+
+
+def many(key: str, n: int, **values: Any) -> str:
+    """A sentence written `singular|plural`; French counts 0 and 1 as singular."""
+    singular, _, plural = say(key).partition("|")
+    return (plural if n > 1 and plural else singular).format(n=number(n), **values)
+
+
+def word(section: str, name: str | None, otherwise: str | None = None) -> str:
+    """The label of a code, or the code itself: an unknown word is shown, never hidden."""
+    if not name:
+        return ""
+    return strings().get(section, {}).get(name) or (name if otherwise is None else otherwise)
+
+
+def number(value: int) -> str:
+    """Thousands apart by a narrow no-break space."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def local(instant: str) -> datetime:
+    """An instant of the gateway in Paris time."""
+    return datetime.fromisoformat(instant).astimezone(PARIS)
+
+
+def moment(instant: str | None) -> str:
+    """`2026-11-21T08:30:00.000000Z` as French readers write it: 21/11/2026 09:30 (Paris)."""
+    return f"{local(instant):%d/%m/%Y %H:%M}" if instant else "–"
+
+
+def day(date: str | None) -> str:
+    """`2026-11-21…` as 21/11/2026."""
+    return f"{date[8:10]}/{date[5:7]}/{date[:4]}" if date else "–"
+
+
+def period(iso: str | None) -> str:
+    """`P2Y` as « 2 ans »."""
+    found = _PERIOD.fullmatch(iso or "")
+    if not found or not any(found.groups()):
+        return iso or "–"
+    kinds = ("duree.ans", "duree.mois", "duree.jours")
+    return " ".join(many(kind, int(count)) for kind, count in zip(kinds, found.groups(), strict=True) if count)
+
+
+def seconds(value: float) -> str:
+    """A waiting time in its largest units."""
+    value = max(0, int(value))
+    if value < 60:
+        return many("duree.secondes", value)
+    if value < 3600:
+        return many("duree.minutes", value // 60)
+    return many("duree.heures", value // 3600) if value < 172_800 else many("duree.jours", value // 86_400)

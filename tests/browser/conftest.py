@@ -1,0 +1,136 @@
+"""A gateway that has lived: the demonstration's journey, then what waits for each of the three users."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+from sqlalchemy import insert, select, update
+
+from connectors.caf import generator
+from gateway import clock
+from gateway.demo.forms import neighbour_beneficiary
+from gateway.demo.journey import Journey, opened
+from gateway.demo.people import Followed, followed
+from gateway.ingest import ingest
+from gateway.storage.tables.delivery import outbox, recipient_state
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SCREENSHOTS = Path(__file__).parents[1] / "output" / "screenshots"
+
+
+@dataclass
+class Lived:
+    """The gateway, where it answers, and the people it knows."""
+
+    on: Any
+    url: str
+    people: list[Followed]
+
+    @property
+    def gateway(self) -> Any:
+        return self.on.gateway
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+    """The journey of the demonstration, an identity to confirm, letters that gave up, a file held whole."""
+    home = tmp_path_factory.mktemp("console")
+    people = followed()
+    with opened(home) as on:
+        # In a thread of its own: Playwright keeps an event loop in this one, and the journey runs its own.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(Journey(on, Console(file=io.StringIO(), width=200), home, people).play).result()
+        _a_doubtful_person(on, people[1])
+        _letters_that_gave_up(on)
+        _a_file_that_lies(on, home)
+        yield Lived(on, on.server.url, people)
+
+
+def _a_doubtful_person(on: Any, one: Followed) -> None:
+    """The same name and birth date, without any number: only a human can say."""
+    told = {name: value for name, value in neighbour_beneficiary(one).items() if name != "socialSecurityNumber"}
+    with on.client("ccas_voisin", "accompagnement") as client:
+        client.post(
+            "/v1/exchanges",
+            json=told | {"fileNumber": "PA-9999"},
+            headers={"Maillon-Document": "ccas.beneficiaires", "Idempotency-Key": "doubtful"},
+        ).raise_for_status()
+
+
+def _letters_that_gave_up(on: Any) -> None:
+    with on.gateway.engine.begin() as connection:
+        chosen = select(outbox.c.id).where(outbox.c.state == "delivered", outbox.c.recipient == "ccas").limit(3)
+        ids = list(connection.scalars(chosen))
+        dead = {"state": "dead", "reason": "unreachable", "attempts": 12, "settled_at": clock.instant()}
+        connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(**dead))
+        connection.execute(insert(recipient_state).values(recipient="ccas_voisin", paused=1, failures=0))
+
+
+def _a_file_that_lies(on: Any, home: Path) -> None:
+    """A CAF file whose footer counts one household too many: held whole."""
+    path = home / "footer.xml"
+    generator.write_file(path, 5, seed=77, mois="2026-09", departement="040", oddities=("pied_faux",))
+    assert ingest(on.gateway, path, "caf", "caf.flux_beneficiaire").held
+
+
+def enter(client: httpx.Client, role: str) -> httpx.Client:
+    """Sign in through the local provider, as a browser does."""
+    answer = client.get(f"/console/connexion?comme={role}")
+    assert answer.status_code == 200, answer.text[:500]
+    assert str(answer.url).endswith("/console/")
+    return client
+
+
+@pytest.fixture
+def signed_in(lived: Lived) -> Iterator[Any]:
+    """A function that gives an HTTP client already signed in with a role."""
+    opened_clients = []
+
+    def give(role: str) -> httpx.Client:
+        client = httpx.Client(base_url=lived.url, follow_redirects=True, timeout=30, trust_env=False)
+        opened_clients.append(client)
+        return enter(client, role)
+
+    yield give
+    for one in opened_clients:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium, the Debian one."""
+    if not Path(CHROMIUM).is_file() and not shutil.which("chromium"):
+        pytest.skip("Chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, lived: Lived) -> Iterator[Any]:
+    """A browser window without JavaScript, in light colours."""
+    context = chromium.new_context(
+        base_url=lived.url, locale="fr-FR", java_script_enabled=False, viewport={"width": 1366, "height": 900}
+    )
+    yield context.new_page()
+    context.close()

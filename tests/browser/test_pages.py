@@ -1,0 +1,215 @@
+"""Every page and state, in both themes: axe finds nothing, nothing overflows, a picture is kept to be looked at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import CHROMIUM, SCREENSHOTS, Lived
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
+
+BAD_PAGE = """<!doctype html><html lang="fr"><head><title>Témoin</title></head><body><main><h1>Témoin</h1>
+<img src="data:,"><button></button><input><p style="color:#bbb;background:#fff">Illisible</p></main></body></html>"""
+
+
+def _search(page: Any, lived: Lived, **typed: str) -> None:
+    page.goto("/console/personne")
+    for name, value in typed.items():
+        page.fill(f"#{name}", value)
+    page.click("main button[type=submit]")
+
+
+def _person(page: Any, lived: Lived) -> None:
+    one = lived.people[0]
+    _search(page, lived, nir=one.person.nir, date_naissance=one.born)
+
+
+def _person_refusals(page: Any, lived: Lived) -> None:
+    _person(page, lived)
+    page.goto(page.url.partition("?")[0] + "?vue=refus")
+
+
+def _first(href: str) -> Callable[[Any, Lived], None]:
+    """Follow the first link of the main part whose address starts so."""
+    listing = {"/console/quarantaine/": "/console/quarantaine"}
+
+    def go(page: Any, lived: Lived) -> None:
+        page.goto(listing.get(href, href.rstrip("/")))
+        page.click(f"main table a[href^='{href}']")
+
+    return go
+
+
+def _finding(page: Any, lived: Lived) -> None:
+    _first("/console/quarantaine/")(page, lived)
+    page.click("main tbody a[href^='/console/quarantaine/']")
+
+
+def _value(page: Any, lived: Lived) -> None:
+    _finding(page, lived)
+    page.click("form[action$='/valeur'] button")
+    if "/provider/" in page.url:
+        page.click("main button")
+
+
+def _divergence(page: Any, lived: Lived) -> None:
+    page.goto("/console/divergences")
+    page.click("main table a[href^='/console/divergences/']")
+    if "/provider/" in page.url:
+        page.click("main button")
+
+
+def _trial(page: Any, lived: Lived) -> None:
+    file = next(lived.gateway.settings.home.rglob("*.xml"))
+    page.goto("/console/essai")
+    page.select_option("#document", "caf.flux_beneficiaire")
+    page.set_input_files(
+        "#fichier", {"name": "essai.xml", "mimeType": "text/xml", "buffer": file.read_bytes()[:2_000_000]}
+    )
+    page.click("main button[type=submit]")
+
+
+def _refused_trial(page: Any, lived: Lived) -> None:
+    page.goto("/console/essai")
+    page.select_option("#document", "caf.flux_beneficiaire")
+    page.set_input_files("#fichier", {"name": "x.xml", "mimeType": "text/xml", "buffer": b"<!DOCTYPE a><a/>"})
+    page.click("main button[type=submit]")
+
+
+def _checked(page: Any, lived: Lived) -> None:
+    page.goto("/console/integrite")
+    page.click("form[action$='/verifier'] button")
+
+
+def _at(path: str) -> Callable[[Any, Lived], None]:
+    return lambda page, lived: page.goto(path)
+
+
+PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
+    "entree": ("", _at("/console/")),
+    "fournisseur": ("", _at("/console/connexion")),
+    "accessibilite": ("", _at("/console/accessibilite")),
+    "accueil-dpo": ("dpo", _at("/console/")),
+    "registre": ("dpo", _at("/console/registre")),
+    "registre-vide": ("dpo", _at("/console/registre?finalite=urgence_vitale")),
+    "echanges": ("dpo", _at("/console/echanges")),
+    "echange": ("dpo", _first("/console/echanges/")),
+    "recherche": ("dpo", _at("/console/personne")),
+    "recherche-erreur": ("dpo", lambda page, lived: _search(page, lived, nir="123")),
+    "recherche-inconnue": (
+        "dpo",
+        lambda page, lived: _search(page, lived, numero_france_travail="00000000000", date_naissance="1950-01-01"),
+    ),
+    "personne": ("dpo", _person),
+    "personne-refus": ("dpo", _person_refusals),
+    "conventions": ("dpo", _at("/console/conventions")),
+    "convention": ("dpo", _first("/console/conventions/")),
+    "bases": ("dpo", _at("/console/bases")),
+    "integrite": ("dpo", _checked),
+    "conservation": ("dpo", _at("/console/conservation")),
+    "anomalies": ("dpo", _at("/console/anomalies")),
+    "minimisation": ("dpo", _at("/console/minimisation")),
+    "correspondances": ("dpo", _at("/console/correspondances")),
+    "correspondance": ("dpo", _at("/console/correspondances/caf.flux_beneficiaire")),
+    "decision": ("dpo", _at("/console/decision")),
+    "introuvable": ("dpo", _at("/console/conventions/aucune")),
+    "reservee": ("dpo", _at("/console/quarantaine")),
+    "accueil-integration": ("integration", _at("/console/")),
+    "quarantaine": ("integration", _at("/console/quarantaine")),
+    "quarantaine-liste": ("integration", _first("/console/quarantaine/")),
+    "quarantaine-constat": ("integration", _finding),
+    "quarantaine-valeur": ("integration", _value),
+    "identites": ("integration", _at("/console/identites")),
+    "identite": ("integration", _first("/console/identites/")),
+    "divergences": ("integration", _at("/console/divergences")),
+    "divergence": ("integration", _divergence),
+    "connecteurs": ("integration", _at("/console/connecteurs")),
+    "connecteur": ("integration", _at("/console/connecteurs/caf")),
+    "explorateur": ("integration", _at("/console/explorateur")),
+    "essai": ("integration", _at("/console/essai")),
+    "essai-resultat": ("integration", _trial),
+    "essai-refuse": ("integration", _refused_trial),
+    "accueil-operateur": ("operateur", _at("/console/")),
+    "partenaires": ("operateur", _at("/console/partenaires")),
+    "abandonnes": ("operateur", _at("/console/abandonnes")),
+    "fichiers": ("operateur", _at("/console/fichiers")),
+    "etat": ("operateur", _at("/console/etat")),
+}
+"""State → (role, how to reach it)."""
+
+
+@pytest.fixture(scope="module")
+def windows(chromium: Any, lived: Lived) -> Iterator[dict[tuple[str, str], Any]]:
+    """One window per role and theme; JavaScript only serves axe, the console has none."""
+    opened: dict[tuple[str, str], Any] = {}
+    contexts = []
+    for role in ("", "dpo", "integration", "operateur"):
+        for theme in ("light", "dark"):
+            context = chromium.new_context(
+                base_url=lived.url, locale="fr-FR", color_scheme=theme, viewport={"width": 1366, "height": 900}
+            )
+            contexts.append(context)
+            window = context.new_page()
+            window.set_default_timeout(15_000)
+            if role:
+                window.goto(f"/console/connexion?comme={role}")
+            opened[role, theme] = window
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(windows: dict[tuple[str, str], Any], lived: Lived, name: str, theme: str) -> None:
+    role, reach = PAGES[name]
+    window = windows[role, theme]
+    reach(window, lived)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    window.screenshot(path=SCREENSHOTS / f"{name}-{theme}.png", full_page=True)
+    found = Axe().run(window)
+    told = [
+        (one["id"], one["nodes"][0]["target"], one["nodes"][0].get("failureSummary"))
+        for one in found.response["violations"]
+    ]
+    assert told == []
+    assert re.match(r"^.+ – Maillon$", window.title())
+    assert window.locator("h1").count() == 1
+
+
+def test_axe_finds_what_is_wrong_with_a_bad_page(chromium: Any) -> None:
+    window = chromium.new_page()
+    window.set_content(BAD_PAGE)
+    found = {one["id"] for one in Axe().run(window).response["violations"]}
+    window.close()
+    assert {"image-alt", "button-name", "label", "color-contrast"} <= found
+
+
+@pytest.mark.parametrize("width", [320, 768])
+@pytest.mark.parametrize(
+    "name", ["registre", "personne", "quarantaine-constat", "partenaires", "recherche-erreur", "entree"]
+)
+def test_nothing_needs_two_way_scrolling(
+    windows: dict[tuple[str, str], Any], lived: Lived, name: str, width: int
+) -> None:
+    role, reach = PAGES[name]
+    window = windows[role, "light"]
+    reach(window, lived)
+    window.set_viewport_size({"width": width, "height": 800})
+    wide = window.evaluate("document.documentElement.scrollWidth")
+    window.screenshot(path=SCREENSHOTS / f"{name}-{width}.png")
+    window.set_viewport_size({"width": 1366, "height": 900})
+    assert wide <= width
+
+
+def test_the_page_is_in_french_and_needs_no_script(page: Any, lived: Lived) -> None:
+    page.goto("/console/entree")
+    content = page.content()
+    assert '<html lang="fr">' in content
+    assert "<script" not in content
+    assert CHROMIUM
