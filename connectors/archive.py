@@ -15,7 +15,7 @@ FREE = 4 * 1024 * 1024
 """Below this size the ratio says nothing: a small repetitive workbook packs very well."""
 
 
-def check_archive(source: BinaryIO) -> None:
+def check_archive(source: BinaryIO, max_unpacked: int = MAX_UNPACKED) -> None:
     """Refuse a zip that would hurt: bombs, overlaps, nested archives, names that leave a folder.
 
     Sizes are counted by inflating, never believed. Raises `DocumentRefused` with ``archive-…``.
@@ -26,21 +26,21 @@ def check_archive(source: BinaryIO) -> None:
             if len(entries) > MAX_ENTRIES:
                 raise DocumentRefused("archive-too-large", f"more than {MAX_ENTRIES} entries")
             _check_entries(entries)
-            _inflate(archive, entries)
+            _inflate(archive, entries, max_unpacked)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
         raise DocumentRefused("archive-broken", "the archive cannot be read") from None
     finally:
         source.seek(0)
 
 
-def _inflate(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
+def _inflate(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], max_unpacked: int) -> None:
     packed = sum(entry.compress_size for entry in entries) or 1
     total = 0
     for entry in entries:
         with archive.open(entry) as member:
             while block := member.read(1024 * 1024):
                 total += len(block)
-                if total > MAX_UNPACKED or (total > FREE and total / packed > MAX_RATIO):
+                if total > max_unpacked or (total > FREE and total / packed > MAX_RATIO):
                     raise DocumentRefused("archive-too-large", "the archive unpacks to far more than it weighs")
 
 

@@ -24,6 +24,7 @@ from openpyxl import Workbook
 from connectors.archive import check_archive
 from connectors.contract import DocumentRefused
 from connectors.source import rewindable
+from connectors.workbook import check_area
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_COLUMNS = 512
@@ -215,6 +216,7 @@ def _tidy(cell: str) -> str:
 
 def _workbook(spool: BinaryIO) -> list[Sheet]:
     check_archive(spool)
+    check_area(spool)
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(spool)
         found = [_sheet(name, book.get_sheet_by_name(name)) for name in book.sheet_names]

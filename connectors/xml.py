@@ -20,7 +20,7 @@ ENCODINGS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "window
 MAX_PROLOG = 65_536
 MAX_DEPTH = 32
 MAX_ATTRIBUTES = 64
-_HARDENED = {
+HARDENED = {
     "resolve_entities": False,
     "no_network": True,
     "load_dtd": False,
@@ -89,7 +89,7 @@ def stream(source: BinaryIO, root: str, *tags: str) -> Iterator[etree._Element]:
     """
     depth = 0
     try:
-        for event, element in etree.iterparse(Guarded(source), events=("start", "end"), **_HARDENED):
+        for event, element in etree.iterparse(Guarded(source), events=("start", "end"), **HARDENED):
             if event == "start":
                 depth += 1
                 _check(element, depth, root)
@@ -123,7 +123,7 @@ def parse(source: BinaryIO, root: str) -> etree._Element:
     whole: etree._Element | None = None
     depth = 0
     try:
-        for event, element in etree.iterparse(Guarded(source), events=("start", "end"), **_HARDENED):
+        for event, element in etree.iterparse(Guarded(source), events=("start", "end"), **HARDENED):
             depth += 1 if event == "start" else -1
             if event == "start":
                 _check(element, depth, root)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -19,11 +20,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import access, api, console
+from gateway import access, api, console, journal, openapi
 from gateway.committer import Committer
+from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
 from gateway.journal_upkeep import keep_publishing
-from gateway.problems import OperatorProblem, Problem
+from gateway.problems import Invalid, NotAllowed, OperatorProblem, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.storage.migrate import is_current
 from gateway.worker import Worker
@@ -60,20 +62,22 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
         summary="Passerelle d'échange du diagnostic social et professionnel partagé",
         version="1",
         lifespan=lifespan,
-        docs_url="/docs",
-        openapi_url="/openapi.json",
+        openapi_url=None,
     )
     app.state.gateway = gateway
-    app.router.routes.extend(access.routes(gateway))
-    app.router.routes.extend(api.routes(gateway))
-    app.router.routes.extend(console.routes(gateway))
+    app.router.redirect_slashes = False  # a redirect would repeat whatever Host was sent
+    for part in (access, api, *_present("gateway.audit"), console, openapi):
+        app.router.routes.extend(part.routes(gateway))
     app.router.routes.extend(_operations(gateway))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _defect)
-    app.middleware("http")(_frame)
+    app.add_middleware(Frame, gateway=gateway)
     return app
+
+
+def _present(name: str) -> list[Any]:
+    return [importlib.import_module(name)] if importlib.util.find_spec(name) else []
 
 
 def _not_published(error: Exception) -> None:
@@ -97,6 +101,7 @@ def _operations(gateway: Gateway) -> list[Route]:
 
     return [
         Route("/", home, methods=["GET"]),
+        Route("/console", home, methods=["GET"]),
         Route("/healthz", alive, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
@@ -122,47 +127,46 @@ def readiness(gateway: Gateway) -> dict[str, bool]:
 # --- every answer -----------------------------------------------------------------------------------------
 
 
-async def _frame(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Headers of every answer; an id that ties an answer to its journal entries."""
-    request.state.instance = f"urn:uuid:{uuid.uuid4()}"
-    request.state.nonce = secrets.token_urlsafe(16)
-    response = await call_next(request)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    response.headers.setdefault("X-Frame-Options", "DENY")
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
-
-
-def _answer(request: Request, problem: Problem) -> JSONResponse:
-    headers = dict(problem.headers)
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(problem.retry_after)
-    body = problem.body(getattr(request.state, "instance", None))
-    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
-
-
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     if isinstance(error, OperatorProblem):
         log.error("request.refused", code=error.code, status=error.status)
-    return _answer(request, error)
+    else:
+        await _journaled(request, error)
+    return answer(request.scope["state"], error)
+
+
+async def _journaled(request: Request, problem: Problem) -> None:
+    """A known caller's refused input enters the journal under the answer's instance. Refused access already did."""
+    caller = request.scope["state"].get("caller")
+    if caller is None or problem.status in (401, 403, 429):
+        return
+    fields = {
+        "exchange_id": request.scope["state"]["instance"].removeprefix("urn:uuid:"),
+        "sender_org": caller.body,
+        "client_id": caller.client_id,
+        "outcome": "refused",
+        "reason_code": journal.fitting("reason_code", problem.code, "refused"),
+    }
+    try:
+        await request.app.state.committer.submit(lambda work: journal.append(work, "input.reject", **fields))
+    except Problem as failed:
+        # It stays refused; that it could not be written down is for the operator.
+        log.error("input.refusal_not_journaled", code=failed.code, refused=problem.code)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    body = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+    if error.status_code == 405:
+        return answer(request.scope["state"], NotAllowed("method-not-allowed", headers=dict(error.headers or {})))
+    if error.status_code == 404:
+        return answer(request.scope["state"], Unknown("not-found"))
+    body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
+    body |= {"instance": request.scope["state"]["instance"]}
     return JSONResponse(body, error.status_code, error.headers, media_type="application/problem+json")
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     where: list[Any] = [{"path": "/".join(map(str, one["loc"])), "code": one["type"]} for one in error.errors()]
-    body = {"type": "urn:maillon:problem:invalid", "title": "The content is not valid", "status": 422, "errors": where}
-    return JSONResponse(body, 422, media_type="application/problem+json")
-
-
-async def _defect(request: Request, error: Exception) -> Response:
-    log.error("request.defect", kind=type(error).__name__, path=request.scope.get("route_path", ""))
-    body = {"type": "urn:maillon:problem:defect", "title": "The gateway failed", "status": 500}
-    return JSONResponse(body, 500, media_type="application/problem+json")
+    return answer(request.scope["state"], Invalid("invalid", errors=where))

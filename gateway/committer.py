@@ -27,6 +27,8 @@ GROUP = 64
 """Most exchanges in one transaction: bounds how long the first one waits for the last."""
 WAITING = 2_000
 """Most exchanges waiting to be written; beyond, callers are told to come back."""
+AGAIN = 2
+"""How often an action that met another writer (same key, deadlock) is run again: it then finds what the other wrote."""
 
 
 @dataclass(slots=True)
@@ -80,12 +82,14 @@ class Committer:
             if stop:
                 return
 
-    def _run(self, group: list[_Task]) -> None:
+    def _run(self, group: list[_Task], again: int = AGAIN) -> None:
         try:
             with self._unit_of_work() as work:
                 results = [task.action(work) for task in group]
         except Exception as error:  # whatever it is, it belongs to the caller whose action raised it
-            if len(group) == 1:
+            if len(group) == 1 and again and isinstance(error, DBAPIError) and not error.connection_invalidated:
+                self._run(group, again - 1)
+            elif len(group) == 1:
                 group[0].done.set_exception(_translated(error))
             else:
                 for task in group:

@@ -6,11 +6,16 @@
     │   ├── Unauthenticated    401  no valid proof of who is calling
     │   ├── Forbidden          403  known, but not allowed
     │   ├── Unknown            404  no such thing for this caller (same answer when it is somebody else's)
+    │   ├── NotAllowed         405  this resource does not take this method
     │   ├── Conflict           409  another version or another body under the same key
+    │   ├── Stale              412  what the caller saw has changed
     │   ├── TooLarge           413
     │   ├── Unsupported        415
+    │   ├── Misdirected        421  the Host is not this gateway
     │   ├── Invalid            422  well formed, but wrong
-    │   └── TooMany            429
+    │   ├── TooMany            429
+    │   ├── HeadersTooLarge    431
+    │   └── MethodUnknown      501  no resource here ever takes this method
     └── OperatorProblem    whoever runs the gateway must act
         ├── Misconfigured      500
         └── Unavailable        503  nothing was accepted; try again later
@@ -90,9 +95,19 @@ class Unknown(CallerProblem):
     title = "Not found"
 
 
+class NotAllowed(CallerProblem):
+    status = 405
+    title = "This resource does not take this method"
+
+
 class Conflict(CallerProblem):
     status = 409
     title = "The request conflicts with what is known"
+
+
+class Stale(CallerProblem):
+    status = 412
+    title = "What the request is about has changed"
 
 
 class TooLarge(CallerProblem):
@@ -105,6 +120,11 @@ class Unsupported(CallerProblem):
     title = "The format is not supported"
 
 
+class Misdirected(CallerProblem):
+    status = 421
+    title = "The request is for another server"
+
+
 class Invalid(CallerProblem):
     status = 422
     title = "The content is not valid"
@@ -113,6 +133,16 @@ class Invalid(CallerProblem):
 class TooMany(CallerProblem):
     status = 429
     title = "Too many requests"
+
+
+class HeadersTooLarge(CallerProblem):
+    status = 431
+    title = "The headers are too large"
+
+
+class MethodUnknown(CallerProblem):
+    status = 501
+    title = "No resource here takes this method"
 
 
 class OperatorProblem(Problem):

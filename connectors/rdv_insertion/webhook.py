@@ -45,6 +45,11 @@ class Webhook:
     body: bytes = field(default=b"", repr=False)
     document: str = DOCUMENT
 
+    @property
+    def erased_places(self) -> tuple[tuple[str, str], ...]:
+        """(record key, person key) of each statement that the source erased."""
+        return tuple((key, key.rpartition(":")[2]) for key in self.erases)
+
 
 def open_webhook(headers: Mapping[str, str], body: bytes, secret: str, now: datetime, window: timedelta) -> Webhook:
     """Prove a webhook, before anything parses it. Raises `DocumentRefused`.
@@ -201,7 +206,8 @@ class WebhookReading:
             or path in ("personne.nom_usage", "personne.nom_naissance", "personne.prenoms", "personne.date_naissance")
         }
         facts = named | {f"rendez_vous[rdv_insertion:{uuid}].statut": "efface_source"}
-        return Record(key, [PersonFacts(facts)], {}, findings, self._sent_at, digest([key, "erased"]), partial=False)
+        who_erased = PersonFacts(facts, key=key.rpartition(":")[2])
+        return Record(key, [who_erased], {}, findings, self._sent_at, digest([key, "erased"]), partial=False)
 
     def _past(self, rdv: Mapping[str, Any]) -> bool:
         try:

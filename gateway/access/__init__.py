@@ -142,6 +142,8 @@ class Access:
         `Unavailable` when the registry or the replay memory cannot be read.
         """
         caller = await self.resource.admit(request, scope, purpose, later)
+        # Told to what frames every answer: its RateLimit headers, and who sent an input that is refused.
+        request.state.caller = caller
         self.rates.require("calls", caller.client_id)
         return caller
 

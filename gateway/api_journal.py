@@ -1,0 +1,78 @@
+"""The journal, for partners' data protection officers: published files, and the witness this gateway is to others."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import witness
+from gateway.access import authenticate
+from gateway.doors import access_of, conditional, read_body
+from gateway.journal_files import published_file
+from gateway.problems import Unknown
+from gateway.registry import Gateway
+
+FOLLOWED = "witness.logs"
+"""In the home folder: verifier keys of the logs this gateway witnesses, one a line; without it, it witnesses none."""
+_FOREVER = "private, max-age=31536000, immutable"
+_SHORT = "public, max-age=5"
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """Journal files (C2SP tlog-tiles) and add-checkpoint (C2SP tlog-witness)."""
+    doors = _Doors(gateway)
+    return [
+        Route("/v1/journal/checkpoint", doors.checkpoint, methods=["GET"]),
+        Route("/v1/journal/vkey", doors.checkpoint, methods=["GET"]),
+        Route("/v1/journal/tile/{tile:path}", doors.tile, methods=["GET"]),
+        Route("/v1/journal/witness", doors.add_checkpoint, methods=["POST"]),
+        Route("/v1/journal/{log}/checkpoint", doors.checkpoint, methods=["GET"]),
+        Route("/v1/journal/{log}/tile/{tile:path}", doors.tile, methods=["GET"]),
+    ]
+
+
+class _Doors:
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self._witness: witness.Witness | None = None
+
+    async def checkpoint(self, http: HttpRequest) -> Response:
+        """Public: a signed size and root say nothing of anybody, and whoever keeps one can prove a rewriting."""
+        return await self._file(http, _SHORT, "text/plain; charset=utf-8")
+
+    async def tile(self, http: HttpRequest) -> Response:
+        """Hashes and content-free entries, for those whose token has the scope `journal`."""
+        await authenticate(http, scope="journal", purpose=False)
+        return await self._file(http, _FOREVER, "application/octet-stream")
+
+    async def _file(self, http: HttpRequest, cache: str, media: str) -> Response:
+        path = http.url.path.removeprefix("/v1/journal/")
+        found = await run_in_threadpool(published_file, self.gateway.settings, path)
+        if found is None:
+            raise Unknown("journal-file-unknown", "The checkpoint says which tiles exist.")
+        content = await run_in_threadpool(found.read_bytes)
+        return conditional(http, Response(content, media_type=media, headers={"Cache-Control": cache}))
+
+    async def add_checkpoint(self, http: HttpRequest) -> Response:
+        """Cosign a followed log's checkpoint. The log's own signature is its proof; answers are those of C2SP."""
+        peer = http.client.host if http.client else ""
+        access_of(self.gateway).rates.require("token-address", peer)
+        body = await read_body(http, witness.MAX_BODY)
+        answer = await run_in_threadpool(self._add, body)
+        return Response(answer.body, answer.status, media_type=answer.media_type)
+
+    def _add(self, body: bytes) -> witness.Answer:
+        followed = self.gateway.settings.home / FOLLOWED
+        if not followed.is_file():
+            raise Unknown("witness-absent", "This gateway witnesses no log.")
+        if self._witness is None:
+            lines = [line.strip() for line in followed.read_text("utf-8").splitlines() if line.strip()]
+            name = f"{urlsplit(self.gateway.settings.issuer).netloc}/witness"
+            key = self.gateway.keys.ed25519("witness")
+            # What it cosigned is kept in the shared database: every process must refuse the same fork.
+            self._witness = witness.Witness(self.gateway.engine, name, key, lines)
+        return self._witness.add(body)

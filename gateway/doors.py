@@ -1,0 +1,150 @@
+"""What the HTTP doors share: bodies read within bounds, pages of a listing, conditional answers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic_core import to_json
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from connectors.contract import DocumentRefused
+from connectors.json import parse as parse_json
+from gateway.access import Access
+from gateway.problems import CallerProblem, Invalid, Problem, Stale, TooLarge, Unreadable, Unsupported
+from gateway.unit_of_work import UnitOfWork
+
+T = TypeVar("T")
+
+MAX_PAGE = 200
+MAX_BODY = 8 * 1024 * 1024
+"""Largest body of any call; larger files go through `maillon ingest`, which streams."""
+MAX_PARTS = 150_000
+"""Values of a JSON document, tags of an XML one, lines of a table: what memory and time really depend on."""
+_CURSOR = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_STATUS: dict[str, type[CallerProblem]] = {
+    "too-large": TooLarge,
+    "archive-too-large": TooLarge,
+    "table-too-large": TooLarge,
+    "table-too-many-columns": TooLarge,
+    "table-format": Unsupported,
+}
+
+
+def media_of(http: HttpRequest) -> str:
+    return http.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(http: HttpRequest, limit: int = MAX_BODY) -> bytes:
+    """The body, counted while it is read: the announced length is not trusted. Raises `TooLarge`, `Unsupported`."""
+    if http.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Unsupported("content-encoding", "Send the body uncompressed.")
+    limit = min(limit, MAX_BODY)
+    announced = http.headers.get("content-length", "")
+    if announced.isdigit() and (len(announced) > 15 or int(announced) > limit):
+        raise TooLarge("body-too-large", f"Send at most {limit} bytes; larger files go through `maillon ingest`.")
+    received, size = [], 0
+    async for chunk in http.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge("body-too-large", f"Send at most {limit} bytes; larger files go through `maillon ingest`.")
+        received.append(chunk)
+    return b"".join(received)
+
+
+async def read_json(http: HttpRequest, limit: int = 64 * 1024) -> Any:
+    """A small JSON body, strictly read. Raises `Unsupported`, `Unreadable`, `TooLarge`."""
+    if media_of(http) != "application/json":
+        raise Unsupported("media-type", "Send application/json.")
+    body = await read_body(http, limit)
+    try:
+        return parse_json(body)
+    except DocumentRefused as refused:
+        raise refusal(refused) from None
+
+
+def bounded(body: bytes, media: str) -> None:
+    """Refuse a body whose parts would weigh far more than its bytes. Raises `TooLarge` (`too-many-parts`)."""
+    if len(body) <= MAX_PARTS:
+        return
+    if media.endswith("json"):
+        parts = body.count(b",") + body.count(b"[") + body.count(b"{")
+    elif media.endswith("xml"):
+        parts = body.count(b"<")
+    else:
+        parts = body.count(b"\n") + body.count(b"\r")
+    if parts > MAX_PARTS:
+        raise TooLarge("too-many-parts", f"At most {MAX_PARTS} values, tags or lines; use `maillon ingest`.")
+
+
+def refusal(refused: DocumentRefused, media: str = "application/json") -> CallerProblem:
+    """A document refused as a whole, as the caller is told."""
+    kind = _STATUS.get(refused.code, Unreadable)
+    if refused.code == "schema-invalid" and not media.endswith("xml"):
+        kind = Invalid
+    return kind(refused.code, refused.detail, path=refused.path or None)
+
+
+def page(http: HttpRequest) -> tuple[str, int]:
+    """`?after=` and `?limit=` of a listing. Raises `Invalid`."""
+    limit, after = http.query_params.get("limit", "50"), http.query_params.get("after", "")
+    if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
+        raise Invalid("limit", f"Ask for 1 to {MAX_PAGE} rows.")
+    if after and not _CURSOR.fullmatch(after):
+        raise Invalid("cursor", "Continue with the `next` of the last page, as it is.")
+    return after, int(limit)
+
+
+def listing(name: str, rows: Iterable[dict[str, Any]], limit: int) -> Response:
+    rows = list(rows)
+    return json_answer({name: rows, "next": rows[-1]["id"] if len(rows) == limit else None})
+
+
+def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(to_json(content), status, headers, media_type="application/json")
+
+
+def etag(content: bytes) -> str:
+    """A strong entity tag (RFC 9110 §8.8.3)."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def conditional(http: HttpRequest, response: Response) -> Response:
+    """The answer with its `ETag`, or 304 without content when the caller has it already."""
+    tag = etag(bytes(response.body))
+    response.headers["ETag"] = tag
+    response.headers.setdefault("Cache-Control", "private, no-cache")
+    if _lists(http.headers.get("if-none-match", ""), tag, weak=True):
+        kept = {name: response.headers[name] for name in ("etag", "cache-control")}
+        return Response(status_code=304, headers=kept)
+    return response
+
+
+def require_match(http: HttpRequest, tag: str) -> None:
+    """Honour `If-Match` before a change. Raises `Stale` (`etag-stale`)."""
+    wanted = http.headers.get("if-match", "")
+    if wanted and not _lists(wanted, tag, weak=False):
+        raise Stale("etag-stale", "This has changed since you read it: read it again, then decide.")
+
+
+def _lists(header: str, tag: str, *, weak: bool) -> bool:
+    named = [one.strip() for one in header.split(",")]
+    return "*" in named or tag in named or (weak and f"W/{tag}" in named)
+
+
+def access_of(gateway: Any) -> Access:
+    """The access that `access.routes` opened for this gateway."""
+    opened: Access = gateway.access
+    return opened
+
+
+async def in_work(http: HttpRequest, action: Callable[[UnitOfWork], T | Problem]) -> T:
+    """Run an action durably. A `Problem` it *returns* is raised here: what it wrote before then stays written, and
+    the exchanges that share its transaction are not run again."""
+    result: T | Problem = await http.app.state.committer.submit(action)
+    if isinstance(result, Problem):
+        raise result
+    return result

@@ -1,0 +1,151 @@
+"""What the HTTP doors say of themselves: OpenAPI 3.1 at `/openapi.json`, and the same for people at `/docs`.
+
+The doors are plain routes, so the description is a table of its own; a test compares it with the routes both ways, and
+another calls every operation and refuses an answer that is not described here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from gateway.doors import MAX_BODY, conditional
+from gateway.openapi_tables import COMMON, OPERATIONS, PARAMETERS, PROBLEMS, SCHEMAS, TAGS, Operation
+from gateway.registry import Gateway
+
+_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+_FOLDER = Path(__file__).parent / "docs_page"
+_AUDIT = "/v1/audit/"
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """`/openapi.json`, `/docs` and its style sheet: no script, nothing from elsewhere."""
+    pages = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
+    )
+
+    async def openapi(http: HttpRequest) -> Response:
+        content = json.dumps(description(gateway, http.app.routes), ensure_ascii=False).encode()
+        return conditional(http, Response(content, media_type="application/json", headers=_open()))
+
+    async def docs(http: HttpRequest) -> Response:
+        page = pages.get_template("docs.html").render(api=description(gateway, http.app.routes))
+        return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
+
+    async def style(_: HttpRequest) -> Response:
+        return Response((_FOLDER / "docs.css").read_bytes(), media_type="text/css", headers=_open())
+
+    return [
+        Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
+        Route("/docs.css", style, methods=["GET"]),
+    ]
+
+
+def _open() -> dict[str, str]:
+    return {"Cache-Control": "public, max-age=60"}
+
+
+def description(gateway: Gateway, routed: list[Any]) -> dict[str, Any]:
+    """The OpenAPI document of this gateway. `routed`: the routes of the application, for those of the audit."""
+    base = gateway.settings.issuer.rstrip("/")
+    paths: dict[str, dict[str, Any]] = {}
+    for one in (*OPERATIONS, *_audit(routed)):
+        paths.setdefault(one.path, {})[one.method] = _operation(one)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Maillon",
+            "version": "1",
+            "summary": "Exchange gateway of the shared social and employment diagnosis",
+            "description": "Every error is an RFC 9457 problem with a stable `type` and an `instance` that the "
+            "journal knows; none repeats a value that was sent. Tokens: see `/.well-known/oauth-authorization-server`.",
+            "license": {"name": "EUPL-1.2", "identifier": "EUPL-1.2"},
+        },
+        "servers": [{"url": base}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "parameters": PARAMETERS,
+            "responses": {f"Problem{status}": _problem(text) for status, text in PROBLEMS.items()},
+            "securitySchemes": {
+                "token": {
+                    "type": "oauth2",
+                    "description": "`Authorization: DPoP <token>` with a `DPoP` proof (RFC 9449), or one bound to a "
+                    "certificate as `Bearer` over mutual TLS (RFC 8705).",
+                    "flows": {
+                        "clientCredentials": {
+                            "tokenUrl": f"{base}/oauth/token",
+                            "scopes": {
+                                "exchange": "Exchanges, mailbox and persons, for the purposes of the token.",
+                                "journal": "The journal's files.",
+                                "audit": "The data protection officer's doors.",
+                            },
+                        }
+                    },
+                }
+            },
+        },
+    }
+
+
+def _operation(one: Operation) -> dict[str, Any]:
+    problems = {*COMMON, *one.problems, *((401, 403) if one.scope else ())}
+    responses: dict[str, Any] = {str(status): answer for status, answer in one.answers.items()}
+    for status in sorted(problems - one.answers.keys()):
+        responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
+    told: dict[str, Any] = {
+        "operationId": one.id,
+        "summary": one.summary,
+        "tags": [one.tag],
+        "security": [{"token": [one.scope]}] if one.scope else [],
+        "responses": dict(sorted(responses.items())),
+    }
+    if one.description:
+        told["description"] = one.description
+    if one.parameters:
+        told["parameters"] = list(one.parameters)
+    if one.body:
+        told["requestBody"] = one.body
+    return told
+
+
+def _problem(text: str) -> dict[str, Any]:
+    return {
+        "description": text,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _audit(routed: list[Any]) -> list[Operation]:
+    """The officer's doors, described from their routes: their answers are objects of counts, codes and pseudonyms."""
+    found = []
+    for route in routed:
+        if not isinstance(route, Route) or not route.path.startswith(_AUDIT):
+            continue
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            words = [word for word in route.path.removeprefix("/v1/").split("/") if not word.startswith("{")]
+            named = [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in route.param_convertors
+            ]
+            found.append(
+                Operation(
+                    method.lower(), route.path, "_".join([method.lower(), *words, *route.param_convertors]),
+                    (route.endpoint.__doc__ or " ".join(words)).strip().splitlines()[0], "audit",
+                    answers={200: {"description": "What was asked.", "content": {"*/*": {}}}},
+                    problems=(404, 409, 413, 415, 422, 503), scope="audit", parameters=tuple(named),
+                    body={"content": {"application/json": {}}} if method == "POST" else None,
+                )
+            )  # fmt: skip
+    return found
+
+
+assert MAX_BODY == 8 * 1024 * 1024, "the size told in openapi_tables.py"
