@@ -15,8 +15,8 @@ from sqlalchemy import Engine, select
 
 import mappings
 from connectors.contract import Connector
-from connectors.manifest import Document, Installed, installed
-from connectors.transport import LOOPBACK, Transport
+from connectors.manifest import REACH, Document, Installed, installed
+from connectors.transport import Transport
 from gateway import canonical, convention, erasure_list, journal
 from gateway.convention import Flow
 from gateway.dossier import Dossiers
@@ -37,6 +37,8 @@ from schemas.record import Current, Written
 
 SECRECY = frozenset({"departement", "delegataire", "ccas", "france_travail", "caf_msa"})
 """Roles whose staff the law puts under professional secrecy (CASF L133-5, L262-44; Code pénal 226-13)."""
+
+_REACH = frozenset(setting.name for setting in REACH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +234,12 @@ class Gateway:
             return given
         opened = self._opened.setdefault(asyncio.get_running_loop(), {})
         if body_id not in opened:
-            values = self.settings.bodies.get(body_id, {}).values()
-            addresses = [value for value in values if value.startswith(("https://", "http://"))]
-            private = LOOPBACK if self.settings.profile in ("demo", "test") else ()
-            opened[body_id] = Transport(body_id, addresses, networks=private)
+            told = self.settings.bodies.get(body_id, {})
+            addresses = [value for value in told.values() if value.startswith(("https://", "http://"))]
+            allow = self.settings.profile in ("demo", "test")
+            reach = {f"{number}_url": address for number, address in enumerate(addresses)}
+            reach |= {name: told[name] for name in _REACH if name in told}
+            opened[body_id] = Transport.open(body_id, reach, allow_loopback=allow)
         return opened[body_id]
 
     async def close_transports(self) -> None:
@@ -248,6 +252,7 @@ def configured(one: Installed, settings: Settings, body_id: str = "", name: str 
     """A connector with the operator's settings, and what the gateway itself can tell it."""
     body_id = body_id or one.manifest.id
     values = dict(settings.bodies.get(body_id, {}))
+    values.pop("notifications_url", None)  # the body's, whatever its connector (`notifier.py`)
     own = {
         "departement": settings.departement,
         "organisme": body_id,

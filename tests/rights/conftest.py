@@ -16,12 +16,12 @@ from gateway import basis, clock, convention
 from gateway.access import partners
 from gateway.access.client import PartnerAuth
 from gateway.app import build
-from gateway.worker import Worker
 from gateway.exchange import exchange
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import exchange as exchange_table
+from gateway.worker import Worker
 from schemas.record import PersonFacts, Record
 
 HERE = Path(__file__).parent

@@ -1,0 +1,127 @@
+"""The same from the command line: identifiers on standard input, one JSON object on standard output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from gateway import basis, journal
+from gateway.commands import law
+from gateway.problems import Conflict, Problem
+from gateway.settings import settings
+from tests.rights.conftest import ISSUER, MARIE, PAUL, Office, known
+
+app = typer.Typer()
+law.register(app)
+SEARCH = {"nir": MARIE["identifiants[nir].valeur"], "date_naissance": MARIE["personne.date_naissance"]}
+
+
+@pytest.fixture
+def run(office: Office, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("MAILLON_HOME", str(office.home))
+    monkeypatch.setenv("MAILLON_PROFILE", "test")
+    monkeypatch.setenv("MAILLON_ISSUER", ISSUER)
+    settings.cache_clear()
+
+    def command(*args: str, given: Any = None) -> Result:
+        return CliRunner().invoke(app, list(args), input=None if given is None else json.dumps(given))
+
+    yield command
+    settings.cache_clear()
+
+
+def said(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+async def test_search_export_rectify_and_erase(office: Office, run: Any, tmp_path: Path) -> None:
+    marie = await known(office)
+    await known(office, PAUL, "d2")
+    found = said(run("person", "search", given=SEARCH))
+    assert (found["person"], found["certainty"]) == (marie, "certain")
+
+    folder = tmp_path / "access"
+    told = said(run("person", "export", marie, "-o", str(folder)))
+    assert told["facts"] > 0
+    assert {one.name for one in folder.iterdir()} == {"dossier.json", "page.html"}
+
+    given = {"facts": {"personne.nom_usage": "CANARIJUSTE"}, "expected": {"personne.nom_usage": "CANARIUSAGE"}}
+    told = said(run("person", "rectify", marie, given=given))
+    assert told["changed"] == ["personne.nom_usage"]
+    assert "departement" in told["recipients"]
+
+    assert said(run("person", "erase", marie))["needed_by"]
+    refused = run("person", "erase", marie, "--yes")
+    assert isinstance(refused.exception, Conflict)
+    decision = tmp_path / "decision.txt"
+    decision.write_text("Le délégué décide l'effacement.", encoding="utf-8")
+    told = said(run("person", "erase", marie, "--yes", "--dpo-decision", str(decision)))
+    assert told["person"] == marie
+    with office.gateway.unit_of_work() as work:
+        (entry,) = journal.of_period(work.connection, "2000", "3000", event="right.erase")
+    assert entry.idx == told["journal"]["index"]
+    assert entry.fields["reason_h"] == hashlib.sha256(decision.read_bytes()).hexdigest()
+    assert said(run("person", "search", given=SEARCH))["certainty"] == "inconnu"
+
+
+async def test_identifiers_never_come_as_arguments(office: Office, run: Any) -> None:
+    assert run("person", "search", "--nir", "2850640999901").exit_code == 2
+    result = run("person", "search", given={"nir": "CANARI"})
+    assert isinstance(result.exception, Problem)
+    assert "CANARI" not in str(result.exception) + result.output
+
+
+async def test_requests_have_a_deadline_and_an_answer(office: Office, run: Any) -> None:
+    marie = await known(office)
+    one = said(run("person", "request", marie, "access", "--received", "2026-01-31", "--body", "ccas"))
+    assert (one["due_at"][:10], one["late"], one["body"]) == ("2026-02-28", True, "ccas")
+    assert json.loads(run("person", "requests", "--late").stdout)["id"] == one["id"]
+    assert said(run("person", "answer", one["id"], "done"))["state"] == "done"
+    assert run("person", "requests").stdout == ""
+
+
+async def test_a_consent_past_its_term_is_listed_as_expired(office: Office, run: Any) -> None:
+    marie = await known(office)
+    work = office.gateway.unit_of_work()
+    work.now = "2025-01-01T00:00:00.000000Z"
+    with work:
+        identifier = basis.record(work, office.consent(marie, "2025-06-01T00:00:00Z"), decision="given").id
+    rows = {row["id"]: row for row in map(json.loads, run("basis", "list", "--person", marie).stdout.splitlines())}
+    assert rows[identifier]["state"] == "expired"
+
+
+async def test_limitation_and_its_end(office: Office, run: Any, tmp_path: Path) -> None:
+    marie = await known(office)
+    path = tmp_path / "limitation.json"
+    path.write_text(json.dumps(office.record("limitation", marie, regime="", purpose="")), encoding="utf-8")
+    told = said(run("basis", "limit", str(path)))
+    assert (told["state"], told["notified"]) == ("set", 0)
+    assert said(run("basis", "lift", told["id"]))["state"] == "lifted"
+
+
+async def test_the_register_and_the_breach_list(office: Office, run: Any, tmp_path: Path) -> None:
+    await known(office)
+    table, page = tmp_path / "registre.csv", tmp_path / "registre.html"
+    told = said(run("register", "--csv", str(table), "--html", str(page)))
+    assert {one["kind"] for one in told["differences"]} <= {"unused"}
+    assert table.read_text(encoding="utf-8").startswith("\ufeffRéférence;")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    one = said(run("breach", "draft", "token-stolen", given={"persons": 2}))
+    window = ("--from", "2020-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z")
+    assert said(run("breach", "touched", "ccas", *window))["client_id"] == "ccas"
+    done = said(run("breach", "complete", one["id"], "--cnil", one["aware_at"], given={"records": 3}))
+    assert (done["state"], done["records"], done["late"]) == ("open", 3, False)
+    assert said(run("breach", "close", one["id"]))["state"] == "closed"
+    assert json.loads(run("breach", "list").stdout)["id"] == one["id"]
+
+
+async def test_portability_says_why_it_does_not_apply(office: Office, run: Any) -> None:
+    marie = await known(office)
+    assert said(run("person", "portability", marie))["applicable"] is False
