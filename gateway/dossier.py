@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -90,7 +91,7 @@ class Dossiers:
     ) -> None:
         """Remember that this version of the record was applied. `scope` names what one full file of it covers."""
         work.change(
-            _upsert(work),
+            _upsert(work.connection.dialect.name),
             record_h=index,
             digest=record.digest,
             asserted_at=asserted_at,
@@ -109,6 +110,8 @@ class Dossiers:
         """Bring the live sets of many subjects into this transaction with few queries."""
         live: dict[str, dict[Place, _Live]] = work.scratch.setdefault("dossier", {})
         wanted = [one for one in dict.fromkeys(subjects) if one not in live]
+        if not wanted:
+            return
         self._vault.unwrap(work, wanted)
         for one in wanted:
             live[one] = {}
@@ -187,8 +190,9 @@ class Dossiers:
         subject = clock.new_id()
         self._vault.create(work, subject, kind, **columns)
         # Nothing can be known of it yet: no need to ask the database.
-        for cache in ("dossier", "homes", "merged"):
-            work.scratch.setdefault(cache, {})[subject] = [] if cache == "merged" else {}
+        empty: tuple[tuple[str, Any], ...] = (("dossier", {}), ("homes", {}), ("merged", []), ("members", set()))
+        for cache, nothing in empty:
+            work.scratch.setdefault(cache, {})[subject] = nothing
         return subject
 
     def _live(self, work: UnitOfWork, subject: str) -> dict[Place, _Live]:
@@ -263,22 +267,14 @@ class Dossiers:
         )
 
 
-def _dialect(work: UnitOfWork) -> object:
-    return postgresql if work.connection.dialect.name == "postgresql" else sqlite
-
-
-def _upsert(work: UnitOfWork):  # type: ignore[no-untyped-def]
+@lru_cache
+def _upsert(dialect: str) -> Any:
     """Statement that inserts or replaces a source record; the same object each time, so that rows gather on it."""
-    statements = work.scratch.setdefault("statements", {})
-    if "taken" not in statements:
-        statement = _dialect(work).insert(source_record)  # type: ignore[attr-defined]
-        statements["taken"] = statement.on_conflict_do_update(
-            index_elements=["record_h"],
-            set_={
-                name: statement.excluded[name] for name in ("digest", "asserted_at", "exchange_id", "scope", "persons")
-            },
-        )
-    return statements["taken"]
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(source_record)
+    return statement.on_conflict_do_update(
+        index_elements=["record_h"],
+        set_={name: statement.excluded[name] for name in ("digest", "asserted_at", "exchange_id", "scope", "persons")},
+    )
 
 
 def _same(facts: Facts, before: Facts) -> bool:

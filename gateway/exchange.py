@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway import clock, journal, outbox, quarantine
+from gateway.categories import bridge
 from gateway.convention import Flow
 from gateway.decide import absent_flow, decide, followers, refusal_of
 from gateway.dossier import Seen
@@ -23,7 +24,6 @@ from gateway.policy import Decision, in_order
 from gateway.receipt import Change, Outcome, Receipt, Request
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
-from schemas import paths
 from schemas.record import Current, PersonFacts, Record
 
 
@@ -79,7 +79,8 @@ def _carry(
             receipt.status = "quarantined"
         elif changed:
             receipt.outcomes += _offer(work, gateway, request, person, changed, receipt)
-            outbox.replay_waiting(work, person)
+            if not gateway.vault.created(work, person):
+                outbox.replay_waiting(work, person)
     if foyer and not record.partial and not late:
         for person in gateway.dossiers.stays.omitted(work, (foyer, request.sender), receipt.persons, asserted_at):
             receipt.outcomes += _offer(work, gateway, request, person, set(record.foyer), receipt)
@@ -121,7 +122,8 @@ def _offer(
     """Offer what changed to each recipient that a flow names, as the law allows."""
     outcomes: list[Outcome] = []
     current = gateway.dossiers.current(work, person)
-    changed_categories = frozenset(paths.categorie(path) for path in changed)
+    both = bridge().both
+    changed_categories = {both(path)[0] for path in changed}
     for flow in request.flows:
         document = gateway.document(flow.vers, flow.document)
         if not gateway.categories(document) & changed_categories:
@@ -215,12 +217,16 @@ def items_of(item: str, changed: set[str]) -> list[str]:
 # --- who it is, and what is said of her -----------------------------------------------------------------------------
 
 
-def _keys(gateway: Gateway, request: Request, record: Record, one: PersonFacts) -> Keys:
+def _keys(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, one: PersonFacts) -> Keys:
     """What identifies this person, and her place in the sender's record when it names her there."""
+    known: dict[int, tuple[PersonFacts, Keys]] = work.scratch.setdefault("keys", {})
+    if id(one) in known:
+        return known[id(one)][1]
     keys = gateway.identity.keys_of(one.facts)
     if one.key:
         place = gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{one.key}")
         keys.indexes["place"] = place
+    known[id(one)] = one, keys
     return keys
 
 
@@ -229,7 +235,7 @@ def _identify(work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts)
     if one.person_id:
         return one.person_id, False
     request = told.request
-    keys = _keys(gateway, request, told.record, one)
+    keys = _keys(work, gateway, request, told.record, one)
     match = gateway.identity.resolve(work, keys)
     if match.person_id:
         gateway.identity.remember(work, match.person_id, keys, request.sender)
@@ -328,7 +334,7 @@ def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Seq
     if len(new) > 1:
         gateway.identity.prefetch_foyers(work, [index for index, record in new if record.foyer])
         gateway.identity.prefetch(
-            work, [_keys(gateway, request, record, one) for _, record in new for one in record.personnes]
+            work, [_keys(work, gateway, request, record, one) for _, record in new for one in record.personnes]
         )
         subjects = {subject for found in work.scratch["identity"].values() for subject in found}
         gateway.dossiers.stays.prefetch(work, subjects)
@@ -339,18 +345,19 @@ def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Seq
 
 
 def _who(request: Request) -> dict[str, Any]:
-    return {"exchange_id": request.id, "sender_org": request.sender, "client_id": request.client_id or None}
+    who = {"exchange_id": request.id, "sender_org": request.sender}
+    return who | {"client_id": request.client_id} if request.client_id else who
 
 
 def _why(decision: Decision, flow: Flow) -> dict[str, Any]:
     return {
         "purpose": flow.purpose,
         "regime": flow.regime,
-        "article": list(decision.articles),
+        "article": decision.articles,
         "decision": "permit" if decision.permits else "deny",
-        "rule_ids": list(decision.rule_ids),
+        "rule_ids": decision.rule_ids,
         "policy_h": decision.policy_version,
-        "categories_sent": sorted(decision.sent),
-        "categories_redacted": sorted(decision.redacted),
+        "categories_sent": tuple(sorted(decision.sent)),
+        "categories_redacted": tuple(sorted(decision.redacted)),
         "reason_code": decision.reason,
     }

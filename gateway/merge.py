@@ -128,10 +128,21 @@ def _by_path(said: Iterable[Assertions]) -> dict[str, list[Assertions]]:
 
 def current(said: Iterable[Assertions]) -> dict[str, Fact]:
     """The current dossier: one fact per path, each with its provenance."""
-    return {
-        path: _fact(path, candidates[0] if len(candidates) == 1 else _ordered(path, candidates)[0])
-        for path, candidates in _by_path(said).items()
-    }
+    told = list(said)
+    found: dict[str, Fact] = {}
+    contested = False
+    for one in told:
+        source, document, asserted_at = one.source, one.document, one.asserted_at
+        certified = one.facts.get("personne.identite_certifiee") is True
+        for path, value in one.facts.items():
+            contested = contested or path in found
+            sure: Certainty = "certifie" if certified and path.startswith("personne.") else "declare"
+            found[path] = Fact(value, source, document, asserted_at, sure)
+    if contested:
+        for path, candidates in _by_path(told).items():
+            if len(candidates) > 1:
+                found[path] = _fact(path, _ordered(path, candidates)[0])
+    return found
 
 
 def divergences(said: Iterable[Assertions]) -> list[Divergence]:

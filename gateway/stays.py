@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import select
@@ -133,7 +134,7 @@ class Stays:
                 continue
             stay.until = until
             work.change(
-                _write(work),
+                _upsert(work.connection.dialect.name),
                 foyer_id=home[0],
                 person_id=person_id,
                 source=home[1],
@@ -153,14 +154,11 @@ class Stays:
         return max(told, key=lambda home: (self._is_open(work, home[0]), told[home], home))
 
 
-def _write(work: UnitOfWork) -> Any:
+@lru_cache
+def _upsert(dialect: str) -> Any:
     """Statement that inserts or replaces a stay; the same object each time, so that rows gather on it."""
-    statements = work.scratch.setdefault("statements", {})
-    if "stay" not in statements:
-        dialect = postgresql if work.connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(membership)
-        statements["stay"] = statement.on_conflict_do_update(
-            index_elements=["foyer_id", "person_id", "source"],
-            set_={name: statement.excluded[name] for name in ("until", "asserted_at", "said_in", "named")},
-        )
-    return statements["stay"]
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(membership)
+    return statement.on_conflict_do_update(
+        index_elements=["foyer_id", "person_id", "source"],
+        set_={name: statement.excluded[name] for name in ("until", "asserted_at", "said_in", "named")},
+    )

@@ -49,6 +49,10 @@ class Vault:
         # Kept for this transaction only until it commits: a rolled back subject never existed.
         work.scratch.setdefault("vault", {})[subject] = key
 
+    def created(self, work: UnitOfWork, subject: str) -> bool:
+        """Was this subject created by this very transaction? Nobody else can have written about it."""
+        return subject in work.scratch.get("vault", ())
+
     def forget(self, subject: str) -> None:
         """This subject was erased: its key is not used again, even if an old copy of it comes back."""
         self._erased.add(subject)
