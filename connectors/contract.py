@@ -7,10 +7,10 @@ consent, storage or the journal.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, runtime_checkable
 
 from schemas.record import Current, Finding, Record, Written
 
@@ -60,6 +60,35 @@ class Reading(Protocol):
     envelope: Envelope
 
     def __iter__(self) -> Iterator[Record]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A record known by its key and digest, not read yet."""
+
+    position: int
+    """Its place in the document, from 0."""
+    key: str = field(repr=False)
+    digest: bytes
+    """As `Record.digest` will be; empty when only reading it can tell what it is."""
+    raw: bytes = field(repr=False)
+
+
+@runtime_checkable
+class Sketched(Protocol):
+    """A reading whose records can be compared with those already taken before any of them is read."""
+
+    envelope: Envelope
+
+    def skip(self, n: int) -> Sketched:
+        """Start after the `n` first records."""
+        ...
+
+    def sketches(self) -> Iterator[Sketch]: ...
+
+    def records(self, sketches: Sequence[Sketch]) -> Iterator[Record]:
+        """Read these records, in order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

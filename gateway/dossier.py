@@ -185,6 +185,11 @@ class Dossiers:
         """Has anything been said of this subject yet?"""
         return bool(self._live(work, subject))
 
+    def told_in(self, work: UnitOfWork, subject: str, place: Place) -> Facts:
+        """What a body says of this subject in one of its records, as it stands."""
+        live = self._live(work, subject).get(place)
+        return live.facts if live else {}
+
     def new_subject(self, work: UnitOfWork, kind: str, **columns: object) -> str:
         """A new person or household, empty."""
         subject = clock.new_id()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import clock, journal, outbox, quarantine
+from gateway import clock, journal, outbox, parcours, quarantine
 from gateway.categories import bridge
 from gateway.convention import Flow
 from gateway.decide import absent_flow, decide, followers, refusal_of
@@ -281,11 +281,17 @@ def _assert_person(
     place_h = gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{one.key or rank}")
     place = (request.sender, request.document, place_h)
     known = gateway.dossiers.knows(work, person)
+    facts = one.facts
+    if not told.late and parcours.guards(facts):
+        before = gateway.dossiers.told_in(work, person, place)
+        current = gateway.dossiers.current(work, person)
+        facts, findings = parcours.admissible(gateway, request.sender, facts, before, current, told.asserted_at[:10])
+        record.findings.extend(findings)
     changed = gateway.dossiers.put(
         work,
         person,
         place,
-        one.facts,
+        facts,
         asserted_at=told.asserted_at,
         exchange_id=request.id,
         partial=record.partial,

@@ -18,8 +18,8 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from connectors.contract import Envelope, Reading
-from gateway import clock, journal
+from connectors.contract import Envelope, Reading, Sketch, Sketched
+from gateway import clock, dry_run, journal, tasks
 from gateway.exchange import exchange
 from gateway.problems import Conflict
 from gateway.receipt import Receipt, Request
@@ -51,7 +51,9 @@ class Counts:
     notices: dict[str, int] = field(default_factory=dict)
     """Quirks of the file by code: reported, nothing to do."""
     changes: dict[str, int] = field(default_factory=dict)
-    """Dry run only: what would change, by canonical category."""
+    """What changed (or would, in a dry run), by kind of change: keys of `gateway.dry_run`."""
+    absent: int = 0
+    """Open households that a full file should have told and did not: one task each, nothing else."""
 
     def line(self) -> dict[str, Any]:
         """The JSON object printed last."""
@@ -59,9 +61,24 @@ class Counts:
         told["seconds"] = round(self.seconds, 3)
         if self.held:
             told["held"] = self.held
+        if self.absent:
+            told["absent"] = self.absent
         if self.notices:
             told["notices"] = self.notices
         return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Lot:
+    """Records committed together: those read, with their ranks, and those already known as they are."""
+
+    read: list[tuple[int, Record]]
+    unchanged: list[tuple[bytes, int]]
+    """Index of each, and how many persons it held."""
+
+    @property
+    def size(self) -> int:
+        return len(self.read) + len(self.unchanged)
 
 
 Progress = Callable[[int, int | None], None]
@@ -134,12 +151,10 @@ class _Run:
         if self.envelope.held:
             self._hold(request)
             return
-        records = self._after(done)
-        while batch_of_records := list(islice(records, BATCH)):
+        for lot in self._lots(done):
             with self.gateway.unit_of_work() as work:
-                receipts = exchange(work, self.gateway, request, batch_of_records, first=done + 1)
-                self._count(batch_of_records, receipts, done)
-                done += len(batch_of_records)
+                self._take(work, request, lot)
+                done += lot.size
                 self._advance(work, request.id, done)
             if self.progress:
                 self.progress(done, self.envelope.declared)
@@ -147,15 +162,13 @@ class _Run:
 
     def rehearse(self) -> None:
         """Do everything but commit: the counts and the changes are those of a real run."""
-        request, done = self._request(clock.new_id()), 0
-        records = iter(self.reading)
-        while batch_of_records := list(islice(records, BATCH)):
+        self._known()  # another file under the same key is refused here as it would be
+        request = self._request(clock.new_id())
+        for lot in self._lots(0):
             work = self.gateway.unit_of_work()
             try:
                 work.__enter__()
-                receipts = exchange(work, self.gateway, request, batch_of_records, first=done + 1)
-                self._count(batch_of_records, receipts, done)
-                done += len(batch_of_records)
+                self._take(work, request, lot)
             finally:
                 work.abandon()
         self.counts.held = self.envelope.held
@@ -211,23 +224,57 @@ class _Run:
                 )
             )
 
-    def _after(self, done: int) -> Iterator[Record]:
-        """The records that follow those already committed."""
-        records = iter(self.reading)
-        if done:
-            next(islice(records, done - 1, done), None)
-        return records
+    def _lots(self, done: int) -> Iterator[_Lot]:
+        """What follows the records already committed, a batch at a time; what is known as it is, is not read."""
+        if not isinstance(self.reading, Sketched):
+            records = islice(iter(self.reading), done, None)
+            while read := list(islice(records, BATCH)):
+                ranks = range(done + 1, done + 1 + len(read))
+                yield _Lot(list(zip(ranks, read, strict=True)), [])
+                done += len(read)
+            return
+        sketches = self.reading.skip(done).sketches()
+        while lot := list(islice(sketches, BATCH)):
+            yield self._compared(lot)
 
-    def _count(self, records: list[Record], receipts: list[Receipt], done: int) -> None:
-        for rank, (record, receipt) in enumerate(zip(records, receipts, strict=True), done + 1):
+    def _compared(self, sketches: list[Sketch]) -> _Lot:
+        assert isinstance(self.reading, Sketched)
+        dossiers = self.gateway.dossiers
+        indexes = [dossiers.record_index(self.sender, self.document, one.key) for one in sketches]
+        with self.gateway.engine.connect().execution_options(read_only=True) as connection:
+            known = dossiers.digests(connection, indexes)
+        same, other = [], []
+        for index, sketch in zip(indexes, sketches, strict=True):
+            seen = known.get(index)
+            if seen and sketch.digest and seen.digest == sketch.digest:
+                same.append((index, seen.persons))
+            else:
+                other.append(sketch)
+        ranks = [sketch.position + 1 for sketch in other]
+        return _Lot(list(zip(ranks, self.reading.records(other), strict=True)), same)
+
+    def _take(self, work: UnitOfWork, request: Request, lot: _Lot) -> None:
+        ranks, records = [rank for rank, _ in lot.read], [record for _, record in lot.read]
+        receipts = exchange(work, self.gateway, request, records, ranks=ranks) if records else []
+        emitted = clock.instant(self.envelope.emitted_at) if self.envelope.emitted_at else work.now
+        for index, persons in lot.unchanged:
+            self.gateway.dossiers.restated(work, index, emitted)
             self.counts.records += 1
-            self.counts.persons += len(record.personnes)
-            setattr(self.counts, receipt.status, getattr(self.counts, receipt.status) + 1)
-            for finding in record.findings:
-                if finding.severity == "notice":
-                    self.counts.notices[finding.code] = self.counts.notices.get(finding.code, 0) + 1
-            if receipt.status in ("rejected", "quarantined") and self.on_reject:
-                self.on_reject(rank, record)
+            self.counts.persons += persons
+            self.counts.unchanged += 1
+        for rank, record, receipt in zip(ranks, records, receipts, strict=True):
+            self._count(rank, record, receipt)
+
+    def _count(self, rank: int, record: Record, receipt: Receipt) -> None:
+        self.counts.records += 1
+        self.counts.persons += len(record.personnes)
+        setattr(self.counts, receipt.status, getattr(self.counts, receipt.status) + 1)
+        for finding in record.findings:
+            if finding.severity == "notice":
+                self.counts.notices[finding.code] = self.counts.notices.get(finding.code, 0) + 1
+        if receipt.status in ("rejected", "quarantined") and self.on_reject:
+            self.on_reject(rank, record)
+        dry_run.add(self.counts.changes, receipt)
 
     def _advance(self, work: UnitOfWork, exchange_id: str, done: int) -> None:
         told = {name: getattr(self.counts, name) for name in ("records", "persons", *STATUSES)}
@@ -247,6 +294,10 @@ class _Run:
 
     def _end(self, request: Request) -> None:
         with self.gateway.unit_of_work() as work:
+            if self.envelope.kind == "stock" and self.envelope.emitted_at:
+                emitted = clock.instant(self.envelope.emitted_at)
+                self.counts.absent = tasks.after_stock(work, self.gateway, request, emitted)
+            self._advance(work, request.id, self.counts.records)
             self._close(work, request, "done")
 
     def _close(self, work: UnitOfWork, request: Request, state: str, held: str | None = None) -> None:

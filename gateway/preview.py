@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 import mappings
 from connectors.contract import Reading
 from connectors.manifest import ManifestError, installed
+from gateway import dry_run
 from gateway.convention import lint as lint_conventions
 from gateway.ingest import Counts
 from gateway.policy_table import lint as lint_policy
@@ -82,12 +82,13 @@ def prefill(gateway: Gateway, person: str, document: str) -> dict[str, Any]:
 
 def print_changes(counts: Counts, console: Console) -> None:
     """What a dry run would change, for a person to read before applying."""
-    table = Table(title="Dry run: nothing was written")
-    table.add_column("what")
-    table.add_column("how many", justify="right")
-    for what, times in sorted(counts.changes.items(), key=lambda item: -item[1]):
-        table.add_row(what, str(times))
-    console.print(table)
+    said = list(dry_run.sentences(counts.changes)) or ["rien ne change"]
+    console.print("[bold]Essai : rien n'est écrit.[/] Ce fichier ferait :")
+    for one in said:
+        console.print(f"  {one}")
+    for name, word in (("quarantined", "à revoir"), ("rejected", "illisible")):
+        if number := getattr(counts, name):
+            console.print(f"  [yellow]{number} {word}{'s' if number > 1 and name == 'rejected' else ''}[/]")
 
 
 def lint_gateway(paths: list[Path]) -> list[str]:

@@ -6,9 +6,11 @@ paths only; the raw value and the record are sealed under the gateway's own quar
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -19,7 +21,7 @@ from gateway.keys import seal, unseal
 from gateway.problems import Conflict, Unknown
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
-from gateway.storage.tables.record import assertion_set, identifier, quarantine
+from gateway.storage.tables.record import assertion_set, identifier, membership, quarantine
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Finding, PersonFacts, Record
 
@@ -86,16 +88,29 @@ def raw(work: UnitOfWork, gateway: Gateway, row_id: str) -> str:
 def kept_record(work: UnitOfWork, gateway: Gateway, row_id: str) -> Record:
     """The record as it was read, to be exchanged again."""
     row = _row(work, row_id)
+    if row.record is None:
+        raise Conflict("quarantine-settled", "This finding was settled already; its content is no longer kept.")
     return _unpack(unseal(gateway.keys.secret("quarantine"), row.record, row_id.encode()))
 
 
 def settle(work: UnitOfWork, row_id: str, state: str) -> None:
-    """Close a finding as `replayed` or `dismissed`. Raises `Conflict` when it was settled already."""
+    """Close a finding as `replayed` or `dismissed`; its content is not kept any longer. Raises `Conflict` when it was
+    settled already."""
     if _row(work, row_id).state != "open":
         raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
     work.connection.execute(
-        update(quarantine).where(quarantine.c.id == row_id).values(state=state, settled_at=work.now)
+        update(quarantine)
+        .where(quarantine.c.id == row_id)
+        .values(state=state, settled_at=work.now, raw=None, record=None)
     )
+
+
+def found_with(work: UnitOfWork, row_id: str) -> list[str]:
+    """The open findings of the same record of the same exchange, this one among them."""
+    row = _row(work, row_id)
+    same = (quarantine.c.exchange_id == row.exchange_id) & (quarantine.c.position == row.position)
+    query = select(quarantine.c.id).where(same, quarantine.c.state == "open").order_by(quarantine.c.id)
+    return list(work.connection.execute(query).scalars())
 
 
 def forget(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> int:
@@ -109,7 +124,7 @@ def forget(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> int:
         if not others:
             work.connection.execute(delete(quarantine).where(quarantine.c.id == row_id))
             continue
-        record.personnes = others
+        record.personnes, record.original = others, None
         record.findings = [replace(finding, raw="") for finding in record.findings]
         resealed = {"raw": None, "record": seal(key, _pack(record), row_id.encode())}
         work.connection.execute(update(quarantine).where(quarantine.c.id == row_id).values(**resealed))
@@ -128,10 +143,16 @@ def holding(
     indexes = frozenset(bytes(one) for one in rows)
     said = select(assertion_set.c.record_h).where(assertion_set.c.subject_id.in_(people))
     places = frozenset(bytes(one) for one in work.connection.execute(said).scalars())
+    homes = select(membership.c.foyer_id).where(membership.c.person_id.in_(people))
+    named = select(identifier.c.index_h).where(identifier.c.subject_id.in_(homes), identifier.c.system == "foyer")
+    households = frozenset(bytes(one) for one in work.connection.execute(named).scalars())
     key = gateway.keys.secret("quarantine")
     columns = (quarantine.c.id, quarantine.c.sender, quarantine.c.document, quarantine.c.record)
     for row in work.connection.execute(select(*columns).where(quarantine.c.record.is_not(None))).all():
         record = _unpack(unseal(key, row.record, row.id.encode()))
+        if not record.personnes and gateway.dossiers.record_index(row.sender, row.document, record.key) in households:
+            yield row.id, record, []  # unreadable, of a household she lives or lived in
+            continue
         ranked = list(enumerate(record.personnes)) or [(0, PersonFacts({}))]
         keyed = [(one, f"{record.key}\x00{one.key or rank}") for rank, one in ranked]
         hers = [
@@ -173,6 +194,7 @@ def _pack(record: Record) -> bytes:
             "findings": [[f.code, f.path, f.severity, f.raw, f.detail] for f in record.findings],
             "asserted_at": clock.instant(record.asserted_at) if record.asserted_at else None,
             "partial": record.partial,
+            "original": b64encode(record.original()).decode() if record.original else None,
         }
     )
 
@@ -186,4 +208,5 @@ def _unpack(packed: bytes) -> Record:
         findings=[Finding(*one) for one in told["findings"]],
         asserted_at=datetime.fromisoformat(told["asserted_at"]) if told["asserted_at"] else None,
         partial=told["partial"],
+        original=partial(b64decode, told["original"]) if told.get("original") else None,
     )

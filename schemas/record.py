@@ -12,7 +12,7 @@ key in brackets, never by its position, so that two partners who speak of the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -66,6 +66,8 @@ class Record:
     """When the partner says so (reference date of the file, modification time); None: time of receipt."""
     digest: bytes = b""
     """SHA-256 of the record as the partner wrote it: equal digests mean nothing changed."""
+    original: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    """Gives a document that holds this record alone, as the partner wrote it, to be read again after a correction."""
     partial: bool = True
     """True: silence on a fact means nothing. False: the sender restates all it knows under this record key."""
 

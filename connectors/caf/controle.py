@@ -55,6 +55,8 @@ class Plan:
     """Files told several times: digest of the file's key to the position that counts."""
     shared: frozenset[int] = frozenset()
     """Request numbers borne by several files (digests)."""
+    head: bytes = b""
+    """What comes before the first record, as it was written."""
 
 
 def opening(source: BinaryIO) -> tuple[bytes, str]:
@@ -187,7 +189,7 @@ def preflight(genre: Genre, source: BinaryIO, ours: str, tick: Callable[[int], N
             if survey.count and gap.strip():
                 raise DocumentRefused("unexpected-content", "something stands between two records", genre.record)
             if not survey.count:
-                survey.entete = enveloppe.header(bytes(gap), encoding, genre)
+                survey.open(bytes(gap), encoding)
             gap.clear()
             survey.add(offset, raw)
             if tick and survey.count % STRIDE == 0:
@@ -206,7 +208,7 @@ def glance(genre: Genre, source: BinaryIO, ours: str) -> Plan:
     offset, raw = next(raw_records(source, genre.record, gap=gap), (size, b""))
     if not raw:
         return survey.plan(bytes(gap), encoding, "")
-    survey.entete = enveloppe.header(bytes(gap), encoding, genre)
+    survey.open(bytes(gap), encoding)
     survey.add(offset, raw)
     plan = survey.plan(tail[tail.rindex(b"<TransmissionFlux") :], encoding, "")
     plan.envelope = replace(plan.envelope, counted=None, held=None)
@@ -221,6 +223,7 @@ class _Survey:
         self._genre, self._ours = genre, ours
         self.count = 0
         self.entete: enveloppe.Entete | None = None
+        self._head = b""
         self._offsets = array("Q")
         self._end = 0
         self._dossiers, self._demandes = Doublons(), Doublons()
@@ -228,6 +231,10 @@ class _Survey:
         self._padded = 0
         self.unnamed = False
         """No Département is configured: the file's own stands for it, the same for every record."""
+
+    def open(self, head: bytes, encoding: str) -> None:
+        """The header, once the first record is met."""
+        self._head, self.entete = head, enveloppe.header(head, encoding, self._genre)
 
     def add(self, offset: int, raw: bytes) -> None:
         fonorg, numorg, matricule, kind, destination, demande = head(raw)
@@ -268,4 +275,4 @@ class _Survey:
         envelope = enveloppe.envelope(
             genre, self.entete, totals, self.count, sorted(self._organismes), self._ours, findings
         )
-        return Plan(genre, encoding, envelope, sha256, self._offsets, self._end, last, shared)
+        return Plan(genre, encoding, envelope, sha256, self._offsets, self._end, last, shared, self._head)

@@ -135,13 +135,15 @@ def write_foyers(
     oddities: Iterable[str] = (),
     *,
     heure: str = "01:18:36.0000",
+    cree_le: date | None = None,
 ) -> int:
-    """Write these households, as they are now, in one file."""
+    """Write these households, as they are now, in one file made on `cree_le`."""
     if isinstance(cible, Path):
         with cible.open("wb") as sortie:
-            return write_foyers(sortie, menages, ou, flux, oddities, heure=heure)
+            return write_foyers(sortie, menages, ou, flux, oddities, heure=heure, cree_le=cree_le)
     noms = oddites.connues(oddities)
     tete = entete(flux, ou, heure=heure)
+    tete = replace(tete, cree_le=cree_le or tete.cree_le)
     tete = replace(tete, **{champ: valeur for nom in noms for champ, valeur in oddites.ENTETE.get(nom, {}).items()})
     pas = "\t" if ou.organisme == "caf" else ""
     cible.write(oddites.avant(noms, tete.octets()))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
 from lxml import etree
@@ -20,7 +21,7 @@ from connectors.caf.dossier import Dossier
 from connectors.caf.flux import INSTRUCTION
 from connectors.caf.instruction import straighten
 from connectors.caf.octets import raw_records
-from connectors.contract import Envelope
+from connectors.contract import Envelope, Sketch
 from schemas.normalisation import nir_disagreements
 from schemas.record import Facts, Finding, Record
 
@@ -89,10 +90,29 @@ class Lecture:
                 batch = []
         yield from self._read(batch)
 
+    def sketches(self) -> Iterator[Sketch]:
+        """Each record still to read, told by its key and its bytes: no parsing."""
+        for position, _, raw in self.raw():
+            dossier = Dossier.of(raw)
+            last = self.plan.last.get(dossier.empreinte, position) == position
+            key = dossier.key_apart if dossier.demande in self.plan.shared else dossier.key
+            yield Sketch(position, key, hashlib.sha256(raw).digest() if last else b"", raw)
+
+    def records(self, sketches: Sequence[Sketch]) -> Iterator[Record]:
+        for start in range(0, len(sketches), BATCH):
+            yield from self._read([(one.position, one.raw) for one in sketches[start : start + BATCH]])
+
+    def alone(self, raw: bytes) -> bytes:
+        """A file that holds this record only, under the header it came with."""
+        footer = f"<TransmissionFlux><{self.plan.genre.total}>1</{self.plan.genre.total}></TransmissionFlux>"
+        return b"".join([self.plan.head, raw, footer.encode("ascii"), b"</Racine>"])
+
     def _read(self, batch: list[tuple[int, bytes]]) -> Iterator[Record]:
         elements, checked = self._parse([raw for _, raw in batch])
         for (position, raw), element in zip(batch, elements, strict=True):
-            yield self._record(position, raw, element, checked)
+            record = self._record(position, raw, element, checked)
+            record.original = partial(self.alone, raw)
+            yield record
 
     def _parse(self, raws: list[bytes]) -> tuple[list[etree._Element | None], bool]:
         """The elements of these records, and whether the schema accepted all of them together.

@@ -26,6 +26,8 @@ from connectors.caf.synthese.foyers import (
     poser_etat,
 )
 
+PREMIERS_JOURS = 10
+"""A monthly file is made in the first days of the month that follows."""
 Fait = Callable[["Monde", FoyerRsa], str | None]
 """Changes a household; returns the trigger code the daily file carries, or None when it does not apply to it."""
 
@@ -97,9 +99,16 @@ class Monde:
         return write_foyers(cible, partants, self.ou(organisme), "quotidien", heure="21:40:12.0000")
 
     def mensuel(self, cible: BinaryIO, organisme: Organisme = "caf") -> int:
-        """Write the stock: every open file, and those closed that no monthly file has told yet."""
+        """Write the stock: every open file, and those closed that no monthly file has told yet.
+
+        In the first days of a month it is made that day and refers to the end of the month before.
+        """
         stock = [f for f in self.foyers if f.organisme == organisme and not f.notifie]
-        compte = write_foyers(cible, stock, self.ou(organisme), "mensuel")
+        ou = self.ou(organisme)
+        if self.jour.day <= PREMIERS_JOURS:
+            ou = contexte(organisme, (self.jour.replace(day=1) - timedelta(days=1)).isoformat(), self.departement)
+        cree_le = self.jour if self.jour.day <= PREMIERS_JOURS else None
+        compte = write_foyers(cible, stock, ou, "mensuel", cree_le=cree_le)
         for foyer in stock:
             foyer.notifie = foyer.etat == "5"
         return compte

@@ -1,0 +1,79 @@
+"""A record that waited for a correction, read again from what the partner wrote."""
+
+from __future__ import annotations
+
+import io
+
+from sqlalchemy import insert
+
+from connectors.contract import DocumentRefused
+from gateway import clock, journal, quarantine
+from gateway.exchange import exchange
+from gateway.problems import Conflict
+from gateway.receipt import Receipt, Request
+from gateway.registry import Gateway
+from gateway.storage.tables.record import exchange as exchange_table
+from gateway.storage.tables.record import quarantine as quarantine_table
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Record
+
+
+def replay(gateway: Gateway, row_id: str) -> Receipt:
+    """Read the record of this finding again and carry it; all its open findings are then closed, in one transaction.
+
+    The partner's bytes go through the connector as it is today; a record kept without them is carried as it was read.
+    Raises `Conflict` (`still-not-understood`) when something in it still waits: nothing is changed then. Raises
+    `Unknown` for no such finding, `Conflict` (`quarantine-settled`) for one already closed.
+    """
+    with gateway.unit_of_work() as work:
+        rows = quarantine.found_with(work, row_id)
+        if row_id not in rows:
+            raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
+        row = work.connection.execute(quarantine_table.select().where(quarantine_table.c.id == row_id)).one()
+        record = _read_again(gateway, row.sender, row.document, quarantine.kept_record(work, gateway, row_id))
+        if record.rejected or record.quarantined:
+            raise _still(record)
+        request = _request(work, gateway, row.sender, row.document)
+        (receipt,) = exchange(work, gateway, request, [record], first=row.position)
+        if record.quarantined:  # the exchange itself refused something in it
+            raise _still(record)
+        for one in rows:
+            quarantine.settle(work, one, "replayed")
+        journal.append(work, "input.release", exchange_id=request.id, sender_org=row.sender, n_records=1)
+    return receipt
+
+
+def _read_again(gateway: Gateway, sender: str, document: str, kept: Record) -> Record:
+    if kept.original is None:
+        if kept.rejected:
+            raise _still(kept)
+        kept.findings, kept.digest = [], b""
+        return kept
+    try:
+        (record,) = gateway.connector(sender).read(document, io.BytesIO(kept.original()))
+    except DocumentRefused as refused:
+        raise Conflict("still-not-understood", f"The record is still refused: {refused.code}.") from None
+    # The key it had among the others of its file; no digest: the next file tells it again, whatever it says.
+    record.key, record.digest = kept.key, b""
+    return record
+
+
+def _still(record: Record) -> Conflict:
+    codes = sorted({finding.code for finding in record.findings if finding.severity != "notice"})
+    return Conflict("still-not-understood", f"Correct the table first; still there: {', '.join(codes)}.")
+
+
+def _request(work: UnitOfWork, gateway: Gateway, sender: str, document: str) -> Request:
+    flows = gateway.flows(work, sender, frozenset(gateway.document(sender, document).purposes))
+    request = Request(clock.new_id(), sender, document, flows)
+    work.connection.execute(
+        insert(exchange_table).values(
+            id=request.id,
+            sender=sender,
+            document=document,
+            purpose=",".join(sorted({flow.purpose for flow in flows})),
+            received_at=work.now,
+            records=1,
+        )
+    )
+    return request
