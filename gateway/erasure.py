@@ -41,6 +41,7 @@ from gateway.storage.tables.record import (
     task,
 )
 from gateway.storage.tables.rights import erasure, statement
+from gateway.storage.tables.worklist import worklist_item
 from gateway.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -236,6 +237,7 @@ def _destroy(work: UnitOfWork, gateway: Gateway, people: Collection[str], subjec
         (identity_case, or_(identity_case.c.person_id.in_(people), identity_case.c.candidate_id.in_(people))),
         (statement, statement.c.person_id.in_(people)),
         (task, task.c.subject_id.in_(subjects)),
+        (worklist_item, worklist_item.c.person_id.in_(people)),
     ]
     for table, condition in conditions:
         deleted[table.name] = connection.execute(delete(table).where(condition)).rowcount

@@ -87,6 +87,7 @@ class Identity:
                 plain["nir+date"] = f"{nir}|{born}"
         if (number := facts.get("identifiants[ft_numero].valeur")) and born:
             plain["ft+date"] = f"{number}|{born}"
+            plain["ft"] = str(number)  # alone it identifies nobody here: it finds whom a worklist names
         for path, value in facts.items():
             if path.startswith("identifiants[si_departement") and path.endswith(".valeur") and name and born:
                 plain["si+nom+date"] = f"{path}|{value}|{name}|{born}"

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing, Reading
-from connectors.france_travail import apis, ecriture, lecture
+from connectors.france_travail import activites, apis, ecriture, lecture
 from connectors.france_travail.answers import Stopped, Verdict
 from connectors.france_travail.apis import Api
 from connectors.france_travail.client import Client, Person
@@ -23,6 +23,7 @@ from connectors.france_travail.envois import SENT
 from connectors.json import parse
 from connectors.manifest import Settings, load
 from connectors.transport import Transport
+from connectors.worklist import Page
 from schemas.record import Current, Written
 
 _PULLED: dict[str, tuple[Api, str]] = {
@@ -49,6 +50,7 @@ class FranceTravail:
     """One client of France Travail. `now` is the clock that token and jeton lives follow."""
 
     manifest = load(Path(__file__).parent)
+    families = activites.FAMILIES
 
     def __init__(self, settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._settings = settings
@@ -123,6 +125,13 @@ class FranceTravail:
         found = read.get("activites", []) if isinstance(read, dict) else read or []
         usable = [item for item in found if isinstance(item, dict) and _names_someone(item)]
         return Worklist(usable, len(found) - len(usable), len(found) >= _FULL_WORKLIST)
+
+    async def worklist(self, family: str, transport: Transport) -> Page:
+        """One family of activities as neutral items. Raises `NotObtained`."""
+        found = await self.activites(transport, codeFamille=family)
+        items = [activites.item(one) for one in found.items if one.get("identifiantActivite")]
+        skipped = found.skipped + len(found.items) - len(items)
+        return Page(items, skipped, complete=not found.more)
 
 
 def _names_someone(item: Mapping[str, Any]) -> bool:

@@ -1,0 +1,252 @@
+"""France Travail's worklist: read with back-pressure, given to the right person, routed, and never decided here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from connectors.france_travail.sandbox import Usager
+from connectors.france_travail.sandbox.usagers import orientation_initiale
+from gateway import worklist
+from gateway.problems import Conflict, Invalid, Unknown
+from gateway.storage.tables.worklist import worklist_item
+from tests.worklist.conftest import Territory, territory
+
+NUMERO = "00000000101"
+SAISIE = {"type_evenement": "SAISIE_SANCTION", "date_evenement": "2026-11-20"}
+
+
+def said(facts: dict[str, Any], ending: str) -> list[Any]:
+    return [fact.value for path, fact in sorted(facts.items()) if path.endswith(ending)]
+
+
+def test_a_decision_to_take_brings_the_proposal_and_the_diagnosis_into_the_dossier(landes: Territory) -> None:
+    who = landes.known()
+    told = landes.poll()
+    assert (told.listed, told.new, told.fetched, told.pending, told.refused) == (2, 2, 1, 0, {})
+    facts = landes.current(who)
+    assert said(facts, "].etat")[:1] == ["en_attente"]
+    assert facts["freins[mobilite].valeur"].source == "france_travail"
+    steps = {one["code"]: (one["person"], one["state"], one["next"]) for one in landes.todo()}
+    assert steps == {"ACT382": (who, "open", "decider"), "ACT366": (who, "open", "valider_puis_transmettre")}
+    assert landes.sandbox.usagers[NUMERO].orientations[0]["statut"] == "PRECONISE", "nothing was decided"
+    assert landes.sandbox.calls("decision") == []
+
+
+def test_the_same_item_is_one_row_and_is_fetched_once(landes: Territory) -> None:
+    landes.known()
+    landes.poll()
+    first = {name: row.id for name, row in landes.items().items()}
+    calls = len(landes.sandbox.calls("lecture"))
+    again = landes.poll()
+    assert (again.new, again.known, again.fetched) == (0, 2, 0)
+    assert {name: row.id for name, row in landes.items().items()} == first
+    assert len(landes.sandbox.calls("lecture")) == calls
+
+
+def test_an_item_no_longer_listed_was_acted_on_elsewhere_and_comes_back_if_it_is_listed_again(
+    landes: Territory,
+) -> None:
+    who = landes.known()
+    landes.poll()
+    usager = landes.sandbox.usagers[NUMERO]
+    kept, usager.orientations = usager.orientations, []
+    told = landes.poll()
+    assert told.absent == 1
+    assert landes.items()[f"ACT382 {NUMERO}"].state == "absent"
+    assert landes.current(who), "an item that is gone says nothing of the person"
+    usager.orientations = kept
+    landes.poll()
+    row = landes.items()[f"ACT382 {NUMERO}"]
+    assert (row.state, row.settled_at) == ("open", None)
+
+
+def test_a_first_appointment_is_a_task_until_it_is_taken(landes: Territory) -> None:
+    landes.known()
+    usager = landes.sandbox.usagers[NUMERO]
+    usager.orientations[0] |= {"etat": "OUVERT", "statut": "DECIDE"}
+    landes.poll()
+    (task,) = [one for one in landes.todo() if one["kind"] == "premier_rendez_vous"]
+    assert (task["code"], task["next"], task["state"]) == ("ACT380", "prendre_rendez_vous", "open")
+    usager.rendez_vous["r1"] = {"id": "r1", "motif": "ACC"}
+    landes.poll()
+    assert landes.items()[f"ACT380 {NUMERO}"].state == "absent"
+
+
+def test_nobody_known_by_this_number_waits_and_goes_on_when_the_number_becomes_known(landes: Territory) -> None:
+    who = landes.known(number=False)
+    told = landes.poll()
+    assert (told.pending, told.fetched) == (2, 0)
+    assert {(one["state"], one["reason"], one["person"]) for one in landes.todo()} == {
+        ("pending", "person-unknown", None)
+    }
+    assert landes.known() == who
+    told = landes.poll()
+    assert (told.new, told.pending, told.fetched) == (0, 0, 1)
+    assert {one["person"] for one in landes.todo()} == {who}
+
+
+def test_a_number_that_two_persons_carry_is_left_to_a_human(landes: Territory) -> None:
+    landes.known()
+    other = {
+        "personne.nom_naissance": "AUTREMENT", "personne.prenoms": ["BO"], "personne.date_naissance": "1971-01-01",
+        "identifiants[nir].valeur": "1710199999555", "identifiants[ft_numero].valeur": NUMERO,
+    }  # fmt: skip
+    landes.tell("departement", "other", other)
+    landes.poll()
+    assert {(one["state"], one["reason"]) for one in landes.todo()} == {("pending", "several-matches")}
+
+
+def test_a_code_of_no_table_is_kept_and_shown(landes: Territory, monkeypatch: pytest.MonkeyPatch) -> None:
+    landes.known()
+    monkeypatch.delitem(__import__("connectors.france_travail.activites", fromlist=["_KINDS"])._KINDS, "ACT382")
+    landes.poll()
+    (one,) = [one for one in landes.todo() if one["kind"] == "inconnu"]
+    assert (one["code"], one["next"]) == ("ACT382", "lire")
+
+
+def test_a_family_that_cannot_be_read_is_named_and_settles_nothing(tmp_path: Path) -> None:
+    there = territory(tmp_path)
+    there.known()
+    there.poll()
+    before = {name: row.state for name, row in there.items().items()}
+    there.sandbox.scenario = "activites_refusees"
+    told = there.poll()
+    assert set(told.refused.values()) == {"A001"}
+    assert {name: row.state for name, row in there.items().items()} == before
+    there.gateway.engine.dispose()
+
+
+def test_what_could_not_be_fetched_is_tried_at_the_next_poll(landes: Territory) -> None:
+    landes.known()
+    usager = landes.sandbox.usagers[NUMERO]
+    usager.retour = "R999"
+    landes.poll()
+    assert (landes.items()[f"ACT382 {NUMERO}"].reason or "").startswith("fetch-again:")
+    usager.retour = "S001"
+    assert landes.poll().fetched == 1
+    assert landes.items()[f"ACT382 {NUMERO}"].reason is None
+
+
+@pytest.mark.parametrize("retour", ["R001", "R998"])
+def test_a_person_france_travail_will_not_show_is_not_asked_for_forever(landes: Territory, retour: str) -> None:
+    landes.known()
+    usager = landes.sandbox.usagers[NUMERO]
+    usager.retour = retour
+    landes.poll()
+    row = landes.items()[f"ACT382 {NUMERO}"]
+    assert (row.reason or "").startswith("fetch-refused:")
+    asked = len(landes.sandbox.received)
+    landes.poll()
+    searched = [call.name for call in landes.sandbox.received[asked:] if call.name.startswith("recherche")]
+    assert searched == []
+
+
+def test_a_full_list_is_acted_on_then_read_again_until_it_brings_nothing_new(tmp_path: Path) -> None:
+    many = [
+        Usager(f"{n:011d}", f"29001999{n:05d}", "1990-01-01", orientations=[orientation_initiale()])
+        for n in range(20_000, 21_001)
+    ]
+    there = territory(tmp_path, many)
+    told = there.poll()
+    assert (told.new, told.pending, told.cut, told.absent) == (1000, 1000, ["INSEA"], 0)
+    assert len(there.sandbox.calls("activites")) == 4, "three families, and the full one once more"
+    many[0].orientations.clear()
+    many[1].orientations.clear()
+    told = there.poll()
+    assert (told.cut, told.listed, told.absent) == ([], 999, 2)
+    there.gateway.engine.dispose()
+
+
+def test_a_body_without_a_worklist_says_so(landes: Territory) -> None:
+    import asyncio
+
+    with pytest.raises(Invalid, match="worklist-missing"):
+        asyncio.run(worklist.poll(landes.gateway, "ccas", "departement"))
+
+
+# --- sanctions: transmitted, never decided ----------------------------------------------------------------------------
+
+
+def sanction(landes: Territory) -> tuple[str, str]:
+    who = landes.known()
+    landes.poll()
+    return who, landes.items()[f"ACT366 {NUMERO}"].id
+
+
+def test_a_sanction_leaves_with_two_validations_of_that_very_act(landes: Territory) -> None:
+    who, row = sanction(landes)
+    landes.validate(who, worklist.digest_of(row, SAISIE), "agent-1", "agent-2")
+    answer = landes.transmit(row, SAISIE)
+    assert answer.outcome == "delivered", answer
+    usager = landes.sandbox.usagers[NUMERO]
+    assert usager.sanctions["csq-fictive-1"]["activite"] == "ACT367"
+    assert landes.items()[f"ACT366 {NUMERO}"].state == "transmitted"
+    told = landes.poll()
+    assert told.absent == 1
+    assert landes.items()[f"ACT367 {NUMERO}"].state == "open", "the next step is a task of its own"
+
+
+@pytest.mark.parametrize("agents", [(), ("agent-1",), ("agent-1", "agent-1")])
+def test_without_two_agents_nothing_leaves(landes: Territory, agents: tuple[str, ...]) -> None:
+    who, row = sanction(landes)
+    landes.validate(who, worklist.digest_of(row, SAISIE), *agents)
+    with pytest.raises(Conflict, match="validations-missing"):
+        landes.transmit(row, SAISIE)
+    assert landes.sandbox.usagers[NUMERO].sanctions["csq-fictive-1"]["evenements"] == []
+    assert landes.items()[f"ACT366 {NUMERO}"].state == "open"
+
+
+def test_validations_of_another_act_do_not_count(landes: Territory) -> None:
+    who, row = sanction(landes)
+    landes.validate(who, worklist.digest_of(row, SAISIE), "agent-1", "agent-2")
+    with pytest.raises(Conflict, match="validations-missing"):
+        landes.transmit(row, SAISIE | {"date_evenement": "2026-11-21"})
+    with pytest.raises(Conflict, match="validations-missing"):
+        landes.transmit(row, SAISIE | {"type_evenement": "REFUS_SAISIE_SANCTION"})
+
+
+def test_the_worklist_alone_never_moves_a_sanction(landes: Territory) -> None:
+    who, row = sanction(landes)
+    landes.validate(who, worklist.digest_of(row, SAISIE), "agent-1", "agent-2")
+    for _ in range(3):
+        landes.poll()
+        landes.deliver()
+    assert landes.sandbox.calls("evenement_sanction") == []
+    assert landes.sandbox.usagers[NUMERO].sanctions["csq-fictive-1"]["evenements"] == []
+
+
+def test_a_cut_transmission_waits_for_a_human(landes: Territory) -> None:
+    who, row = sanction(landes)
+    landes.validate(who, worklist.digest_of(row, SAISIE), "agent-1", "agent-2")
+    with landes.gateway.unit_of_work() as work:
+        work.connection.execute(update(worklist_item).where(worklist_item.c.id == row).values(state="transmitting"))
+    with pytest.raises(Conflict, match="worklist-not-open"):
+        landes.transmit(row, SAISIE)
+    landes.poll()
+    assert landes.items()[f"ACT366 {NUMERO}"].state == "transmitting"
+    with landes.gateway.unit_of_work() as work:
+        worklist.release(work, row)
+    assert landes.transmit(row, SAISIE).outcome == "delivered"
+    with pytest.raises(Conflict, match="worklist-not-transmitting"), landes.gateway.unit_of_work() as work:
+        worklist.release(work, row)
+
+
+def test_only_a_sanction_is_transmitted_this_way(landes: Territory) -> None:
+    landes.known()
+    landes.poll()
+    with pytest.raises(Conflict, match="worklist-not-transmitted"):
+        landes.transmit(landes.items()[f"ACT382 {NUMERO}"].id, SAISIE)
+    with pytest.raises(Unknown, match="worklist-unknown"):
+        landes.transmit("00000000-0000-7000-8000-000000000000", SAISIE)
+
+
+def test_a_row_shows_no_number(landes: Territory) -> None:
+    landes.known()
+    landes.poll()
+    for row in landes.items().values():
+        assert NUMERO not in repr(row)
+        assert "csq-fictive-1" not in repr(worklist.content_of(landes.gateway, row))
