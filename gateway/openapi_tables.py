@@ -208,6 +208,11 @@ def _raw(description: str, media: str = "text/plain") -> Json:
     return {"description": description, "content": {media: {"schema": {"type": "string"}}}}
 
 
+def _either(description: str) -> Json:
+    problem = {"application/problem+json": {"schema": _ref("Problem")}}
+    return {"description": description, "content": _raw(description)["content"] | problem}
+
+
 def _takes(schema: str) -> Json:
     return {"required": True, "content": {"application/json": {"schema": _ref(schema)}}}
 
@@ -325,8 +330,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "post", "/v1/journal/witness", "add_checkpoint", "Have a followed log's checkpoint cosigned", "journal",
         description="C2SP tlog-witness `add-checkpoint`; 404 when this gateway witnesses no log, or not this one.",
         body={"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}},
-        answers={200: _raw("Cosignature lines."), 400: _raw("Malformed.", "*/*"), 403: _raw("No known signature."),
-                 404: _raw("Not a log that is followed.", "*/*"),
+        answers={200: _raw("Cosignature lines."), 400: _either("Malformed."), 403: _raw("No known signature."),
+                 404: _either("Not a log that is followed."),
                  409: _raw("The size last cosigned.", "text/x.tlog.size"),
                  422: _raw("It does not extend the last one.")},
         problems=(413, 415),

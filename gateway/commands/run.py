@@ -68,7 +68,7 @@ def serve(
     """The API and the console. On SQLite it also delivers; on PostgreSQL run `maillon work` beside it."""
     import uvicorn
 
-    from gateway import production
+    from gateway import http_guard, production
 
     own = settings()
     production.require(own, host)
@@ -88,10 +88,8 @@ def serve(
         workers=workers,
         log_level="warning",
         access_log=False,
-        server_header=False,
         timeout_graceful_shutdown=30,
-        timeout_keep_alive=10,
-        proxy_headers=False,
+        **http_guard.serving(),
     )
 
 
@@ -183,7 +181,7 @@ def bench(
 ) -> None:
     """The benchmarks of `bench/`: product, floor and their ratio, measured in one run."""
     folder = Path(__file__).parents[2] / "bench"
-    known = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith(("_", "check"))}
+    known = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith(("_", "check", "report"))}
     if not known:
         fail("bench-missing", "Benchmarks run from a checkout of the repository.", WRONG_USAGE)
     for name in names or known:

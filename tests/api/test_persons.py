@@ -1,0 +1,183 @@
+"""Persons through the HTTP doors: found by those who accompany them, and unknown to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway import basis
+from gateway.api_persons import FLOOR
+from gateway.demo.forms import global_accompaniment, information
+from gateway.worker import Worker
+from tests.api.house import House, problem
+
+ANNE = {
+    "fileNumber": "SA-0500", "birthName": "Canarianne", "firstName": "Canariprenom", "birthDate": "1979-03-04",
+    "socialSecurityNumber": "2790340999903", "accomodationMode": "SocialRenting",
+}  # fmt: skip
+SOUGHT = {"nir": "2790340999903", "date_naissance": "1979-03-04", "nom_naissance": "Canarianne"}
+NOBODY = {"nir": "2790340999904", "date_naissance": "1979-03-04", "nom_naissance": "Canariabsente"}
+
+
+@pytest.fixture(scope="module")
+def anne(house: House) -> str:
+    """A person the CCAS accompanies: its own reference of her."""
+    assert house.send("ccas", "ccas.suivi", ANNE).status_code == 202
+    told = house.search("ccas", SOUGHT).json()
+    assert told["certainty"] == "certain"
+    gateway = house.gateway
+    with gateway.unit_of_work() as work:
+        person = gateway.references.find(work, "ccas", told["person"])
+        assert person
+        basis.record(work, information(gateway, person))
+    followed: Any = SimpleNamespace(
+        person=SimpleNamespace(nir=ANNE["socialSecurityNumber"], nom_naissance="Canarianne", prenom="Canariprenom"),
+        born=ANNE["birthDate"],
+    )
+    opened = house.send("departement", "departement.accompagnement", global_accompaniment([(followed, 500)]))
+    assert opened.json()["results"][0]["status"] == "accepted", opened.text
+    return str(told["person"])
+
+
+def test_a_reference_is_the_callers_own(house: House, anne: str) -> None:
+    assert house.send("ccas_voisin", "ccas.suivi", ANNE).status_code == 202
+    other = house.search("ccas_voisin", SOUGHT).json()
+    assert other["certainty"] == "certain"
+    assert other["person"] != anne
+
+
+def test_o_101_a_person_of_another_body_answers_as_unknown_same_words_and_no_sooner(house: House, anne: str) -> None:
+    def ask(sought: dict[str, str]) -> tuple[Any, float]:
+        began = time.monotonic()
+        answer = house.search("caf", sought)
+        return answer.json(), time.monotonic() - began
+
+    ask(NOBODY)
+    foreign, absent = [ask(SOUGHT) for _ in range(5)], [ask(NOBODY) for _ in range(5)]
+    assert {str(told) for told, _ in foreign + absent} == {str({"person": None, "certainty": "inconnu"})}
+    assert min(spent for _, spent in foreign + absent) >= FLOOR
+
+
+def test_o_101_an_almost_matching_name_does_not_tell_that_somebody_exists(house: House, anne: str) -> None:
+    close = {"nom_naissance": "Canarianne", "prenom": "Canariprenom", "date_naissance": "1979-03-04"}
+    assert house.search("ccas", close).json()["certainty"] == "a_confirmer"
+    assert house.search("caf", close).json() == {"person": None, "certainty": "inconnu"}
+
+
+def test_o_101_anothers_reference_is_an_unknown_one(house: House, anne: str) -> None:
+    with house.client("caf") as client:
+        for path in ("dossier", "basis"):
+            foreign, absent = (client.get(f"/v1/persons/{ref}/{path}") for ref in (anne, "0" * 40))
+            problem(foreign, 404, "person-unknown")
+            assert foreign.json() | {"instance": ""} == absent.json() | {"instance": ""}
+        written = client.post(f"/v1/persons/{anne}/basis", json={}, headers={"Idempotency-Key": str(uuid.uuid4())})
+        problem(written, 404, "person-unknown")
+
+
+def test_o_102_fields_are_not_for_the_caller_to_choose(house: House, anne: str) -> None:
+    with house.client("departement") as client:
+        ref = house.search("departement", SOUGHT).json()["person"]
+        assert ref, "the CCAS's flow makes her known to the Département"
+        plain = client.get(f"/v1/persons/{ref}/dossier")
+        asked = client.get(f"/v1/persons/{ref}/dossier", params={"fields": "*", "decision": "permit"})
+        assert plain.status_code == 200, plain.text
+        assert asked.json() == plain.json()
+    problem(house.search("ccas", SOUGHT | {"decision": "permit"}), 422, "search-form", "Canarianne")
+
+
+@pytest.mark.parametrize("path", ["/v1/audit/register", "/v1/audit/denials", "/v1/journal/tile/0/000"])
+def test_o_103_a_partner_does_not_open_the_officers_doors(house: House, path: str) -> None:
+    with house.client("ccas", scope="exchange") as client:
+        assert client.get(path).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/v1/exchanges", "/v1/inbox", "/v1/persons/x/dossier"])
+def test_o_104_an_officers_token_does_not_open_data(house: House, path: str) -> None:
+    with house.client("dpo", scope="audit") as client:
+        assert client.get(path).status_code == 403
+
+
+def test_the_dossier_names_the_source_of_each_fact_and_what_was_withheld(house: House, anne: str) -> None:
+    with house.client("departement") as client:
+        ref = house.search("departement", SOUGHT).json()["person"]
+        shown = client.get(f"/v1/persons/{ref}/dossier")
+        told = shown.json()
+        assert {fact["source"] for fact in told["facts"].values()} <= {"ccas", "ccas_voisin", "departement"}
+        assert all({"category", "facts", "rule", "article"} == one.keys() for one in told["withheld"])
+        again = client.get(f"/v1/persons/{ref}/dossier", headers={"If-None-Match": shown.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        filled = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "departement.webrsa_ali"})
+        assert filled.status_code == 200, filled.text
+        assert 0 < filled.json()["fields_prefilled"] <= filled.json()["fields_total"]
+        wrong = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "departement.referentiel"})
+        problem(wrong, 422, "document-not-received")
+
+
+def record(house: House, **changes: Any) -> dict[str, Any]:
+    """An information given, as a partner's software makes it: the gateway adds whom it is about."""
+    made = information(house.gateway, "00000000-0000-0000-0000-000000000000") | changes
+    return {name: value for name, value in made.items() if name not in ("person_id", "subject_ref")}
+
+
+def test_what_exchanges_rest_on_is_recorded_once_and_listed(house: House, anne: str) -> None:
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    with house.client("ccas") as client:
+        made = client.post(f"/v1/persons/{anne}/basis", json=record(house), headers=key)
+        assert made.status_code == 201, made.text
+        again = client.post(f"/v1/persons/{anne}/basis", json=record(house), headers=key)
+        assert (again.status_code, again.json()) == (200, made.json())
+        listed = client.get(f"/v1/persons/{anne}/basis").json()["records"]
+        assert [one["id"] for one in listed] == [made.json()["id"]]
+        assert not {"person_id", "subject_ref", "evidence"} & listed[0].keys()
+        wrong = client.post(
+            f"/v1/persons/{anne}/basis", json=record(house, regime="INVENTE"),
+            headers={"Idempotency-Key": str(uuid.uuid4())},
+        )  # fmt: skip
+        assert wrong.status_code == 422
+        problem(client.post(f"/v1/basis/{made.json()['id']}/withdraw"), 409, "basis-kind")
+
+
+def test_a_consent_is_withdrawn_unless_it_changed_since_it_was_read(house: House, anne: str) -> None:
+    consent = record(
+        house, kind="consent", regime="CONSENT_6_1_a", purpose="aide_facultative_ccas", legal_basis="a",
+        article=["RGPD 6(1)(a)"], recipients=["ccas"], valid_until="2027-06-01T00:00:00Z", retention="P12M",
+        evidence={"kind": "oral_attested", "agent": "cd" * 20, "witnessed_at": "2026-01-20T08:59:00Z"},
+        decision="given",
+    )  # fmt: skip
+    with house.client("ccas") as client:
+        made = client.post(f"/v1/persons/{anne}/basis", json=consent, headers={"Idempotency-Key": str(uuid.uuid4())})
+        assert (made.status_code, made.json().get("state")) == (201, "given"), made.text
+        path = f"/v1/basis/{made.json()['id']}/withdraw"
+        (shown,) = [one for one in client.get(f"/v1/persons/{anne}/basis").json()["records"] if one["id"] in path]
+        problem(client.post(path, headers={"If-Match": '"other"'}), 412, "etag-stale")
+        with house.client("caf") as other:
+            problem(other.post(path), 404, "basis-unknown")
+        withdrawn = client.post(path, headers={"If-Match": shown["etag"]})
+        assert (withdrawn.status_code, withdrawn.json()["state"]) == (200, "withdrawn")
+        problem(client.post(path), 409, "basis-ended")
+
+
+def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: House, anne: str) -> None:
+    assert house.send("ccas_voisin", "ccas.suivi", ANNE | {"mobility": "PublicTransport"}).status_code == 202
+
+    async def deliver() -> None:
+        await Worker(house.gateway).drain()
+        await house.gateway.close_transports()
+
+    asyncio.run(deliver())
+    with house.client("departement") as client, house.client("caf") as other:
+        letters = client.get("/v1/inbox").json()["letters"]
+        assert letters
+        path = f"/v1/inbox/{letters[0]['id']}"
+        fetched = client.get(f"{path}/document")
+        assert fetched.headers["content-disposition"].startswith("attachment")
+        assert client.get(f"{path}/document", headers={"If-None-Match": fetched.headers["etag"]}).status_code == 304
+        problem(other.get(f"{path}/document"), 404, "letter-unknown")
+        problem(client.post(f"{path}/ack", headers={"If-Match": '"other"'}), 412, "etag-stale")
+        assert client.post(f"{path}/ack", headers={"If-Match": fetched.headers["etag"]}).status_code == 204
+        assert client.post(f"{path}/ack").status_code == 204
