@@ -9,8 +9,10 @@ a host and a code, never a path, a header or a body (`connectors.failures`).
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json as _json
 import ssl
+import sys
 import time
 import zlib
 from collections import defaultdict
@@ -42,6 +44,10 @@ __all__ = [
     "LOOPBACK", "Answer", "AnswerRefused", "Busy", "DestinationRefused", "Interrupted", "Limits", "Resolver",
     "Transport", "TransportError", "Unreachable", "origin", "resolve", "unavailable", "verify",
 ]  # fmt: skip
+
+if importlib.util.find_spec("sniffio") is None:
+    # httpcore imports it at every lock it takes: absent, each try searches the whole path again (a sixth of a call).
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_PAUSE = 3600.0

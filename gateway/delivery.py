@@ -276,7 +276,9 @@ def _prefetch(work: UnitOfWork, gateway: Gateway, claims: Collection[Claim]) -> 
         if row.id not in merged[row.merged_into]:
             merged[row.merged_into].append(row.id)
     everyone = people | {one for person_id in people for one in merged[person_id]}
-    gateway.dossiers.prefetch(work, everyone)
+    gateway.dossiers.stays.prefetch(work, everyone)
+    homes = {home for one in everyone for home, _ in gateway.dossiers.stays.of(work, one)}
+    gateway.dossiers.prefetch(work, everyone | homes)
     recipient = next(iter(claims)).recipient
     table = held_by_recipient.c
     rows = work.connection.execute(

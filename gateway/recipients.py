@@ -148,7 +148,7 @@ class RetryBudget:
     """
 
     def __init__(self, share: float = 0.2, reserve: float = 10.0) -> None:
-        self._share, self._most = share, reserve * 10
+        self._share, self._most = share, max(100.0, reserve)
         self._held = reserve
 
     @property

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 64
 """Deliveries claimed, and settled, in one transaction, at most."""
-_GATHER = 0.005
+_GATHER = 0.05
 """Seconds that a first answer waits for others, so that they share a transaction."""
 _OBSERVE_EVERY = 15.0
 _TROUBLE = (SQLAlchemyError, Problem, OSError)
@@ -53,8 +53,9 @@ class _Served:
 
     @property
     def room(self) -> int:
-        """Twice what may be on the wire: the next ones are ready when a slot is free."""
-        return max(0, min(BATCH, 2 * self.terms.concurrent) - len(self.flying))
+        """How many to claim: more than may be on the wire, and none before half of them have left."""
+        room = BATCH - len(self.flying)
+        return room if room >= BATCH // 2 or not self.flying else 0
 
 
 class Worker:
@@ -161,7 +162,7 @@ class Worker:
             return
         await asyncio.wait(served.flying, return_when=asyncio.FIRST_COMPLETED)
         if len(served.flying) > 1:
-            await asyncio.sleep(_GATHER)
+            await asyncio.wait(served.flying, timeout=_GATHER)
         for task in [task for task in served.flying if task.done()]:
             prepared = served.flying.pop(task)
             if task.cancelled():

@@ -1,0 +1,29 @@
+"""A gateway on each database, with a partner that can be made to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.house import RECIPIENTS, House
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
+
+
+@pytest.fixture
+def house(database: str, tmp_path: Path) -> Iterator[House]:
+    one = House(tmp_path / "home", database).furnish()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def two_recipients(database: str, tmp_path: Path) -> Iterator[House]:
+    one = House(tmp_path / "home", database, recipients=RECIPIENTS).furnish()
+    yield one
+    one.close()

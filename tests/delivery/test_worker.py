@@ -1,0 +1,292 @@
+"""Deliveries: order, leases, pace, circuit, retries, dead letters, pause, fairness, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from sqlalchemy import select, update
+
+from gateway import clock, outbox, recipients
+from gateway.outbox import Claim
+from gateway.recipients import RetryBudget, Terms
+from gateway.storage.tables.delivery import outbox as table
+from gateway.storage.tables.delivery import recipient_state
+from gateway.worker import Worker
+from tests.faults import invariants
+from tests.faults.house import House, declaration
+
+
+def rows(house: House, *where: Any) -> list[Any]:
+    with house.gateway.engine.connect().execution_options(read_only=True) as connection:
+        return list(connection.execute(select(table).where(*where).order_by(table.c.id)))
+
+
+def claim(house: House, limit: int = 10, lease: float = 30.0, **options: Any) -> list[Claim]:
+    with house.gateway.unit_of_work() as work:
+        return outbox.claim(work, "guichet", limit, lease, **options)
+
+
+def due_now(house: House) -> None:
+    with house.gateway.unit_of_work() as work:
+        work.connection.execute(update(table).where(table.c.state == "queued").values(next_at=work.now))
+        work.connection.execute(update(recipient_state).values(retry_at=None))
+
+
+async def test_everything_arrives_once(two_recipients: House) -> None:
+    house = two_recipients
+    house.says([declaration(number) for number in range(120)])
+    await Worker(house.gateway).drain()
+    assert len(house.partner.effects) == 240
+    invariants.all_hold(house)
+
+
+def test_one_person_has_one_delivery_in_flight_and_in_order(house: House) -> None:
+    for version in range(3):
+        house.says([declaration(1, version), declaration(2, version)])
+    first = claim(house)
+    assert len(first) == 2
+    assert len({one.person_id for one in first}) == 2
+    assert claim(house) == []
+    with house.gateway.unit_of_work() as work:
+        outbox.settle(work, first[0], "delivered")
+    second = claim(house)
+    assert [one.person_id for one in second] == [first[0].person_id]
+    assert second[0].id > first[0].id
+
+
+def test_a_replayed_delivery_waits_for_the_one_in_flight(house: House) -> None:
+    house.says([declaration(1, 0)])
+    (old,) = claim(house)
+    with house.gateway.unit_of_work() as work:
+        outbox.settle(work, old, "dead", reason="refused")
+    house.says([declaration(1, 1)])
+    (newer,) = claim(house)
+    with house.gateway.unit_of_work() as work:
+        assert outbox.replay(work, [old.id]) == 1
+    assert newer.id > old.id
+    assert claim(house) == []
+
+
+def test_a_lost_lease_passes_to_another_and_the_first_is_refused(house: House) -> None:
+    house.says([declaration(1)])
+    (mine,) = claim(house, lease=0.0)
+    (theirs,) = claim(house)
+    assert theirs.id == mine.id
+    assert theirs.fence == mine.fence + 1
+    with house.gateway.unit_of_work() as work:
+        assert outbox.still_held(work, [mine]) == set()
+        assert outbox.renew(work, [mine, theirs], 30.0) == {theirs.id}
+        outbox.settle(work, mine, "delivered")
+    assert rows(house)[0].state == "claimed"
+    with house.gateway.unit_of_work() as work:
+        outbox.settle(work, theirs, "delivered")
+    assert rows(house)[0].state == "delivered"
+
+
+async def test_a_long_sending_keeps_its_lease(database: str, tmp_path: Any) -> None:
+    house = House(tmp_path / "home", database, lease=0.6).furnish()
+    house.partner.latency = 2.0
+    house.says([declaration(1)])
+    one, other = Worker(house.gateway), Worker(house.gateway)
+    sending = asyncio.create_task(one.drain())
+    await asyncio.sleep(0.4)
+    for _ in range(5):
+        assert await other.drain() == 0
+        await asyncio.sleep(0.25)
+    await sending
+    assert len(house.partner.calls) == 1
+    invariants.all_hold(house)
+    house.close()
+
+
+async def test_a_recipient_has_no_more_in_flight_than_it_asked_for(database: str, tmp_path: Any) -> None:
+    house = House(tmp_path / "home", database, extra={"concurrent": "3"}).furnish()
+    house.partner.latency = 0.02
+    house.says([declaration(number) for number in range(30)])
+    await Worker(house.gateway).drain()
+    assert len(house.partner.effects) == 30
+    assert 1 < house.partner.most_in_flight <= 3
+    house.close()
+
+
+def test_all_workers_together_keep_to_the_rate(house: House) -> None:
+    terms = Terms(rate="10/second")
+
+    def asked(wanted: int) -> int:
+        with house.gateway.unit_of_work() as work:
+            return recipients.allowed(work, "guichet", wanted, 0, terms)
+
+    with time_machine.travel("2026-11-21T10:00:00Z", tick=False) as at:
+        assert [asked(6), asked(6), asked(6)] == [6, 4, 0]
+        at.shift(0.5)
+        assert asked(60) == 5
+        at.shift(3600)
+        assert asked(60) == 10
+
+
+async def test_a_failing_recipient_is_left_alone_then_probed(house: House) -> None:
+    house.partner.fault = lambda rank: (500, {})
+    house.says([declaration(number) for number in range(80)])
+    worker = Worker(house.gateway)
+    await worker.drain()
+    called = len(house.partner.calls)
+    assert called <= 64, "a whole batch may fail before the circuit opens, no more"
+    with house.gateway.unit_of_work() as work:
+        assert recipients.allowed(work, "guichet", 50, 0, Terms()) == 0
+    due_now(house)
+    await worker.drain()
+    assert len(house.partner.calls) == called + 1, "one probe"
+    house.partner.fault = None
+    due_now(house)
+    for _ in range(40):
+        await worker.drain()
+        if len(house.partner.effects) == 80:
+            break
+        due_now(house)
+    assert len(house.partner.effects) == 80
+    assert not rows(house, table.c.state == "dead"), "the outage was the recipient's, not the deliveries'"
+
+
+async def test_retry_after_is_honoured_by_every_worker(house: House) -> None:
+    house.partner.fault = lambda rank: (429, {"retry-after": "120"}) if rank == 0 else None
+    house.says([declaration(1)])
+    await Worker(house.gateway).drain()
+    house.says([declaration(2)])
+    await Worker(house.gateway).drain()
+    assert len(house.partner.calls) == 1
+    await house.gateway.close_transports()  # the transport remembers the pause on a clock that cannot be moved
+    with time_machine.travel(clock.now() + timedelta(seconds=125)):
+        await Worker(house.gateway).drain()
+    assert len(house.partner.effects) == 2
+
+
+async def test_a_refused_delivery_is_a_dead_letter_that_can_be_replayed(house: House) -> None:
+    house.partner.fault = lambda rank: (422, {})
+    house.says([declaration(1)])
+    await Worker(house.gateway).drain()
+    (dead,) = rows(house, table.c.state == "dead")
+    assert dead.reason == "http-422"
+    house.partner.fault = None
+    with house.gateway.unit_of_work() as work:
+        assert outbox.replay(work, [dead.id, "unknown"]) == 1
+    await Worker(house.gateway).drain()
+    invariants.all_hold(house)
+
+
+async def test_a_paused_recipient_waits_and_the_other_does_not(two_recipients: House) -> None:
+    house = two_recipients
+    with house.gateway.unit_of_work() as work:
+        recipients.pause(work, "guichet", True)
+    house.says([declaration(number) for number in range(10)])
+    await Worker(house.gateway).drain()
+    assert len(house.partner.effects) == 10
+    with house.gateway.unit_of_work() as work:
+        recipients.pause(work, "guichet", False)
+    await Worker(house.gateway).drain()
+    assert len(house.partner.effects) == 20
+    invariants.all_hold(house)
+
+
+async def test_a_delivery_nobody_could_take_for_a_week_is_dead(house: House) -> None:
+    house.partner.fault = lambda rank: (503, {})
+    house.says([declaration(1)])
+    start = clock.now()
+    for day in (0, 1, 2, 8):
+        await house.gateway.close_transports()
+        with time_machine.travel(start + timedelta(days=day)):
+            await Worker(house.gateway).drain()
+    (dead,) = rows(house)
+    assert (dead.state, dead.reason) == ("dead", "too-late:http-503")
+
+
+async def test_waiting_deliveries_go_when_something_is_known(house: House) -> None:
+    house.says([declaration(1)])
+    (held,) = claim(house)
+    with house.gateway.unit_of_work() as work:
+        outbox.settle(work, held, "waiting", reason="person-unknown-there")
+    await Worker(house.gateway).drain()
+    assert not house.partner.effects
+    house.says([declaration(1, 1)])
+    await Worker(house.gateway).drain()
+    assert {row.state for row in rows(house)} == {"delivered"}
+
+
+def test_a_talkative_person_starves_nobody(house: House) -> None:
+    for version in range(40):
+        house.says([declaration(1, version)])
+    house.says([declaration(number) for number in range(2, 12)])
+    taken = claim(house, 11)
+    assert len({one.person_id for one in taken}) == 11
+
+
+def test_retries_never_stand_before_new_deliveries(house: House) -> None:
+    house.says([declaration(number) for number in range(20)])
+    tried = claim(house, 20, lease=0.0)
+    house.says([declaration(number) for number in range(20, 30)])
+    assert len(tried) == 20
+    taken = claim(house, 20, retries=2)
+    taken += claim(house, 20, retries=0)
+    assert sum(one.attempts > 1 for one in taken) == 2
+    assert sum(one.attempts == 1 for one in taken) == 10
+
+
+def test_the_retry_budget_is_a_share_of_first_attempts() -> None:
+    budget, first, again = RetryBudget(share=0.2, reserve=0.0), claim_of(1), claim_of(2)
+    budget.spend([first] * 50)
+    assert budget.left == 10
+    budget.spend([again] * 10)
+    assert budget.left == 0
+    budget.refill(3.0)
+    assert budget.left == 3
+
+
+def claim_of(attempts: int) -> Claim:
+    return Claim("d", "guichet", "p", "caf", "doc", "", "f", "e", attempts, 1, "2026-11-21T10:00:00Z")
+
+
+async def test_a_worker_is_woken_by_what_is_promised_elsewhere(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not house.database_url:
+        pytest.skip("on SQLite one process does everything: nothing to tell another")
+    worker = Worker(house.gateway)
+    looks: list[float] = []
+    monkeypatch.setattr(worker, "_look", _counted(worker._look, looks))
+    working = asyncio.create_task(worker.run(pause=60.0))
+    await asyncio.sleep(1.5)
+    before = len(looks)
+    await asyncio.to_thread(house.says, [declaration(1)])
+    for _ in range(100):
+        if house.partner.effects:
+            break
+        await asyncio.sleep(0.05)
+    assert house.partner.effects, "no notification came before the next look"
+    assert len(looks) > before
+    worker.stopping.set()
+    await working
+
+
+def _counted(look: Callable[[], Any], looks: list[float]) -> Callable[[], Any]:
+    async def counted() -> Any:
+        looks.append(1.0)
+        return await look()
+
+    return counted
+
+
+async def test_stopping_finishes_what_is_in_flight(house: House) -> None:
+    house.partner.latency = 0.5
+    house.says([declaration(number) for number in range(5)])
+    worker = Worker(house.gateway)
+    working = asyncio.create_task(worker.run())
+    for _ in range(200):
+        if house.partner.in_flight:
+            break
+        await asyncio.sleep(0.02)
+    worker.stopping.set()
+    await asyncio.wait_for(working, 20)
+    assert not rows(house, table.c.state == "claimed")
+    assert len(rows(house, table.c.state == "delivered")) == len(house.partner.effects) > 0
