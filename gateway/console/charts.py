@@ -24,10 +24,11 @@ _STYLE = Style(  # type: ignore[no-untyped-call]
     legend_font_size=16,
     value_font_size=14,
 )
-_DARK = """inline:
+_THEMES = """inline:
+  .axis .guides .guide, .axis .guides .major { stroke: #d5dbe3 !important; stroke-dasharray: none !important; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e8ecf2 !important; }
-    .guides, .line, .axis .line { stroke: #5a6578 !important; }
+    .axis .guides .guide, .axis .guides .major, .axis .line { stroke: #3a4454 !important; }
     .color-0 { fill: #4fb3c4 !important; stroke: #4fb3c4 !important; }
     .color-1 { fill: #ff8f8f !important; stroke: #ff8f8f !important; }
     .color-2 { fill: #f0c36d !important; stroke: #f0c36d !important; }
@@ -41,7 +42,7 @@ def stacked(labels: Sequence[str], series: Sequence[tuple[str, Sequence[int]]]) 
     chart: Any = HorizontalStackedBar(  # type: ignore[no-untyped-call]
         style=_STYLE,
         js=[],
-        css=["file://style.css", "file://graph.css", _DARK],
+        css=["file://style.css", "file://graph.css", _THEMES],
         explicit_size=True,
         width=940,
         height=90 + 44 * max(1, len(labels)),

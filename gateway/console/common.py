@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -178,7 +179,7 @@ class Console:
             lstrip_blocks=True,
         )
         made.globals |= {"say": say, "many": words.many, "word": word}
-        made.filters |= {"role_name": _role_name, "moment": words.moment, "nombre": words.number}
+        made.filters |= {"role_name": _role_name, "morceaux": _parts, "moment": words.moment, "nombre": words.number}
         return made
 
     # --- routes -----------------------------------------------------------------------------------------------------
@@ -303,6 +304,11 @@ class Console:
             with self.gateway.engine.begin() as connection:
                 self.sessions.touch(connection, session)
         return session
+
+
+def _parts(text: str) -> list[str]:
+    """A technical name in parts: it may be cut after its separators, and nowhere else."""
+    return re.findall(r"[^._/]+[._/]*|[._/]+", text)
 
 
 def _role_name(role: str) -> str:

@@ -584,9 +584,7 @@ def connectors(view: View) -> Page:
             ]
         )
     heads = [say(f"connecteurs.{key}") for key in ("nom", "grade", "transport", "role", "documents", "organismes")]
-    grades = [
-        [word("grade", grade), Lines(list(criteria.values()))] for grade, criteria in CRITERIA.items()
-    ]
+    grades = [[word("grade", grade), Lines(list(criteria.values()))] for grade, criteria in CRITERIA.items()]
     return Page(
         say("connecteurs.titre"),
         [

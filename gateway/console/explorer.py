@@ -202,7 +202,7 @@ def _written(target: Mapping, facts: dict[str, Any]) -> Iterator[Any]:
                 say("explorateur.remplis"),
                 say("explorateur.sur", n=number(len(written.filled)), total=number(written.fields_total)),
             ),
-            (say("explorateur.vides"), Lines([Code(path) for path in written.empty[:60]])),
+            (say("explorateur.vides"), ", ".join(written.empty[:60]) or "–"),
             (
                 say("explorateur.sans_equivalent"),
                 Lines([f"{word('constat', one.code)} : {one.path}" for one in written.findings[:20]]),

@@ -207,7 +207,6 @@ def dead(view: View) -> Page:
             Code(row.document),
             Lines([law_words.reason(law, row.reason), Code(row.reason or "–")]),
             Num(row.attempts),
-            When(row.created_at),
             When(row.settled_at),
             Form(
                 "/console/abandonnes/rejouer",
@@ -241,7 +240,6 @@ def dead(view: View) -> Page:
             "action",
             "numero",
             "essais",
-            "cree_le",
             "abandonne_le",
             "depuis",
         )
@@ -272,7 +270,6 @@ def dead(view: View) -> Page:
                                 "document",
                                 "motif",
                                 "essais",
-                                "cree_le",
                                 "abandonne_le",
                                 "action",
                             )

@@ -122,7 +122,7 @@ def _facts(view: View) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         read = normalisation.nir(typed["nir"])
         if read.controle == "invalide":
             errors.append(("nir", say("recherche.nir_faux")))
-        facts["identifiants[nir].valeur"] = read.valeur
+        facts["identifiants[nir].valeur"] = read.valeur.valeur
     if typed["date_naissance"] and not re.fullmatch(r"\d{4}-\d\d-\d\d", typed["date_naissance"]):
         errors.append(("date_naissance", say("recherche.date_fausse")))
     for name, path, read_one in (

@@ -156,7 +156,7 @@ def _chart(view: View, pairs: dict[tuple[str, str], list[int]]) -> Picture:
 
 def _short(name: str) -> str:
     name = name.partition(" (")[0]
-    return name if len(name) <= 24 else name[:23] + "…"
+    return name if len(name) <= 34 else name[:33] + "…"
 
 
 def _table(view: View, rows: dict[tuple[str, str, str], list[Any]]) -> Table:

@@ -205,7 +205,7 @@ def minimisation(view: View) -> Page:
                 Code(flow.document),
                 law_words.purpose(law, flow.purpose),
                 _fields(document.mapping),
-                _list(asked),
+                ", ".join(in_order(asked)) or "–",
                 _list(agreed),
                 _list(gone & asked),
                 Lines([law_words.category(code) for code in in_order(never)])
@@ -255,8 +255,8 @@ def _codes(categories: frozenset[str]) -> set[str]:
     return set().union(*(bridge().codes_of(name) for name in categories)) if categories else set()
 
 
-def _list(codes: set[str]) -> Any:
-    return Lines([law_words.category(code) for code in in_order(codes)]) if codes else "–"
+def _list(codes: set[str]) -> str:
+    return law_words.categories(codes)
 
 
 def _fields(written: tuple[str, ...]) -> Any:

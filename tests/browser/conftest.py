@@ -21,6 +21,7 @@ from gateway.demo.forms import neighbour_beneficiary
 from gateway.demo.journey import Journey, opened
 from gateway.demo.people import Followed, followed
 from gateway.ingest import ingest
+from gateway.outbox import enqueue
 from gateway.storage.tables.delivery import outbox, recipient_state
 
 CHROMIUM = "/usr/bin/chromium"
@@ -60,6 +61,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
             thread.submit(Journey(on, Console(file=io.StringIO(), width=200), home, people).play).result()
         _a_doubtful_person(on, people[1])
         _letters_that_gave_up(on)
+        _another_unknown_code(on, home)
         _a_file_that_lies(on, home)
         yield Lived(on, on.server.url, people)
 
@@ -76,12 +78,21 @@ def _a_doubtful_person(on: Any, one: Followed) -> None:
 
 
 def _letters_that_gave_up(on: Any) -> None:
-    with on.gateway.engine.begin() as connection:
-        chosen = select(outbox.c.id).where(outbox.c.state == "delivered", outbox.c.recipient == "ccas").limit(3)
-        ids = list(connection.scalars(chosen))
+    """Three deliveries promised, then given up; one partner paused."""
+    names = ("recipient", "person_id", "sender", "document", "item", "flow", "exchange_id")
+    with on.gateway.unit_of_work() as work:
+        work.connection.execute(insert(recipient_state).values(recipient="ccas_voisin", paused=1, failures=0))
+        rows = work.connection.execute(select(outbox).where(outbox.c.sender == "caf").limit(3)).all()
+        ids = [enqueue(work, **{name: getattr(row, name) for name in names}) for row in rows]
+        work.flush()
         dead = {"state": "dead", "reason": "unreachable", "attempts": 12, "settled_at": clock.instant()}
-        connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(**dead))
-        connection.execute(insert(recipient_state).values(recipient="ccas_voisin", paused=1, failures=0))
+        work.connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(**dead))
+
+
+def _another_unknown_code(on: Any, home: Path) -> None:
+    path = home / "unknown.xml"
+    generator.write_file(path, 5, seed=31, mois="2026-08", departement="040", oddities=("code_inconnu",))
+    assert ingest(on.gateway, path, "caf", "caf.flux_beneficiaire").quarantined == 1
 
 
 def _a_file_that_lies(on: Any, home: Path) -> None:

@@ -1,0 +1,168 @@
+"""Who may come in, and what a session resists: over HTTP, without a browser."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.console import places, words
+from gateway.console.common import MENU, safe
+from gateway.console.provider import provider
+from gateway.console.signin import require_complete
+from gateway.keys import Keyring
+from gateway.problems import Misconfigured
+from gateway.settings import Settings
+from tests.browser.conftest import Lived
+
+pytestmark = pytest.mark.xdist_group("console")
+SignedIn = Callable[[str], httpx.Client]
+
+
+def _token(client: httpx.Client, path: str) -> str:
+    found = re.search(r'name="jeton" value="([^"]+)"', client.get(path).text)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("path", [place.path for place in places() if place.method == "GET" and "{" not in place.path])
+def test_no_page_opens_without_a_session(lived: Lived, path: str) -> None:
+    answer = httpx.get(lived.url + path, follow_redirects=False, trust_env=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/console/entree")
+
+
+@pytest.mark.parametrize("role", list(MENU))
+def test_a_role_opens_its_own_pages_and_no_other(signed_in: SignedIn, role: str) -> None:
+    client = signed_in(role)
+    for place in places():
+        if place.method == "GET" and "{" not in place.path:
+            answer = client.get(place.path)
+            assert answer.status_code == (200 if role in place.roles else 403), (place.path, answer.status_code)
+
+
+def test_a_form_without_the_token_of_the_session_changes_nothing(signed_in: SignedIn) -> None:
+    client = signed_in("operateur")
+    for data in ({}, {"jeton": "x" * 43}):
+        assert client.post("/console/partenaires/caf/suspendre", data=data).status_code == 403
+    other = _token(signed_in("operateur"), "/console/partenaires")
+    assert client.post("/console/partenaires/caf/suspendre", data={"jeton": other}).status_code == 403
+
+
+def test_the_cookie_is_signed_and_out_of_reach_of_scripts(lived: Lived, signed_in: SignedIn) -> None:
+    client = signed_in("dpo")
+    (cookie,) = list(client.cookies.jar)
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.get_nonstandard_attr("SameSite") == "lax"
+    token, _, signature = str(cookie.value).partition(".")
+    for forged in (token, f"{token}.{'0' * len(signature)}", f"x{token}.{signature}"):
+        answer = httpx.get(lived.url + "/console/registre", cookies={cookie.name: forged}, trust_env=False)
+        assert answer.status_code == 303
+
+
+def test_leaving_ends_the_session_for_good(lived: Lived, signed_in: SignedIn) -> None:
+    client = signed_in("dpo")
+    cookies = dict(client.cookies)
+    client.post("/console/sortie", data={"jeton": _token(client, "/console/registre")})
+    assert httpx.get(lived.url + "/console/registre", cookies=cookies, trust_env=False).status_code == 303
+
+
+def test_an_answer_that_nobody_asked_for_opens_nothing(lived: Lived) -> None:
+    with httpx.Client(base_url=lived.url, trust_env=False) as client:
+        assert client.get("/console/retour?code=x&state=y").status_code == 401
+        start = client.get("/console/connexion?comme=dpo")
+        stolen = start.headers["location"]
+        code = client.get(stolen).headers["location"]
+        wrong = re.sub(r"state=[^&]+", "state=autre", code)
+        assert client.get(wrong).status_code == 401
+    with httpx.Client(base_url=lived.url, trust_env=False) as elsewhere:
+        assert elsewhere.get(code).status_code == 401
+
+
+def test_a_code_serves_once(lived: Lived) -> None:
+    with httpx.Client(base_url=lived.url, trust_env=False) as client:
+        code = client.get(client.get("/console/connexion?comme=dpo").headers["location"]).headers["location"]
+        before = dict(client.cookies)
+        assert client.get(code).status_code == 303
+        assert httpx.get(lived.url + code, cookies=before, trust_env=False).status_code == 401
+
+
+def test_a_sensitive_reading_asks_for_a_new_proof(lived: Lived, signed_in: SignedIn) -> None:
+    client = signed_in("integration")
+    reference = re.search(r"/console/divergences/([0-9a-f]{40})", client.get("/console/divergences").text)
+    assert reference
+    assert client.get(reference[0]).status_code == 200
+    from tests.browser.test_journeys import _age_the_proof
+
+    _age_the_proof(lived)
+    answer = client.get(reference[0])
+    assert "/console/provider/authorize" in str(answer.url)
+    assert "Confirmez que c&#39;est bien vous" in answer.text
+
+
+def test_pages_carry_a_strict_policy_and_no_script(signed_in: SignedIn) -> None:
+    client = signed_in("dpo")
+    for path in ("/console/registre", "/console/decision", "/console/correspondances/caf.flux_beneficiaire"):
+        answer = client.get(path)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "<script" not in answer.text
+        assert " style=" not in answer.text
+        assert not re.search(r" on[a-z]+=", answer.text)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://mal.example/", "//mal.example", "/console/\\mal", "/v1/exchanges", "/console//x"]
+)
+def test_coming_back_never_leaves_the_console(address: str) -> None:
+    assert not safe(address)
+
+
+def test_the_local_provider_does_not_exist_in_production(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured):
+        provider(Keyring(tmp_path), "https://x", "production", lambda *_: "")
+
+
+def test_a_provider_named_by_half_is_refused() -> None:
+    with pytest.raises(Misconfigured):
+        require_complete(Settings(profile="test", console_oidc_issuer="https://connexion.example"))
+
+
+def test_every_sentence_is_used_and_every_key_exists(signed_in: SignedIn) -> None:
+    folder = Path(words.__file__).parent
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in [*folder.glob("*.py"), *folder.glob("templates/*.html")]
+    )
+    told = tomllib.loads((folder / "strings.toml").read_text(encoding="utf-8"))
+    named = set(re.findall(r'(?:say|many)\(\s*"([a-z_]+\.[a-z_0-9]+)"', source))
+    missing = sorted(key for key in named if key.partition(".")[2] not in told.get(key.partition(".")[0], {}))
+    assert missing == []
+
+
+def test_the_journal_can_be_taken_away_and_checked(signed_in: SignedIn, tmp_path: Path) -> None:
+    import io
+    import zipfile
+
+    from gateway import verify
+
+    client = signed_in("dpo")
+    answer = client.post("/console/integrite/export", data={"jeton": _token(client, "/console/integrite")})
+    assert answer.headers["content-type"] == "application/zip"
+    zipfile.ZipFile(io.BytesIO(answer.content)).extractall(tmp_path)
+    assert verify.verify(tmp_path / "journal").ok
+
+
+def test_the_proof_of_an_exchange_verifies(signed_in: SignedIn) -> None:
+    import io
+    import zipfile
+
+    client = signed_in("dpo")
+    listed: Any = re.findall(r"/console/echanges/[0-9a-f-]{36}", client.get("/console/echanges").text)
+    answer = client.get(f"{listed[-1]}/preuve")
+    assert answer.status_code == 200
+    names = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
+    assert {"LISEZMOI.txt", "verify.py", "policy.txt"} <= set(names)

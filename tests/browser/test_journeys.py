@@ -1,0 +1,169 @@
+"""What each of the three users comes for, with a mouse and no script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+import mappings
+from gateway import clock, quarantine
+from gateway.storage.tables.delivery import outbox
+from gateway.storage.tables.journal import journal_entry
+from gateway.storage.tables.record import assertion_set
+from gateway.storage.tables.record import quarantine as quarantine_table
+from mappings.codes import Entry
+from tests.browser.conftest import Lived
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
+
+
+class Clicks:
+    """Counts what the hand does once signed in."""
+
+    def __init__(self, page: Any) -> None:
+        self.page, self.count = page, 0
+
+    def __call__(self, selector: str) -> None:
+        self.page.click(selector)
+        self.count += 1
+
+
+def _rows(lived: Lived, query: Any) -> list[Any]:
+    with lived.gateway.engine.connect() as connection:
+        return list(connection.execute(query).all())
+
+
+def test_a_dpo_says_who_received_what_about_a_person_and_what_was_refused(page: Any, lived: Lived) -> None:
+    one = lived.people[0]
+    page.goto("/console/")
+    page.click("text=Entrer comme DPO")
+    click = Clicks(page)
+    click("nav >> text=Chercher une personne")
+    page.fill("#nir", one.person.nir)
+    page.fill("#date_naissance", one.born)
+    click("main button[type=submit]")
+    said = page.inner_text("main .lead")
+    assert "Département" in said
+    assert "France Travail" in said
+    assert "Des envois ont été refusés vers" in said
+    click("main .tabs >> text=Refus et retenues")
+    refused = page.inner_text(".timeline")
+    assert "RGPD 21" in refused
+    assert click.count <= 4
+    for shown in (one.person.nir, one.person.nom_naissance, one.born):
+        assert shown not in page.content()
+        assert shown not in page.url
+
+
+def test_a_reading_of_a_person_is_journaled_under_her_reference(page: Any, lived: Lived) -> None:
+    one = lived.people[1]
+    page.goto("/console/connexion?comme=dpo")
+    page.goto("/console/personne")
+    page.fill("#nir", one.person.nir)
+    page.click("main button[type=submit]")
+    reference = page.url.partition("/personne/")[2].partition("?")[0]
+    entries = [
+        row.entry for row in _rows(lived, select(journal_entry.c.entry).where(journal_entry.c.subject == reference))
+    ]
+    assert any(b'"outcome":"person-history"' in entry and b'"agent_role":"dpo"' in entry for entry in entries)
+
+
+def test_an_engineer_clears_a_quarantined_code(page: Any, lived: Lived) -> None:
+    row = _unknown_codes(lived)[-1]
+    with lived.gateway.unit_of_work() as work:
+        code = quarantine.raw(work, lived.gateway, row.id)
+    page.goto("/console/")
+    page.click("text=Entrer comme ingénieur")
+    page.click("nav >> text=Quarantaine")
+    page.click("main table a")
+    page.click(f"main a[href='/console/quarantaine/{row.id}']")
+    assert "ne connaît pas encore ce code" in page.inner_text("main")
+    # The mapping of the next release knows this code.
+    table = mappings.load("caf.flux_beneficiaire").tables["situation_familiale"]
+    table.entries["", code] = Entry("celibataire", "code ajouté")
+    try:
+        page.reload()
+        page.click("main button >> text=/^Rejouer$/")
+    finally:
+        del table.entries["", code]
+    assert "1 constat relu et échangé." in page.inner_text("main")
+    (after,) = _rows(lived, select(quarantine_table.c.state).where(quarantine_table.c.id == row.id))
+    assert after.state == "replayed"
+    released = _rows(lived, select(journal_entry.c.exchange_id).where(journal_entry.c.event == "input.release"))
+    said = _rows(lived, select(assertion_set.c.id).where(assertion_set.c.exchange_id == released[-1].exchange_id))
+    assert said, "the missing fact entered the record"
+
+
+def _unknown_codes(lived: Lived) -> list[Any]:
+    query = select(quarantine_table).where(
+        quarantine_table.c.code == "unknown-code", quarantine_table.c.state == "open"
+    )
+    return _rows(lived, query.order_by(quarantine_table.c.id))
+
+
+def test_the_value_of_a_finding_is_shown_after_proving_who_asks(page: Any, lived: Lived) -> None:
+    row = _unknown_codes(lived)[0]
+    page.goto("/console/connexion?comme=integration")
+    _age_the_proof(lived)
+    page.goto(f"/console/quarantaine/{row.id}")
+    assert "scellée" in page.inner_text("main")
+    page.click("text=Voir la valeur")
+    assert "/console/provider/authorize" in page.url
+    page.click("text=Continuer comme ingénieur")
+    assert "scellée" not in page.inner_text("main .facts")
+    entries = [
+        one.entry for one in _rows(lived, select(journal_entry.c.entry).where(journal_entry.c.event == "log.read"))
+    ]
+    assert any(b'"outcome":"quarantine-value"' in entry for entry in entries)
+
+
+def _age_the_proof(lived: Lived) -> None:
+    """As if the account had signed in an hour ago."""
+    from datetime import timedelta
+
+    from gateway.storage.tables.console import console_session
+
+    with lived.gateway.engine.begin() as connection:
+        earlier = clock.instant(clock.now() - timedelta(hours=1))
+        connection.execute(console_session.update().values(authenticated_at=earlier))
+
+
+def test_an_operator_replays_a_dead_letter(page: Any, lived: Lived) -> None:
+    dead = [row.id for row in _rows(lived, select(outbox.c.id).where(outbox.c.state == "dead"))]
+    assert dead
+    page.goto("/console/")
+    page.click("text=Entrer comme exploitant")
+    page.click("nav >> text=Envois abandonnés")
+    page.click("main table >> nth=1 >> button >> nth=0")
+    assert "1 envoi remis en file" in page.inner_text("main")
+    states: dict[str, str] = {}
+    for _ in range(60):
+        page.wait_for_timeout(250)
+        states = dict(map(tuple, _rows(lived, select(outbox.c.id, outbox.c.state).where(outbox.c.id.in_(dead)))))
+        if "delivered" in states.values():
+            break
+    assert sorted(states.values()).count("delivered") == 1
+
+
+def test_an_operator_pauses_and_resumes_a_partner(page: Any, lived: Lived) -> None:
+    page.goto("/console/connexion?comme=operateur")
+    page.goto("/console/partenaires")
+    page.click("form[action='/console/partenaires/france_travail/suspendre'] button")
+    assert "sont suspendus" in page.inner_text("main")
+    page.click("form[action='/console/partenaires/france_travail/reprendre'] button")
+    assert "reprennent" in page.inner_text("main")
+
+
+def test_the_keyboard_alone_reaches_the_answer(page: Any, lived: Lived) -> None:
+    one = lived.people[0]
+    page.goto("/console/connexion?comme=dpo")
+    page.goto("/console/personne")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type(one.person.nir)
+    page.keyboard.press("Enter")
+    assert "Ont reçu des données" in page.inner_text("main .lead")
