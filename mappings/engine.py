@@ -14,6 +14,8 @@ from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +201,25 @@ def files(folder: Path = FOLDER) -> list[Path]:
     return sorted(folder.glob("*/*.v*.toml"))
 
 
+def folders() -> Iterator[Path]:
+    """Where mappings are: ours, then the `mappings` folder of each installed package that announces a connector."""
+    yield FOLDER
+    for point in sorted(entry_points(group="maillon.connectors"), key=lambda point: point.name):
+        spec = find_spec(point.module)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            yield Path(place) / "mappings"
+
+
 @cache
 def _index() -> dict[str, list[tuple[int, Path]]]:
-    found: dict[str, list[tuple[int, Path]]] = {}
-    for path in files():
-        name, _, version = path.name.removesuffix(".toml").rpartition(".v")
-        found.setdefault(f"{path.parent.name}.{name}", []).append((int(version), path))
-    return found
+    found: dict[str, dict[int, Path]] = {}
+    for folder in folders():
+        for path in files(folder):
+            name, _, version = path.name.removesuffix(".toml").rpartition(".v")
+            id = f"{path.parent.name}.{name}"
+            if found.setdefault(id, {}).setdefault(int(version), path) != path:
+                raise MappingError("mapping-taken", f"another package already has {id} version {version}", str(path))
+    return {id: list(versions.items()) for id, versions in found.items()}
 
 
 @cache

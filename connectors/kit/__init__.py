@@ -10,9 +10,9 @@
 from connectors.kit.answers import acknowledged, not_obtained, obtained, unsent
 from connectors.kit.cases import Case, Result, suite
 from connectors.kit.grading import held
-from connectors.kit.records import RecordsReading, content
+from connectors.kit.records import RecordsReading, content, row
 
 __all__ = [
-    "Case", "RecordsReading", "Result", "acknowledged", "content", "held", "not_obtained", "obtained", "suite",
-    "unsent",
+    "Case", "RecordsReading", "Result", "acknowledged", "content", "held", "not_obtained", "obtained", "row",
+    "suite", "unsent",
 ]  # fmt: skip

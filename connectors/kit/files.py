@@ -69,5 +69,5 @@ def exemplified(subject: Subject) -> Iterator[str]:
     for id in sorted({id for document in subject.manifest.document for id in document.mapping}):
         mapping = mappings.load(id)
         for example in mapping.file.example:
-            if problems := examples.run(mapping, example):
-                yield f"{id}, « {example.name} »: {len(problems)} differences (see `maillon lint` and tests)"
+            for problem in examples.run(mapping, example):
+                yield f"{id}, « {example.name} »: {problem.partition(' is ')[0]}"

@@ -32,11 +32,12 @@ HOSTILE: dict[str, dict[str, bytes]] = {
 
 @case("document_etranger", "entrees_hostiles", "un document que le partenaire n'envoie pas est refusé par son nom")
 def foreign(subject: Subject) -> Iterator[str]:
-    try:
-        subject.connector().read("autre.document", io.BytesIO(b"{}"))
-        yield "a document of somebody else is opened"
-    except DocumentRefused:
-        pass
+    for content in (b"{}", *(sample.content for sample in subject.samples[:1])):
+        try:
+            subject.connector().read("autre.document", io.BytesIO(content))
+            yield "a document of somebody else is opened"
+        except DocumentRefused:
+            continue
 
 
 @case("hostile", "entrees_hostiles", "un document hostile est refusé en entier, avec un code")

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import mappings
 from connectors.manifest import installed
 from gateway import preview
+from gateway.commands import kit
 from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
 from gateway.ingest import ingest as ingest_file
 from gateway.registry import Gateway
@@ -34,6 +35,8 @@ def register(app: typer.Typer) -> None:
     app.command()(lint)
     connector = typer.Typer(help="Connectors: list, check, start a new one.", no_args_is_help=True)
     connector.command(name="list")(connector_list)
+    connector.command(name="new")(kit.new)
+    connector.command(name="check")(kit.check)
     app.add_typer(connector, name="connector")
 
 

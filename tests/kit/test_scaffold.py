@@ -1,0 +1,139 @@
+"""What `maillon connector new` writes works at once, in each format, and a broken connector is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from connectors import kit
+from connectors.kit import scaffold
+from connectors.manifest import installed
+from mappings import MappingError, engine
+
+Present = Callable[..., Path]
+
+
+def told(id: str = "essai_kit") -> dict[str, kit.Result]:
+    return {result.case: result for result in (case.run() for case in kit.suite(id))}
+
+
+@pytest.mark.parametrize("format", scaffold.FORMATS)
+def test_a_new_connector_keeps_the_whole_contract(present: Present, format: str) -> None:
+    present(format=format)
+    results = told()
+    assert {name: result.detail for name, result in results.items() if result.outcome == "failed"} == {}
+    without = {name for name, result in results.items() if result.outcome == "no-object"}
+    assert without <= ({"tronque"} if format == "csv" else set())
+    assert kit.held(installed()["essai_kit"]) == "echafaude"
+
+
+def test_nothing_written_is_unfinished(present: Present) -> None:
+    folder = present().parent
+    for path in folder.rglob("*.*"):
+        text = path.read_text(encoding="utf-8")
+        assert not any(mark in text for mark in ("TODO", "FIXME", "NotImplemented", "<<", ">>", "XXX")), path.name
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    choices = scaffold.Choices("essai_kit", "Essai")
+    written = scaffold.write(choices, tmp_path)
+    assert {path.relative_to(tmp_path).parts[0] for path in written} == {"connectors", "mappings", "tests"}
+    written[0].write_text("kept")
+    with pytest.raises(scaffold.Refused, match="already-there"):
+        scaffold.write(choices, tmp_path)
+    assert written[0].read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ({"id": "Essai"}, "bad-id"),
+        ({"id": "../essai"}, "bad-id"),
+        ({"role": "police"}, "bad-role"),
+        ({"format": "yaml"}, "bad-format"),
+        ({"name": 'a"\nb = "c'}, "bad-name"),
+    ],
+    ids=["capital", "path", "role", "format", "name"],
+)
+def test_wrong_choices_are_refused(words: dict[str, str], code: str) -> None:
+    with pytest.raises(scaffold.Refused) as caught:
+        scaffold.Choices(**({"id": "essai", "name": "Essai"} | words))  # type: ignore[arg-type]
+    assert caught.value.code == code
+
+
+BREAKS = {
+    "a-refused-key-is-tried-again": (
+        "connector.py", "return kit.acknowledged(answer, remote_id=outgoing.reference)",
+        'return Acknowledgement("retry", "later", retry_after=60)', "acces_refuse",
+    ),
+    "silence-is-taken-for-delivery": (
+        "connector.py", "return kit.unsent(error)", 'return Acknowledgement("delivered", "hoped")', "delai",
+    ),
+    "a-delay-is-forgotten": (
+        "connector.py", "return kit.acknowledged(answer, remote_id=outgoing.reference)",
+        'told = kit.acknowledged(answer)\n        return Acknowledgement(told.outcome, told.code)', "attente_annoncee",
+    ),
+    "one-page-is-enough": ("connector.py", 'if "page-suivante" not in answer.headers:', "if page:", "pages"),
+    "a-path-the-partner-does-not-have": ("connector.py", "/v1/fiches/", "/v2/fiches/", "envoi"),
+    "any-document-is-opened": (
+        "connector.py", "if document != SUIVI:\n            raise DocumentRefused",
+        "if not document:\n            raise DocumentRefused", "document_etranger",
+    ),
+    "a-secret-shows": (
+        "connector.py", "    async def send",
+        "    def __repr__(self) -> str:\n        return self._key\n\n    async def send", "reglages",
+    ),
+    "more-is-written-than-declared": (
+        "connector.py", "return mappings.load(FICHE).write(current, context)",
+        "written = mappings.load(FICHE).write(current, context)\n"
+        '        written.document["tout"] = {path: fact.value for path, fact in current.items()}\n'
+        "        return written", "minimisation",
+    ),
+    "a-name-in-an-error": (
+        "connector.py", 'return kit.RecordsReading(self.manifest.documents[SUIVI], source, "dossiers")',
+        "try:\n            text = source.read()\n            import io, json\n            json.loads(text)\n"
+        '            return kit.RecordsReading(self.manifest.documents[SUIVI], io.BytesIO(text), "dossiers")\n'
+        '        except ValueError:\n            raise DocumentRefused("bad", repr(text)) from None', "discretion",
+    ),
+    "no-purpose": ("manifest.toml", 'purposes     = ["accompagnement"]\n', "", "purpose"),
+    "evidence-that-does-not-exist": ("quality.toml", 'evidence = "sandbox.py"', 'evidence = "preuve.py"', "manifeste"),
+    "a-code-is-guessed": (
+        "mappings/essai_kit/suivi.v1.toml", 'type = "code", codes = "moyen" }', 'type = "text" }', "exemples",
+    ),
+    "a-stand-in-that-answers-anything": (
+        "sandbox.py", "    app = Starlette(\n        routes=[",
+        "    async def anything(request: Request) -> Response:\n        return Response(status_code=204)\n\n"
+        "    app = Starlette(\n        routes=[\n"
+        "            Route('/{rest:path}', anything, methods=['GET', 'POST', 'PUT']),",
+        "bac_a_sable_strict",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+def test_a_broken_connector_is_found_out(present: Present, fault: str) -> None:
+    name, old, new, case = BREAKS[fault]
+    file = present() / name
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    result = told()[case]
+    assert result.outcome == "failed", result
+    assert "ARBELIER" not in str(result.detail)
+
+
+def test_a_failed_case_lowers_the_grade(present: Present) -> None:
+    present()
+    assert kit.held(installed()["essai_kit"], {"notice"}) is None
+
+
+def test_a_foreign_package_never_replaces_a_mapping_of_ours(present: Present) -> None:
+    folder = present()
+    (folder / "mappings" / "ccas").mkdir()
+    (folder / "mappings" / "ccas" / "fiche.v1.toml").write_text("")
+    engine._index.cache_clear()
+    engine.load.cache_clear()
+    with pytest.raises(MappingError, match="mapping-taken"):
+        engine.load("ccas.fiche")
