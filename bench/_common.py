@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.registry import Gateway
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-
-from gateway import basis, convention
-from gateway.registry import Gateway
-from gateway.settings import Settings
 
 LIBRARIES = ("lxml", "pydantic", "sqlalchemy", "psycopg", "starlette", "uvicorn", "joserfc", "cryptography", "httpx")
 CONVENTION = ROOT / "gateway" / "demo" / "convention.toml"
@@ -78,6 +77,10 @@ def opened(database_url: str = "", **changes: Any) -> Iterator[Gateway]:
 
 
 def prepared(home: Path, database_url: str = "", **changes: Any) -> Gateway:
+    from gateway import basis, convention  # here, so that what only reads does not carry the whole gateway
+    from gateway.registry import Gateway
+    from gateway.settings import Settings
+
     settings = Settings(profile="test", home=home, database_url=database_url, departement="040", **changes)
     gateway = Gateway.open(settings)
     with gateway.unit_of_work() as work:
@@ -88,8 +91,6 @@ def prepared(home: Path, database_url: str = "", **changes: Any) -> Gateway:
 
 
 Measure = Callable[[argparse.Namespace], dict[str, Any]]
-Row = tuple[str, str, str, float | None, float | None, bool]
-"""Name, product, floor, ratio, target, whether more is better."""
 
 
 def told(
@@ -130,6 +131,8 @@ def page(result: dict[str, Any]) -> str:
     lines += [f"  {key:<34} {value:>14}" for key, value in result["figures"].items()]
     for key, ratio in result["ratios"].items():
         holds = {None: "", True: "holds", False: "does not hold"}[ratio["holds"]]
-        wanted = "" if ratio["target"] is None else f"target {'≥' if ratio['more_is_better'] else '≤'} {ratio['target']}"
+        wanted = (
+            "" if ratio["target"] is None else f"target {'≥' if ratio['more_is_better'] else '≤'} {ratio['target']}"
+        )
         lines.append(f"  {key:<34} {ratio['measured']:>14.3f}  {wanted}  {holds}".rstrip())
     return "\n".join(lines)

@@ -33,7 +33,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         def carry(source: Path) -> Any:
             return ingest(gateway, source, "caf", "caf.flux_beneficiaire")
 
-        least, least_wall, _ = min(_common.cpu_and_wall(lambda: floor(path)) for _ in range(5))
+        least = _common.best(lambda: floor(path), 5)
         new_cpu, new_wall, counts = _common.cpu_and_wall(lambda: carry(path))
         if counts.accepted != foyers:
             raise SystemExit(f"{counts.accepted} records of {foyers} were accepted")

@@ -1,6 +1,6 @@
 """The journal beside its floors, in one run: writing, verifying, proving, and a person's history.
 
-    python bench/journal.py [--entries N] [--history N] [--rounds K] [--json]
+    python bench/journal.py [--entries N] [--history N] [--rounds K] [--full] [--json]
 
 | what | floor | target |
 |---|---|---|
@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+import _common
 from sqlalchemy import Engine
 
 from gateway import clock, journal, journal_files, merkle, verify
@@ -197,41 +194,29 @@ def measure_history(engine: Engine, count: int) -> dict[str, float]:
     return {"history_rows": count, "history_p99_ms": sorted(latencies)[int(len(latencies) * 0.99)]}
 
 
-def measure(entries: int, history: int, rounds: int, database: str | None = None) -> dict[str, float]:
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    entries = 1_000_000 if asked.full else asked.entries
     with tempfile.TemporaryDirectory() as name:
-        engine = open_engine(database or f"sqlite:///{name}/bench.db")
+        engine = open_engine(asked.database or f"sqlite:///{name}/bench.db")
         metadata.create_all(engine)
-        found = measure_append(engine, rounds)
-        found |= measure_history(engine, history)
+        found = measure_append(engine, asked.rounds)
+        found |= measure_history(engine, asked.history)
         engine.dispose()
-    found |= measure_reading(entries, rounds)
-    return {name: round(value, 3) for name, value in found.items()}
+    found |= measure_reading(entries, asked.rounds)
+    ratios: dict[str, tuple[float, float | None, bool]] = {
+        name: (found.pop(name), target, False) for name, target in TARGETS.items()
+    }
+    ratios["append_to_floor"] = (ratios["append_us"][0] / found["append_floor_us"], None, False)
+    ratios["verify_to_floor"] = (ratios["verify_1m_s"][0] / found["verify_floor_1m_s"], None, False)
+    return _common.told("journal", ratios, found)
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    arguments.add_argument("--entries", type=int, default=100_000, help="size of the journal that is verified")
-    arguments.add_argument("--history", type=int, default=200_000, help="size of the journal that is searched")
-    arguments.add_argument("--database", help="URL of an empty database for the writing side; default: SQLite")
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--json", action="store_true")
-    asked = arguments.parse_args()
-    found = measure(asked.entries, asked.history, asked.rounds, asked.database)
-    if asked.json:
-        print(json.dumps(found | {f"{name}_target": value for name, value in TARGETS.items()}))
-        return
-    ratio = found["append_us"] / found["append_floor_us"]
-    print(f"entries of {found['entry_bytes']:.0f} bytes, batches of {BATCH}, one core, best of {asked.rounds}")
-    floor = f"hash floor {found['append_floor_us']:.1f} µs, {ratio:.1f} ×"
-    print(f"  append    {found['append_us']:8.1f} µs beyond the insert of {found['insert_us']:.1f} µs "
-          f"({floor}; target {TARGETS['append_us']} µs)")  # fmt: skip
-    print(f"  publish   {found['publish_ms_per_1000']:8.1f} ms for 1,000 entries, flushed to disk")
-    print(f"  verify    {found['verify_1m_s']:8.2f} s for 1 M entries "
-          f"(hash floor {found['verify_floor_1m_s']:.2f} s; target {TARGETS['verify_1m_s']} s)")  # fmt: skip
-    print(f"  proof     {found['proof_ms']:8.2f} ms p99 (target {TARGETS['proof_ms']} ms)")
-    print(f"  history   {found['history_p99_ms']:8.2f} ms p99 over {found['history_rows']:.0f} rows "
-          f"(target {TARGETS['history_p99_ms']} ms)")  # fmt: skip
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--entries", type=int, default=50_000, help="size of the journal that is verified")
+    parser.add_argument("--history", type=int, default=50_000, help="size of the journal that is searched")
+    parser.add_argument("--database", default="", help="URL of an empty database for the writing side")
+    parser.add_argument("--rounds", type=int, default=3)
 
 
 if __name__ == "__main__":
-    main()
+    _common.main(__doc__, measure, options)

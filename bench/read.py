@@ -1,6 +1,6 @@
 """Bulk read of a CAF beneficiary file: through the mapping, beside the floor, in one run.
 
-    python bench/read.py [--foyers N] [--rounds K] [--json]
+    python bench/read.py [--foyers N] [--rounds K] [--full] [--json]
 
 The floor is `lxml.iterparse(tag=…)` that clears each record and keeps nothing. The product side cuts the records out of
 the file as the connector does, parses each, checks it, reads its facts and digests its bytes. CPU seconds of one
@@ -10,16 +10,15 @@ process; the peak of memory is measured in a process of its own. Target: at leas
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import _common
 from lxml import etree
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from connectors.caf.generator import write_file
 from connectors.caf.octets import raw_records
@@ -64,55 +63,46 @@ def seconds(work: object, path: Path) -> tuple[float, int]:
 def peak(path: Path) -> float:
     """Peak of resident memory of a process that reads the whole file, in MB."""
     code = (
-        "import resource, sys; from pathlib import Path; from bench.read import through_the_mapping;"
+        "import resource, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);"
+        "from read import through_the_mapping;"
         "through_the_mapping(Path(sys.argv[1])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    root = Path(__file__).parents[1]
-    said = subprocess.run([sys.executable, "-c", code, str(path)], cwd=root, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(said.stdout) / 1024
 
 
-def measure(foyers: int, rounds: int) -> dict[str, float]:
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    foyers = 20_000 if asked.full else asked.foyers
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "RSABEM.xml"
         write_file(path, foyers)
         size = path.stat().st_size
         best = {"floor": float("inf"), "mapping": float("inf")}
         load("caf.flux_beneficiaire").read(b"<InfosFoyerRSA/>")
-        for _ in range(rounds):
+        for _ in range(asked.rounds):
             for name, work in (("floor", floor), ("mapping", through_the_mapping)):
                 spent, count = seconds(work, path)
                 if count != foyers:
                     raise SystemExit(f"{name} saw {count} records of {foyers}")
                 best[name] = min(best[name], spent)
-        return {
+        rss = peak(path)
+    return _common.told(
+        "read",
+        {"mapping_to_floor": (best["floor"] / best["mapping"], TARGET, True), "rss_mb": (rss, TARGET_MB, False)},
+        {
             "foyers": foyers,
             "bytes_per_foyer": round(size / foyers),
             "floor_per_second": round(foyers / best["floor"]),
             "mapping_per_second": round(foyers / best["mapping"]),
-            "ratio": round(best["floor"] / best["mapping"], 3),
-            "target": TARGET,
-            "rss_mb": round(peak(path), 1),
-            "rss_target_mb": TARGET_MB,
-        }
+        },
+    )
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    arguments.add_argument("--foyers", type=int, default=2000)
-    arguments.add_argument("--rounds", type=int, default=20)
-    arguments.add_argument("--json", action="store_true")
-    asked = arguments.parse_args()
-    found = measure(asked.foyers, asked.rounds)
-    if asked.json:
-        print(json.dumps(found))
-        return
-    print(f"{found['foyers']} foyers of {found['bytes_per_foyer']} bytes, one core, best of {asked.rounds}")
-    print(f"  floor    {found['floor_per_second']:>8} foyers/s")
-    print(f"  mapping  {found['mapping_per_second']:>8} foyers/s")
-    print(f"  ratio    {found['ratio']:>8.1%}  (target {TARGET:.0%})")
-    print(f"  memory   {found['rss_mb']:>7.1f}M  (target {TARGET_MB} MB)")
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--foyers", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=10)
 
 
 if __name__ == "__main__":
-    main()
+    _common.main(__doc__, measure, options)

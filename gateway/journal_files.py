@@ -332,11 +332,13 @@ def _vkeys(connection: Connection, log: str) -> list[str]:
 
 
 def _write_keys(engine: Engine, files: Files, state: Row[Any], signers: list[Ed25519PrivateKey]) -> None:
-    with engine.begin() as connection:
+    lines = [str(note.public_key(state.origin, key)) for key in reversed(signers)]
+    with reading(engine) as connection:
         seen = _vkeys(connection, state.log)
-        for key in reversed(signers):
-            line = str(note.public_key(state.origin, key))
-            if line not in seen:
+    if new := [line for line in lines if line not in seen]:  # rare: nobody is kept from writing to find out
+        with engine.begin() as connection:
+            seen = _vkeys(connection, state.log)
+            for line in [one for one in new if one not in seen]:
                 seen.append(line)
                 row = {"log": state.log, "vkey": line, "first_size": state.size, "since": clock.instant()}
                 connection.execute(insert(journal_key).values(row))

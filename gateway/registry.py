@@ -205,7 +205,7 @@ class Gateway:
 
     def allowed_purposes(self, body: str) -> frozenset[str]:
         """Purposes that the conventions in force open to a body; asked by the authorization server."""
-        with self.unit_of_work() as work:
+        with UnitOfWork(self.engine, read_only=True) as work:
             return convention.purposes_of(work, body)
 
     def on_refusal(self, event: str, **fields: Any) -> None:

@@ -23,8 +23,9 @@ class UnitOfWork:
     registers with `before_commit`; what may only happen once it is durable (waking a worker) with `after_commit`.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
         self._engine = engine
+        self._read_only = read_only
         self._rows: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         self._changes: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         self._before_commit: list[Callable[[UnitOfWork], None]] = []
@@ -36,6 +37,8 @@ class UnitOfWork:
 
     def __enter__(self) -> Self:
         self.connection = self._engine.connect()
+        if self._read_only:  # on SQLite, it then waits for no writer, and no writer for it
+            self.connection = self.connection.execution_options(read_only=True)
         self.connection.begin()
         return self
 
