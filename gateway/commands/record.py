@@ -11,12 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway import worklist
+from gateway import clock, evidence, fse, worklist
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.registry import Gateway
 from gateway.settings import settings
 
 Act = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The act agents decided, as a JSON object.")]
+Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]
+Day = Annotated[str, typer.Option(help="Day (AAAA-MM-JJ); today by default.")]
+Html = Annotated[Path | None, typer.Option(help="Also write it as a page to read and print.")]
+Key = Annotated[str, typer.Argument(help="Key given at entry.")]
+Operation = Annotated[str, typer.Argument(help="Number of the funded operation.")]
+Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
 AskedBy = Annotated[str, typer.Option("--for", help="The body whose worklist it is.")]
 
 
@@ -26,6 +32,12 @@ def register(app: typer.Typer) -> None:
             "What partners ask our side to do: poll, list, transmit.",
             {"poll": worklist_poll, "list": worklist_list, "digest": worklist_digest, "transmit": worklist_transmit,
              "release": worklist_release},
+        ),
+        "evidence": (
+            "Evidence of an accompaniment, caseload, FSE+ participations and indicators.",
+            {"pack": evidence_pack, "caseload": evidence_caseload, "indicators": evidence_indicators,
+             "incomplete": evidence_incomplete, "enter": evidence_enter, "answer": evidence_answer,
+             "leave": evidence_leave, "six-months": evidence_six_months},
         ),
     }  # fmt: skip
     for name, (help_, commands) in groups.items():
@@ -50,7 +62,13 @@ def _object(path: Path) -> dict[str, Any]:
 
 def worklist_poll(
     body: Annotated[str, typer.Argument(help="Whose worklist to read.")] = "france_travail",
-    asked_by: AskedBy = "departement",
+    asked_by: Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]
+Day = Annotated[str, typer.Option(help="Day (AAAA-MM-JJ); today by default.")]
+Html = Annotated[Path | None, typer.Option(help="Also write it as a page to read and print.")]
+Key = Annotated[str, typer.Argument(help="Key given at entry.")]
+Operation = Annotated[str, typer.Argument(help="Number of the funded operation.")]
+Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
+AskedBy = "departement",
 ) -> None:
     """Read a partner's worklist once; counts as one JSON object. Nothing is decided."""
     gateway = Gateway.open(settings())
@@ -80,7 +98,13 @@ def worklist_digest(id: str, act: Act) -> None:
     data({"id": id, "reason_hash": worklist.digest_of(id, _object(act))})
 
 
-def worklist_transmit(id: str, act: Act, asked_by: AskedBy = "departement") -> None:
+def worklist_transmit(id: str, act: Act, asked_by: Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]
+Day = Annotated[str, typer.Option(help="Day (AAAA-MM-JJ); today by default.")]
+Html = Annotated[Path | None, typer.Option(help="Also write it as a page to read and print.")]
+Key = Annotated[str, typer.Argument(help="Key given at entry.")]
+Operation = Annotated[str, typer.Argument(help="Number of the funded operation.")]
+Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
+AskedBy = "departement") -> None:
     """Carry an act that agents decided and two of them validated. It is never repeated by itself."""
     gateway = Gateway.open(settings())
 
@@ -102,3 +126,105 @@ def worklist_release(id: str) -> None:
     with gateway.unit_of_work() as work:
         worklist.release(work, id)
     data({"id": id, "state": "open"})
+
+
+# --- evidence and FSE+ ------------------------------------------------------------------------------------------------
+
+
+def _today(day: str) -> str:
+    return day or clock.instant()[:10]
+
+
+def _given(path: Path | None) -> dict[str, Any]:
+    return _object(path) if path else {}
+
+
+def _show(title: str, told: Any, html: Path | None) -> None:
+    if html:
+        html.touch(mode=0o600)
+        html.write_text(evidence.page(title, told), encoding="utf-8")
+    data(told)
+
+
+def evidence_pack(person: Person, html: Html = None) -> None:
+    """Dated contacts with presence, référents, contract, results of one person's accompaniments. No note."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = evidence.pack(work, gateway, person)
+    _show("Preuves de l'accompagnement", told, html)
+
+
+def evidence_caseload(
+    postings: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Postings and funded posts, as JSON.")
+    ] = None,
+    day: Day = "",
+    html: Html = None,
+) -> None:
+    """Persons followed and time with people, by référent, beside each posting's share of time and target."""
+    known = evidence.postings_of(_given(postings))
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = evidence.caseload(work, gateway, _today(day), *known)
+    _show("File active par référent", told, html)
+
+
+def evidence_indicators(
+    operation: Operation,
+    threshold: Annotated[int, typer.Option(min=2, help="Smaller counts are not shown.")] = fse.K,
+    html: Html = None,
+) -> None:
+    """Indicators of one operation, by sex; small counts are hidden."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = fse.indicators(work, gateway, operation, threshold)
+    _show("Indicateurs FSE+", told, html)
+
+
+def evidence_incomplete(operation: Operation, day: Day = "", html: Html = None) -> None:
+    """Participants that could not be counted, and what each lacks."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = fse.incomplete(work, gateway, operation, _today(day))
+    _show("Participants incomplets", told, html)
+
+
+def evidence_enter(
+    person: Person,
+    operation: Operation,
+    body: Annotated[str, typer.Option(help="The body that accompanies her.")],
+    day: Day = "",
+    answers: Answers = None,
+    notice: Annotated[str, typer.Option(help="The publicity text she saw.")] = "",
+) -> None:
+    """Open a participation: what is known fills the entry form, what she was asked completes it."""
+    gateway = Gateway.open(settings())
+    gateway.body(body)
+    with gateway.unit_of_work() as work:
+        key = fse.enter(work, gateway, person, body, operation, _today(day), _given(answers), notice)
+        found = next(one for one in fse.participations(gateway.dossiers.current(work, person)) if one["key"] == key)
+    data({"participation": key, "filled": sorted(found["entree"])})
+
+
+def evidence_answer(person: Person, participation: Key, answers: Act) -> None:
+    """Complete the entry form. An answer given never changes."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        fse.answer(work, gateway, person, participation, _object(answers))
+    data({"participation": participation, "answered": True})
+
+
+def evidence_leave(person: Person, participation: Key, day: Day = "", answers: Answers = None) -> None:
+    """Close a participation; it never changes any more."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        fse.leave(work, gateway, person, participation, _today(day), _given(answers))
+    data({"participation": participation, "etat": "close"})
+
+
+def evidence_six_months(person: Person, participation: Key, answers: Act, day: Day = "") -> None:
+    """What became of her, 180 days after she left at the earliest."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        fse.six_months(work, gateway, person, participation, _today(day), _object(answers))
+    data({"participation": participation, "six_mois": True})

@@ -1,0 +1,448 @@
+"""FSE+ participations: entry, exit, six months after; what is known is derived, what must be asked is never derived.
+
+A participation is facts of the dossier (`participations[…]`), its answers frozen at their date. Closed, it never
+changes; a person who comes back has a new one. Sensitive answers stand in a set of their own and are only ever
+counted. Indicators: annex I of regulation (EU) 2021/1057, to be confirmed by the managing authority before they
+are declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from gateway import clock, journal
+from gateway.problems import Conflict, Invalid, Unknown
+from gateway.registry import Gateway
+from gateway.storage.tables.record import person
+from gateway.unit_of_work import UnitOfWork
+from schemas import nomenclatures, paths
+from schemas.fse import QuestionnaireEntree, QuestionnaireSortie, ReponsesSensibles, Situation6Mois
+from schemas.record import Current, Fact, Facts
+
+DOCUMENT, APART = "maillon.fse", "maillon.fse_sensible"
+SIX_MONTHS = timedelta(days=180)
+K = 5
+"""Counts below this are not shown in an aggregate."""
+_CHUNK = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """An answer that nobody has to give again, and the facts it comes from."""
+
+    value: Any
+    inputs: tuple[str, ...]
+
+
+# --- what the record already says -------------------------------------------------------------------------------------
+
+_EMPLOI = {
+    "en_emploi": "actif_non_independant", "independant": "actif_independant", "en_formation": "inactif_en_formation",
+    "etudiant": "inactif_en_formation", "retraite": "inactif_hors_formation", "au_foyer": "inactif_hors_formation",
+    "inactif": "inactif_hors_formation",
+}  # fmt: skip
+_CLOSED = frozenset({"refuse", "clos", "clos_anterieur", "demande_en_attente"})
+
+
+def _months(start: str, end: str) -> int:
+    first, last = date.fromisoformat(start[:10]), date.fromisoformat(end[:10])
+    return (last.year - first.year) * 12 + last.month - first.month - (last.day < first.day)
+
+
+def _value(current: Current, path: str) -> Any:
+    fact = current.get(path)
+    return None if fact is None else fact.value
+
+
+def _marche_travail(current: Current, day: str) -> Derived | None:
+    """Registered: unemployed, long-term from twelve months. Otherwise her situation. Both at once: she is asked."""
+    registered = _value(current, "inscription_emploi.inscrit")
+    since = _value(current, "inscription_emploi.date_inscription")
+    situation = _EMPLOI.get(str(_value(current, "parcours_pro.situation_emploi")))
+    if registered and not situation:
+        if since is None or since > day:
+            return None
+        said = "chomeur_longue_duree" if _months(since, day) >= 12 else "chomeur"
+        return Derived(said, ("inscription_emploi.inscrit", "inscription_emploi.date_inscription"))
+    if situation and not registered:
+        return Derived(situation, ("parcours_pro.situation_emploi",))
+    return None
+
+
+def _minimas(current: Current, day: str) -> Derived | None:
+    state = _value(current, "droit_rsa.etat")
+    if state == "ouvert_versable":
+        return Derived(True, ("droit_rsa.etat",))
+    return Derived(False, ("droit_rsa.etat",)) if state in _CLOSED else None
+
+
+def _logement(current: Current, day: str) -> Derived | None:
+    """The questionnaire's word, when the bridge has exactly one."""
+    said = _value(current, "foyer.logement_statut")
+    for row in nomenclatures.crosswalk("logement"):
+        words = row["fse_d1"].split("|")
+        if row["valeur_canonique"] == said and len(words) == 1 and words[0]:
+            return Derived(words[0], ("foyer.logement_statut",))
+    return None
+
+
+def _same(path: str) -> Callable[[Current, str], Derived | None]:
+    def derive(current: Current, day: str) -> Derived | None:
+        value = _value(current, path)
+        return None if value is None else Derived(value, (path,))
+
+    return derive
+
+
+ENTRY: Mapping[str, Callable[[Current, str], Derived | None]] = {
+    "marche_travail": _marche_travail,
+    "niveau_etude": _same("parcours_pro.niveau_etude"),
+    "inscrit_emploi": _same("inscription_emploi.inscrit"),
+    "minimas_sociaux": _minimas,
+    "resident_qpv": _same("personne.adresses[residence].resident_qpv"),
+    "conditions_logement": _logement,
+}
+"""Entry answers that the record may give. `commune_rurale` needs the density grid; the others are asked."""
+ASKED = tuple(name for name in QuestionnaireEntree.model_fields if name not in ENTRY and name != "rempli_le")
+SENSITIVE = tuple(ReponsesSensibles.model_fields)
+
+
+def derived(current: Current, day: str) -> dict[str, Derived]:
+    """Entry answers known from the record on a day (`AAAA-MM-JJ`); never a sensitive one."""
+    return {name: found for name, rule in ENTRY.items() if (found := rule(current, day)) is not None}
+
+
+def _results(current: Current, first: str, last: str) -> dict[str, Derived]:
+    """Exit answers that dated results prove. The absence of a result proves nothing."""
+    natures = {"emploi": "en_emploi", "creation": "en_emploi", "formation": "en_formation",
+               "qualification": "qualification_obtenue"}  # fmt: skip
+    found = {}
+    for path, fact in sorted(current.items()):
+        if path.startswith("resultats[") and path.endswith("].nature") and fact.value in natures:
+            dated = path.removesuffix("nature") + "date"
+            if first <= str(_value(current, dated) or "") <= last:
+                found[natures[fact.value]] = Derived(True, (path, dated))
+    return found
+
+
+# --- the three moments ------------------------------------------------------------------------------------------------
+
+
+def enter(
+    work: UnitOfWork,
+    gateway: Gateway,
+    person_id: str,
+    body: str,
+    operation: str,
+    day: str,
+    answers: Mapping[str, Any] | None = None,
+    notice: str = "",
+) -> str:
+    """Open a participation; gives its key. `answers` are what she was asked, sensitive ones among them.
+
+    `notice` is the publicity text she saw. Raises `Conflict` (`participation-open`) when one of this operation is
+    open, `Invalid` (`answer-unknown`, `answer-invalid`).
+    """
+    current = gateway.dossiers.current(work, person_id)
+    if any(one["operation"] == operation and one["etat"] == "ouverte" for one in participations(current)):
+        raise Conflict("participation-open", "Close the participation of this operation before a new one.")
+    told = dict(answers or {})
+    apart = {name: told.pop(name) for name in SENSITIVE if name in told}
+    _known(told, QuestionnaireEntree)
+    key = f"{body}:{clock.new_id()}"
+    frozen = {name: one.value for name, one in derived(current, day).items()} | told | {"rempli_le": day}
+    facts: Facts = {"operation_financee": operation, "date_entree": day, "etat": "ouverte"}
+    facts |= {f"questionnaire_entree.{name}": value for name, value in frozen.items()}
+    if notice:
+        facts |= {"avis_publicite.texte": notice, "avis_publicite.vu_le": work.now}
+    _put(work, gateway, person_id, (body, DOCUMENT), key, facts)
+    _put(work, gateway, person_id, (body, APART), key, {f"reponses_sensibles.{n}": v for n, v in apart.items()})
+    return key
+
+
+def answer(work: UnitOfWork, gateway: Gateway, person_id: str, key: str, answers: Mapping[str, Any]) -> None:
+    """Complete what was not answered at entry. An answer given is frozen: `Conflict` (`answer-frozen`)."""
+    current = gateway.dossiers.current(work, person_id)
+    _open(current, key)
+    told = dict(answers)
+    apart = {name: told.pop(name) for name in SENSITIVE if name in told}
+    _known(told, QuestionnaireEntree)
+    facts = {f"questionnaire_entree.{n}": v for n, v in told.items()}
+    sensitive = {f"reponses_sensibles.{n}": v for n, v in apart.items()}
+    for name, value in (facts | sensitive).items():
+        if _value(current, f"participations[{key}].{name}") not in (None, value):
+            raise Conflict("answer-frozen", "Answers at entry are those of that day; they do not change.")
+    body = key.partition(":")[0]
+    _put(work, gateway, person_id, (body, DOCUMENT), key, facts)
+    _put(work, gateway, person_id, (body, APART), key, sensitive)
+
+
+def leave(
+    work: UnitOfWork, gateway: Gateway, person_id: str, key: str, day: str, answers: Mapping[str, Any] | None = None
+) -> None:
+    """Close a participation: dated results answer for her, unchanged answers carry over, then nothing changes."""
+    current = gateway.dossiers.current(work, person_id)
+    entry = _open(current, key)
+    if day < entry["date_entree"]:
+        raise Invalid("exit-before-entry", "A participation ends after it began.")
+    told = dict(answers or {})
+    _known(told, QuestionnaireSortie)
+    frozen: dict[str, Any] = {name: one.value for name, one in _results(current, entry["date_entree"], day).items()}
+    if kept := _value(current, f"participations[{key}].questionnaire_entree.marche_travail"):
+        frozen.setdefault("marche_travail", kept)
+    facts: Facts = {"date_sortie": day, "etat": "close"}
+    facts |= {f"questionnaire_sortie.{name}": value for name, value in (frozen | told | {"rempli_le": day}).items()}
+    _put(work, gateway, person_id, (key.partition(":")[0], DOCUMENT), key, facts)
+
+
+def six_months(
+    work: UnitOfWork, gateway: Gateway, person_id: str, key: str, day: str, answers: Mapping[str, Any]
+) -> None:
+    """What became of her 180 days after; told once. Raises `Conflict` (`not-closed`, `too-early`, `answer-frozen`)."""
+    current = gateway.dossiers.current(work, person_id)
+    one = next((one for one in participations(current) if one["key"] == key), None)
+    if one is None:
+        raise Unknown("participation-unknown", "No such participation.")
+    if one["etat"] != "close":
+        raise Conflict("not-closed", "The six months start at the exit.")
+    if day < _due(one["date_sortie"]):
+        raise Conflict("too-early", "The situation is observed 180 days after the exit.")
+    if one["six_mois"]:
+        raise Conflict("answer-frozen", "The situation after six months was told already.")
+    _known(answers, Situation6Mois)
+    facts = {f"situation_6_mois.{name}": value for name, value in (dict(answers) | {"observee_le": day}).items()}
+    _put(work, gateway, person_id, (key.partition(":")[0], DOCUMENT), key, facts)
+
+
+def _known(answers: Mapping[str, Any], model: Any) -> None:
+    if extra := set(answers) - set(model.model_fields):
+        raise Invalid("answer-unknown", f"Not in this questionnaire: {', '.join(sorted(extra))}.")
+
+
+def _open(current: Current, key: str) -> dict[str, Any]:
+    for one in participations(current):
+        if one["key"] == key:
+            if one["etat"] != "ouverte":
+                raise Conflict("participation-closed", "A closed participation never changes; a return is a new one.")
+            return one
+    raise Unknown("participation-unknown", "No such participation.")
+
+
+def _put(
+    work: UnitOfWork, gateway: Gateway, person_id: str, said_in: tuple[str, str], key: str, told: Mapping[str, Any]
+) -> None:
+    facts = {f"participations[{key}].{name}": value for name, value in told.items()}
+    if not facts:
+        return
+    if wrong := [f"{one.code} {one.path}" for one in paths.check(facts)]:
+        raise Invalid("answer-invalid", "; ".join(sorted(wrong)))
+    body, document = said_in
+    place = (body, document, gateway.dossiers.record_index(body, document, key))
+    gateway.dossiers.put(
+        work, person_id, place, facts, asserted_at=work.now, exchange_id=clock.new_id(), partial=True
+    )  # fmt: skip
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def participations(current: Current) -> list[dict[str, Any]]:
+    """The participations of a dossier, oldest first, without any sensitive answer."""
+    keys = dict.fromkeys(paths.keys(path)[0] for path in current if path.startswith("participations["))
+    found = []
+    for key in keys:
+        at = f"participations[{key}]."
+        inside = {path.removeprefix(at): fact.value for path, fact in current.items() if path.startswith(at)}
+        found.append(
+            {"key": key, "operation": inside.get("operation_financee"), "etat": inside.get("etat"),
+             "date_entree": inside.get("date_entree"), "date_sortie": inside.get("date_sortie"),
+             "entree": _under(inside, "questionnaire_entree."), "sortie": _under(inside, "questionnaire_sortie."),
+             "six_mois": _under(inside, "situation_6_mois."), "avis_vu_le": inside.get("avis_publicite.vu_le")}
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (one["date_entree"] or "", one["key"]))
+
+
+def _under(inside: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {path.removeprefix(prefix): value for path, value in sorted(inside.items()) if path.startswith(prefix)}
+
+
+def _due(exit_day: str) -> str:
+    return (date.fromisoformat(exit_day) + SIX_MONTHS).isoformat()
+
+
+MANDATORY = ("marche_travail", "niveau_etude")
+_IDENTITY = ("personne.date_naissance", "personne.sexe_etat_civil", "personne.adresses[residence].code_insee")
+_ASKED_OF_ALL = ("handicap", "origine_etrangere", "minorite")
+
+
+def missing(current: Current, one: Mapping[str, Any], today: str) -> list[str]:
+    """What keeps a participation from being counted, by name of the item. A refusal to answer is an answer."""
+    lacks = [path for path in _IDENTITY if path not in current]
+    lacks += [f"entree.{name}" for name in MANDATORY if one["entree"].get(name) is None]
+    at = f"participations[{one['key']}].reponses_sensibles."
+    lacks += [f"demander.{name}" for name in _ASKED_OF_ALL if f"{at}{name}" not in current]
+    if not one["avis_vu_le"]:
+        lacks.append("avis_publicite")
+    if one["etat"] == "close":
+        lacks += [] if one["sortie"].get("situation_accompagnement") else ["sortie.situation_accompagnement"]
+        if today >= _due(one["date_sortie"]) and not one["six_mois"]:
+            lacks.append("six_mois")
+    return lacks
+
+
+def everyone(work: UnitOfWork, gateway: Gateway) -> Iterator[tuple[str, dict[str, Fact]]]:
+    """Every person and her current dossier, in constant memory."""
+    work.flush()
+    live = select(person.c.id).where(
+        person.c.merged_into.is_(None), person.c.erased_at.is_(None), person.c.provisional == 0
+    )
+    last = ""
+    while chunk := list(work.connection.execute(live.where(person.c.id > last).order_by(person.c.id).limit(_CHUNK))):
+        ids = [row.id for row in chunk]
+        gateway.dossiers.prefetch(work, ids)
+        for one in ids:
+            yield one, gateway.dossiers.current(work, one)
+        for cache in ("dossier", "homes", "merged", "portrait"):
+            work.scratch.pop(cache, None)
+        last = ids[-1]
+
+
+def incomplete(work: UnitOfWork, gateway: Gateway, operation: str, today: str) -> list[dict[str, Any]]:
+    """The participants whose participation lacks something, and what."""
+    _read(work, "fse-incomplete")
+    return [
+        {"person": person_id, "participation": one["key"], "etat": one["etat"], "missing": lacks}
+        for person_id, current in everyone(work, gateway)
+        for one in participations(current)
+        if one["operation"] == operation and (lacks := missing(current, one, today))
+    ]
+
+
+def _read(work: UnitOfWork, what: str) -> None:
+    journal.append(work, "log.read", outcome=what, purpose="statistiques_pilotage", agent_role="operator")
+
+
+# --- indicators -------------------------------------------------------------------------------------------------------
+
+Row = tuple[Mapping[str, Any], Mapping[str, Fact]]
+"""A participation and the dossier it is in."""
+
+
+def _age(row: Row) -> int | None:
+    """Age at entry, frozen by the two dates."""
+    born = _value(row[1], "personne.date_naissance")
+    if not born or len(str(born)) != 10:
+        return None
+    return _months(str(born), row[0]["date_entree"]) // 12
+
+
+def _group(row: Row) -> str:
+    level = row[0]["entree"].get("niveau_etude")
+    return {one["valeur_canonique"]: one["groupe_fse"] for one in nomenclatures.crosswalk("niveau_etude")}.get(
+        level, ""
+    )
+
+
+def _asked(name: str) -> Callable[[Row], bool]:
+    return lambda row: _value(row[1], f"participations[{row[0]['key']}].reponses_sensibles.{name}") == "oui"
+
+
+def _work(*values: str) -> Callable[[Row], bool]:
+    return lambda row: row[0]["entree"].get("marche_travail") in values
+
+
+INDICATORS: Mapping[str, tuple[str, Callable[[Row], bool]]] = {
+    "EECO01": ("Participants", lambda row: True),
+    "EECO02": ("Chômeurs, longue durée comprise", _work("chomeur", "chomeur_longue_duree")),
+    "EECO03": ("Chômeurs de longue durée", _work("chomeur_longue_duree")),
+    "EECO04": ("Inactifs", _work("inactif_hors_formation", "inactif_en_formation")),
+    "EECO05": ("En emploi", _work("actif_non_independant", "actif_independant")),
+    "EECO06": ("Moins de 18 ans", lambda row: (age := _age(row)) is not None and age < 18),
+    "EECO07": ("De 18 à 29 ans", lambda row: 18 <= (_age(row) or 0) <= 29),
+    "EECO08": ("55 ans et plus", lambda row: (_age(row) or 0) >= 55),
+    "EECO09": ("CITE 0 à 2", lambda row: _group(row) == "cite_0_2"),
+    "EECO10": ("CITE 3 et 4", lambda row: _group(row) == "cite_3_4"),
+    "EECO11": ("CITE 5 à 8", lambda row: _group(row) == "cite_5_8"),
+    "EECO12": ("Handicap déclaré", _asked("handicap")),
+    "EECO13": ("Pays tiers", lambda row: _value(row[1], "personne.nationalite_groupe") == "autre"),
+    "EECO14": ("Origine étrangère déclarée", _asked("origine_etrangere")),
+    "EECO15": ("Minorité déclarée", _asked("minorite")),
+    "EECO16": ("Sans abri ou exclus du logement",
+               lambda row: row[0]["entree"].get("conditions_logement") in ("sans", "centre_accueil", "foyer")
+               or _value(row[1], "personne.adresses[residence].sans_domicile_fixe") is True),
+    "EECO17": ("Commune rurale", lambda row: row[0]["entree"].get("commune_rurale") is True),
+    "EECR01": ("En recherche d'emploi à la sortie", lambda row: row[0]["sortie"].get("en_recherche") is True),
+    "EECR02": ("En formation à la sortie", lambda row: row[0]["sortie"].get("en_formation") is True),
+    "EECR03": ("Qualification à la sortie", lambda row: row[0]["sortie"].get("qualification_obtenue") is True),
+    "EECR04": ("En emploi à la sortie", lambda row: row[0]["sortie"].get("en_emploi") is True),
+    "EECR05": ("En emploi six mois après", lambda row: row[0]["six_mois"].get("en_emploi") is True),
+    "EECR06": ("Situation améliorée six mois après", lambda row: row[0]["six_mois"].get("situation_amelioree") is True),
+}  # fmt: skip
+_PARTS = (("EECO02", "EECO04", "EECO05"), ("EECO06", "EECO07", "EECO08"), ("EECO09", "EECO10", "EECO11"))
+"""Rows that share out the participants: one of them alone would be found by subtraction."""
+_COLUMNS = ("total", "feminin", "masculin")
+
+
+def indicators(work: UnitOfWork, gateway: Gateway, operation: str, k: int = K) -> dict[str, Any]:
+    """Output and result indicators of one operation, by sex; None stands for a count too small to be shown."""
+    _read(work, "fse-indicators")
+    counts = {code: dict.fromkeys(_COLUMNS, 0) for code in INDICATORS}
+    for _, current in everyone(work, gateway):
+        for one in participations(current):
+            if one["operation"] != operation or not one["date_entree"]:
+                continue
+            for code, (_, holds) in INDICATORS.items():
+                if holds((one, current)):
+                    counts[code]["total"] += 1
+                    if (sex := _value(current, "personne.sexe_etat_civil")) in _COLUMNS:
+                        counts[code][sex] += 1
+    shown = suppressed(counts, k)
+    return {
+        "operation": operation,
+        "seuil": k,
+        "indicateurs": [
+            {"code": code, "libelle": label} | shown[code] for code, (label, _) in INDICATORS.items()
+        ],
+    }  # fmt: skip
+
+
+def suppressed(counts: Mapping[str, Mapping[str, int]], k: int = K) -> dict[str, dict[str, int | None]]:
+    """Hide what is above 0 and below `k`, and what subtraction would give back.
+
+    Along a row, the sexes are hidden together. Down a column, when a single row of a share-out would be hidden, the
+    next smallest goes too. A nested count (long-term among unemployed) hides with the difference it would tell.
+    """
+    shown: dict[str, dict[str, int | None]] = {code: dict(row) for code, row in counts.items()}
+
+    def small(value: int | None) -> bool:
+        return value is not None and 0 < value < k
+
+    for row in shown.values():
+        for column, value in list(row.items()):
+            if small(value):
+                row[column] = None
+    for outer, inner in (("EECO01", code) for code in shown if code != "EECO01"):
+        for column in _COLUMNS:
+            whole, part = counts.get(outer, {}).get(column, 0), counts[inner].get(column, 0)
+            if 0 < whole - part < k:
+                shown[inner][column] = None
+    if "EECO02" in shown and "EECO03" in shown:
+        for column in _COLUMNS:
+            if 0 < counts["EECO02"][column] - counts["EECO03"][column] < k:
+                shown["EECO03"][column] = None
+    for rows in _PARTS:
+        for column in _COLUMNS:
+            present = [code for code in rows if code in shown]
+            hidden = [code for code in present if shown[code][column] is None]
+            if len(hidden) == 1 and len(present) > 1:
+                others = sorted((code for code in present if code not in hidden), key=lambda c: counts[c][column])
+                shown[others[0]][column] = None
+    for row in shown.values():
+        if row["feminin"] is None or row["masculin"] is None:
+            row["feminin"] = row["masculin"] = None
+    return shown

@@ -1,0 +1,3 @@
+from tests.worklist.conftest import landes
+
+__all__ = ["landes"]

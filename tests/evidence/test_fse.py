@@ -1,0 +1,200 @@
+"""FSE+: what is known is not asked again, what must be asked is never derived, what is closed never changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import fse
+from gateway.problems import Conflict, Invalid, Unknown
+from schemas.record import Fact
+from tests.worklist.conftest import Territory
+
+OPERATION = "FSE-2024-001"
+KNOWN = {
+    "parcours_pro.niveau_etude": "cap_bep",
+    "inscription_emploi.inscrit": True,
+    "inscription_emploi.date_inscription": "2025-03-01",
+    "personne.adresses[residence].code_insee": "40192",
+    "personne.sexe_etat_civil": "feminin",
+}
+ASKED = {"handicap": "ne_souhaite_pas_repondre", "origine_etrangere": "non", "minorite": "non"}
+
+
+def facts(**values: Any) -> dict[str, Fact]:
+    return {path.replace("__", "."): Fact(v, "caf", "essai", "2026-11-20T08:00:00Z") for path, v in values.items()}
+
+
+def entered(landes: Territory, numero: str = "00000000101", answers: dict[str, Any] | None = None) -> tuple[str, str]:
+    who = landes.known(numero, **KNOWN)
+    with landes.gateway.unit_of_work() as work:
+        told = ASKED if answers is None else answers
+        key = fse.enter(work, landes.gateway, who, "departement", OPERATION, "2026-05-04", told, "L'Union paie.")
+    return who, key
+
+
+def one(landes: Territory, who: str, key: str) -> dict[str, Any]:
+    return next(found for found in fse.participations(landes.current(who)) if found["key"] == key)
+
+
+def lacks(landes: Territory, today: str = "2026-11-21") -> list[list[str]]:
+    with landes.gateway.unit_of_work() as work:
+        return [found["missing"] for found in fse.incomplete(work, landes.gateway, OPERATION, today)]
+
+
+def test_what_a_body_already_said_is_not_asked_again(landes: Territory) -> None:
+    who, key = entered(landes)
+    entry = one(landes, who, key)["entree"]
+    assert entry["marche_travail"] == "chomeur_longue_duree"
+    assert (entry["niveau_etude"], entry["inscrit_emploi"], entry["minimas_sociaux"]) == ("cap_bep", True, True)
+    assert lacks(landes) == []
+
+
+def test_entry_answers_stay_those_of_the_day_whatever_is_said_later(landes: Territory) -> None:
+    who, key = entered(landes)
+    landes.known(**KNOWN | {"parcours_pro.niveau_etude": "bac_plus_5"})
+    assert one(landes, who, key)["entree"]["niveau_etude"] == "cap_bep"
+    with pytest.raises(Conflict, match="answer-frozen"), landes.gateway.unit_of_work() as work:
+        fse.answer(work, landes.gateway, who, key, {"niveau_etude": "bac_plus_5"})
+
+
+def test_a_sensitive_answer_is_asked_never_derived_and_never_shown(landes: Territory) -> None:
+    known = {"personne.rqth.etat": "oui", "parcours_pro.boe": True, "personne.nationalite_groupe": "autre"}
+    who = landes.known(**KNOWN | known)
+    found = fse.derived(landes.current(who), "2026-05-04")
+    assert not set(found) & set(fse.SENSITIVE)
+    assert all("rqth" not in path and "boe" not in path for one in found.values() for path in one.inputs)
+    with landes.gateway.unit_of_work() as work:
+        key = fse.enter(work, landes.gateway, who, "departement", OPERATION, "2026-05-04")
+    assert [lack for lack in lacks(landes)[0] if lack.startswith("demander.")] == [
+        "demander.handicap", "demander.origine_etrangere", "demander.minorite",
+    ]  # fmt: skip
+    with landes.gateway.unit_of_work() as work:
+        fse.answer(work, landes.gateway, who, key, ASKED)
+    assert "handicap" not in repr(one(landes, who, key))
+    sets = {(fact.document, path.split("].")[1].split(".")[0]) for path, fact in landes.current(who).items()
+            if path.startswith("participations[")}  # fmt: skip
+    assert ("maillon.fse_sensible", "reponses_sensibles") in sets
+    assert ("maillon.fse", "reponses_sensibles") not in sets
+
+
+def test_the_last_class_attended_is_not_the_diploma(landes: Territory) -> None:
+    assert "niveau_etude" not in fse.derived(facts(parcours_pro__derniere_classe="1203"), "2026-05-04")
+
+
+@pytest.mark.parametrize(
+    ("known", "day", "expected"),
+    [
+        ({"inscription_emploi__inscrit": True, "inscription_emploi__date_inscription": "2025-05-05"}, "2026-05-04",
+         "chomeur"),
+        ({"inscription_emploi__inscrit": True, "inscription_emploi__date_inscription": "2025-05-04"}, "2026-05-04",
+         "chomeur_longue_duree"),
+        ({"inscription_emploi__inscrit": True}, "2026-05-04", None),
+        ({"parcours_pro__situation_emploi": "en_emploi"}, "2026-05-04", "actif_non_independant"),
+        ({"parcours_pro__situation_emploi": "au_foyer"}, "2026-05-04", "inactif_hors_formation"),
+        ({"parcours_pro__situation_emploi": "en_emploi", "inscription_emploi__inscrit": True,
+          "inscription_emploi__date_inscription": "2020-01-01"}, "2026-05-04", None),
+        ({}, "2026-05-04", None),
+    ],
+)  # fmt: skip
+def test_the_labour_market_status_is_derived_or_asked(known: dict[str, Any], day: str, expected: str | None) -> None:
+    found = fse.derived(facts(**known), day).get("marche_travail")
+    assert (found.value if found else None) == expected
+
+
+def test_housing_is_derived_only_when_the_bridge_has_one_word() -> None:
+    words = {said: fse.derived(facts(foyer__logement_statut=said), "2026-05-04").get("conditions_logement")
+             for said in ("locataire_social", "fortune")}  # fmt: skip
+    assert words["locataire_social"] is not None and words["locataire_social"].value == "locataire_hlm"
+    assert words["fortune"] is None
+
+
+def test_the_exit_takes_dated_results_and_carries_unchanged_answers(landes: Territory) -> None:
+    who, key = entered(landes)
+    landes.known(**KNOWN | {"resultats[ccas:1].nature": "emploi", "resultats[ccas:1].date": "2026-10-01",
+                            "resultats[ccas:2].nature": "formation", "resultats[ccas:2].date": "2020-01-01"})  # fmt: skip
+    with landes.gateway.unit_of_work() as work:
+        fse.leave(work, landes.gateway, who, key, "2026-10-31", {"situation_accompagnement": "changement_situation"})
+    leaving = one(landes, who, key)["sortie"]
+    assert leaving["en_emploi"] is True
+    assert "en_formation" not in leaving, "a result of another time proves nothing"
+    assert leaving["marche_travail"] == "chomeur_longue_duree"
+
+
+def test_closed_is_closed_and_a_return_is_a_new_participation(landes: Territory) -> None:
+    who, key = entered(landes)
+    gateway = landes.gateway
+    with pytest.raises(Conflict, match="participation-open"), gateway.unit_of_work() as work:
+        fse.enter(work, gateway, who, "departement", OPERATION, "2026-06-01")
+    with gateway.unit_of_work() as work:
+        fse.leave(work, gateway, who, key, "2026-06-30", {"situation_accompagnement": "abandon"})
+    before = one(landes, who, key)
+    for change in (
+        lambda work: fse.leave(work, gateway, who, key, "2026-07-01"),
+        lambda work: fse.answer(work, gateway, who, key, {"resident_qpv": True}),
+    ):
+        with pytest.raises(Conflict, match="participation-closed"), gateway.unit_of_work() as work:
+            change(work)
+    with gateway.unit_of_work() as work:
+        again = fse.enter(work, gateway, who, "departement", OPERATION, "2026-09-01", ASKED)
+    assert again != key
+    assert one(landes, who, key) == before
+    assert [found["etat"] for found in fse.participations(landes.current(who))] == ["close", "ouverte"]
+
+
+def test_six_months_after_is_due_then_told_once(landes: Territory) -> None:
+    who, key = entered(landes)
+    gateway = landes.gateway
+    with pytest.raises(Conflict, match="not-closed"), gateway.unit_of_work() as work:
+        fse.six_months(work, gateway, who, key, "2026-12-31", {"en_emploi": True})
+    with gateway.unit_of_work() as work:
+        fse.leave(work, gateway, who, key, "2026-05-20", {"situation_accompagnement": "abandon"})
+    assert lacks(landes, "2026-11-15") == []
+    assert lacks(landes, "2026-11-16") == [["six_mois"]]
+    with pytest.raises(Conflict, match="too-early"), gateway.unit_of_work() as work:
+        fse.six_months(work, gateway, who, key, "2026-11-15", {"en_emploi": True})
+    with gateway.unit_of_work() as work:
+        fse.six_months(work, gateway, who, key, "2026-11-16", {"en_emploi": True})
+    with pytest.raises(Conflict, match="answer-frozen"), gateway.unit_of_work() as work:
+        fse.six_months(work, gateway, who, key, "2026-11-17", {"en_emploi": False})
+    assert lacks(landes, "2027-11-16") == []
+
+
+def test_answers_are_checked(landes: Territory) -> None:
+    who = landes.known()
+    gateway = landes.gateway
+    for answers, code in (({"inconnu": 1}, "answer-unknown"), ({"marche_travail": "riche"}, "answer-invalid")):
+        with pytest.raises(Invalid, match=code), gateway.unit_of_work() as work:
+            fse.enter(work, gateway, who, "departement", OPERATION, "2026-05-04", answers)
+    with pytest.raises(Unknown, match="participation-unknown"), gateway.unit_of_work() as work:
+        fse.leave(work, gateway, who, "departement:rien", "2026-05-04")
+    assert fse.participations(landes.current(who)) == []
+
+
+def test_counts_too_small_are_hidden_and_cannot_be_found_back(landes: Territory) -> None:
+    entered(landes)
+    with landes.gateway.unit_of_work() as work:
+        whole = {one["code"]: one for one in fse.indicators(work, landes.gateway, OPERATION, k=1)["indicateurs"]}
+        hidden = {one["code"]: one for one in fse.indicators(work, landes.gateway, OPERATION)["indicateurs"]}
+    assert [whole[code]["total"] for code in ("EECO01", "EECO02", "EECO03", "EECO10", "EECO12")] == [1, 1, 1, 1, 0]
+    assert whole["EECO01"]["feminin"] == 1
+    assert hidden["EECO01"]["total"] is None
+    assert hidden["EECO01"]["feminin"] is None
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(2, 10))
+def test_no_count_below_the_threshold_is_shown_nor_left_alone_to_subtraction(a: int, b: int, c: int, k: int) -> None:
+    total = a + b + c
+    counts = {code: {"total": 0, "feminin": 0, "masculin": 0} for code in fse.INDICATORS}
+    for code, value in (("EECO01", total), ("EECO02", a), ("EECO04", b), ("EECO05", c)):
+        counts[code] = {"total": value, "feminin": value // 2, "masculin": value - value // 2}
+    shown = fse.suppressed(counts, k)
+    parts = [shown[code]["total"] for code in ("EECO02", "EECO04", "EECO05")]
+    for row in shown.values():
+        assert all(value is None or value == 0 or value >= k for value in row.values())
+        assert (row["feminin"] is None) == (row["masculin"] is None)
+    if any(0 < value < k for value in (a, b, c)):
+        assert parts.count(None) >= 2
