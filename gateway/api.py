@@ -146,6 +146,9 @@ class _Doors:
                 for one in record.findings
                 if one.severity == "reject"
             ]
+            codes = {one["code"] for one in errors}
+            if all(code.startswith("xml-") for code in codes):
+                return Unreadable(min(codes), "No record can be read; nothing was kept.", errors=errors[:_TOLD])
             return Invalid(
                 "records-rejected", "No record can be applied; nothing was kept.", records=len(records),
                 errors=errors[:_TOLD],

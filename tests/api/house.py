@@ -1,4 +1,4 @@
-"""A gateway served on a loopback socket as `maillon serve` does, its partners, and callers who may do anything wrong."""
+"""A gateway served on a loopback socket as `maillon serve` does, its partners, and callers who may do wrong."""
 
 from __future__ import annotations
 

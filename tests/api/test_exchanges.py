@@ -72,9 +72,8 @@ def test_o_112_parallel_requests_with_one_key_are_one_exchange(house: House) -> 
 def test_a_write_needs_a_key(house: House, key: str) -> None:
     headers = {"Maillon-Document": "ccas.suivi", "Content-Type": "application/json"}
     with house.client("ccas") as client:
-        answer = client.post(
-            "/v1/exchanges", json=person(15), headers=headers | ({"Idempotency-Key": key} if key else {})
-        )
+        named = {"Idempotency-Key": key} if key else {}
+        answer = client.post("/v1/exchanges", json=person(15), headers=headers | named)
     problem(answer, 400, "idempotency-key-missing")
 
 
