@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import access, api, console, journal, openapi
+from gateway import access, api, console, journal, notifier, openapi
 from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
@@ -46,6 +46,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
             keep_publishing(gateway.engine, gateway.keys, gateway.settings, closing, _not_published)
         )
         deliveries = asyncio.create_task(worker.run()) if embedded_worker else None
+        notices = asyncio.create_task(notifier.run(gateway, closing)) if embedded_worker else None
         try:
             yield
         finally:
@@ -54,6 +55,8 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
                 await deliveries
             app.state.committer.close()
             closing.set()
+            if notices is not None:
+                await notices
             await publisher
             await gateway.close_transports()
 
@@ -66,7 +69,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
     )
     app.state.gateway = gateway
     app.router.redirect_slashes = False  # a redirect would repeat whatever Host was sent
-    for part in (access, api, *_present("gateway.audit"), console, openapi):
+    for part in (access, api, *_present("gateway.audit"), notifier, console, openapi):
         app.router.routes.extend(part.routes(gateway))
     app.router.routes.extend(_operations(gateway))
     app.add_exception_handler(Problem, _problem)

@@ -12,6 +12,7 @@ from gateway.basis_states import states
 from gateway.categories import asked as categories_asked
 from gateway.categories import legal_code
 from gateway.convention import Flow
+from gateway.dossier import Portrayed
 from gateway.policy import Decision, Question
 from gateway.registry import SECRECY, Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -212,7 +213,7 @@ def _paint(gateway: Gateway, current: Current) -> _Portrait:
     right = current.get("droit_rsa.etat")
     return _Portrait(
         of=current,
-        sources=frozenset({fact.source for fact in current.values()}),
+        sources=current.sources if isinstance(current, Portrayed) else frozenset(f.source for f in current.values()),
         named=frozenset[str]().union(*(_bodies(gateway, current, place) for place in places)),
         referent=_referent(gateway, current),
         right=right.value if right is not None else None,

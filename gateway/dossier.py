@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway import clock, merge
 from gateway.keys import Keyring
+from gateway.lookup import rows
 from gateway.merge import Assertions
 from gateway.stays import CLOSED, Stays, lasting
 from gateway.storage.tables.record import assertion_set, foyer, membership, person, source_record
@@ -39,7 +40,7 @@ _RESTATE = (
 RESTATED = frozenset({"droit_rsa.date_reference"})
 """The date of a statement is not what it says: alone, it changes nothing."""
 _TAKEN = ("digest", "asserted_at", "exchange_id", "scope", "persons")
-_CHUNK = 400
+_SET = ("id", "subject_id", "source", "document", "record_h", "asserted_at", "received_at", "payload")
 
 
 class Seen(NamedTuple):
@@ -56,6 +57,14 @@ class _Live:
     asserted_at: str
     received_at: str
     facts: Facts
+
+
+class Portrayed(dict[str, Fact]):
+    """A current dossier. `sources` are all the bodies with something live to say, also where another's word stands."""
+
+    def __init__(self, facts: dict[str, Fact], sources: frozenset[str]) -> None:
+        super().__init__(facts)
+        self.sources = sources
 
 
 class Dossiers:
@@ -75,16 +84,9 @@ class Dossiers:
 
     def digests(self, connection: Connection, indexes: Sequence[bytes]) -> dict[bytes, Seen]:
         """For the records already seen: the last one taken."""
-        known: dict[bytes, Seen] = {}
-        for start in range(0, len(indexes), _CHUNK):
-            columns = (source_record.c.record_h, source_record.c.digest, source_record.c.asserted_at)
-            rows = connection.execute(
-                select(*columns, source_record.c.persons).where(
-                    source_record.c.record_h.in_(indexes[start : start + _CHUNK])
-                )
-            )
-            known.update({index: Seen(digest, asserted_at, persons) for index, digest, asserted_at, persons in rows})
-        return known
+        columns = ("record_h", "digest", "asserted_at", "persons")
+        found = rows(connection, source_record, columns, "record_h", indexes)
+        return {index: Seen(digest, asserted_at, persons) for index, digest, asserted_at, persons in found}
 
     def taken(
         self, work: UnitOfWork, index: bytes, record: Record, asserted_at: str, exchange_id: str, scope: str = ""
@@ -115,21 +117,14 @@ class Dossiers:
         self._vault.unwrap(work, wanted)
         for one in wanted:
             live[one] = {}
-        for start in range(0, len(wanted), _CHUNK):
-            rows = work.connection.execute(
-                select(assertion_set).where(
-                    assertion_set.c.subject_id.in_(wanted[start : start + _CHUNK]),
-                    assertion_set.c.superseded_at.is_(None),
-                )
+        for row in rows(work.connection, assertion_set, _SET, "subject_id", wanted, "superseded_at IS NULL"):
+            try:
+                facts = self._vault.open(work, row.subject_id, row.payload)
+            except Erased:
+                continue
+            live[row.subject_id][row.source, row.document, row.record_h] = _Live(
+                row.id, row.asserted_at, row.received_at, facts
             )
-            for row in rows:
-                try:
-                    facts = self._vault.open(work, row.subject_id, row.payload)
-                except Erased:
-                    continue
-                live[row.subject_id][row.source, row.document, row.record_h] = _Live(
-                    row.id, row.asserted_at, row.received_at, facts
-                )
 
     def put(
         self,
@@ -244,24 +239,26 @@ class Dossiers:
             for (source, document, record_h), one in work.scratch["dossier"][subject].items()
         ]
 
-    def current(self, work: UnitOfWork, person_id: str) -> dict[str, Fact]:
-        return merge.current(self.said(work, person_id))
+    def current(self, work: UnitOfWork, person_id: str) -> Portrayed:
+        """The dossier as it stands, and every body that speaks of this person, outranked or not."""
+        said = self.said(work, person_id)
+        return Portrayed(merge.current(said), frozenset(one.source for one in said))
 
     def _merged(self, work: UnitOfWork, person_id: str) -> list[str]:
         merged: dict[str, list[str]] = work.scratch.setdefault("merged", {})
         if person_id not in merged:
-            rows = work.connection.execute(select(person.c.id).where(person.c.merged_into == person_id))
-            merged[person_id] = [row.id for row in rows]
+            found = rows(work.connection, person, ("id",), "merged_into", [person_id])
+            merged[person_id] = [row.id for row in found]
         return merged[person_id]
 
     def members(self, work: UnitOfWork, foyer_id: str) -> list[str]:
         """The persons who live in a household today."""
-        rows = work.connection.execute(
+        found = work.connection.execute(
             select(membership.c.person_id)
             .where(membership.c.foyer_id == foyer_id, membership.c.until.is_(None))
             .distinct()
         )
-        return [row.person_id for row in rows]
+        return [row.person_id for row in found]
 
     def exists(self, work: UnitOfWork, subject: str) -> bool:
         return any(
