@@ -18,7 +18,6 @@ from sqlalchemy import insert, select
 from connectors.departement import synthetic
 from connectors.departement.synthetic import Allocataire
 from gateway import basis, clock, convention, inbox
-from gateway.delivery import Worker
 from gateway.demo.forms import information
 from gateway.demo.stage import FOLDER, NOTICES
 from gateway.exchange import exchange
@@ -27,6 +26,7 @@ from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.access import client
 from gateway.storage.tables.delivery import outbox
+from gateway.worker import Worker
 from schemas.record import Fact
 
 CCAS = "CCAS de Saint-Aventin-les-Sables"
