@@ -62,13 +62,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 def worklist_poll(
     body: Annotated[str, typer.Argument(help="Whose worklist to read.")] = "france_travail",
-    asked_by: Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]
-Day = Annotated[str, typer.Option(help="Day (AAAA-MM-JJ); today by default.")]
-Html = Annotated[Path | None, typer.Option(help="Also write it as a page to read and print.")]
-Key = Annotated[str, typer.Argument(help="Key given at entry.")]
-Operation = Annotated[str, typer.Argument(help="Number of the funded operation.")]
-Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
-AskedBy = "departement",
+    asked_by: AskedBy = "departement",
 ) -> None:
     """Read a partner's worklist once; counts as one JSON object. Nothing is decided."""
     gateway = Gateway.open(settings())
@@ -98,13 +92,7 @@ def worklist_digest(id: str, act: Act) -> None:
     data({"id": id, "reason_hash": worklist.digest_of(id, _object(act))})
 
 
-def worklist_transmit(id: str, act: Act, asked_by: Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]
-Day = Annotated[str, typer.Option(help="Day (AAAA-MM-JJ); today by default.")]
-Html = Annotated[Path | None, typer.Option(help="Also write it as a page to read and print.")]
-Key = Annotated[str, typer.Argument(help="Key given at entry.")]
-Operation = Annotated[str, typer.Argument(help="Number of the funded operation.")]
-Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
-AskedBy = "departement") -> None:
+def worklist_transmit(id: str, act: Act, asked_by: AskedBy = "departement") -> None:
     """Carry an act that agents decided and two of them validated. It is never repeated by itself."""
     gateway = Gateway.open(settings())
 

@@ -108,14 +108,16 @@ def test_the_labour_market_status_is_derived_or_asked(known: dict[str, Any], day
 def test_housing_is_derived_only_when_the_bridge_has_one_word() -> None:
     words = {said: fse.derived(facts(foyer__logement_statut=said), "2026-05-04").get("conditions_logement")
              for said in ("locataire_social", "fortune")}  # fmt: skip
-    assert words["locataire_social"] is not None and words["locataire_social"].value == "locataire_hlm"
+    assert words["locataire_social"] is not None
+    assert words["locataire_social"].value == "locataire_hlm"
     assert words["fortune"] is None
 
 
 def test_the_exit_takes_dated_results_and_carries_unchanged_answers(landes: Territory) -> None:
     who, key = entered(landes)
-    landes.known(**KNOWN | {"resultats[ccas:1].nature": "emploi", "resultats[ccas:1].date": "2026-10-01",
-                            "resultats[ccas:2].nature": "formation", "resultats[ccas:2].date": "2020-01-01"})  # fmt: skip
+    hired = {"resultats[ccas:1].nature": "emploi", "resultats[ccas:1].date": "2026-10-01"}
+    trained = {"resultats[ccas:2].nature": "formation", "resultats[ccas:2].date": "2020-01-01"}
+    landes.known(**KNOWN | hired | trained)
     with landes.gateway.unit_of_work() as work:
         fse.leave(work, landes.gateway, who, key, "2026-10-31", {"situation_accompagnement": "changement_situation"})
     leaving = one(landes, who, key)["sortie"]
