@@ -24,6 +24,7 @@ from sqlalchemy import select, update
 
 from gateway import clock
 from gateway.keys import Keyring
+from gateway.lookup import rows
 from gateway.problems import Conflict, Unknown
 from gateway.storage.tables.record import identifier, identity_case, person
 from gateway.unit_of_work import UnitOfWork
@@ -32,7 +33,6 @@ from schemas.record import Facts
 
 Certainty = Literal["certain", "a_confirmer", "inconnu"]
 
-_CHUNK = 400
 _RUNGS = {
     "nir+date": 1,
     "ft+date": 2,
@@ -112,15 +112,9 @@ class Identity:
         for index in wanted:
             known[index] = set()
         found: set[str] = set()
-        for start in range(0, len(wanted), _CHUNK):
-            rows = work.connection.execute(
-                select(identifier.c.index_h, identifier.c.subject_id).where(
-                    identifier.c.index_h.in_(wanted[start : start + _CHUNK])
-                )
-            )
-            for index, subject in rows:
-                known[index].add(subject)
-                found.add(subject)
+        for index, subject in rows(work.connection, identifier, ("index_h", "subject_id"), "index_h", wanted):
+            known[index].add(subject)
+            found.add(subject)
         self._follow(work, found)
         self._known_nirs(work, found)
 
@@ -177,9 +171,7 @@ class Identity:
     def find_foyer(self, work: UnitOfWork, index: bytes) -> str | None:
         """The household recorded under this index, if any."""
         known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
-        if index not in known:
-            rows = work.connection.execute(select(identifier.c.subject_id).where(identifier.c.index_h == index))
-            known[index] = {row.subject_id for row in rows}
+        self.prefetch_foyers(work, [index])
         return min(known[index], default=None)
 
     def prefetch_foyers(self, work: UnitOfWork, indexes: Sequence[bytes]) -> None:
@@ -187,13 +179,8 @@ class Identity:
         wanted = [index for index in indexes if index not in known]
         for index in wanted:
             known[index] = set()
-        for start in range(0, len(wanted), _CHUNK):
-            for index, subject in work.connection.execute(
-                select(identifier.c.index_h, identifier.c.subject_id).where(
-                    identifier.c.index_h.in_(wanted[start : start + _CHUNK])
-                )
-            ):
-                known[index].add(subject)
+        for index, subject in rows(work.connection, identifier, ("index_h", "subject_id"), "index_h", wanted):
+            known[index].add(subject)
 
     def remember_foyer(self, work: UnitOfWork, foyer_id: str, index: bytes, source: str) -> None:
         work.scratch.setdefault("identity", {})[index] = {foyer_id}
@@ -273,13 +260,8 @@ class Identity:
     def _follow(self, work: UnitOfWork, subjects: set[str]) -> None:
         """Remember to whom merged persons point."""
         heads: dict[str, str] = work.scratch.setdefault("heads", {})
-        for start in range(0, len(wanted := sorted(subjects)), _CHUNK):
-            rows = work.connection.execute(
-                select(person.c.id, person.c.merged_into).where(
-                    person.c.id.in_(wanted[start : start + _CHUNK]), person.c.merged_into.is_not(None)
-                )
-            )
-            heads.update({row.id: row.merged_into for row in rows})
+        found = rows(work.connection, person, ("id", "merged_into"), "id", sorted(subjects), "merged_into IS NOT NULL")
+        heads.update({row.id: row.merged_into for row in found})
 
     def _known_nirs(self, work: UnitOfWork, subjects: set[str]) -> None:
         nirs: dict[str, set[bytes]] = work.scratch.setdefault("nirs", {})
@@ -287,12 +269,8 @@ class Identity:
         heads: dict[str, str] = work.scratch.get("heads", {})
         for one in wanted:
             nirs.setdefault(one, set())
-        for start in range(0, len(wanted), _CHUNK):
-            rows = work.connection.execute(
-                select(identifier.c.subject_id, identifier.c.index_h).where(
-                    identifier.c.subject_id.in_(wanted[start : start + _CHUNK]), identifier.c.system == "nir"
-                )
-            )
-            for subject, index in rows:
-                nirs[subject].add(index)
-                nirs.setdefault(heads.get(subject, subject), set()).add(index)
+        for subject, index in rows(
+            work.connection, identifier, ("subject_id", "index_h"), "subject_id", wanted, "system = 'nir'"
+        ):
+            nirs[subject].add(index)
+            nirs.setdefault(heads.get(subject, subject), set()).add(index)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.lookup import rows
 from gateway.storage.tables.record import membership
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
@@ -27,7 +27,7 @@ CLOSED = frozenset({"refuse", "clos", "clos_anterieur"})
 """States of the right that give way to any open one."""
 LASTING = frozenset({"identite", "nir", "identifiants"})
 """Categories that stay true of a person who left the household they were told in."""
-_CHUNK = 400
+_STAY = ("foyer_id", "person_id", "source", "since", "until", "asserted_at", "said_in", "named")
 
 
 @dataclass(slots=True)
@@ -58,14 +58,10 @@ class Stays:
         wanted = [one for one in dict.fromkeys(people) if one not in known]
         for one in wanted:
             known[one] = {}
-        for start in range(0, len(wanted), _CHUNK):
-            rows = work.connection.execute(
-                select(membership).where(membership.c.person_id.in_(wanted[start : start + _CHUNK]))
+        for row in rows(work.connection, membership, _STAY, "person_id", wanted):
+            known[row.person_id][row.foyer_id, row.source] = Stay(
+                row.asserted_at or row.since, row.said_in, bool(row.named), row.until
             )
-            for row in rows:
-                known[row.person_id][row.foyer_id, row.source] = Stay(
-                    row.asserted_at or row.since, row.said_in, bool(row.named), row.until
-                )
 
     def prefetch_members(self, work: UnitOfWork, foyers: Iterable[str]) -> None:
         """Whom these households name."""
@@ -73,14 +69,9 @@ class Stays:
         wanted = [one for one in dict.fromkeys(foyers) if one not in known]
         for one in wanted:
             known[one] = set()
-        for start in range(0, len(wanted), _CHUNK):
-            rows = work.connection.execute(
-                select(membership.c.foyer_id, membership.c.person_id, membership.c.source).where(
-                    membership.c.foyer_id.in_(wanted[start : start + _CHUNK]), membership.c.named == 1
-                )
-            )
-            for foyer_id, person_id, source in rows:
-                known[foyer_id].add((person_id, source))
+        columns = ("foyer_id", "person_id", "source")
+        for foyer_id, person_id, source in rows(work.connection, membership, columns, "foyer_id", wanted, "named = 1"):
+            known[foyer_id].add((person_id, source))
 
     def of(self, work: UnitOfWork, person_id: str) -> Mapping[Home, Stay]:
         self.prefetch(work, [person_id])

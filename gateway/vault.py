@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from gateway import clock
 from gateway.keys import Keyring, seal, unseal
+from gateway.lookup import rows
 from gateway.storage.tables.record import foyer, person
 from gateway.storage.tables.rights import erasure
 from gateway.unit_of_work import UnitOfWork
@@ -84,13 +85,9 @@ class Vault:
         new = work.scratch.get("vault", {})
         missing = [one for one in subjects if one not in self._open and one not in new and one not in self._erased]
         for table in (person, foyer):
-            for start in range(0, len(missing), 400):
-                rows = work.connection.execute(
-                    select(table.c.id, table.c.wrapped_key).where(table.c.id.in_(missing[start : start + 400]))
-                )
-                for subject, wrapped in rows:
-                    if wrapped is not None:
-                        self._open[subject] = self._keys.unwrap(wrapped)
+            for subject, wrapped in rows(work.connection, table, ("id", "wrapped_key"), "id", missing):
+                if wrapped is not None:
+                    self._open[subject] = self._keys.unwrap(wrapped)
         while len(self._open) > _KEPT:
             self._open.popitem(last=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import JSON, Column, Engine, MetaData, String, Table, bindparam, select, update
 
+from gateway.lookup import rows
 from gateway.storage import open_engine
 from gateway.storage.tables import metadata
 from gateway.storage.tables.record import person
@@ -31,8 +32,8 @@ def test_a_doubtful_person_stays_doubtful_beside_certain_ones(engine: Engine) ->
         work.add(person, id="doubtful", created_at=work.now, wrapped_key=b"k", provisional=1)
         work.add(person, wrapped_key=b"other", id="reordered", created_at=work.now)
     with engine.connect() as connection:
-        rows = connection.execute(select(person.c.id, person.c.provisional, person.c.wrapped_key)).all()
-    assert {(row.id, row.provisional, bytes(row.wrapped_key)) for row in rows} == {
+        found = connection.execute(select(person.c.id, person.c.provisional, person.c.wrapped_key)).all()
+    assert {(row.id, row.provisional, bytes(row.wrapped_key)) for row in found} == {
         ("certain", 0, b"k"),
         ("doubtful", 1, b"k"),
         ("reordered", 0, b"other"),
@@ -49,16 +50,38 @@ def test_a_change_keeps_its_constants_and_takes_its_parameters_by_name(engine: E
         work.change(erased, moment="2026-01-01", who="one")
         work.change(erased, who="two", moment="2026-01-02")
     with engine.connect() as connection:
-        rows = connection.execute(select(person.c.id, person.c.erased_at, person.c.wrapped_key)).all()
-    assert {tuple(row) for row in rows} == {("one", "2026-01-01", None), ("two", "2026-01-02", None)}
+        found = connection.execute(select(person.c.id, person.c.erased_at, person.c.wrapped_key)).all()
+    assert {tuple(row) for row in found} == {("one", "2026-01-01", None), ("two", "2026-01-02", None)}
 
 
 def test_what_the_driver_would_not_take_as_it_is_is_refused_and_nothing_is_kept(engine: Engine) -> None:
     strange = Table("strange", MetaData(), Column("id", String(4)), Column("content", JSON))
-    with pytest.raises(TypeError, match="content"), UnitOfWork(engine) as work:
-        work.add(person, id="one", created_at=work.now, wrapped_key=b"k")
-        work.add(strange, id="a", content={})
-    with pytest.raises(TypeError), UnitOfWork(engine) as work:
-        work.add(person, id="one", created_at=work.now, wrapped_key=b"k", height=3)
+    one = {"id": "one", "created_at": "2026-01-01", "wrapped_key": b"k"}
+    for table, row, named in (
+        (strange, {"id": "a", "content": {}}, "content"),
+        (person, one | {"height": 3}, "height"),
+    ):
+        work = UnitOfWork(engine)
+        work.__enter__()
+        work.add(person, **one)
+        work.add(table, **row)
+        with pytest.raises(Exception, match=named):
+            work.commit()
+        work.abandon()
     with engine.connect() as connection:
         assert connection.execute(select(person)).all() == []
+
+
+def test_look_ups_find_exactly_the_keys_asked_for(engine: Engine) -> None:
+    with UnitOfWork(engine) as work:
+        for rank in range(900):
+            work.add(person, id=f"p{rank:04d}", created_at=work.now, wrapped_key=bytes([rank % 256]))
+    with engine.connect() as connection:
+        for count in (0, 1, 2, 3, 5, 400, 401, 900):
+            keys = [f"p{rank:04d}" for rank in range(count)]
+            found = rows(connection, person, ("id", "wrapped_key"), "id", [*keys, "unknown"])
+            assert sorted(row.id for row in found) == keys
+        assert rows(connection, person, ("id",), "wrapped_key", [b"\x07"], "id < 'p0100'") == [("p0007",)]
+        assert rows(connection, person, ("id",), "id", ["p0001"], "merged_into IS NOT NULL") == []
+        with pytest.raises(TypeError, match="height"):
+            rows(connection, person, ("height",), "id", ["p0001"])
