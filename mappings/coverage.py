@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mappings.grammar import MappingFile, Row, Section, Step, steps
-from mappings.partner_schema import record_element
+from mappings.partner_schema import listed_record
 from mappings.writing import dotted
 from schemas.partner import tables
 
@@ -30,7 +30,7 @@ class Covered:
 
 def leaves(mapping: Mapping) -> list[Covered]:
     """Every leaf of the partner's schema, in document order, with what becomes of it. Empty without a schema."""
-    record = record_element(mapping.file)
+    record = listed_record(mapping.file)
     if record is None:
         return []
     mapped = _mapped(mapping.file)
@@ -48,7 +48,7 @@ def leaves(mapping: Mapping) -> list[Covered]:
 
 def unknown(mapping: Mapping) -> list[str]:
     """Partner paths of the mapping that the schema does not know."""
-    record = record_element(mapping.file)
+    record = listed_record(mapping.file)
     if record is None:
         return []
     known = {element.path for element in _schema(mapping.file).walk()}
@@ -59,8 +59,9 @@ def unknown(mapping: Mapping) -> list[str]:
 
 
 def _schema(file: MappingFile) -> tables.Element:
-    assert file.partner.schema_ is not None
-    return tables.load(file.partner.schema_).root
+    table = file.partner.schema_ or file.partner.elements
+    assert table is not None
+    return tables.load(table).root
 
 
 def _absolute(path: str, record: str) -> str:

@@ -155,6 +155,8 @@ class Partner(_Word):
     system: str
     format: Format
     schema_: str | None = Field(default=None, alias="schema")
+    elements: str | None = None
+    """Table of the known elements, when its cardinalities are not certain enough to judge a document: for lint only."""
     record: str = ""
     root: str | None = None
     ordered: bool = True

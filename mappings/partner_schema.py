@@ -15,15 +15,23 @@ def record_element(file: MappingFile) -> tables.Element | None:
 
     Raises `MappingError` ``mapping-schema``.
     """
-    if file.partner.schema_ is None:
-        return None
+    return None if file.partner.schema_ is None else _record(file, file.partner.schema_)
+
+
+def listed_record(file: MappingFile) -> tables.Element | None:
+    """The same in the table that lists the partner's elements, be it a schema or not. Raises as `record_element`."""
+    table = file.partner.schema_ or file.partner.elements
+    return None if table is None else _record(file, table)
+
+
+def _record(file: MappingFile, table: str) -> tables.Element:
     try:
-        elements = tables.load(file.partner.schema_).elements()
+        elements = tables.load(table).elements()
     except (tables.UnknownTable, KeyError, ValueError) as error:
-        raise MappingError("mapping-schema", f"{file.partner.schema_}: {error}", file.id) from None
+        raise MappingError("mapping-schema", f"{table}: {error}", file.id) from None
     wanted = "/".join(filter(None, (file.partner.root, file.partner.record)))
     if wanted not in elements:
-        raise MappingError("mapping-schema", f"{file.partner.schema_} has no element {wanted!r}", file.id)
+        raise MappingError("mapping-schema", f"{table} has no element {wanted!r}", file.id)
     return elements[wanted]
 
 

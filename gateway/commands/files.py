@@ -157,7 +157,7 @@ def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.fl
 
 def lint(paths: Annotated[list[Path] | None, typer.Argument()] = None) -> None:
     """Check mappings, manifests and policy; exit 1 with `file:line: code message`."""
-    found = [*lint_module.lint(paths or []), *preview.lint_gateway(paths or [])]
+    found = [*lint_module.lint(paths or mappings.files()), *preview.lint_gateway(paths or [])]
     for one in found:
         sys.stdout.write(f"{one}\n")
     if found:
