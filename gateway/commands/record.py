@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway import clock, evidence, fse, worklist
+from gateway import clock, evidence, fse, meter, worklist
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
         for verb, command in commands.items():
             group.command(name=verb)(command)
         app.add_typer(group, name=name)
+    app.command(name="meter")(meter_)
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -216,3 +217,14 @@ def evidence_six_months(person: Person, participation: Key, answers: Act, day: D
     with gateway.unit_of_work() as work:
         fse.six_months(work, gateway, person, participation, _today(day), _object(answers))
     data({"participation": participation, "six_mois": True})
+
+
+# --- the double-entry meter -------------------------------------------------------------------------------------------
+
+
+def meter_(recipient: Annotated[str, typer.Option(help="One recipient only.")] = "") -> None:
+    """Fields filled, typed again and in conflict, by recipient and document; one JSON object per line."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for one in meter.read(work, gateway, recipient):
+            data(one.line())

@@ -1,0 +1,145 @@
+"""The double-entry meter: what nobody had to type, what was typed again, what disagrees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+
+from gateway import meter
+from gateway.meter import Count, First
+from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
+
+
+@pytest.fixture
+def landes(tmp_path: Path) -> Iterator[Territory]:
+    one = territory(tmp_path, DEMO)
+    yield one
+    one.gateway.engine.dispose()
+
+
+def read(landes: Territory, recipient: str = "") -> dict[str, Count]:
+    with landes.gateway.unit_of_work() as work:
+        return {one.document: one for one in meter.read(work, landes.gateway, recipient)}
+
+
+def told_by_the_ccas(landes: Territory, **more: Any) -> None:
+    (receipt,) = landes.tell("ccas", "ccas.suivi", beneficiary(**more))
+    assert receipt.persons
+
+
+def delivered(landes: Territory) -> None:
+    """The CCAS received the sheet of a person who was told of the sharing."""
+    landes.oriented()
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    landes.deliver("ccas")
+
+
+def test_before_any_delivery_there_is_nothing_to_count(landes: Territory) -> None:
+    landes.oriented()
+    assert read(landes) == {}
+
+
+def test_fields_the_gateway_filled_and_none_typed_again(landes: Territory) -> None:
+    delivered(landes)
+    count = read(landes)["ccas.beneficiaires"]
+    (sheet,) = landes.sheets("ccas")
+    assert sheet
+    assert (count.documents, count.own, count.typed_again, count.in_conflict) == (1, 0, 0, 0)
+    assert count.filled > 5
+    assert count.fields_total == count.filled + count.empty
+
+
+def test_what_the_ccas_sends_back_as_it_received_it_was_typed_again(landes: Territory) -> None:
+    delivered(landes)
+    told_by_the_ccas(landes)
+    count = read(landes)["ccas.beneficiaires"]
+    assert count.typed_again == 3, "name, first name and birth date; the NIR had not been sent to it"
+    assert count.in_conflict == 0
+
+
+def test_another_value_than_the_one_received_is_a_conflict(landes: Territory) -> None:
+    delivered(landes)
+    (sheet,) = landes.sheets("ccas")
+    told_by_the_ccas(landes, zipcode="33999")
+    count = read(landes)["ccas.beneficiaires"]
+    assert count.in_conflict == 1
+    told_by_the_ccas(landes, zipcode=sheet["zipcode"])
+    again = read(landes)["ccas.beneficiaires"]
+    assert (again.in_conflict, again.typed_again) == (0, count.typed_again + 1)
+
+
+def test_what_a_body_had_said_before_it_received_anything_was_not_typed_again(landes: Territory) -> None:
+    told_by_the_ccas(landes)
+    delivered(landes)
+    told_by_the_ccas(landes, mobility="PublicTransport")
+    assert read(landes)["ccas.beneficiaires"].typed_again == 0
+
+
+def test_one_recipient_alone_and_the_metrics(landes: Territory) -> None:
+    delivered(landes)
+    told_by_the_ccas(landes)
+    assert read(landes, "france_travail") == {}
+    with landes.gateway.unit_of_work() as work:
+        (count,) = [one for one in meter.observe(work, landes.gateway) if one.recipient == "ccas"]
+    shown = generate_latest().decode()
+    line = f'maillon_fields{{document="ccas.beneficiaires",recipient="ccas",what="typed_again"}} {count.typed_again}.0'
+    assert line in shown
+    assert AMELIA.nom not in shown
+
+
+SAYINGS = st.lists(
+    st.tuples(st.sampled_from(["caf", "departement", "ccas"]), st.sampled_from("ab"), st.integers(0, 20)), max_size=12
+)
+ANY = re.compile(".*")
+NAME = "personne.nom_naissance"
+
+
+def _row(delivered: int) -> Any:
+    return SimpleNamespace(recipient="ccas", categories="C1", delivered_at=f"{delivered:02d}")
+
+
+def _said(sayings: list[tuple[str, str, int]]) -> list[First]:
+    """As the record keeps them: each source's value once, at its first time, oldest first."""
+    first: dict[tuple[str, str], int] = {}
+    for source, value, moment in sayings:
+        first[source, value] = min(moment, first.get((source, value), moment))
+    return [First(v, s, f"{moment:02d}") for (s, v), moment in sorted(first.items(), key=lambda one: (one[1], one[0]))]
+
+
+@given(SAYINGS, st.integers(0, 20))
+def test_a_path_counts_at_most_once_and_only_when_received_then_said(
+    sayings: list[tuple[str, str, int]], delivered: int
+) -> None:
+    said = _said(sayings)
+    again, conflict = meter.retyped(_row(delivered), {NAME: said}, set(), ANY)
+    received = {one.value for one in said if one.source != "ccas" and one.received_at <= f"{delivered:02d}"}
+    later = [one.value for one in said if one.source == "ccas" and one.received_at > f"{delivered:02d}"]
+    assert again + conflict == int(bool(received and later))
+    assert again == int(bool(later) and later[-1] in received)
+
+
+@given(SAYINGS, st.integers(0, 20), st.integers(0, 20))
+def test_two_documents_that_bring_the_same_path_count_it_once(
+    sayings: list[tuple[str, str, int]], one: int, other: int
+) -> None:
+    said, brought = {NAME: _said(sayings)}, set[tuple[str, str]]()
+    counted = [sum(meter.retyped(_row(moment), said, brought, ANY)) for moment in sorted((one, other))]
+    assert sum(counted) <= 1
+
+
+@given(SAYINGS, st.integers(0, 20))
+def test_what_was_not_in_the_document_or_its_category_is_never_counted(
+    sayings: list[tuple[str, str, int]], delivered: int
+) -> None:
+    said = {NAME: _said(sayings)}
+    elsewhere = SimpleNamespace(recipient="ccas", categories="C7", delivered_at="00")
+    assert meter.retyped(elsewhere, said, set(), ANY) == (0, 0)
+    assert meter.retyped(_row(delivered), said, set(), re.compile("foyer.*")) == (0, 0)
