@@ -92,11 +92,15 @@ def ingest(
     document: str,
     *,
     dry_run: bool = False,
+    publish_held: bool = False,
     on_reject: Callable[[int, Record], None] | None = None,
     progress: Progress | None = None,
 ) -> Counts:
-    """Read a file into the record. Raises `DocumentRefused` when the file as a whole is refused (nothing written),
-    `Conflict` (`same-key-other-bytes`) when its sender already sent another file under the same key."""
+    """Read a file into the record. `publish_held`: a human decided to take a held file as it is.
+
+    Raises `DocumentRefused` when the file as a whole is refused (nothing written), `Conflict` (`same-key-other-bytes`)
+    when its sender already sent another file under the same key.
+    """
     started = time.perf_counter()
     counts = Counts(document)
     with path.open("rb") as stream:
@@ -109,7 +113,7 @@ def ingest(
         if dry_run:
             run.rehearse()
         else:
-            run.carry_out()
+            run.carry_out(publish_held)
     counts.seconds = time.perf_counter() - started
     return counts
 
@@ -135,12 +139,15 @@ class _Run:
     def envelope(self) -> Envelope:
         return self.reading.envelope
 
-    def carry_out(self) -> None:
+    def carry_out(self, publish_held: bool) -> None:
         known = self._known()
+        if known is not None and known.state == "held" and publish_held:
+            known = self._release(known.id)
         if known is not None and known.state != "running":
             self._replay(known)
             return
-        self.counts.held = self.envelope.held
+        held = None if publish_held else self.envelope.held
+        self.counts.held = held
         request = self._request(known.id if known is not None else clock.new_id())
         if known is None:
             self._start(request)
@@ -148,7 +155,7 @@ class _Run:
         if known is not None:
             for name, value in json.loads(known.counts).items():
                 setattr(self.counts, name, value)
-        if self.envelope.held:
+        if held:
             self._hold(request)
             return
         for lot in self._lots(done):
@@ -281,6 +288,17 @@ class _Run:
         work.connection.execute(
             update(batch).where(batch.c.id == exchange_id).values(done=done, counts=json.dumps(told))
         )
+
+    def _release(self, batch_id: str) -> Any:
+        """A human takes the held file as it is: it starts again from its first record, and the journal says so."""
+        with self.gateway.unit_of_work() as work:
+            work.connection.execute(
+                update(batch)
+                .where(batch.c.id == batch_id)
+                .values(state="running", held=None, done=0, counts="{}", ended_at=None)
+            )
+            journal.append(work, "input.release", exchange_id=batch_id, sender_org=self.sender, outcome="released")
+        return self._known()
 
     def _hold(self, request: Request) -> None:
         """Nothing is published: every record is counted as waiting for a human, and the reason is written down."""

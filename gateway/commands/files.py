@@ -63,6 +63,9 @@ def ingest(
     rejects: Annotated[
         Path | None, typer.Option(help="Write rejected and quarantined records here, as JSON Lines.")
     ] = None,
+    publish_held: Annotated[
+        bool, typer.Option("--publish-held", help="Take a held file as it is: a human has decided.")
+    ] = False,
     progress: Annotated[bool | None, typer.Option("--progress/--no-progress")] = None,
 ) -> None:
     """Read a partner's file into the record; the last line printed is one JSON object of counts."""
@@ -88,6 +91,7 @@ def ingest(
             sender,
             document,
             dry_run=dry_run,
+            publish_held=publish_held,
             on_reject=on_reject,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -118,6 +118,18 @@ def test_a_wrong_footer_holds_the_whole_file(desk: Desk) -> None:
     assert desk.count(person, assertion_set) == [0, 0]
 
 
+def test_a_human_may_take_a_held_file_as_it_is(desk: Desk) -> None:
+    path = desk.file("pied_faux")
+    desk.ingest(path)
+    status, told, _ = desk.ingest(path, "--publish-held")
+    assert status == 0
+    assert "held" not in told
+    assert told["accepted"] == told["records"] == FOYERS
+    assert desk.count(batch) == [1]
+    _, again, _ = desk.ingest(path)
+    assert again["unchanged"] == FOYERS
+
+
 def test_the_same_file_twice_changes_nothing(desk: Desk) -> None:
     path = desk.file()
     _, first, _ = desk.ingest(path)
