@@ -1,0 +1,162 @@
+"""What is remembered to go faster never outlives what it depends on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway import basis, convention, merge
+from gateway.categories import Bridge, bridge
+from gateway.decide import question
+from gateway.demo.forms import objection
+from gateway.keys import Keyring
+from gateway.merge import Assertions
+from gateway.policy_table import FOLDER
+from gateway.registry import Gateway
+from gateway.settings import Settings
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Fact
+
+DEMO = Path(__file__).parents[2] / "gateway" / "demo" / "convention.toml"
+RELAXED = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+FACTS: list[tuple[str, list[Any]]] = [
+    ("personne.nom_naissance", ["Vidal"]),
+    ("personne.date_naissance", ["1988-04-12", "2015-01-01", "1988"]),
+    ("personne.adresses[residence].code_insee", ["40088", "64024"]),
+    ("personne.telephones[+33611223344].numero", ["+33611223344"]),
+    ("identifiants[nir].valeur", ["2880440901234"]),
+    ("identifiants[ft_numero].valeur", ["00000123456"]),
+    ("foyer.matricule", ["1234567", "2880440901234"]),
+    ("droit_rsa.etat", ["ouvert_versable", "clos"]),
+    ("freins[sante].valeur", ["present"]),
+    ("freins[mobilite].valeur", ["present", "absent"]),
+    ("orientations[departement:7].organisme_accueil.nom", ["CCAS de Saint-Aventin-les-Sables"]),
+    ("orientations[departement:7].organisme_accueil.nature", ["ccas", "france_travail"]),
+    ("accompagnements[departement:1].membres[a].est_referent", [True, False]),
+    ("accompagnements[departement:1].membres[a].organisation.nature", ["ccas", "departement"]),
+    ("accompagnements[departement:1].membres[a].organisation.nom", ["CCAS de Saint-Aventin-les-Sables"]),
+]
+sources = st.sampled_from(["caf", "departement", "ccas", "france_travail"])
+one_fact = st.sampled_from(FACTS).flatmap(lambda row: st.tuples(st.just(row[0]), st.sampled_from(row[1]), sources))
+dossiers = st.lists(one_fact, max_size=10).map(
+    lambda rows: {path: Fact(value, source, "x", "2026-01-01T00:00:00.000000Z") for path, value, source in rows}
+)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    home = tmp_path_factory.mktemp("home")
+    opened = Gateway.open(Settings(profile="test", home=home, departement="040"))
+    with opened.unit_of_work() as work:
+        for notice in ("rsa-demande", "reseau-emploi", "parcours-insertion"):
+            basis.publish_notice(work, notice, 1, "Une notice.")
+        convention.add(work, DEMO.read_bytes())
+    yield opened
+    opened.engine.dispose()
+
+
+@RELAXED
+@given(seen=st.lists(dossiers, min_size=1, max_size=4))
+def test_a_question_is_the_one_that_a_new_transaction_would_ask(gateway: Gateway, seen: list[dict[str, Fact]]) -> None:
+    """Dossiers met one after the other in one transaction, by all flows, never answer for each other."""
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        flows = [flow for body in ("caf", "departement", "ccas") for flow in gateway.flows(work, body)]
+        asked = [question(work, gateway, "nobody", flow, current) for current in seen for flow in flows]
+    fresh = []
+    for current in seen:
+        for flow in flows:
+            with UnitOfWork(gateway.engine, read_only=True) as work:
+                fresh.append(question(work, gateway, "nobody", flow, dict(current)))
+    assert asked == fresh
+
+
+@RELAXED
+@given(rows=st.lists(one_fact, min_size=1, max_size=20))
+def test_a_remembered_category_is_the_one_that_a_bridge_read_again_gives(rows: list[tuple[str, Any, str]]) -> None:
+    source = tomllib.loads((FOLDER / "categories.toml").read_text())
+    remembering = Bridge(source)
+    for path, value, _ in [*rows, *rows]:
+        assert remembering.both(path, value) == Bridge(source).both(path, value) == bridge().both(path, value)
+
+
+def test_another_bridge_remembers_nothing_of_the_first() -> None:
+    source = tomllib.loads((FOLDER / "categories.toml").read_text())
+    assert Bridge(source).both("personne.nom_naissance") == ("identite", "C1")
+    rows = [row | {"code": "C2"} if row["modele"] == "identite" else row for row in source["categorie"]]
+    assert Bridge(source | {"categorie": rows}).both("personne.nom_naissance") == ("identite", "C2")
+
+
+@RELAXED
+@given(
+    sets=st.lists(
+        st.tuples(sources, st.integers(1, 9), st.dictionaries(*map(st.sampled_from, (
+            ["personne.nom_naissance", "personne.civilite", "droit_rsa.etat", "freins[mobilite].valeur"],
+            ["non_explore", "a", "b"],
+        )))), max_size=5,
+    )
+)  # fmt: skip
+def test_the_current_dossier_is_chosen_path_by_path(sets: list[tuple[str, int, dict[str, Any]]]) -> None:
+    roles = {"caf": "caf_msa"}
+    said = [
+        Assertions(who, roles.get(who, who), f"d{rank}", f"2026-01-0{day}", f"2026-02-0{day}", facts)
+        for rank, (who, day, facts) in enumerate(sets)
+    ]
+    expected = {
+        path: merge._fact(path, merge._ordered(path, [one for one in said if path in one.facts])[0])
+        for path in {path for one in said for path in one.facts}
+    }
+    assert merge.current(said) == expected
+
+
+def test_an_objection_in_the_transaction_that_created_the_person_counts_at_once(gateway: Gateway) -> None:
+    with gateway.unit_of_work() as work:
+        person = gateway.dossiers.new_subject(work, "personne")
+        flow = next(one for one in gateway.flows(work, "ccas") if one.regime == "PIE")
+        current = {"personne.nom_naissance": Fact("Vidal", "ccas", "x", work.now)}
+        assert question(work, gateway, person, flow, current).objection_state == "none"
+        work.flush()
+        basis.record(work, objection(gateway, person))
+        assert question(work, gateway, person, flow, current).objection_state == "raised_pending"
+
+
+def test_a_person_another_transaction_created_is_asked_about(gateway: Gateway) -> None:
+    with gateway.unit_of_work() as work:
+        person = gateway.dossiers.new_subject(work, "personne")
+        work.flush()
+        basis.record(work, objection(gateway, person))
+        assert gateway.vault.created(work, person)
+    with gateway.unit_of_work() as work:
+        flow = next(one for one in gateway.flows(work, "ccas") if one.regime == "PIE")
+        current = {"personne.nom_naissance": Fact("Vidal", "ccas", "x", work.now)}
+        assert not gateway.vault.created(work, person)
+        assert question(work, gateway, person, flow, current).objection_state == "raised_pending"
+
+
+def test_a_convention_that_changes_in_a_transaction_changes_its_answers(gateway: Gateway) -> None:
+    current = {"personne.adresses[residence].code_insee": Fact("40088", "caf", "x", "2026-01-01T00:00:00.000000Z")}
+    work = gateway.unit_of_work()
+    work.__enter__()
+    try:
+        flow = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
+        assert question(work, gateway, "nobody", flow, current).convention_active
+        convention.add(work, DEMO.read_bytes().replace(b'perimetre = ["40"]', b'perimetre = ["64"]', 1))
+        later = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
+        assert not question(work, gateway, "nobody", later, current).convention_active
+        assert not question(work, gateway, "nobody", replace(flow, etat="suspendue"), current).convention_active
+    finally:
+        work.abandon()
+
+
+def test_another_key_gives_other_indexes(tmp_path: Path, gateway: Gateway) -> None:
+    other = Gateway(gateway.settings, gateway.engine, Keyring(tmp_path / "keys"), gateway.policy)
+    facts = {"personne.nom_naissance": "Vidal", "personne.prenoms": ["Ana"], "personne.date_naissance": "1988-04-12"}
+    ours, theirs = gateway.identity.keys_of(facts).indexes, other.identity.keys_of(facts).indexes
+    assert ours.keys() == theirs.keys()
+    assert not set(ours.values()) & set(theirs.values())
