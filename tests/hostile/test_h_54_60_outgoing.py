@@ -1,0 +1,159 @@
+"""H-54 … H-60: addresses a partner would have the gateway call, refused at registration and again at each call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from connectors.transport import DestinationRefused, Limits, Transport, TransportError, origin, verify
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
+
+
+@asynccontextmanager
+async def served(answer: Answer) -> AsyncIterator[str]:
+    """A server on loopback that answers anything at all."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)  # type: ignore[arg-type]
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def resolving(*turns: list[str]):  # type: ignore[no-untyped-def]
+    """A name server that answers differently each time, the last answer for ever."""
+    left = list(turns)
+
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return resolve
+
+
+SPELLINGS = ["127.1", "0x7f.1", "2130706433", "0", "[::ffff:127.0.0.1]", "127.0.0.1", "[::1]", "0177.0.0.1"]
+INTERNAL = ["169.254.169.254", "[fd00::1]", "10.0.0.1", "192.168.1.1", "localhost.", "localhost", "[fe80::1]"]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_h_54_loopback_by_any_spelling_is_refused_at_registration(host: str) -> None:
+    for url in (f"https://{host}/", f"http://{host}/"):
+        with pytest.raises(DestinationRefused):
+            origin(url)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1", "::1", "0.0.0.0", "64:ff9b::7f00:1"])
+async def test_h_54_and_at_each_call_by_the_address_it_resolves_to(address: str) -> None:
+    async with Transport("p", ["https://partenaire.example"], resolver=resolving([address])) as transport:
+        with pytest.raises(DestinationRefused, match="address-not-allowed"):
+            await transport.request("GET", "https://partenaire.example/")
+
+
+@pytest.mark.parametrize("host", INTERNAL)
+def test_h_55_internal_addresses_are_refused_at_registration(host: str) -> None:
+    with pytest.raises(DestinationRefused):
+        origin(f"https://{host}/")
+
+
+@pytest.mark.parametrize("name", ["10.0.0.1.nip.io", "metadata.example"])
+async def test_h_55_a_public_name_of_an_internal_address_is_refused(name: str) -> None:
+    for address in ("10.0.0.1", "169.254.169.254", "fd00::1", "100.64.0.1"):
+        with pytest.raises(DestinationRefused, match="address-not-allowed"):
+            await verify(f"https://{name}/", resolver=resolving([address]))
+        with pytest.raises(DestinationRefused, match="address-not-allowed"):
+            await verify(f"https://{name}/", resolver=resolving(["93.184.216.34", address]))
+
+
+async def test_h_56_a_redirect_is_an_answer_never_followed() -> None:
+    called = []
+
+    async def internal(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(1)
+        writer.close()
+
+    async with served(internal) as secret:
+
+        async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 302 Found\r\nLocation: {secret}/\r\nContent-Length: 0\r\n\r\n".encode())
+            await writer.drain()
+            writer.close()
+
+        async with served(redirect) as url, Transport("p", [url], networks=("127.0.0.0/8",)) as transport:
+            assert (await transport.request("GET", f"{url}/")).status == 302
+    assert called == []
+
+
+async def test_h_57_a_name_that_turns_private_is_refused_when_it_does() -> None:
+    rebinding = resolving(["93.184.216.34"], ["127.0.0.1"])
+    await verify("https://partenaire.example/", resolver=rebinding)
+    async with Transport("p", ["https://partenaire.example"], resolver=rebinding) as transport:
+        with pytest.raises(DestinationRefused, match="address-not-allowed"):
+            await transport.request("GET", "https://partenaire.example/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://ok.example@evil.example/", "https://a:b@evil.example/", "https://partenaire.example:22/", "file:///etc/passwd",
+     "gopher://partenaire.example/", "ftp://partenaire.example/", "http://partenaire.example/", "https:///x", "https://", "x",
+     "https://partenaire.example:65536/", "https://pa\u0430rtenaire.example\u2044@evil/"],
+)  # fmt: skip
+def test_h_58_urls_that_mean_something_else(url: str) -> None:
+    with pytest.raises((DestinationRefused, ValueError)):
+        origin(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/",
+        "https://partenaire.example.evil.example/",
+        "https://partenaire.example:8443/",
+        "https://x@partenaire.example/",
+    ],
+)
+async def test_h_58_only_the_registered_origin_is_called(url: str) -> None:
+    async with Transport("p", ["https://partenaire.example"], resolver=resolving(["93.184.216.34"])) as transport:
+        with pytest.raises(DestinationRefused):
+            await transport.request("GET", url)
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"], ids=["silence", "drip"])
+async def test_h_59_an_answer_without_end_is_cut_at_the_total_deadline(head: bytes) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        try:
+            while not writer.is_closing():
+                writer.write(b"a" if head else b"")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        except OSError:
+            return
+
+    assert Limits().deadline <= 30
+    async with served(drip) as url:
+        limits = Limits(deadline=0.6, attempts=1)
+        async with Transport("p", [url], networks=("127.0.0.0/8",), limits=limits) as transport:
+            began = time.monotonic()
+            with pytest.raises(TransportError, match="deadline"):
+                await transport.request("GET", f"{url}/")
+            assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("sent", [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", b"HTTP/1.1 200 OK\r\nContent-Le", b"",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+])  # fmt: skip
+async def test_h_60_a_short_answer_is_not_a_success(sent: bytes) -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+
+    async with served(cut) as url:
+        limits = Limits(attempts=1)
+        async with Transport("p", [url], networks=("127.0.0.0/8",), limits=limits) as transport:
+            with pytest.raises(TransportError):
+                await transport.request("POST", f"{url}/", content=b"{}")
