@@ -143,7 +143,7 @@ class Doors:
         session = await asyncio.to_thread(self._console.signed_in, request)
         return self._console.page(statement.page(), session, "/console/accessibilite")
 
-    def _provider_page(self, asked: dict[str, str], account: str) -> str:
+    def _provider_page(self, asked: dict[str, str], account: str) -> Response:
         """The page of the local provider: which account, and that it is really she."""
         names = [account] if account else list(ACCOUNTS)
         forms = [
@@ -154,8 +154,7 @@ class Doors:
             say("fournisseur.titre"),
             [Text(say("fournisseur.preuve" if account else "fournisseur.choix"), lead=True), *forms],
         )
-        body = self._console.page(page, None).body
-        return bytes(body).decode()
+        return self._console.page(page, None)
 
 
 def _back(request: Request) -> str:

@@ -136,7 +136,10 @@ def findings(view: View) -> Page:
         if rows and rows[0].severity != "reject"
         else 0
     )
-    page = Page(word("constat", code), back=Link(say("quarantaine.retour"), "/console/quarantaine"))
+    page = Page(
+        say("quarantaine.un_constat", constat=word("constat", code)),
+        back=Link(say("quarantaine.retour"), "/console/quarantaine"),
+    )
     page.blocks.append(
         Facts(
             [

@@ -18,7 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.keys import Keyring
@@ -32,7 +32,7 @@ _CODE_LASTS, _TOKEN_LASTS = 60, 300
 
 
 def provider(keys: Keyring, issuer: str, profile: str, render: Any) -> Starlette:
-    """The provider as an application. `render(context)` draws its page. Raises `Misconfigured` in production."""
+    """The provider; `render(asked, account)` draws its page. Raises `Misconfigured` in production."""
     if profile == "production":
         raise Misconfigured("local-provider", "The local provider is for development; configure an OpenID provider.")
     own = _Provider(keys, issuer, render)
@@ -81,7 +81,8 @@ class _Provider:
         account = asked.get("login_hint", "")
         if account in ACCOUNTS and asked.get("prompt") != "login":
             return self._grant(asked, account)
-        return HTMLResponse(self._render(asked, account if account in ACCOUNTS else ""))
+        page: Response = self._render(asked, account if account in ACCOUNTS else "")
+        return page
 
     async def confirm(self, request: Request) -> Response:
         form = await request.form()

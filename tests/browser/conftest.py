@@ -125,9 +125,9 @@ def signed_in(lived: Lived) -> Iterator[Any]:
         one.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless Chromium, the Debian one."""
+    """A headless Chromium, the Debian one; closed with its module, for Playwright keeps the thread's event loop."""
     if not Path(CHROMIUM).is_file() and not shutil.which("chromium"):
         pytest.skip("Chromium is not installed")
     sync_api = pytest.importorskip("playwright.sync_api")

@@ -199,8 +199,8 @@ def test_nothing_needs_two_way_scrolling(
 ) -> None:
     role, reach = PAGES[name]
     window = windows[role, "light"]
-    reach(window, lived)
     window.set_viewport_size({"width": width, "height": 800})
+    reach(window, lived)
     wide = window.evaluate("document.documentElement.scrollWidth")
     window.screenshot(path=SCREENSHOTS / f"{name}-{width}.png")
     window.set_viewport_size({"width": 1366, "height": 900})
