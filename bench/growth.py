@@ -77,7 +77,7 @@ def cost(gateway: Gateway, folder: Path, seed: int, mois: str) -> float:
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    small, large = asked.small, 1_000_000 if asked.full else asked.large
+    small, large = (10_000, 1_000_000) if asked.full else (asked.small, asked.large)
     with tempfile.TemporaryDirectory() as name, _common.opened() as gateway:
         folder = Path(name)
         cost(gateway, folder, 900, "2026-01")

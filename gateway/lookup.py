@@ -1,6 +1,6 @@
 """Rows by key, in the driver's own words: the look-ups that every record of every exchange pays for.
 
-SQLAlchemy spends five times longer on building such a query than the database on answering it. No value is ever part of
+SQLAlchemy spends several times longer on building such a query than SQLite on answering it. No value is ever part of
 the text, which is made once for each table, columns and number of keys.
 """
 
