@@ -1,0 +1,94 @@
+"""The documentation stays true: links lead somewhere, commands exist, nothing personal or local is written."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+WRITTEN = sorted(
+    path
+    for path in (
+        ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "connectors").glob("*/README.md"), ROOT / "mappings" / "README.md",
+    )
+)  # fmt: skip
+_LINK = re.compile(r"!?\[[^\]]*\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages that make the site, generated ones included, before they are rendered."""
+    import build
+
+    folder = tmp_path_factory.mktemp("site")
+    build.gather(folder)
+    return folder
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_files_lead_somewhere(page: Path) -> None:
+    if page.is_relative_to(ROOT / "docs" / "pages"):
+        return  # links of the site: the next test
+    missing = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_links_of_the_site_lead_somewhere(site: Path) -> None:
+    broken = [
+        f"{page.relative_to(site)}: {link}"
+        for page in site.rglob("*.md")
+        for link in _LINK.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists() and not link.endswith("operations.md")
+    ]
+    assert broken == []
+
+
+def _commands() -> set[str]:
+    from gateway.cli import app
+
+    def walk(command: object, words: str) -> set[str]:
+        inner = getattr(command, "commands", {})
+        return {words} | {found for name, one in inner.items() for found in walk(one, f"{words} {name}")}
+
+    return walk(typer.main.get_command(app), "maillon")
+
+
+def test_commands_that_are_written_exist() -> None:
+    known, unknown = _commands(), set()
+    groups = {name.rpartition(" ")[0] for name in known if name.count(" ") > 1}
+    written = re.compile(r"(?:^ *|`)maillon ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", re.MULTILINE)
+    for page in WRITTEN:
+        for first, second in written.findall(page.read_text(encoding="utf-8")):
+            name = f"maillon {first}"
+            if name not in known or (name in groups and second and f"{name} {second}" not in known):
+                unknown.add(f"{page.name}: {name} {second}")
+    assert unknown == set()
+
+
+def test_every_command_error_and_mapping_has_its_page(site: Path) -> None:
+    import mappings
+
+    cli = (site / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert "## maillon connector check" in cli
+    assert "`idempotency-key-missing`" in (site / "reference" / "errors.md").read_text(encoding="utf-8")
+    for mapping in mappings.all_mappings():
+        assert (site / "reference" / "mappings" / f"{mapping.id}.v{mapping.version}.md").is_file()
+    assert "POST /v1/exchanges" in (site / "reference" / "api.md").read_text(encoding="utf-8")
+
+
+def test_every_page_of_the_navigation_exists(site: Path) -> None:
+    named = re.findall(r'"([\w/.-]+\.md)"', (ROOT / "docs" / "zensical.toml").read_text(encoding="utf-8"))
+    assert named
+    assert [name for name in named if not (site / name).is_file() and name != "how-to/operations.md"] == []
+
+
+def test_nothing_local_or_unfinished_is_written(site: Path) -> None:
+    marks = ("/" + "work/", "/" + "root/", "TO" + "DO", "FIX" + "ME", "NotImplemented")
+    pages = [*WRITTEN, *site.rglob("*.md")]
+    assert {(page.name, mark) for page in pages for mark in marks if mark in page.read_text(encoding="utf-8")} == set()
