@@ -142,9 +142,10 @@ def states(work: UnitOfWork) -> dict[str, tuple[bool, bool]]:
 
 
 class RetryBudget:
-    """Retries are at most a share of first attempts, so that a failing recipient is not called ever more often.
+    """Retries that fail are at most a share of first attempts, so that a failing recipient is not called ever more.
 
-    Each first attempt earns `share` of a retry; a small reserve lets a quiet recipient be tried again.
+    Each first attempt earns `share` of a retry, and a retry that succeeds costs nothing; a small reserve lets a quiet
+    recipient be tried again.
     """
 
     def __init__(self, share: float = 0.2, reserve: float = 10.0) -> None:
@@ -158,6 +159,10 @@ class RetryBudget:
     def spend(self, claims: Sequence[Claim]) -> None:
         again = sum(claimed.attempts > 1 for claimed in claims)
         self._held = min(self._most, self._held - again + self._share * (len(claims) - again))
+
+    def succeeded(self, retries: int) -> None:
+        """These retries passed: they did not weigh on a failing recipient."""
+        self._held = min(self._most, self._held + retries)
 
     def refill(self, seconds: float) -> None:
         """One retry a second is always earned back."""

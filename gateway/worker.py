@@ -197,6 +197,7 @@ class Worker:
         # Durable from here on; before, nothing of it was, and the answers are kept to be settled again.
         del served.answered[: len(answered)]
         served.budget.spend(claims)
+        served.budget.succeeded(sum(one.claim.attempts > 1 and told.outcome != "retry" for one, told in answered))
         served.budget.refill(now - served.since)
         served.since = now
         _count(answered, states)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from prometheus_client import start_http_server
 from sqlalchemy import select
 
 from connectors.manifest import installed
-from gateway import journal, outbox
+from gateway import journal, outbox, recipients
 from gateway.commands.output import WRONG_USAGE, data, fail, people
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -44,9 +45,11 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
     app.command()(bench)
     app.command(name="demo-data")(demo_data)
-    deliveries = typer.Typer(help="Deliveries: list, retry.", no_args_is_help=True)
+    deliveries = typer.Typer(help="Deliveries: list, retry, pause, resume.", no_args_is_help=True)
     deliveries.command(name="list")(outbox_list)
     deliveries.command(name="retry")(outbox_retry)
+    deliveries.command(name="pause")(outbox_pause)
+    deliveries.command(name="resume")(outbox_resume)
     app.add_typer(deliveries, name="outbox")
 
 
@@ -93,11 +96,16 @@ def serve(
     )
 
 
-def work(partner: Annotated[list[str] | None, typer.Option(help="Deliver to these bodies only.")] = None) -> None:
-    """Deliver until stopped; what is in flight at SIGTERM is finished first."""
+def work(
+    partner: Annotated[list[str] | None, typer.Option(help="Deliver to these bodies only.")] = None,
+    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on 127.0.0.1; 0: none.")] = 0,
+) -> None:
+    """Deliver until stopped; what is in flight at SIGTERM is finished first. Any number of these share the work."""
     gateway = Gateway.open(settings())
     for one in partner or []:
         gateway.body(one)
+    if metrics_port:
+        start_http_server(metrics_port, addr="127.0.0.1")
 
     async def run() -> None:
         worker = Worker(gateway, partner or ())
@@ -105,6 +113,7 @@ def work(partner: Annotated[list[str] | None, typer.Option(help="Deliver to thes
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stopping.set)
         await worker.run()
+        await gateway.close_transports()
 
     people.print("delivering")
     asyncio.run(run())
@@ -173,6 +182,25 @@ def outbox_retry(ids: Annotated[list[str], typer.Argument(help="Ids of deliverie
         if queued:
             journal.append(work, "admin.delivery_retry", n_records=queued, outcome="queued")
     data({"queued": queued, "unknown": len(ids) - queued})
+
+
+def outbox_pause(body: Annotated[str, typer.Argument(help="Id of the recipient.")]) -> None:
+    """Deliver nothing more to a body, on any machine, until `resume`; what is promised waits."""
+    _pause(body, True)
+
+
+def outbox_resume(body: Annotated[str, typer.Argument(help="Id of the recipient.")]) -> None:
+    """Deliver again at once, and forget that its deliveries failed."""
+    _pause(body, False)
+
+
+def _pause(body: str, paused: bool) -> None:
+    gateway = Gateway.open(settings())
+    gateway.body(body)
+    with gateway.unit_of_work() as work:
+        recipients.pause(work, body, paused)
+        journal.append(work, "admin.setting", recipient_org=body, outcome="paused" if paused else "resumed")
+    data({"recipient": body, "paused": paused})
 
 
 def bench(

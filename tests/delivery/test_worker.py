@@ -243,6 +243,8 @@ def test_the_retry_budget_is_a_share_of_first_attempts() -> None:
     assert budget.left == 0
     budget.refill(3.0)
     assert budget.left == 3
+    budget.succeeded(10)
+    assert budget.left == 13, "a retry that passes costs nothing"
 
 
 def claim_of(attempts: int) -> Claim:

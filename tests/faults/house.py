@@ -32,7 +32,7 @@ from schemas.record import PersonFacts, Record
 from tests.faults.partner import Partner
 
 HERE = Path(__file__).parent
-SITE = HERE / "site"
+SITE = HERE / "foreign"
 ROOT = HERE.parents[1]
 CANARY = "CANARI"
 """Begins every synthetic name: must appear in no log (I7)."""

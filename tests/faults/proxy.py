@@ -132,13 +132,18 @@ class FaultProxy:
             await asyncio.sleep(0.05)
 
     async def _up(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter, fault: Fault) -> None:
+        request = b""
         while data := await reader.read(65536):
             await self._passable()
             if fault.name == "latency":
                 await asyncio.sleep(fault.seconds)
             if fault.name == "duplicate":
+                request += data
+                if not _whole(request):
+                    continue
                 for _ in range(fault.copies):
-                    await self._again(data)
+                    await self._again(request)
+                data, request = request, b""
             there.write(data)
             await there.drain()
 
@@ -177,6 +182,12 @@ class FaultProxy:
                 await writer.drain()
             passed += len(data)
         return None
+
+
+def _whole(request: bytes) -> bool:
+    head, end, body = request.partition(b"\r\n\r\n")
+    lengths = [line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return bool(end) and len(body) >= int(lengths[0] if lengths else 0)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
