@@ -8,6 +8,7 @@ the same reading at once.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -209,10 +210,20 @@ async def rendez_vous(
             if stopped.verdict.code != "ID_NON_RECONNU":
                 raise
     if held := await _existing(client, sent, person, transport):
-        return await _adopt(client, sent, held, person, transport)
+        return _renamed(await _adopt(client, sent, held, person, transport), outgoing)
     if sent.get("statut") == "ANNULE":
         return Acknowledgement("duplicate", "nothing_to_cancel")
-    return await _create(client, sent, person, transport, again=bool(outgoing.remote_id))
+    answer = await _create(client, sent, person, transport, again=bool(outgoing.remote_id))
+    return _renamed(answer, outgoing)
+
+
+def _renamed(answer: Acknowledgement, outgoing: Outgoing) -> Acknowledgement:
+    """France Travail merged two files: both ids of the rendez-vous are told, so that neither is lost."""
+    former, item = outgoing.remote_id, outgoing.written.metadata.get("item")
+    if not former or not item or answer.remote_id in {None, former}:
+        return answer
+    ids = [f"france_travail:{former}", f"france_travail:{answer.remote_id}"]
+    return replace(answer, facts={f"rendez_vous[{item}].identifiants": ids})
 
 
 async def _adopt(
