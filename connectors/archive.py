@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from itertools import pairwise
 from typing import BinaryIO
 
@@ -13,6 +15,10 @@ MAX_RATIO = 100
 MAX_ENTRIES = 2_000
 FREE = 4 * 1024 * 1024
 """Below this size the ratio says nothing: a small repetitive workbook packs very well."""
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError,
+)  # fmt: skip
+"""What the library raises, according to where an archive is damaged."""
 
 
 def check_archive(source: BinaryIO, max_unpacked: int = MAX_UNPACKED) -> None:
@@ -27,7 +33,7 @@ def check_archive(source: BinaryIO, max_unpacked: int = MAX_UNPACKED) -> None:
                 raise DocumentRefused("archive-too-large", f"more than {MAX_ENTRIES} entries")
             _check_entries(entries)
             _inflate(archive, entries, max_unpacked)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError):
+    except BROKEN:
         raise DocumentRefused("archive-broken", "the archive cannot be read") from None
     finally:
         source.seek(0)

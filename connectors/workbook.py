@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from lxml import etree
 
+from connectors.archive import BROKEN
 from connectors.contract import DocumentRefused
 from connectors.xml import HARDENED, Guarded
 
@@ -58,7 +59,7 @@ def check_area(source: BinaryIO) -> None:
                 if not plain:
                     with archive.open(entry) as part:
                         _measure(part)  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, etree.XMLSyntaxError, OSError):
+    except (*BROKEN, etree.XMLSyntaxError):
         raise DocumentRefused("archive-broken", "a part of the workbook cannot be read") from None
     finally:
         source.seek(0)

@@ -146,7 +146,7 @@ class _Doors:
                 for one in record.findings
                 if one.severity == "reject"
             ]
-            codes = {one["code"] for one in errors}
+            codes = {str(one["code"]) for one in errors}
             if all(code.startswith("xml-") for code in codes):
                 return Unreadable(min(codes), "No record can be read; nothing was kept.", errors=errors[:_TOLD])
             return Invalid(

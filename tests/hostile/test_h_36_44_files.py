@@ -64,7 +64,7 @@ def test_h_38_nul(house: House, tmp_path: Path) -> None:
 def test_h_39_a_formula_is_text_when_exported_and_untouched_when_imported(formula: str) -> None:
     assert inert(formula) == f"'{formula}"
     (sheet,) = sheets(io.BytesIO(to_xlsx({"a": (["nom"], [[formula], ["suivant"]])})))
-    assert [row.cells["nom"] for row in sheet][0].startswith("'")
+    assert next(row.cells["nom"] for row in sheet).startswith("'")
     assert f"'{formula[0]}".encode() in to_csv(["nom"], [[formula]])
     (read,) = sheets(io.BytesIO(f'nom\n"{formula}"\n'.encode()))
     assert [row.cells["nom"] for row in read] == [formula.strip()]

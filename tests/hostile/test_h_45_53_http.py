@@ -35,8 +35,9 @@ def is_problem(answered: bytes) -> bool:
 
 @pytest.mark.parametrize("name", ["X-A\r\nX-B: 1", "X-A"])
 async def test_h_45_line_breaks_in_headers_and_urls_are_not_sent(house: House, name: str) -> None:
-    with httpx.Client(trust_env=False) as client, pytest.raises((httpx.LocalProtocolError, ValueError)):
-        client.get(f"{house.base}/healthz", headers={name: "1\r\nX-C: 2"})
+    async with httpx.AsyncClient(trust_env=False) as client:
+        with pytest.raises((httpx.LocalProtocolError, ValueError)):
+            await client.get(f"{house.base}/healthz", headers={name: "1\r\nX-C: 2"})
     with pytest.raises(httpx.InvalidURL):
         httpx.URL("http://127.0.0.1/\r\nX: 1")
     async with Transport("p", [house.base], networks=LOOPBACK) as transport:
@@ -75,11 +76,10 @@ def test_h_46_ambiguous_framing_is_refused_and_the_connection_closed(house: Hous
 
 def test_h_46_a_chunk_extension_with_a_bare_line_feed_is_refused(house: House) -> None:
     """A recipient ignores chunk extensions (RFC 9112 §7.1.1); what smuggles is a lenient line end in one."""
+    chunked = (b"Transfer-Encoding: chunked", b"Content-Type: text/plain")
     body = b"2;\nxx\r\n7\r\n0\r\n\r\nGE\r\n0\r\n\r\n"
     answered = house.raw(
-        request(
-            house, b"POST /oauth/token HTTP/1.1", b"Transfer-Encoding: chunked", b"Content-Type: text/plain", body=body
-        ),
+        request(house, b"POST /oauth/token HTTP/1.1", *chunked, body=body),
         timeout=2,
     )
     assert answered.count(b"HTTP/1.1 ") <= 1
@@ -103,7 +103,8 @@ def test_h_47_headers_without_end(house: House) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", b"POST /oauth/token HTTP/1.1\r\nHost: %s\r\nContent-Length: 99\r\n"
+    [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", 
+     b"POST /oauth/token HTTP/1.1\r\nHost: %s\r\nContent-Length: 99\r\n"
      b"Content-Type: application/x-www-form-urlencoded\r\n\r\na"],
     ids=["silence", "headers", "body"],
 )  # fmt: skip

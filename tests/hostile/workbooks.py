@@ -19,7 +19,8 @@ def cell(column: str, row: int, text: str = "nom") -> str:
 def book(rows: str) -> bytes:
     """An XLSX whose only sheet has these rows."""
     parts = {
-        "[Content_Types].xml": f'<Types xmlns="{_TYPES}"><Default Extension="xml" ContentType="application/xml"/></Types>',
+        "[Content_Types].xml": f'<Types xmlns="{_TYPES}"><Default Extension="xml" '
+        'ContentType="application/xml"/></Types>',
         "_rels/.rels": f'<Relationships xmlns="{_RELATIONS}"><Relationship Id="r" Type="{_OFFICE}/officeDocument" '
         'Target="xl/workbook.xml"/></Relationships>',
         "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>'
