@@ -209,7 +209,9 @@ def bench(
 ) -> None:
     """The benchmarks of `bench/`: product, floor and their ratio, measured in one run."""
     folder = Path(__file__).parents[2] / "bench"
-    known = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith(("_", "check", "report"))}
+    known = {
+        path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith(("_", "check", "report"))
+    }
     if not known:
         fail("bench-missing", "Benchmarks run from a checkout of the repository.", WRONG_USAGE)
     for name in names or known:

@@ -270,7 +270,7 @@ def _statut() -> dict[str, Any]:
 
 def orientation_initiale() -> dict[str, Any]:
     """What a CAF registration leaves: criteria complete, a préconisation to decide on."""
-    structure = {"code_aurore": "XXX0000", "code_safir": "00000", "libelle_structure": "Structure fictive"}
+    structure = {"code_aurore": "FIC0000", "code_safir": "00000", "libelle_structure": "Structure fictive"}
     return {
         "parcours": "PED",
         "organisme": "CD",
