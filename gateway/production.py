@@ -10,13 +10,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.manifest import ManifestError, installed
 from gateway.app import readiness
+from gateway.console.signin import require_complete
 from gateway.policy import Policy
 from gateway.problems import Misconfigured, Problem
 from gateway.registry import Gateway, configured
 from gateway.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-KEY_FILES = ("wrap.key", "index.key", "pseudonym.key", "exchange.key", "journal.ed25519", "oauth.es256")
+KEY_FILES = (
+    "wrap.key",
+    "index.key",
+    "pseudonym.key",
+    "exchange.key",
+    "quarantine.key",
+    "journal.ed25519",
+    "oauth.es256",
+)
 
 
 def missing(settings: Settings) -> list[str]:
@@ -37,6 +46,10 @@ def missing(settings: Settings) -> list[str]:
         for name in KEY_FILES
         if not (settings.home / "keys" / name).exists()
     ]
+    try:
+        require_complete(settings)
+    except Problem as problem:
+        lacks.append(problem.detail)
     try:
         trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
         Policy.load(settings.policy_file, require_signature=True, trusted=trusted)

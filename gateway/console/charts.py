@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
 from pygal import HorizontalStackedBar  # type: ignore[attr-defined]
 from pygal.style import Style
+
+# pygal leaves an importer for its map plug-ins without `find_spec`: whoever walks the importers stumbles on it.
+sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 _STYLE = Style(  # type: ignore[no-untyped-call]
     background="transparent",
