@@ -87,7 +87,10 @@ class Committer:
             with self._unit_of_work() as work:
                 results = [task.action(work) for task in group]
         except Exception as error:  # whatever it is, it belongs to the caller whose action raised it
-            if len(group) == 1 and again and isinstance(error, DBAPIError) and not error.connection_invalidated:
+            if _unreachable(error):  # for all alike: trying each alone would only make them wait
+                for task in group:
+                    task.done.set_exception(_translated(error))
+            elif len(group) == 1 and again and isinstance(error, DBAPIError):
                 self._run(group, again - 1)
             elif len(group) == 1:
                 group[0].done.set_exception(_translated(error))
@@ -97,6 +100,11 @@ class Committer:
             return
         for task, result in zip(group, results, strict=True):
             task.done.set_result(result)
+
+
+def _unreachable(error: Exception) -> bool:
+    """The connection was lost, or could not be made (no statement was running then)."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or error.statement is None)
 
 
 def _translated(error: Exception) -> Exception:

@@ -24,7 +24,19 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(parsed, pool_pre_ping=True, pool_size=8, max_overflow=8, hide_parameters=True)
+    return create_engine(
+        parsed, pool_pre_ping=True, pool_size=8, max_overflow=8, hide_parameters=True, connect_args=_PATIENCE
+    )
+
+
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A network cut in two must be an error within seconds, not a silence (seconds; the last in milliseconds)."""
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -34,7 +46,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "busy_timeout=30000",
-        "mmap_size=268435456",
+        "cache_size=-32768",  # kilobytes: with the next line, what one connection may hold in memory
+        "mmap_size=33554432",
         "cache_size=-65536",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,57 @@
+"""The group commit when the database cannot be reached: everyone is told at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from gateway.committer import Committer
+from gateway.problems import Unavailable
+
+
+class Unreachable:
+    """A unit of work whose connection cannot be made."""
+
+    opened = 0
+
+    def __enter__(self) -> Any:
+        type(self).opened += 1
+        raise OperationalError(None, None, OSError("connection refused"))
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+async def test_nobody_waits_for_a_database_that_is_gone() -> None:
+    committer = Committer(Unreachable)  # type: ignore[arg-type]
+    asked = [committer.submit(lambda work: None) for _ in range(40)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(one) for one in answers} == {Unavailable}
+    assert all(one.retry_after and one.status == 503 for one in answers if isinstance(one, Unavailable))
+    assert Unreachable.opened <= 40, "nobody was tried twice"
+    committer.close()
+
+
+async def test_one_defect_does_not_touch_the_others(tmp_path: Any) -> None:
+    from gateway.storage import open_engine
+    from gateway.storage.tables import metadata
+    from gateway.unit_of_work import UnitOfWork
+
+    engine = open_engine(f"sqlite:///{tmp_path / 'one.db'}")
+    metadata.create_all(engine)
+    committer = Committer(lambda: UnitOfWork(engine))
+
+    def broken(_: Any) -> None:
+        raise ZeroDivisionError
+
+    answers = await asyncio.gather(
+        *(committer.submit(broken if rank == 3 else lambda work: 7) for rank in range(8)), return_exceptions=True
+    )
+    assert isinstance(answers[3], ZeroDivisionError)
+    assert [one for rank, one in enumerate(answers) if rank != 3] == [7] * 7
+    committer.close()
+    with pytest.raises(ZeroDivisionError):
+        raise answers[3]
+    engine.dispose()
