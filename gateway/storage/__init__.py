@@ -46,8 +46,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "busy_timeout=30000",
-        "cache_size=-32768",  # kilobytes: with the next line, what one connection may hold in memory
-        "mmap_size=33554432",
+        "mmap_size=268435456",
         "cache_size=-65536",
     ):
         connection.execute(f"PRAGMA {pragma}")
