@@ -46,8 +46,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "busy_timeout=30000",
-        "mmap_size=268435456",
-        "cache_size=-65536",
+        "mmap_size=67108864",
+        "cache_size=-32768",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
