@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     """Settings of each body's connector (addresses, credentials), under the body's id."""
     departement: str = ""
     """The Département this gateway serves, three characters as in CAF files (`040`); needed in production."""
-    lease: float = 25.0
+    lease: float = 20.0
     """Seconds after which another worker takes over a delivery whose worker gives no news (30 s promised)."""
     checkpoint_every: float = 5.0
     """Seconds between two checkpoints when there is something new."""

@@ -1,0 +1,263 @@
+"""F-1, F-2, F-3, F-16, F-20, F-24 and two machines: real processes, killed, starved and cut off.
+
+Short seeds run with the suite; `make chaos` runs the long ones and prints the seed.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from gateway.storage.tables.delivery import outbox as table
+from tests.chaos.conftest import SEED
+from tests.faults import invariants, traffic
+from tests.faults.house import House, declaration, eventually
+from tests.faults.launcher import NAMES
+from tests.faults.postgres import Server
+from tests.faults.proxy import FaultProxy
+
+Houses = Callable[..., House]
+
+
+def open_count(house: House) -> int:
+    return house.count(table, table.c.state.in_(("queued", "claimed")))
+
+
+def start_all(house: House, failpoint: str = "", who: str = "serve") -> list[subprocess.Popen[bytes]]:
+    """Everything that runs: on PostgreSQL the worker is a process of its own."""
+    running = [house.serve(failpoint if who == "serve" or not house.database_url else "")]
+    if house.database_url:
+        running.append(house.work(failpoint if who == "work" else ""))
+    return running
+
+
+def finish(house: House, running: list[subprocess.Popen[bytes]], senders: list[traffic.Sender], go: Any = None) -> None:
+    for one in senders:
+        one.join(120)
+    assert not [number for one in senders for number in one.gave_up]
+    eventually(lambda: open_count(house) == 0, timeout=90, every=0.3)
+    for one in running:
+        one.send_signal(signal.SIGTERM)
+    for one in running:
+        one.wait(40)
+    invariants.all_hold(house, accepted=traffic.accepted(senders), go=go)
+
+
+def killed_at_random(house: House, exchanges: int, kills: int, pause: tuple[float, float], go: Any = None) -> None:
+    draw = random.Random(SEED)
+    running = start_all(house)
+    house.until_ready()
+    senders = traffic.send_all(house, exchanges, senders=3, patience=300)
+    for _ in range(kills):
+        time.sleep(draw.uniform(*pause))
+        victim = draw.randrange(len(running))
+        house.kill(running[victim])
+        running[victim] = house.serve() if victim == 0 else house.work()
+        if draw.random() < 0.7:
+            house.until_ready(90)
+    assert kills, "nothing was killed: the experiment proves nothing"
+    finish(house, running, senders, go)
+
+
+def test_f1_killed_at_random(house: House) -> None:
+    killed_at_random(house, exchanges=45, kills=2, pause=(0.3, 1.2))
+
+
+@pytest.mark.chaos
+def test_f1_killed_two_hundred_times_during_ten_thousand_exchanges(house: House, go_verifier: Path) -> None:
+    killed_at_random(house, exchanges=10_000, kills=200, pause=(0.2, 3.0), go=go_verifier)
+
+
+def died_there(house: House, failpoint: str) -> None:
+    """Traffic until the process dies at its failpoint; then a sound one takes over."""
+    worker = failpoint.partition(".")[0] in ("claim", "send", "ack") and house.database_url
+    running = start_all(house, failpoint, "work" if worker else "serve")
+    doomed = running[1 if worker else 0]
+    if not (failpoint.startswith(("checkpoint", "rename", "commit"))):
+        house.until_ready()
+    senders = traffic.send_all(house, 6, patience=90)
+    doomed.wait(60)
+    assert doomed.returncode == -signal.SIGKILL
+    assert (house.home / "died").read_text() == failpoint
+    running[running.index(doomed)] = house.work() if worker else house.serve()
+    finish(house, running, senders)
+
+
+@pytest.mark.parametrize("failpoint", ["send.after:2", "commit.after:9"])
+def test_f2_killed_at_a_named_place(house_at: Houses, failpoint: str) -> None:
+    died_there(house_at(), failpoint)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("failpoint", [f"{name}:{rank}" for name in NAMES for rank in (1, 3)])
+def test_f2_killed_at_every_named_place(house: House, failpoint: str) -> None:
+    died_there(house, failpoint)
+
+
+def database_killed(house_at: Houses, times: int, exchanges: int) -> None:
+    draw = random.Random(SEED)
+    with Server() as server:
+        house = house_at(server.url)
+        running = start_all(house)
+        house.until_ready()
+        senders = traffic.send_all(house, exchanges, patience=120)
+        recoveries = []
+        for _ in range(times):
+            time.sleep(draw.uniform(0.2, 1.0))
+            server.kill()
+            answer = httpx.get(f"{house.issuer}/readyz", timeout=15, trust_env=False)
+            assert answer.status_code == 503
+            assert httpx.get(f"{house.issuer}/healthz", timeout=5, trust_env=False).status_code == 200
+            server.start()
+            began = time.monotonic()
+            house.until_ready(20, "/readyz")
+            recoveries.append(time.monotonic() - began)
+        assert max(recoveries) < 10
+        finish(house, running, senders)
+        house.gateway.engine.dispose()
+
+
+@pytest.mark.postgres
+def test_f3_the_database_is_killed(house_at: Houses) -> None:
+    database_killed(house_at, times=1, exchanges=20)
+
+
+@pytest.mark.chaos
+@pytest.mark.postgres
+def test_f3_the_database_is_killed_fifty_times(house_at: Houses) -> None:
+    database_killed(house_at, times=50, exchanges=2_000)
+
+
+def test_f16_asked_to_stop_it_finishes_what_is_in_flight(house: House) -> None:
+    house.partner.latency = 1.5
+    running = start_all(house)
+    house.until_ready()
+    senders = traffic.send_all(house, 4)
+    for one in senders:
+        one.join(30)
+    eventually(lambda: house.partner.in_flight > 0, timeout=20, every=0.02)
+    deliverer = running[-1]
+    began = time.monotonic()
+    deliverer.send_signal(signal.SIGTERM)
+    assert deliverer.wait(30) in (0, -signal.SIGTERM)
+    assert time.monotonic() - began < 30
+    assert house.count(table, table.c.state == "claimed") == 0
+    assert len(house.partner.effects) == house.count(table, table.c.state == "delivered") > 0
+    house.partner.latency = 0.0
+    running[-1] = house.work() if house.database_url else house.serve()
+    finish(house, running, senders)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("lease", [3.0, pytest.param(20.0, marks=pytest.mark.chaos)])
+def test_a_killed_machines_deliveries_are_taken_over_within_thirty_seconds(
+    postgres_database: str, house_at: Houses, lease: float
+) -> None:
+    """Two machines: two worker processes that share nothing but the database, with the lease of the settings."""
+    house = house_at(postgres_database, lease=lease)
+    house.partner.latency = 60.0
+    house.says([declaration(number) for number in range(8)])
+    doomed = house.work()
+    eventually(lambda: house.count(table, table.c.state == "claimed") == 8, timeout=30)
+    other = house.work()
+    eventually(lambda: house.partner.in_flight > 0, timeout=20)
+    house.partner.latency = 0.0
+    killed = time.monotonic()
+    house.kill(doomed)
+    eventually(lambda: house.count(table, table.c.state == "delivered") == 8, timeout=30, every=0.25)
+    assert time.monotonic() - killed < 30
+    other.send_signal(signal.SIGTERM)
+    other.wait(40)
+    invariants.all_hold(house)
+
+
+@pytest.mark.postgres
+def test_f20_cut_off_from_the_database_a_worker_is_replaced_and_its_old_fence_refused(
+    postgres_database: str, house_at: Houses
+) -> None:
+    house = house_at(postgres_database, lease=2.0)
+    address, _, name = postgres_database.rpartition("/")
+    port = int(address.rpartition(":")[2])
+    with FaultProxy(("127.0.0.1", port)) as between:
+        far = House(house.home, f"{address.rpartition(':')[0]}:{between.port}/{name}", lease=2.0, key=house.key)
+        far.partner_url = house.partner_url
+        house.partner.latency = 4.0
+        house.says([declaration(1)])
+        old = far.work()
+        eventually(lambda: house.partner.in_flight == 1, timeout=30)
+        between.partitioned = True
+        house.partner.latency = 0.0
+        new = house.work()
+        eventually(lambda: house.count(table, table.c.state == "delivered") == 1, timeout=30)
+        time.sleep(2.5)
+        between.partitioned = False
+        between.cut()
+        time.sleep(2.0)
+        with house.gateway.engine.connect() as connection:
+            row = connection.execute(select(table)).one()
+        assert (row.state, row.fence) == ("delivered", 2)
+        for one in (old, new):
+            one.send_signal(signal.SIGTERM)
+            one.wait(40)
+        far.close()
+    assert len(house.partner.calls) == 2
+    invariants.all_hold(house)
+
+
+def test_f24_without_descriptors_it_refuses_then_recovers(house_at: Houses) -> None:
+    house = house_at()
+    serving = house.serve()
+    house.until_ready()
+    traffic.Sender(house, [(0, 0)]).run()
+    before = invariants.measured(serving.pid)
+    limits = resource.prlimit(serving.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(serving.pid, resource.RLIMIT_NOFILE, (before[1] + 3, limits[1]))
+    refused = 0
+    for _ in range(12):
+        try:
+            with house.client() as client:
+                refused += house.post(client, 1).status_code >= 500
+        except Exception:
+            refused += 1
+    resource.prlimit(serving.pid, resource.RLIMIT_NOFILE, limits)
+    house.until_ready(20)
+    again = traffic.Sender(house, [(number, 0) for number in range(1, 6)])
+    again.run()
+    assert not again.gave_up
+    eventually(lambda: open_count(house) == 0, timeout=30)
+    invariants.at_rest(serving.pid, before)
+    serving.send_signal(signal.SIGTERM)
+    serving.wait(40)
+    invariants.all_hold(house, accepted=set(again.accepted.values()))
+
+
+@pytest.mark.chaos
+def test_f25_soak(house: House) -> None:
+    """Bounded in time (CHAOS_MINUTES, 5 by default): the memory of the second half grows by less than a tenth."""
+    import os
+
+    minutes = float(os.environ.get("CHAOS_MINUTES", "5"))
+    running = start_all(house)
+    house.until_ready()
+    end, first, seen = time.monotonic() + minutes * 60, 0, []
+    everyone: list[traffic.Sender] = []
+    while time.monotonic() < end:
+        senders = traffic.send_all(house, 100, first=first)
+        for one in senders:
+            one.join(120)
+        everyone += senders
+        first += 100
+        seen.append(sum(invariants.measured(one.pid)[0] for one in running))
+    half = seen[len(seen) // 2 :]
+    assert half[-1] <= 1.1 * half[0], seen
+    finish(house, running, everyone)
