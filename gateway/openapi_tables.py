@@ -295,6 +295,14 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={200: _json("Withdrawn; past recipients are being told.", "Withdrawn")},
     ),
     Operation(
+        "post", "/v1/notifications/{id}/answer", "answer_notification", "What you did of what you were told",
+        "inbox", scope="exchange", parameters=(_ID,), problems=(409, 413, 415, 422, 503),
+        description="After an erasure, a rectification or a withdrawal: done, or refused with the article.",
+        body={"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+        answers={200: {"description": "Noted; the state of the notification.", "content": {"application/json": {
+            "schema": _object("state", state=_TEXT)}}}},
+    ),
+    Operation(
         "post", "/v1/webhooks/{connector}", "push", "A signed message of a partner that pushes", "webhooks",
         description="rdv-insertion signs the raw body: `X-RDVI-SIGNATURE`, hex HMAC-SHA256. A message repeated, or "
                     "older than the last about the same object, is answered 202 and changes nothing.",

@@ -96,7 +96,7 @@ async def test_h_57_a_name_that_turns_private_is_refused_when_it_does() -> None:
 @pytest.mark.parametrize(
     "url",
     ["https://ok.example@evil.example/", "https://a:b@evil.example/", "https://partenaire.example:22/",
-     "file:///etc/passwd",     "gopher://partenaire.example/", "ftp://partenaire.example/",
+     "file:///etc/passwd", "gopher://partenaire.example/", "ftp://partenaire.example/",
      "http://partenaire.example/", "https:///x", "https://", "x",
      "https://partenaire.example:65536/", "https://pa\u0430rtenaire.example\u2044@evil/"],
 )  # fmt: skip
