@@ -19,7 +19,7 @@ from joserfc.jwk import ECKey
 
 from connectors.france_travail.sandbox import Sandbox as FranceTravail
 from connectors.hubee.sandbox import Sandbox as Hubee
-from gateway import basis, convention
+from gateway import basis, convention, http_guard
 from gateway.access import partners
 from gateway.access.client import PartnerAuth
 from gateway.app import build
@@ -53,7 +53,7 @@ class Served:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="auto", server_header=False)
+        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="auto", **http_guard.serving())
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
