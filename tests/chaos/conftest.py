@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.house import House
+from tests.faults.house import House, forget_guichet
 
 KEPT = Path(__file__).parents[1] / "output" / "chaos"
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
@@ -18,6 +18,12 @@ SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
 
 def pytest_report_header() -> str:
     return f"chaos seed: {SEED} (CHAOS_SEED)"
+
+
+@pytest.fixture(autouse=True)
+def _guichet_for_this_test_alone() -> Iterator[None]:
+    yield
+    forget_guichet()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

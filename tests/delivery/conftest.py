@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.house import RECIPIENTS, House
+from tests.faults.house import RECIPIENTS, House, forget_guichet
+
+
+@pytest.fixture(autouse=True)
+def _guichet_for_this_test_alone() -> Iterator[None]:
+    yield
+    forget_guichet()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -75,6 +75,13 @@ def announce_guichet() -> None:
         installed.cache_clear()
 
 
+def forget_guichet() -> None:
+    """The other tests of this process see the connectors of the product alone."""
+    if str(SITE) in sys.path:
+        sys.path.remove(str(SITE))
+        installed.cache_clear()
+
+
 def letters(number: int) -> str:
     return "".join(_LETTERS[int(digit)] for digit in f"{number:06d}")
 
