@@ -201,6 +201,7 @@ def test_nothing_needs_two_way_scrolling(
     window = windows[role, "light"]
     window.set_viewport_size({"width": width, "height": 800})
     reach(window, lived)
+    window.wait_for_load_state("networkidle")  # a page reached by a form may be measured before its style sheet
     wide = window.evaluate("document.documentElement.scrollWidth")
     window.screenshot(path=SCREENSHOTS / f"{name}-{width}.png")
     window.set_viewport_size({"width": 1366, "height": 900})

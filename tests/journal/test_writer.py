@@ -203,9 +203,10 @@ def test_a_code_from_elsewhere_can_be_replaced_before_it_is_written() -> None:
 
 
 def test_every_article_of_the_decision_table_can_be_journaled() -> None:
-    tables = sorted(Path(journal.__file__).parent.glob("polic*/*.toml"))
-    if not tables:
-        pytest.skip("no decision table yet")
+    policies = Path(journal.__file__).parent / "policies"
+    # Deadlines are told to professionals, never journaled: some rest on usage, not on an article.
+    tables = sorted(set(policies.glob("*.toml")) - {policies / "delais.toml"})
+    assert tables
 
     def articles(node: object) -> list:
         if isinstance(node, dict):
