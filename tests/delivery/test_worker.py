@@ -251,9 +251,9 @@ def claim_of(attempts: int) -> Claim:
     return Claim("d", "guichet", "p", "caf", "doc", "", "f", "e", attempts, 1, "2026-11-21T10:00:00Z")
 
 
+# On SQLite one process does everything: nothing to tell another.
+@pytest.mark.parametrize("database", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 async def test_a_worker_is_woken_by_what_is_promised_elsewhere(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not house.database_url:
-        pytest.skip("on SQLite one process does everything: nothing to tell another")
     worker = Worker(house.gateway)
     looks: list[float] = []
     monkeypatch.setattr(worker, "_look", _counted(worker._look, looks))
