@@ -172,7 +172,10 @@ def list_(person: Annotated[str, typer.Option(help="Person id; all by default.")
 
 
 def search(given: Given = "-") -> None:
-    """Find a person by identifiers given in a file or on standard input, never on the command line."""
+    """Find a person by identifiers given in a file or on standard input, never on the command line.
+
+    For example `{"nir": "…", "date_naissance": "1980-01-31"}`: a number alone gives a candidate to confirm.
+    """
     gateway = Gateway.open(settings())
     facts = facts_of(_content(given))
     with gateway.unit_of_work() as work:
