@@ -28,7 +28,8 @@ from gateway.storage.tables.delivery import mailbox, outbox
 from gateway.storage.tables.record import assertion_set, exchange, identifier, membership
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased
-from schemas import paths
+from schemas import nomenclatures, paths
+from schemas.fields import FIELDS, keys, shape
 
 _AGENT = re.compile(
     r"(?:\.professionnel|\.referent_pressenti|\.referent_demande)\.(?!role$)|^entretiens\[.*\.professionnels$"
@@ -147,7 +148,7 @@ def page(told: Mapping[str, Any], gateway: Gateway) -> str:
     )  # fmt: skip
     table = gateway.policy.table
     environment.filters |= {
-        "jour": _day, "champ": _field, "texte": _text,
+        "jour": _day, "champ": _field, "texte": _text, "valeur": _value,
         "organisme": lambda id: told["bodies"].get(id, "vous-même" if id == HERSELF else id or "–"),
         "categorie": lambda code: str(table.categories.get(code, {}).get("name", code)).replace("_", " "),
         "finalite": lambda name: str(name or "").replace("_", " "),
@@ -292,12 +293,47 @@ def _day(instant: str | None) -> str:
 
 
 def _field(path: str) -> str:
-    """A canonical path in words: its steps, without the keys that are only numbers of files."""
+    """A canonical path in words: where it stands, which item by its label, what the field says.
+
+    Keys without a label are numbers of files or of persons, and are left out; a system's name is kept.
+    """
     try:
-        paths.field(path)
+        champ = paths.field(path)
     except paths.UnknownPath:
         return path
-    return re.sub(r"\[[^\]]*\]", "", path).replace(".", " › ").replace("_", " ")
+    *steps, _ = shape(path).split(".")
+    items = zip(champ.cles, keys(path), strict=True)
+    words = []
+    for step in steps:
+        words.append(_words(step.removesuffix("[]")))
+        if step.endswith("[]"):
+            one, key = next(items)
+            if one.liste is not None:
+                words.append(_label(one.liste, key))
+            elif not one.personnelle and ":" not in key:
+                words.append(_words(key))
+    return " › ".join([*words, champ.description])
+
+
+def _value(value: Any, path: str) -> str:
+    """A value as the field means it: the label of its code, the day of its date."""
+    champ = FIELDS.get(shape(path))
+    if champ is None or not isinstance(value, str):
+        return _text(value)
+    if champ.type == "date":
+        return _day(value)
+    if champ.liste is not None:
+        return _label(champ.liste, value)
+    return _words(value) if champ.valeurs else value
+
+
+def _label(name: str, code: str) -> str:
+    found = nomenclatures.codes(name).get(code)
+    return _words(found.libelle) if found is not None else code
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _text(value: Any) -> str:

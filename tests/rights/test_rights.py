@@ -158,6 +158,26 @@ async def test_the_page_is_french_readable_and_without_script(office: Office, tm
     assert oct((tmp_path / "out" / "page.html").stat().st_mode)[-3:] == "600"
 
 
+async def test_the_page_names_each_item_and_says_codes_and_dates_in_words(office: Office, tmp_path: Any) -> None:
+    facts = {
+        "freins[logement].impact": "fort",
+        "freins[mobilite].impact": "faible",
+        "freins[mobilite].situations[mobilite_dependant_transports_communs].valeur": "oui",
+        "orientations[departement:1].debut": "2026-11-02",
+        "orientations[departement:1].organisme_accueil.nom": "CCAS d'essai",
+    }
+    marie = office.says("departement", MARIE | facts).persons[0]
+    with office.gateway.unit_of_work() as work:
+        person_export.export(work, office.gateway, marie, tmp_path / "out")
+    page = html.fromstring((tmp_path / "out" / "page.html").read_text(encoding="utf-8"))
+    said = {row.xpath("string(./th)"): row.xpath("string(./td[1])") for row in page.xpath("//table[1]//tbody/tr[th]")}
+    assert said["freins › logement › Impact sur la recherche d'emploi"]
+    assert said["freins › mobilite › Impact sur la recherche d'emploi"]
+    assert any(field.startswith("freins › mobilite › situations › Dépendant des transports") for field in said)
+    assert said["orientations › Début"] == "02/11/2026"
+    assert said["orientations › organisme accueil › Nom"] == "CCAS d'essai"
+
+
 # --- rectification ---
 
 
