@@ -105,6 +105,12 @@ class Guarded(H11Protocol):
 
     def _late(self) -> None:
         self._timer = None
+        if self._waiting == "head" and not self._received and not self.conn.trailing_data[0]:
+            # Nothing was asked: browsers open connections in advance, and would show an answer written now as that of
+            # the next page.
+            self._over = True
+            self.transport.close()
+            return
         if self._waiting == "body":
             earned = self._began + BODY_SECONDS + self._received / BODY_RATE
             if earned > self.loop.time() + 0.01:

@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -34,7 +35,7 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """URL of a database on a PostgreSQL server of this test process, in a temporary folder, removed at the end."""
+    """URL of the administration database of this process's own PostgreSQL server, in a folder removed at the end."""
     initdb, control = _postgres_program("initdb"), _postgres_program("pg_ctl")
     if not initdb or not control:
         pytest.skip("PostgreSQL server binaries are not installed")
@@ -65,16 +66,28 @@ def _account_exists(name: str) -> bool:
     return any(account.pw_name == name for account in pwd.getpwall())
 
 
+@pytest.fixture(scope="session")
+def new_postgres_database(postgres_url: str) -> Callable[[], AbstractContextManager[str]]:
+    """A function that makes a new, empty database and gives its URL: dropped when its block ends."""
+
+    @contextmanager
+    def make() -> Iterator[str]:
+        name = f"maillon_{uuid4().hex}"
+        administration = create_engine(
+            make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+        )
+        with administration.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        yield postgres_url.rsplit("/", 1)[0] + f"/{name}"
+        with administration.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        administration.dispose()
+
+    return make
+
+
 @pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
+def postgres_database(new_postgres_database: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
     """URL of a new, empty database, dropped after the test."""
-    name = f"maillon_{uuid4().hex}"
-    administration = create_engine(
-        make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-    )
-    with administration.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield postgres_url.rsplit("/", 1)[0] + f"/{name}"
-    with administration.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    administration.dispose()
+    with new_postgres_database() as url:
+        yield url

@@ -170,6 +170,7 @@ def test_axe_finds_nothing(windows: dict[tuple[str, str], Any], lived: Lived, na
     role, reach = PAGES[name]
     window = windows[role, theme]
     reach(window, lived)
+    assert window.title(), f"not a page: {window.inner_text('body')}"
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     window.screenshot(path=SCREENSHOTS / f"{name}-{theme}.png", full_page=True)
     found = Axe().run(window)

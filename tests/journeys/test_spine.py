@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,12 @@ class Played:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     home = tmp_path_factory.mktemp("home")
     said = io.StringIO()
-    with opened(home, database_url=url) as on:
+    with ExitStack() as until_told:
+        postgresql = request.param == "postgresql"
+        url = until_told.enter_context(request.getfixturevalue("new_postgres_database")()) if postgresql else ""
+        on = until_told.enter_context(opened(home, database_url=url))
         journey = Journey(on, Console(file=said, width=200), home, followed())
         told = journey.play()
         yield Played(home, on, told, said.getvalue(), journey)
