@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import access, api, console, journal, notifier, openapi
+from gateway import access, api, console, journal, notifier, openapi, schedule
 from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
@@ -45,6 +45,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
         publisher = asyncio.create_task(
             keep_publishing(gateway.engine, gateway.keys, gateway.settings, closing, _not_published)
         )
+        scheduled = asyncio.create_task(schedule.run(gateway, closing))
         deliveries = asyncio.create_task(worker.run()) if embedded_worker else None
         notices = asyncio.create_task(notifier.run(gateway, closing)) if embedded_worker else None
         try:
@@ -57,6 +58,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
             closing.set()
             if notices is not None:
                 await notices
+            await scheduled
             await publisher
             await gateway.close_transports()
 

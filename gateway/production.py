@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.manifest import ManifestError, installed
+from gateway import schedule
 from gateway.app import readiness
 from gateway.console.signin import require_complete
 from gateway.policy import Policy
@@ -41,6 +42,8 @@ def missing(settings: Settings) -> list[str]:
         lacks.append("MAILLON_JOURNAL_ORIGIN must be this gateway's own origin.")
     if not settings.departement:
         lacks.append("MAILLON_DEPARTEMENT must name the Département served, as CAF files do (040).")
+    if settings.timestamp_url and settings.timestamp_authorities is None:
+        lacks.append("MAILLON_TIMESTAMP_AUTHORITIES must name the roots that time stamps chain to.")
     lacks += [
         f"The key file keys/{name} must be provided in MAILLON_HOME."
         for name in KEY_FILES
@@ -89,6 +92,8 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
             )
         )
         checks.append(_clock(gateway))
+        if state["database"]:
+            checks += [_scheduled(one) for one in schedule.states(gateway)]
     except (Problem, SQLAlchemyError) as error:
         checks.append(_check("gateway", False, getattr(error, "code", type(error).__name__)))
     for id, one in sorted(installed().items()):
@@ -100,6 +105,19 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
                 _check(f"connector {id}", False, "; ".join(f"{where}: {what}" for where, what in error.problems))
             )
     return checks
+
+
+def _scheduled(one: schedule.State) -> dict[str, Any]:
+    """What the gateway does by itself: off, done, failing, or left undone because no process runs."""
+    if not one.period:
+        detail = "off"
+    elif one.failures:
+        detail = f"failed {one.failures} times in a row ({one.reason}); tried again by the server"
+    elif not one.ok:
+        detail = f"late, last done {one.done_at or 'never'}: is a server running?"
+    else:
+        detail = f"last done {one.done_at}" if one.done_at else "not done yet"
+    return _check(one.name, one.ok, detail)
 
 
 def _clock(gateway: Gateway) -> dict[str, Any]:

@@ -43,6 +43,18 @@ class Settings(BaseSettings):
     """Seconds between two checkpoints when there is something new."""
     audit_tolerance: float = 86_400.0
     """Seconds without a checkpoint after which new exchanges are refused (503 `audit-unavailable`)."""
+    witness_every: float = 60.0
+    """Seconds between two rounds of cosignatures; asked only where `witnesses.policy` is in `home`. 0: never."""
+    timestamp_url: str = ""
+    """Address of an RFC 3161 authority, which stamps the checkpoints once a day; without one, none is asked."""
+    timestamp_authorities: Path | None = None
+    """PEM file of the roots that the authority's stamps must chain to; needed with `timestamp_url`."""
+    timestamp_chain: Path | None = None
+    """PEM file of the certificates between, when the authority does not send them."""
+    stamp_every: float = 3_600.0
+    """Seconds between two looks at whether today's stamp was obtained. 0: never."""
+    prune_every: float = 86_400.0
+    """Seconds between two deletions of the journal entries whose retention has elapsed. 0: never."""
     console_oidc_issuer: str = ""
     """OpenID provider of the console's accounts (https); without one, demo and test use a local one, and production
     keeps the console shut."""

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import httpx
 
-from gateway.journal_files import Files, alone
-from gateway.problems import Unavailable
+from gateway.journal import RETENTION_MONTHS
+from gateway.journal_files import Files, alone, folder_of
+from gateway.problems import Misconfigured, Unavailable
+from gateway.settings import Settings
 
 
 class StampRefused(Exception):
@@ -95,3 +97,23 @@ async def stamp_daily(
         files.write(f"{day}/r.tsr", token)
         files.flush_folders()
     return place / day
+
+
+async def stamp_published(settings: Settings, moment: datetime, client: httpx.AsyncClient | None = None) -> list[Path]:
+    """Have today's checkpoint of every published log stamped by the configured authority; the folders of new stamps.
+
+    Raises `Misconfigured`, `StampRefused`, `httpx.HTTPError`.
+    """
+    if settings.timestamp_authorities is None:
+        raise Misconfigured(
+            "timestamp-authorities", "Set MAILLON_TIMESTAMP_AUTHORITIES: unchecked stamps prove nothing."
+        )
+    places = [folder_of(settings, log) for log in RETENTION_MONTHS]
+    trusted, between = settings.timestamp_authorities, settings.timestamp_chain
+    async with client or httpx.AsyncClient(timeout=30, trust_env=False) as asked:
+        made = [
+            await stamp_daily(place, settings.timestamp_url, asked, trusted, between, moment)
+            for place in places
+            if (place / "checkpoint").exists()
+        ]
+    return [one for one in made if one]

@@ -24,8 +24,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import clock, merkle, note, verify
-from gateway.journal import DEFAULT_LOG
+from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS
 from gateway.journal_files import WITNESS_POLICY, Files, alone, folder_of, tile_reader
+from gateway.problems import Unavailable
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_log
 
@@ -292,6 +293,21 @@ class Collector:
                 return None
             old = told
         return None
+
+
+async def cosign_published(engine: Engine, settings: Settings, client: httpx.AsyncClient | None = None) -> None:
+    """Have the witnesses of the operator's policy cosign every published log.
+
+    Raises `Unavailable("witness-quorum")` naming nobody when a log did not reach the quorum: exchanges stop once that
+    has lasted `audit_tolerance` seconds.
+    """
+    logs = [log for log in RETENTION_MONTHS if (folder_of(settings, log) / "checkpoint").exists()]
+    policy = verify.Policy.parse(policy_text(settings, logs))
+    async with client or httpx.AsyncClient(timeout=10, trust_env=False) as asked:
+        collector = Collector(engine, settings, policy, asked)
+        missing = [log for log in logs if not await collector.collect(log)]
+    if missing:
+        raise Unavailable("witness-quorum", f"Too few witnesses cosigned the log {', '.join(missing)}.")
 
 
 def _valid_line(key: verify.Key, raw: bytes, lines: str) -> str | None:

@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 from sqlalchemy import select
 
 from connectors.manifest import installed
-from gateway import journal, outbox, recipients
+from gateway import journal, outbox, recipients, schedule
 from gateway.commands.output import WRONG_USAGE, data, fail, people
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -112,7 +112,7 @@ def work(
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stopping.set)
-        await worker.run()
+        await asyncio.gather(worker.run(), schedule.run(gateway, worker.stopping))
         await gateway.close_transports()
 
     people.print("delivering")

@@ -25,7 +25,7 @@ from starlette.staticfiles import StaticFiles
 
 from gateway import bundle, clock, journal, journal_files, merkle, note, timestamp, verify, witness
 from gateway.keys import Keyring
-from gateway.problems import Unavailable, Unknown
+from gateway.problems import Misconfigured, Unavailable, Unknown
 from gateway.storage import open_engine
 from gateway.storage.tables.journal import journal_log
 from gateway.unit_of_work import UnitOfWork
@@ -296,6 +296,33 @@ async def test_a_stamp_of_an_unknown_authority_is_not_kept(
                 parties.journal.folder, "http://tsa.test/", client, authority.ca, None, clock.now()
             )
     assert not list(parties.journal.folder.glob("stamps/*/r.tsr"))
+
+
+# By themselves
+
+
+async def test_every_published_log_is_cosigned_and_stamped_by_itself(
+    parties: Parties, authority: Authority, tmp_path: Path
+) -> None:
+    parties.journal.write(5, retention="6m")
+    parties.journal.publish()
+    parties.witness.logs += [verify.Key.parse((parties.journal.folder / "6m" / "vkey").read_text().strip())]
+    told = f"witness caf {parties.witness.vkey} http://temoin.test\nquorum caf\n"
+    (parties.journal.home / journal_files.WITNESS_POLICY).write_text(told)
+    settings_ = parties.journal.settings.model_copy(
+        update={"timestamp_url": "http://tsa.test/", "timestamp_authorities": authority.ca}
+    )
+    served = ("temoin.test", Starlette(routes=witness.routes(parties.witness))), ("tsa.test", authority.application)
+    await witness.cosign_published(parties.journal.engine, settings_, _client(*served))
+    assert len(await timestamp.stamp_published(settings_, clock.now(), _client(*served))) == 2
+    for log, report in verify.verify_all(parties.journal.folder):
+        assert report.ok, log
+    await witness.cosign_published(parties.journal.engine, settings_, _client())  # what is published is cosigned
+    _grow(parties)
+    with pytest.raises(Unavailable, match="witness-quorum"):
+        await witness.cosign_published(parties.journal.engine, settings_, _client())
+    with pytest.raises(Misconfigured, match="timestamp-authorities"):
+        await timestamp.stamp_published(parties.journal.settings, clock.now(), _client())
 
 
 # Proof bundles

@@ -1,0 +1,155 @@
+"""What the gateway does by itself: once whatever the number of processes, again after a failure, never when off."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from sqlalchemy import select, update
+
+from gateway import clock, production, schedule
+from gateway.problems import Unavailable
+from gateway.registry import Gateway
+from gateway.schedule import Job
+from gateway.settings import Settings
+from gateway.storage.tables.schedule import schedule as table
+
+Opened = Callable[[], Gateway]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
+    """Opens one more process's gateway on the same database and home."""
+    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
+    gateways: list[Gateway] = []
+
+    def open_() -> Gateway:
+        gateways.append(Gateway.open(Settings(profile="test", home=tmp_path, database_url=url)))
+        return gateways[-1]
+
+    yield open_
+    for gauge in (schedule.DONE, schedule.FAILURES):
+        gauge.clear()
+    for gateway in gateways:
+        gateway.engine.dispose()
+
+
+class Counted:
+    """A job that counts its runs, and fails while it is told to."""
+
+    def __init__(self, setting: str = "prune_every") -> None:
+        self.runs, self.failing, self.ended = 0, False, asyncio.Event()
+        self.job = Job("counted", setting, self.run)
+
+    async def run(self, gateway: Gateway) -> None:
+        self.runs += 1
+        self.ended.set()
+        if self.failing:
+            raise Unavailable("witness-quorum", "Nobody answers.")
+
+
+def _row(gateway: Gateway):
+    with gateway.engine.connect() as connection:
+        return connection.execute(select(table).where(table.c.name == "counted")).one()
+
+
+def _set(gateway: Gateway, **values: object) -> None:
+    with gateway.engine.begin() as connection:
+        connection.execute(update(table).where(table.c.name == "counted").values(**values))
+
+
+def _make_due(gateway: Gateway) -> None:
+    """As if its last run, or its first look, was long ago."""
+    _set(gateway, since="2020-01-01T00:00:00.000000Z", started_at=None)
+
+
+async def _look(gateway: Gateway, counted: Counted) -> list[int]:
+    """What one look of one process takes, run to its end."""
+    taken = await asyncio.to_thread(schedule._due, gateway, [counted.job])
+    for job, fence in taken:
+        await schedule._run_one(gateway, job, fence)
+    return [fence for _, fence in taken]
+
+
+async def test_a_job_waits_for_its_time_and_one_process_runs_it(opened: Opened) -> None:
+    one, other, counted = opened(), opened(), Counted()
+    assert [await _look(one, counted) for _ in range(2)] == [[], []], "a new job is not run at once"
+    _make_due(one)
+    found = await asyncio.gather(
+        *(asyncio.to_thread(schedule._due, gateway, [counted.job]) for gateway in (one, other))
+    )
+    taken = [(gateway, *pair) for gateway, pairs in zip((one, other), found, strict=True) for pair in pairs]
+    assert len(taken) == 1
+    await schedule._run_one(*taken[0])
+    assert counted.runs == 1
+    assert await _look(other, counted) == [], "it waits for its period"
+    assert (_row(one).failures, _row(one).lease_until) == (0, None)
+
+
+async def test_a_dead_process_is_replaced_when_its_lease_ends(opened: Opened) -> None:
+    gateway, counted = opened(), Counted()
+    await _look(gateway, counted)
+    _make_due(gateway)
+    [(job, late)] = await asyncio.to_thread(schedule._due, gateway, [counted.job])
+    assert await _look(gateway, counted) == [], "held"
+    _set(gateway, lease_until="2020-01-01T00:00:00.000000Z")
+    assert await _look(gateway, counted) == [late + 1]
+    done = _row(gateway)
+    schedule._ended(gateway, job, late, "too-late")
+    assert _row(gateway) == done, "the end of the dead one's run changes nothing"
+
+
+async def test_a_failure_is_shown_and_tried_again_sooner_than_its_period(opened: Opened) -> None:
+    gateway, counted = opened(), Counted()
+    await _look(gateway, counted)
+    _make_due(gateway)
+    counted.failing = True
+    await _look(gateway, counted)
+    [state] = schedule.states(gateway, [counted.job])
+    assert (state.ok, state.failures, state.reason) == (False, 1, "witness-quorum")
+    assert await _look(gateway, counted) == [], "not at once"
+    for minutes, due in ((0.5, 0), (1.1, 1)):
+        ago = schedule._later(clock.instant(), -60 * minutes)
+        _set(gateway, started_at=ago)
+        assert len(await _look(gateway, counted)) == due
+    counted.failing = False
+    _set(gateway, started_at="2020-01-01T00:00:00.000000Z")
+    await _look(gateway, counted)
+    [state] = schedule.states(gateway, [counted.job])
+    assert (state.ok, state.failures, state.reason) == (True, 0, None)
+    assert counted.runs == 3
+
+
+async def test_the_loop_runs_what_is_due_and_stops_when_asked(opened: Opened) -> None:
+    gateway, counted = opened(), Counted()
+    await _look(gateway, counted)
+    _make_due(gateway)
+    stopping = asyncio.Event()
+    loop = asyncio.create_task(schedule.run(gateway, stopping, [counted.job], pause=0.01))
+    await asyncio.wait_for(counted.ended.wait(), 20)
+    stopping.set()
+    await asyncio.wait_for(loop, 20)
+    assert (counted.runs, _row(gateway).lease_until) == (1, None)
+    schedule._due(gateway, [])
+    shown = generate_latest().decode()
+    assert re.search(r'maillon_scheduled_success_timestamp_seconds\{job="counted"\} 1\.\d+e\+09', shown)
+    assert 'maillon_scheduled_failures{job="counted"} 0.0' in shown
+
+
+def test_what_is_not_configured_is_off_and_said_so(tmp_path: Path) -> None:
+    settings = Settings(profile="test", home=tmp_path, prune_every=0)
+    Gateway.open(settings).engine.dispose()
+    said = {one["check"]: one["detail"] for one in production.examine(settings)}
+    assert {said[name] for name in ("journal-witness", "journal-stamp", "journal-prune")} == {"off"}
+    (tmp_path / "witnesses.policy").write_text("quorum none\n")
+    said = {one["check"]: one["detail"] for one in production.examine(settings)}
+    assert said["journal-witness"] == "not done yet"
+
+
+def test_stamps_without_trusted_roots_are_refused_at_the_start(tmp_path: Path) -> None:
+    asked = Settings(profile="production", home=tmp_path, timestamp_url="https://tsa.invalid")
+    assert any("MAILLON_TIMESTAMP_AUTHORITIES" in one for one in production.missing(asked))
