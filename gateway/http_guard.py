@@ -123,7 +123,7 @@ class Guarded(H11Protocol):
 
     def _folded(self, data: bytes) -> bool:
         """Does a header continue on the next line? Two readers would not agree on where it ends."""
-        self._head = (self._head + data)[-HEAD_BYTES:]
+        self._head = (self._head + data)[:HEAD_BYTES]
         head, end, _ = self._head.partition(b"\r\n\r\n")
         return bool(_FOLDED.search(head if end else self._head.rstrip(b"\r\n")))
 

@@ -86,6 +86,16 @@ def test_h_46_a_chunk_extension_with_a_bare_line_feed_is_refused(house: House) -
     assert status(answered) in (400, 415)
 
 
+def test_h_46_a_body_is_not_taken_for_a_folded_header(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An indented document that arrives with its headers, more bytes at once than headers may have."""
+    monkeypatch.setattr(http_guard, "HEAD_BYTES", 1024)
+    body = b"<a>" + b"\r\n  <b/>" * 2_000 + b"</a>"
+    answered = house.raw(
+        request(house, b"POST /oauth/token HTTP/1.1", b"Content-Length: %d" % len(body), body=body), timeout=2
+    )
+    assert status(answered) == 415, answered[:200]
+
+
 def test_h_47_headers_without_end(house: House) -> None:
     with bounded():
         answered = house.raw(request(house, b"GET /healthz HTTP/1.1", b"X-A: " + b"a" * (1 << 20)))
