@@ -66,6 +66,17 @@ class Sheet:
         return self.rows
 
 
+def alone(headers: Sequence[str], row: Row) -> bytes:
+    """A table that holds this row only, under the headers it came with: what is kept of a row that must be read again.
+
+    A cell keeps its text, not the type that a spreadsheet gave it.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
+    writer.writerows((headers, [row.cells.get(name, "") for name in headers]))
+    return text.getvalue().encode("utf-8")
+
+
 def header(text: str) -> str:
     """A header reduced for comparison: lower case, no accent, words joined by one space; a final `*` is dropped."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

@@ -40,6 +40,7 @@ from gateway.exchange import exchange
 from gateway.journal_files import require_available
 from gateway.once import Told, idempotency_key, once
 from gateway.problems import Invalid, Problem, TooLarge, Unknown, Unreadable, Unsupported
+from gateway.quarantine import with_bytes
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
@@ -153,7 +154,7 @@ class _Doors:
                 "records-rejected", "No record can be applied; nothing was kept.", records=len(records),
                 errors=errors[:_TOLD],
             )  # fmt: skip
-        return records
+        return with_bytes(records, body)
 
     def _carry(self, work: UnitOfWork, caller: Caller, document: str, records: list[Any]) -> Told:
         id = clock.new_id()

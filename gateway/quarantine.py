@@ -21,9 +21,13 @@ from gateway.keys import seal, unseal
 from gateway.problems import Conflict, Unknown
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
-from gateway.storage.tables.record import assertion_set, identifier, membership, quarantine
+from gateway.storage.tables.record import assertion_set, identifier, membership, quarantine, source_record
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Finding, PersonFacts, Record
+
+_NO_DIGEST = b"\x00" * 32
+MAX_KEPT = 256 * 1024
+"""Bytes of a document kept to be read again."""
 
 
 def reject(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, position: int) -> Receipt:
@@ -48,10 +52,10 @@ def keep(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, p
     for finding in record.findings:
         if finding.severity == "notice":
             continue
-        row = clock.new_id()
+        id = clock.new_id()
         work.add(
             quarantine,
-            id=row,
+            id=id,
             exchange_id=request.id,
             sender=request.sender,
             document=request.document,
@@ -60,12 +64,22 @@ def keep(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, p
             path=finding.path[:200],
             severity=finding.severity,
             detail=finding.detail,
-            raw=seal(key, finding.raw.encode(), row.encode()) if finding.raw else None,
-            record=seal(key, whole, row.encode()),
+            raw=seal(key, finding.raw.encode(), id.encode()) if finding.raw else None,
+            record=seal(key, whole, id.encode()),
             state="open",
             created_at=work.now,
             settled_at=None,
         )
+
+
+def with_bytes(records: list[Record], content: bytes) -> list[Record]:
+    """Let the only record of a document keep the document itself, when its connector kept nothing of it.
+
+    A record among others does not: what is kept of one person must hold nobody else.
+    """
+    if len(records) == 1 and records[0].original is None and len(content) <= MAX_KEPT:
+        records[0].original = partial(bytes, content)
+    return records
 
 
 def counts(work: UnitOfWork) -> list[tuple[str, str, str, int]]:
@@ -81,22 +95,22 @@ def counts(work: UnitOfWork) -> list[tuple[str, str, str, int]]:
 
 def raw(work: UnitOfWork, gateway: Gateway, row_id: str) -> str:
     """The value that was not understood, verbatim. Reading it is an access to personal data: journal it."""
-    row = _row(work, row_id)
-    return unseal(gateway.keys.secret("quarantine"), row.raw, row_id.encode()).decode() if row.raw else ""
+    kept = row(work, row_id).raw
+    return unseal(gateway.keys.secret("quarantine"), kept, row_id.encode()).decode() if kept else ""
 
 
 def kept_record(work: UnitOfWork, gateway: Gateway, row_id: str) -> Record:
     """The record as it was read, to be exchanged again."""
-    row = _row(work, row_id)
-    if row.record is None:
+    kept = row(work, row_id).record
+    if kept is None:
         raise Conflict("quarantine-settled", "This finding was settled already; its content is no longer kept.")
-    return _unpack(unseal(gateway.keys.secret("quarantine"), row.record, row_id.encode()))
+    return _unpack(unseal(gateway.keys.secret("quarantine"), kept, row_id.encode()))
 
 
 def settle(work: UnitOfWork, row_id: str, state: str) -> None:
     """Close a finding as `replayed` or `dismissed`; its content is not kept any longer. Raises `Conflict` when it was
     settled already."""
-    if _row(work, row_id).state != "open":
+    if row(work, row_id).state != "open":
         raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
     work.connection.execute(
         update(quarantine)
@@ -105,10 +119,32 @@ def settle(work: UnitOfWork, row_id: str, state: str) -> None:
     )
 
 
+def dismiss(work: UnitOfWork, row_id: str, **by: Any) -> None:
+    """Set a finding aside for good: what it held is not exchanged. `by` is who decided, for the journal."""
+    one = row(work, row_id)
+    settle(work, row_id, "dismissed")
+    _released(work, one, "dismissed", by)
+
+
+def read_next_time(work: UnitOfWork, gateway: Gateway, row_id: str, **by: Any) -> None:
+    """Forget that this record was seen: its next sending is read whole, unchanged or not."""
+    one = row(work, row_id)
+    index = gateway.dossiers.record_index(one.sender, one.document, kept_record(work, gateway, row_id).key)
+    work.connection.execute(update(source_record).where(source_record.c.record_h == index).values(digest=_NO_DIGEST))
+    settle(work, row_id, "replayed")
+    _released(work, one, "next-sending", by)
+
+
+def _released(work: UnitOfWork, one: Any, outcome: str, by: dict[str, Any]) -> None:
+    journal.append(
+        work, "input.release", sender_org=one.sender, n_records=1, outcome=outcome, reason_code=one.code, **by
+    )
+
+
 def found_with(work: UnitOfWork, row_id: str) -> list[str]:
     """The open findings of the same record of the same exchange, this one among them."""
-    row = _row(work, row_id)
-    same = (quarantine.c.exchange_id == row.exchange_id) & (quarantine.c.position == row.position)
+    one = row(work, row_id)
+    same = (quarantine.c.exchange_id == one.exchange_id) & (quarantine.c.position == one.position)
     query = select(quarantine.c.id).where(same, quarantine.c.state == "open").order_by(quarantine.c.id)
     return list(work.connection.execute(query).scalars())
 
@@ -178,11 +214,12 @@ def _is_one_of(gateway: Gateway, one: PersonFacts, people: Collection[str], inde
     return not other_nir and told.get("nom+date") in indexes
 
 
-def _row(work: UnitOfWork, row_id: str) -> Any:
-    row = work.connection.execute(select(quarantine).where(quarantine.c.id == row_id)).first()
-    if row is None:
+def row(work: UnitOfWork, row_id: str) -> Any:
+    """One finding as it was written down. Raises `Unknown`."""
+    found = work.connection.execute(select(quarantine).where(quarantine.c.id == row_id)).first()
+    if found is None:
         raise Unknown("quarantine-unknown", "Check the id against the quarantine list.")
-    return row
+    return found
 
 
 def _pack(record: Record) -> bytes:

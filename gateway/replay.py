@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from sqlalchemy import insert
 
@@ -13,42 +14,61 @@ from gateway.problems import Conflict
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.storage.tables.record import exchange as exchange_table
-from gateway.storage.tables.record import quarantine as quarantine_table
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Record
 
 
 def replay(gateway: Gateway, row_id: str) -> Receipt:
-    """Read the record of this finding again and carry it; all its open findings are then closed, in one transaction.
-
-    The partner's bytes go through the connector as it is today; a record kept without them is carried as it was read.
-    Raises `Conflict` (`still-not-understood`) when something in it still waits: nothing is changed then. Raises
-    `Unknown` for no such finding, `Conflict` (`quarantine-settled`) for one already closed.
-    """
+    """Read the record of this finding again and carry it, in a transaction of its own. Raises as `replay_in`."""
     with gateway.unit_of_work() as work:
-        rows = quarantine.found_with(work, row_id)
-        if row_id not in rows:
-            raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
-        row = work.connection.execute(quarantine_table.select().where(quarantine_table.c.id == row_id)).one()
-        record = _read_again(gateway, row.sender, row.document, quarantine.kept_record(work, gateway, row_id))
-        if record.rejected or record.quarantined:
-            raise _still(record)
-        request = _request(work, gateway, row.sender, row.document)
-        (receipt,) = exchange(work, gateway, request, [record], first=row.position)
-        if record.quarantined:  # the exchange itself refused something in it
-            raise _still(record)
-        for one in rows:
-            quarantine.settle(work, one, "replayed")
-        journal.append(work, "input.release", exchange_id=request.id, sender_org=row.sender, n_records=1)
+        return replay_in(work, gateway, row_id)
+
+
+def replay_in(work: UnitOfWork, gateway: Gateway, row_id: str, **by: Any) -> Receipt:
+    """Read the record of this finding again and carry it; all its open findings are then closed.
+
+    The partner's bytes go through the connector as it is today. `by` is who asked, for the journal. What raises must
+    undo the transaction: `Unknown` (no such finding), `Conflict` (`quarantine-settled`; `still-not-understood`:
+    something in it still waits; `resend-needed`: its bytes were not kept).
+    """
+    rows = quarantine.found_with(work, row_id)
+    if row_id not in rows:
+        raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
+    row = quarantine.row(work, row_id)
+    record = _read_again(gateway, row.sender, row.document, quarantine.kept_record(work, gateway, row_id))
+    if record.quarantined:
+        raise _still(record)
+    request = _request(work, gateway, row.sender, row.document)
+    (receipt,) = exchange(work, gateway, request, [record], first=row.position)
+    if record.quarantined:  # the exchange itself refused something in it
+        raise _still(record)
+    for one in rows:
+        quarantine.settle(work, one, "replayed")
+    journal.append(
+        work, "input.release", exchange_id=request.id, sender_org=row.sender, n_records=1, outcome="replayed",
+        reason_code=row.code, **by,
+    )  # fmt: skip
     return receipt
+
+
+def understood(work: UnitOfWork, gateway: Gateway, row_id: str) -> bool:
+    """Would this record be read whole today? Nothing is written; the exchange may still find something illegal in it.
+
+    Raises `Unknown`, `Conflict` (`quarantine-settled`, `resend-needed`).
+    """
+    row = quarantine.row(work, row_id)
+    try:
+        record = _read_again(gateway, row.sender, row.document, quarantine.kept_record(work, gateway, row_id))
+    except Conflict as conflict:
+        if conflict.code != "still-not-understood":
+            raise
+        return False
+    return not record.quarantined
 
 
 def _read_again(gateway: Gateway, sender: str, document: str, kept: Record) -> Record:
     if kept.original is None:
-        if kept.rejected:
-            raise _still(kept)
-        kept.findings, kept.digest = [], b""
-        return kept
+        raise Conflict("resend-needed", "Its bytes were not kept: its sender sends the record again.")
     try:
         (record,) = gateway.connector(sender).read(document, io.BytesIO(kept.original()))
     except DocumentRefused as refused:

@@ -27,6 +27,7 @@ from gateway.doors import access_of, bounded, in_work, json_answer, media_of, re
 from gateway.exchange import exchange
 from gateway.journal_files import require_available
 from gateway.problems import Problem, Unauthenticated, Unknown, Unsupported
+from gateway.quarantine import with_bytes
 from gateway.receipt import Request
 from gateway.registry import Gateway
 from gateway.storage.tables.record import assertion_set, quarantine
@@ -58,7 +59,7 @@ class _Door:
         try:
             message = connector.webhook(http.headers, body, clock.now())
             bounded(body, "application/json")
-            records = list(connector.read(message.document, io.BytesIO(body)))
+            records = with_bytes(list(connector.read(message.document, io.BytesIO(body))), body)
         except DocumentRefused as refused:
             raise await self._refused(http, refused) from None
         told = await in_work(http, lambda work: self._take(work, body_id, message, records))

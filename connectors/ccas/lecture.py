@@ -6,9 +6,10 @@ is (`ccas.beneficiaires`) and what was done with her (`ccas.suivi`). Either docu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,7 +18,7 @@ from connectors.ccas.champs import champs, columns, from_json, from_row
 from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest, parse
 from connectors.source import rewindable
-from connectors.table import Sheet, is_workbook, sheets
+from connectors.table import Sheet, alone, is_workbook, sheets
 from schemas import nomenclatures
 from schemas.normalisation import ft_numero, name_key
 from schemas.record import Finding, Record
@@ -36,6 +37,8 @@ class Kept(NamedTuple):
     value: dict[str, Any]
     findings: list[Finding]
     where: str
+    original: Callable[[], bytes] | None = None
+    """Gives a sending that holds her alone, when one can be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,20 @@ class CcasReading:
 
     def __iter__(self) -> Iterator[Record]:
         for kept in self._json_kept() if self._items is not None else self._table_kept():
-            yield record(kept, self._context)
+            read = record(kept, self._context)
+            read.original = kept.original
+            yield read
 
     def _json_kept(self) -> Iterator[Kept]:
         assert self._items is not None
         for position, item in enumerate(self._items):
             findings: list[Finding] = []
             where = f"beneficiaries[{position}]"
-            yield Kept(from_json(item, "beneficiary", where, findings), findings, where)
+            yield Kept(from_json(item, "beneficiary", where, findings), findings, where, partial(self._alone, item))
+
+    def _alone(self, item: Any) -> bytes:
+        told = {"structure": {"name": self._context.nom_structure}, "beneficiaries": [item]}
+        return json.dumps(told, ensure_ascii=False).encode()
 
     def _table_kept(self) -> Iterator[Kept]:
         self._source.seek(0)
@@ -92,7 +101,9 @@ class CcasReading:
                 for item, told in rows.pop(number, []) if number else []:
                     value.setdefault(name, []).append(item)
                     findings += told
-            yield Kept(value, findings, f"ligne {row.line}")
+            # Rows of other sheets would be left out of a table of one row: her sender sends her again.
+            original = None if value.keys() & nested.keys() else partial(alone, main.headers, row)
+            yield Kept(value, findings, f"ligne {row.line}", original)
         yield from _orphans(nested)
 
 

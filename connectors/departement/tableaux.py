@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ import mappings
 from connectors.contract import DocumentRefused, Envelope
 from connectors.departement.referentiel import concept_of
 from connectors.source import rewindable
-from connectors.table import MAX_BYTES, Row, Sheet, day, is_scientific, sheets
+from connectors.table import MAX_BYTES, Row, Sheet, alone, day, is_scientific, sheets
 from schemas.normalisation import name_key, phones
 from schemas.record import Finding, Record
 
@@ -99,8 +100,11 @@ class TableReading:
     def __iter__(self) -> Iterator[Record]:
         mapping = mappings.load(self._layout.document)
         met: dict[bytes, str] = {}
-        for row in self._sheet():
-            yield self._record(mapping, row, met)
+        sheet = self._sheet()
+        for row in sheet:
+            record = self._record(mapping, row, met)
+            record.original = partial(alone, sheet.headers, row)
+            yield record
 
     def _record(self, mapping: Any, row: Row, met: dict[bytes, str]) -> Record:
         layout, at = self._layout, f"ligne {row.line}"

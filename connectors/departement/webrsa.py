@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, BinaryIO, ClassVar
 
 from lxml import etree
@@ -36,7 +37,7 @@ class WebrsaReading:
     def __init__(self, source: BinaryIO, kept: Referentiels, departement: str, max_age: timedelta) -> None:
         self._source = rewindable(source, MAX_BYTES)
         self._departement = departement
-        entete, counted = _survey(self._source)
+        self._head, entete, counted = _survey(self._source)
         self._emitted: datetime = local_time(entete["date_generation"])
         self._stock = entete["fichier_stock"] in {"true", "1"}
         self._referentiel = required(kept, entete["id_structure_ali"], self._emitted, max_age)
@@ -55,7 +56,14 @@ class WebrsaReading:
         node = structure("webrsa_ali").under("dossiers", "dossier")
         mapping = mappings.load(self.document)
         for element in stream(self._source, ROOT, "dossier"):
-            yield self._record(element, node, mapping)
+            record = self._record(element, node, mapping)
+            if record.quarantined:
+                record.original = partial(self._alone, etree.tostring(element, with_tail=False))
+            yield record
+
+    def _alone(self, dossier: bytes) -> bytes:
+        """A file that holds this dossier only, under the header it came with."""
+        return b"<%b>%b%b</%b>" % (ROOT.encode(), self._head, dossier, ROOT.encode())
 
     def _record(self, element: etree._Element, node: Node, mapping: Any) -> Record:
         number = (element.findtext("id_personne") or "").strip()
@@ -81,9 +89,12 @@ class WebrsaReading:
         return record
 
 
-def _survey(source: BinaryIO) -> tuple[dict[str, str], int]:
-    """The header, and how many dossiers follow. Raises `DocumentRefused` for a file that cannot be read to its end."""
-    entete: dict[str, str] = {}
+def _survey(source: BinaryIO) -> tuple[bytes, dict[str, str], int]:
+    """The header as written and as read, and how many dossiers follow.
+
+    Raises `DocumentRefused` for a file that cannot be read to its end.
+    """
+    head, entete = b"", dict[str, str]()
     counted = 0
     for element in stream(source, ROOT, "entete", "dossier"):
         if element.tag == "dossier":
@@ -94,9 +105,10 @@ def _survey(source: BinaryIO) -> tuple[dict[str, str], int]:
             if wrong := check(element, structure("webrsa_ali").under("entete")):
                 raise DocumentRefused("schema-invalid", wrong[0].code, path=wrong[0].path)
             entete = to_json(element, structure("webrsa_ali").under("entete"))
+            head = etree.tostring(element, with_tail=False)
     if not entete:
         raise DocumentRefused("schema-invalid", "the header must come first", path="entete")
-    return entete, counted
+    return head, entete, counted
 
 
 def resolved(value: dict[str, Any], node: Node, referentiel: Referentiel, findings: list[Finding]) -> dict[str, Any]:

@@ -6,8 +6,11 @@ The document is checked to its end before its first record is given, so that it 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, BinaryIO
+
+from lxml import etree
 
 import mappings
 from connectors import json as strict
@@ -48,19 +51,39 @@ class RecordsReading:
             raise DocumentRefused("unknown-element", f"nothing but {self._container} is expected", path=strangers[0])
         return found
 
-    def _raw(self) -> Iterator[Any]:
+    def _raw(self) -> Iterator[tuple[Any, Callable[[], bytes]]]:
+        """Each value to read, and what gives a document that holds it alone (before the next value is asked for)."""
         self._source.seek(0)
         if self._document.format == "xml":
-            yield from xml.stream(self._source, self._container, self._mapping.file.partner.record)
+            for element in xml.stream(self._source, self._container, self._mapping.file.partner.record):
+                yield element, partial(_element_alone, self._container, element)
         elif self._document.format == "json":
-            yield from self._values
+            for value in self._values:
+                yield value, partial(_array_of_one, self._container, value)
         else:
-            for row in table.sheets(self._source, max_bytes=self._document.max_bytes)[0]:
-                yield row.cells
+            sheet = table.sheets(self._source, max_bytes=self._document.max_bytes)[0]
+            for row in sheet:
+                yield row.cells, partial(table.alone, sheet.headers, row)
 
     def __iter__(self) -> Iterator[Record]:
-        for value in self._raw():
-            yield self._mapping.read(value, **self._context)
+        for value, original in self._raw():
+            record = self._mapping.read(value, **self._context)
+            if record.quarantined:
+                record.original = partial(bytes, original())
+            yield record
+
+
+def _array_of_one(container: str, value: Any) -> bytes:
+    return json.dumps({container: [value]} if container else [value], ensure_ascii=False).encode()
+
+
+def _element_alone(container: str, element: etree._Element) -> bytes:
+    return _enclosed(container, etree.tostring(element, with_tail=False))
+
+
+def _enclosed(container: str, element: bytes) -> bytes:
+    inside = f"<{container}>".encode() + element + f"</{container}>".encode() if container else element
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + inside
 
 
 def content(written: Written, container: str = "") -> bytes:
@@ -70,8 +93,7 @@ def content(written: Written, container: str = "") -> bytes:
     """
     document = written.document
     if isinstance(document, bytes):
-        inside = f"<{container}>".encode() + document + f"</{container}>".encode() if container else document
-        return b'<?xml version="1.0" encoding="UTF-8"?>\n' + inside
+        return _enclosed(container, document)
     return json.dumps(document, ensure_ascii=False).encode()
 
 

@@ -60,6 +60,22 @@ def replayed(subject: Subject) -> Iterator[str]:
             yield f"{sample.document}, {sample.situation}: a second reading differs"
 
 
+@case("relecture", "rejeu", "un enregistrement gardé à part se relit seul, et dit la même chose")
+def read_alone(subject: Subject) -> Iterator[str]:
+    kept = [(sample, one) for sample, records in readable(subject) for one in records if one.original is not None]
+    for sample, record in kept:
+        where = f"{sample.document}, {sample.situation}"
+        alone = subject.read(Sample(sample.document, sample.situation, record.original()))  # type: ignore[misc]
+        if len(alone) != 1:
+            yield f"{where}: {len(alone)} records where one was kept"
+        elif _told(alone[0]) != _told(record):
+            yield f"{where}: a record reads otherwise alone"
+
+
+def _told(record: Record) -> Any:
+    return record.foyer, [one.facts for one in record.personnes], sorted(one.code for one in record.findings)
+
+
 @case("cles", "rejeu", "chaque enregistrement a une clé stable, une seule fois par document")
 def keyed(subject: Subject) -> Iterator[str]:
     for sample, records in readable(subject):

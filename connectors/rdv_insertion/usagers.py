@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 import mappings
@@ -10,7 +11,7 @@ from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest
 from connectors.rdv_insertion.champs import allowed, columns
 from connectors.source import rewindable
-from connectors.table import MAX_BYTES, Row, Sheet, day, is_scientific, sheets
+from connectors.table import MAX_BYTES, Row, Sheet, alone, day, is_scientific, sheets
 from schemas.normalisation import is_erased_email, nir, phones
 from schemas.record import Finding, Record
 
@@ -75,8 +76,11 @@ class UsagersReading:
         return sheets(self._source)[0]
 
     def __iter__(self) -> Iterator[Record]:
-        for row in self._sheet():
-            yield self._record(row)
+        sheet = self._sheet()
+        for row in sheet:
+            record = self._record(row)
+            record.original = partial(alone, sheet.headers, row)
+            yield record
 
     def _record(self, row: Row) -> Record:
         at, findings = f"ligne {row.line}", list[Finding]()

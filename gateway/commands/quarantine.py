@@ -80,5 +80,5 @@ def dismiss(findings: Ids) -> None:
     gateway = Gateway.open(settings())
     for one in findings:
         with gateway.unit_of_work() as work:
-            quarantine.settle(work, one, "dismissed")
+            quarantine.dismiss(work, one)
         data({"id": one, "state": "dismissed"})

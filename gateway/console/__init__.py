@@ -3,7 +3,7 @@
 | role | pages |
 |---|---|
 | `dpo` | `register` `person` `agreements` `integrity` `watch` |
-| `integration` | `engineer` `explorer` (with `mending`, what clears a quarantined finding) |
+| `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` |
 | `operateur` | `operator` |
 
 Pages read the real database and show codes, counts and pseudonyms; a value about someone is shown only to an account
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from starlette.routing import Mount, Route
 
-from gateway.console import dpo, engineer, home, operator
+from gateway.console import dpo, home, integration, operator
 from gateway.console.common import Console, Place
 from gateway.console.doors import Doors
 from gateway.registry import Gateway
@@ -25,7 +25,7 @@ __all__ = ["places", "routes"]
 
 def places() -> list[Place]:
     """Every page that asks for a session."""
-    return [*home.places(), *dpo.places(), *engineer.places(), *operator.places()]
+    return [*home.places(), *dpo.places(), *integration.places(), *operator.places()]
 
 
 def routes(gateway: Gateway) -> list[Route | Mount]:

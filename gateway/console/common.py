@@ -79,10 +79,14 @@ class View:
         """The console's own reference of a person; it names her to nobody else."""
         return self.gateway.keys.pseudonym(DPO, person)
 
+    @property
+    def by(self) -> dict[str, str]:
+        """This account, as the journal names it."""
+        return {"agent": self.session.agent, "agent_role": next((one for one in MENU if one in self.session.roles), "")}
+
     def journal(self, event: str, **fields: Any) -> None:
         """Write down what this account did or read."""
-        role = next((role for role in MENU if role in self.session.roles), "")
-        journal.append(self.work, event, agent=self.session.agent, agent_role=role, **fields)
+        journal.append(self.work, event, **self.by, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ class Place:
     """Only for an account that proved who it is a moment ago."""
     writes: bool = False
     """A reading that leaves a trace, or a form."""
+    apart: bool = False
+    """A form that opens its own transactions, one after the other; the view's only reads."""
     upload: int = 0
     """Largest file taken, in bytes."""
 
@@ -227,7 +233,7 @@ class Console:
         return form
 
     def _run(self, place: Place, request: Request, session: Session, form: FormData | None) -> Answer:
-        if place.writes or place.method == "POST":
+        if place.writes or (place.method == "POST" and not place.apart):
             with self.gateway.unit_of_work() as work:
                 return place.handler(View(request, self.gateway, session, work, form))
         work = UnitOfWork(self._readers)

@@ -14,7 +14,7 @@ import mappings
 from connectors.contract import DocumentRefused
 from connectors.manifest import Document, ManifestError, installed
 from gateway.categories import legal_code
-from gateway.console import law_words, mending
+from gateway.console import law_words
 from gateway.console.blocks import (
     Badge,
     Code,
@@ -32,10 +32,11 @@ from gateway.console.blocks import (
     Title,
 )
 from gateway.console.common import Answer, Place, View
-from gateway.console.words import number, say, word
+from gateway.console.words import number, say, unranked, word
 from mappings import examples
 from mappings.engine import Mapping
-from mappings.grammar import Example
+from mappings.grammar import Example, Row, Section
+from mappings.writing import dotted
 from schemas import paths
 from schemas.record import Fact, Record
 
@@ -168,11 +169,33 @@ Placed = tuple[str, Any]
 
 def _by_path(mapping: Mapping, writing: bool) -> dict[str, list[Placed]]:
     found: dict[str, list[Placed]] = {}
-    for path, partner, row in mending.rows(mapping, writing=writing):
-        for name in {path, mending.BRACKETS.sub("[]", path)}:
+    for path, partner, row in _declared(mapping, writing):
+        for name in {path, unranked(path, "[]")}:
             if (partner, row) not in found.setdefault(name, []):
                 found[name].append((partner, row))
     return found
+
+
+def _declared(mapping: Mapping, writing: bool) -> Iterator[tuple[str, str, Row]]:
+    """(canonical path, partner path, row) of every row that reads a fact, or that writes one."""
+    yield from _inside(mapping, mapping.file.section, "", "", writing)
+
+
+def _inside(
+    mapping: Mapping, sections: tuple[Section, ...], canonical: str, partner: str, writing: bool
+) -> Iterator[tuple[str, str, Row]]:
+    mark = "/" if mapping.file.partner.format == "xml" else "."
+    for section in sections:
+        inside, at = dotted(canonical, section.canonical), _joined(partner, section.partner, mark)
+        for row in section.fields:
+            if row.canonical is not None and (row.writes if writing else row.reads):
+                for name in row.partners:
+                    yield dotted(inside, row.canonical), _joined(at, name, mark), row
+        yield from _inside(mapping, section.section, inside, at, writing)
+
+
+def _joined(before: str, after: str, mark: str) -> str:
+    return f"{before}{mark}{after}" if before and after else before or after
 
 
 def _of(index: dict[str, list[Placed]], path: str) -> list[Placed]:
@@ -310,9 +333,7 @@ def _told(document: Document, records: list[Record]) -> Page:
     ]
     counted: Counter[tuple[str, str, str, str]] = Counter()
     for record in records:
-        counted.update(
-            (one.code, mending.BRACKETS.sub("", one.path), one.severity, one.detail) for one in record.findings
-        )
+        counted.update((one.code, unranked(one.path), one.severity, one.detail) for one in record.findings)
     rows = [
         [
             word("constat", code),

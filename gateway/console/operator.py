@@ -124,7 +124,7 @@ def partners(view: View) -> Page:
 def _delivered(view: View, since: str) -> dict[str, int]:
     c = table.c
     query = select(c.recipient, func.count()).where(c.state == "delivered", c.settled_at >= since).group_by(c.recipient)
-    return dict(view.connection.execute(query).tuples().all())
+    return dict(map(tuple, view.connection.execute(query)))
 
 
 def _health(state: Any, waiting: dict[str, int]) -> Any:

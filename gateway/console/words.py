@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 PARIS = ZoneInfo("Europe/Paris")
 _FILE = Path(__file__).parent / "strings.toml"
+_BRACKETS = re.compile(r"\[[^\[\]]*\]")
 _PERIOD = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?")
 
 
@@ -39,6 +40,11 @@ def word(section: str, name: str | None, otherwise: str | None = None) -> str:
     if not name:
         return ""
     return strings().get(section, {}).get(name) or (name if otherwise is None else otherwise)
+
+
+def unranked(path: str, mark: str = "") -> str:
+    """A partner's path without its ranks and conditions, so that the same place is one line."""
+    return _BRACKETS.sub(mark, path)
 
 
 def number(value: int) -> str:

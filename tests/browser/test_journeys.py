@@ -79,7 +79,7 @@ def test_an_engineer_clears_a_quarantined_code(page: Any, lived: Lived) -> None:
     page.click("nav >> text=Quarantaine")
     page.click("main table a")
     page.click(f"main a[href='/console/quarantaine/{row.id}']")
-    assert "ne connaît pas encore ce code" in page.inner_text("main")
+    assert "n'est pas encore compris" in page.inner_text("main")
     # The mapping of the next release knows this code.
     table = mappings.load("caf.flux_beneficiaire").tables["situation_familiale"]
     table.entries["", code] = Entry("celibataire", "code ajouté")

@@ -13,14 +13,17 @@ from typer.testing import CliRunner
 
 import mappings
 from connectors.caf.generator import write_file
-from gateway import cli, dry_run, preview, quarantine
+from gateway import cli, clock, dry_run, preview, quarantine
+from gateway.exchange import exchange
 from gateway.ingest import Counts, ingest
 from gateway.problems import Conflict
+from gateway.receipt import Request
 from gateway.registry import Gateway
 from gateway.replay import replay
 from gateway.settings import Settings, settings
 from gateway.storage.tables.record import person
 from gateway.storage.tables.record import quarantine as table
+from schemas.record import Finding, Record
 
 DOCUMENT = "caf.flux_beneficiaire"
 
@@ -135,3 +138,22 @@ def test_l_essai_dit_en_francais_ce_qui_changerait_et_n_ecrit_rien(landes: Gatew
     assert "rien n'est écrit" in papier.getvalue()
     assert ingest(landes, clos, "caf", DOCUMENT, dry_run=True).changes == essai.changes
     assert "changes" not in essai.line()
+
+
+def test_sans_les_octets_du_partenaire_rien_n_est_rejoue(landes: Gateway) -> None:
+    """The value that was not understood was never applied: carrying the rest again would lose it in silence."""
+    record = Record("D-1", [], {"foyer.code_organisme": "401"}, [Finding("unknown-code", "sitfam", raw="9")])
+    with landes.unit_of_work() as work:
+        exchange(work, landes, Request(clock.new_id(), "caf", DOCUMENT, ()), [record])
+    avant = en_attente(landes)
+    with pytest.raises(Conflict, match="resend-needed"):
+        replay(landes, avant[0][0])
+    assert en_attente(landes) == avant
+
+
+def test_le_seul_enregistrement_d_un_message_garde_le_message() -> None:
+    seul, autres = [Record("1", [])], [Record("1", []), Record("2", [])]
+    (garde,) = quarantine.with_bytes(seul, b"{}")
+    assert garde.original is not None
+    assert garde.original() == b"{}"
+    assert all(one.original is None for one in quarantine.with_bytes(autres, b"[]")), "it would hold somebody else"

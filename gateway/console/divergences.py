@@ -1,0 +1,153 @@
+"""Where two bodies hold different values about one person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import func, select
+
+from gateway import merge
+from gateway.console.blocks import Code, Lines, Link, Notice, Num, Page, Quiet, Table, Text, Title
+from gateway.console.common import PAGE, Place, View
+from gateway.console.words import many, say
+from gateway.problems import Unknown
+from gateway.storage.tables.record import assertion_set, membership, person
+from schemas import paths
+
+
+def places() -> list[Place]:
+    """The pages of divergences."""
+    role = ("integration",)
+    return [
+        Place("/console/divergences", divergences, role, writes=True),
+        Place("/console/divergences/{ref}", one_divergence, role, fresh=True, writes=True),
+    ]
+
+
+ENGINEER = "integration"
+"""The body in whose name engineers refer to persons: not the references of the data protection officer."""
+_SCANNED = 40
+"""Persons looked at on one page: each is decrypted."""
+
+
+def divergences(view: View) -> Page:
+    """Where two bodies hold different values of one person, by field; the values stay hidden."""
+    after = view.asked("apres")
+    people = _several_sources(view, after)
+    fields: Counter[tuple[str, str, str]] = Counter()
+    rows = []
+    for one in people:
+        found = merge.divergences(view.gateway.dossiers.said(view.work, one))
+        found = [divergence for divergence in found if len({fact.source for fact in divergence.facts}) > 1]
+        for divergence in found:
+            chosen, *others = divergence.facts
+            fields[paths.shape(divergence.path), chosen.source, others[0].source] += 1
+        if found:
+            ref = view.gateway.references.give(view.work, ENGINEER, one)
+            rows.append(
+                [
+                    Link(say("bases.personne", n=ref[:8]), f"/console/divergences/{ref}"),
+                    Num(len(found)),
+                    Lines(
+                        [Code(_quiet_path(one.path)) for one in found[:4]]
+                        + ([Quiet(many("divergences.autres", len(found) - 4))] if len(found) > 4 else [])
+                    ),
+                ]
+            )
+    summary = [
+        [paths.FIELDS[shape].description, Code(shape), view.body(chosen), view.body(other), Num(times)]
+        for (shape, chosen, other), times in fields.most_common(PAGE)
+    ]
+    return Page(
+        say("divergences.titre"),
+        [
+            Text(say("divergences.intro"), lead=True),
+            Title(say("divergences.par_champ")),
+            Table(
+                "champs",
+                say("divergences.champs_legende"),
+                [say(f"divergences.{key}") for key in ("donnee", "chemin", "retenue", "autre", "nombre")],
+                summary,
+                say("divergences.vide"),
+                frozenset({4}),
+            ),
+            Title(say("divergences.par_personne")),
+            Table(
+                "personnes",
+                say("divergences.personnes_legende"),
+                [say(f"divergences.{key}") for key in ("personne", "nombre", "champs")],
+                rows,
+                say("divergences.vide"),
+                frozenset({1}),
+                older=f"/console/divergences?apres={people[-1]}" if len(people) == _SCANNED else "",
+            ),
+        ],
+    )
+
+
+def _quiet_path(path: str) -> str:
+    """A path without keys that may identify someone."""
+    return paths.shape(path) if path.startswith(("personne.telephones", "personne.courriels", "identifiants")) else path
+
+
+def _several_sources(view: View, after: str) -> list[str]:
+    """Persons of whom at least two bodies speak, themselves or through their household."""
+    a, m = assertion_set.c, membership.c
+    own = select(a.subject_id.label("id"), a.source).where(a.superseded_at.is_(None))
+    home = (
+        select(m.person_id.label("id"), a.source)
+        .select_from(assertion_set.join(membership, m.foyer_id == a.subject_id))
+        .where(a.superseded_at.is_(None), m.until.is_(None))
+    )
+    both = own.union(home).subquery()
+    query = (
+        select(both.c.id)
+        .join(person, person.c.id == both.c.id)
+        .where(both.c.id > after, person.c.merged_into.is_(None), person.c.erased_at.is_(None))
+        .group_by(both.c.id)
+        .having(func.count(both.c.source.distinct()) > 1)
+        .order_by(both.c.id)
+        .limit(_SCANNED)
+    )
+    return list(view.connection.scalars(query))
+
+
+def one_divergence(view: View) -> Page:
+    """The values side by side, for an account that has just proved who it is; the reading is journaled."""
+    who = view.gateway.references.find(view.work, ENGINEER, view.at("ref"))
+    if who is None:
+        raise Unknown("person-unknown", "Read the list again.")
+    view.journal("log.read", outcome="divergences", subject=view.reference(who))
+    rows = []
+    for one in merge.divergences(view.gateway.dossiers.said(view.work, who)):
+        chosen, *others = one.facts
+        rows.append(
+            [
+                paths.FIELDS[paths.shape(one.path)].description,
+                Code(_quiet_path(one.path)),
+                Lines([_value(chosen.value), Quiet(f"{view.body(chosen.source)}, {chosen.asserted_at[:10]}")]),
+                Lines(
+                    [
+                        item
+                        for fact in others
+                        for item in (_value(fact.value), Quiet(f"{view.body(fact.source)}, {fact.asserted_at[:10]}"))
+                    ]
+                ),
+            ]
+        )
+    heads = [say(f"divergences.{key}") for key in ("donnee", "chemin", "valeur_retenue", "autres_valeurs")]
+    return Page(
+        say("divergences.une", n=view.at("ref")[:8]),
+        [
+            Notice(say("divergences.trace"), "wait"),
+            Table("valeurs", say("divergences.valeurs_legende"), heads, rows, say("divergences.vide")),
+        ],
+        back=Link(say("divergences.retour"), "/console/divergences"),
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return say("decision.oui") if value else say("decision.non")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

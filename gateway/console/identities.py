@@ -1,0 +1,191 @@
+"""Doubtful persons, side by side and masked, for a human to decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from gateway.console.blocks import Badge, Facts, Form, Link, Page, Quiet, Table, Text, Title, When
+from gateway.console.common import PAGE, Answer, Go, Place, View
+from gateway.console.words import say, word
+from gateway.problems import Unknown
+from gateway.storage.tables.record import identity_case
+from schemas import paths
+from schemas.normalisation import name_key
+
+
+def places() -> list[Place]:
+    """The pages of the identity review."""
+    role = ("integration",)
+    return [
+        Place("/console/identites", identities, role),
+        Place("/console/identites/{id}", identity, role, writes=True),
+        Place("/console/identites/{id}/{action:str}", decide, role, "POST"),
+    ]
+
+
+def identities(view: View) -> Page:
+    """Doubtful persons: is she the one we know?"""
+    c = identity_case.c
+    rows = view.connection.execute(select(identity_case).where(c.state == "open").order_by(c.id).limit(PAGE)).all()
+    shown = [
+        [
+            Link(say("identites.dossier", n=row.id[-6:]), f"/console/identites/{row.id}"),
+            word("rapprochement", row.reason),
+            Badge(say("identites.contradiction"), "bad") if row.rung == 0 else say("identites.rang", n=row.rung),
+            When(row.created_at),
+        ]
+        for row in rows
+    ]
+    heads = [say(f"identites.{key}") for key in ("cas", "raison", "force", "depuis")]
+    settled = view.connection.execute(
+        select(identity_case).where(c.state != "open").order_by(c.decided_at.desc()).limit(20)
+    ).all()
+    past = [
+        [
+            Link(say("identites.dossier", n=row.id[-6:]), f"/console/identites/{row.id}"),
+            Badge(word("identite_etat", row.state), "quiet"),
+            When(row.decided_at),
+        ]
+        for row in settled
+    ]
+    return Page(
+        say("identites.titre"),
+        [
+            Text(say("identites.intro"), lead=True),
+            Table("identites", say("identites.legende"), heads, shown, say("identites.vide")),
+            Title(say("identites.decides")),
+            Table(
+                "decides",
+                say("identites.decides_legende"),
+                [say("identites.cas"), say("identites.decision"), say("identites.quand")],
+                past,
+                say("identites.decides_vide"),
+            ),
+        ],
+    )
+
+
+_COMPARED = (
+    "personne.nom_naissance",
+    "personne.nom_usage",
+    "personne.prenoms",
+    "personne.date_naissance",
+    "personne.lieu_naissance.code_insee",
+    "personne.lieu_naissance.libelle",
+    "personne.adresses[residence].code_postal",
+    "identifiants[nir].valeur",
+    "identifiants[ft_numero].valeur",
+)
+
+
+def identity(view: View) -> Page:
+    """The two persons side by side, masked: what agrees, what differs."""
+    case = _case(view)
+    view.journal("log.read", outcome="identity-review", object_ref=case.id)
+    left = view.gateway.dossiers.current(view.work, case.person_id)
+    right = view.gateway.dossiers.current(view.work, case.candidate_id)
+    rows = []
+    for path in _COMPARED:
+        one, other = (side[path].value if path in side else None for side in (left, right))
+        if one is None and other is None:
+            continue
+        rows.append(
+            [
+                paths.FIELDS[paths.shape(path)].description,
+                masked(path, one),
+                masked(path, other),
+                _agreement(one, other),
+            ]
+        )
+    here = f"/console/identites/{case.id}"
+    page = Page(say("identites.un_cas", n=case.id[-6:]), back=Link(say("identites.retour"), "/console/identites"))
+    heads = [say(f"identites.{key}") for key in ("donnee", "nouvelle", "connue", "accord")]
+    page.blocks += [
+        Facts(
+            [
+                (say("identites.raison"), word("rapprochement", case.reason)),
+                (say("identites.decision"), word("identite_etat", case.state)),
+                (
+                    say("identites.sources"),
+                    say("personne.de_vers", de=_sources(view, left), vers=_sources(view, right)),
+                ),
+            ]
+        ),
+        Table(
+            "comparaison",
+            say("identites.comparaison_legende"),
+            heads,
+            rows,
+            say("identites.comparaison_vide"),
+            note=say("identites.masque"),
+        ),
+    ]
+    if case.state == "open":
+        page.blocks += [
+            Form(f"{here}/meme", say("identites.meme"), intro=say("identites.meme_intro")),
+            Form(
+                f"{here}/differente",
+                say("identites.differente"),
+                intro=say("identites.differente_intro"),
+                tone="second",
+            ),
+        ]
+    elif case.state == "same":
+        page.blocks.append(
+            Form(f"{here}/defaire", say("identites.defaire"), intro=say("identites.defaire_intro"), tone="second")
+        )
+    return page
+
+
+def _case(view: View) -> Any:
+    row = view.connection.execute(select(identity_case).where(identity_case.c.id == view.at("id"))).first()
+    if row is None:
+        raise Unknown("identity-case-unknown", "Check the id against the review queue.")
+    return row
+
+
+def _sources(view: View, current: Any) -> str:
+    return ", ".join(sorted({view.body(fact.source) for fact in current.values()})) or "–"
+
+
+def masked(path: str, value: Any) -> Any:
+    """Enough to compare, too little to copy: initials and lengths, the year of a date, the ends of a number."""
+    if value is None:
+        return Quiet(say("identites.absente"))
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if "date" in path:
+        return f"••/••/{text[:4]}"
+    if path.startswith("identifiants["):
+        return f"{text[:1]}{'•' * max(0, len(text) - 3)}{text[-2:]}"
+    if path.endswith(("code_insee", "code_postal")):
+        return f"{text[:2]}•••"
+    return " ".join(f"{part[:1]}{'•' * (len(part) - 1)}" for part in text.split())
+
+
+def _agreement(one: Any, other: Any) -> Badge:
+    if one is None or other is None:
+        return Badge(say("identites.inconnu"), "quiet")
+    if one == other:
+        return Badge(say("identites.identique"), "good")
+    close = name_key(str(one)) == name_key(str(other))
+    return Badge(say("identites.proche" if close else "identites.differe"), "wait" if close else "bad")
+
+
+def decide(view: View) -> Answer:
+    """Same person, another one, or undo an earlier « same »."""
+    action, case = view.at("action"), view.at("id")
+    agent, identity_ = view.session.agent, view.gateway.identity
+    if action == "defaire":
+        identity_.reverse(view.work, case, agent)
+        view.journal("identity.unmerge", object_ref=case)
+        return Go("/console/identites", "defait")
+    if action not in ("meme", "differente"):
+        raise Unknown("action-unknown", "This page has no such action.")
+    identity_.decide(view.work, case, action == "meme", agent)
+    view.journal("identity.merge" if action == "meme" else "identity.review", object_ref=case, outcome=_OUTCOME[action])
+    return Go("/console/identites", f"identite_{action}")
+
+
+_OUTCOME = {"meme": "same", "differente": "different"}
