@@ -6,7 +6,7 @@ the same body, document and record supersedes it; the older one stays. A body ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -184,6 +184,11 @@ class Dossiers:
         """What a body says of this subject in one of its records, as it stands."""
         live = self._live(work, subject).get(place)
         return live.facts if live else {}
+
+    def sets_of(self, work: UnitOfWork, subject: str) -> Iterator[tuple[Place, str, Facts]]:
+        """Every live set about a subject: where it stands, when it was said, what it says."""
+        for place, one in self._live(work, subject).items():
+            yield place, one.asserted_at, one.facts
 
     def new_subject(self, work: UnitOfWork, kind: str, **columns: object) -> str:
         """A new person or household, empty."""

@@ -32,6 +32,7 @@ EVENTS = frozenset(
         "habilitation": "grant change revoke",
         "convention": "add change end",
         "policy": "change",
+        "referential": "change",
         "key": "create rotate retire destroy",
         "admin": "partner_add partner_rotate partner_suspend partner_resume setting delivery_retry replay alert prune",
         "breach": "open notify close",

@@ -70,7 +70,7 @@ def rectify(
     written = tuple(_attach(work, gateway, head, path, text) for path, text in (statements or {}).items())
     changed = {path for path, value in facts.items() if path not in current or current[path].value != value}
     people = people_of(work, head)
-    deliveries, holders = _send_again(work, gateway, people, changed, identifier)
+    deliveries, holders = send_again(work, gateway, people, changed, identifier)
     touched = changed | set(statements or {})
     told = _tell(work, gateway, people, touched, identifier)
     journal.append(
@@ -122,7 +122,7 @@ def _attach(work: UnitOfWork, gateway: Gateway, head: str, path: str, text: str)
     return identifier
 
 
-def _send_again(
+def send_again(
     work: UnitOfWork, gateway: Gateway, people: list[str], changed: set[str], exchange_id: str
 ) -> tuple[tuple[str, ...], set[str]]:
     """Queue again the last delivery of each document that could carry a corrected value."""

@@ -1,4 +1,7 @@
-"""What a human must look at: an open household that a full file left out. Nothing is closed because of a silence."""
+"""What a human must look at: an open household that a full file left out, a code to choose.
+
+Nothing is closed because of a silence, nothing is guessed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from gateway import clock
+from gateway.dossier import Place
 from gateway.problems import Conflict, Unknown
 from gateway.receipt import Request
 from gateway.registry import Gateway
@@ -78,6 +82,15 @@ def _told_again(work: UnitOfWork, request: Request, emitted_at: str) -> None:
         .where(task.c.document == request.document, task.c.since < emitted_at, task.c.record_h.in_(told))
         .values(state="settled", settled_at=work.now)
     )
+
+
+def open_once(work: UnitOfWork, kind: str, subject: str, place: Place, exchange_id: str, since: str) -> None:
+    """Open a task about what one body said of a subject in one of its records, unless the same is open."""
+    sender, document, record_h = place
+    told = {"kind": kind, "subject_id": subject, "record_h": record_h, "exchange_id": exchange_id, "state": "open"}
+    if not work.connection.execute(select(task.c.id).where(*(task.c[name] == told[name] for name in told))).first():
+        told |= {"id": clock.new_id(), "sender": sender, "document": document, "since": since, "opened_at": work.now}
+        work.connection.execute(insert(task).values(**told))
 
 
 def open_tasks(work: UnitOfWork, subjects: Sequence[str] | None = None) -> list[dict[str, Any]]:
