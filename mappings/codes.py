@@ -31,6 +31,8 @@ class Table:
     reverse: dict[tuple[str, Scalar], str] = field(default_factory=dict)
     """(parent code or "", canonical value) to the partner's code, where there is exactly one."""
     several: set[tuple[str, Scalar]] = field(default_factory=set)
+    written: set[Scalar] = field(default_factory=set)
+    """Canonical values that have a partner's code under some parent."""
     identity: bool = False
     checks_label: bool = False
     has_parent: bool = False
@@ -65,11 +67,7 @@ class Table:
 
     def elsewhere(self, value: Scalar, parent: str) -> bool:
         """Whether this value belongs to another enclosing item: not this one's business, and no fault."""
-        return (
-            self.has_parent
-            and (parent, value) not in self.reverse
-            and any(canonical == value for under, canonical in self.reverse if under != parent)
-        )
+        return self.has_parent and (parent, value) not in self.reverse and value in self.written
 
     def label_of(self, code: str, parent: str = "") -> str:
         entry = self.entries.get((parent if self.has_parent else "", code))
@@ -122,6 +120,7 @@ def _reverse(table: Table, codes: Codes) -> None:
             table.reverse[key] = preferred if preferred is not None else found[0]
         else:
             table.several.add(key)
+    table.written.update(value for _, value in table.reverse)
 
 
 def _pairs(codes: Codes) -> list[tuple[str, str, Scalar, str, str]]:

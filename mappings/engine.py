@@ -26,7 +26,8 @@ from mappings import document, partner_schema
 from mappings.grammar import MappingError, MappingFile, Row, Section, parse
 from mappings.reading import Generator, Reader
 from mappings.tree import Tree
-from mappings.writing import Writer, dotted
+from mappings.writing import Generator as FormGenerator
+from mappings.writing import Write, dotted
 from schemas import paths
 from schemas.record import Current, Finding, Record, Written
 
@@ -100,7 +101,7 @@ class Mapping:
 
     def write(self, current: Current, context: ReadOnly[str, Any] | None = None) -> Written:
         """Fill the partner's form. `filled` and `empty` of the answer are the double-entry meter."""
-        return self._writer.write(current, context or {})
+        return self._writer[0](current, context or {})
 
     @property
     def source(self) -> str:
@@ -112,9 +113,14 @@ class Mapping:
         tree = Tree(self.file)
         return Generator(self.file, tree, self.tables, partner_schema.shapes(self.file, tree)).reader()
 
+    @property
+    def write_source(self) -> str:
+        """The Python that fills a form, as generated."""
+        return self._writer[1]
+
     @cached_property
-    def _writer(self) -> Writer:
-        return Writer(self.file, self.tables, partner_schema.order(self.file))
+    def _writer(self) -> tuple[Write, str]:
+        return FormGenerator(self.file, self.tables, partner_schema.order(self.file)).writer()
 
     @cached_property
     def categories(self) -> frozenset[str]:

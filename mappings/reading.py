@@ -7,12 +7,11 @@ children are found by name, each row is a few lines. `mappings.load(…).source`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mappings import document, runtime
+from mappings import document, python, runtime
 from mappings.codes import Table
 from mappings.grammar import Format, MappingError, MappingFile, Row, Step
 from mappings.shape import Child, Shape
@@ -48,36 +47,6 @@ class Opened:
     """Body of an f-string: the partner's path, with its final slash."""
 
 
-class Lines:
-    """Python being written."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.names: dict[str, Any] = {}
-        self._depth = 0
-        self._count = 0
-
-    def say(self, *lines: str) -> None:
-        self.lines.extend("    " * self._depth + line for line in lines)
-
-    @contextmanager
-    def block(self, line: str) -> Iterator[None]:
-        self.say(line)
-        self._depth += 1
-        yield
-        self._depth -= 1
-
-    def name(self, stem: str) -> str:
-        self._count += 1
-        return f"{stem}{self._count}"
-
-    def hold(self, stem: str, value: Any) -> str:
-        """A name in the generated module for an object that the code uses."""
-        name = self.name(stem)
-        self.names[name] = value
-        return name
-
-
 class Generator:
     """Writes the reading function of one mapping. Raises `MappingError` ``mapping-type``, ``mapping-codes``."""
 
@@ -90,7 +59,7 @@ class Generator:
         self.shapes = shapes
         self.format: Format = file.partner.format
         self.xml = self.format == "xml"
-        self.out = Lines()
+        self.out = python.Lines()
         words = file.record.personne
         self.person_rows = words.key if words else ()
         self.only = words.only if words else None
@@ -98,11 +67,8 @@ class Generator:
     def reader(self) -> tuple[Reader, str]:
         """The function, and its source."""
         self._function()
-        source = "\n".join(self.out.lines) + "\n"
-        namespace = _CALLED | {"FORMAT": self.format, "INVALID": self.file.invalid} | self.out.names
-        # Only mapping files that the project ships are compiled here; what a partner sends is never code.
-        exec(compile(source, f"<mapping {self.file.id}>", "exec"), namespace)  # noqa: S102
-        return namespace["read"], source
+        called = _CALLED | {"FORMAT": self.format, "INVALID": self.file.invalid}
+        return self.out.compiled("read", self.file.id, called)
 
     def _function(self) -> None:
         say = self.out.say
@@ -152,7 +118,7 @@ class Generator:
         repeated, texts, ordered = self._repeats(node), not _holds_containers(node), ""
         if not self.xml:
             with self.out.block(f"if {source}.__class__ is not dict:"):
-                say(f"if {source} is not None: out.append(Finding('bad-type', {_at(at)}, INVALID))")
+                say(f"if {source} is not None: out.append(Finding('bad-type', {python.at(at)}, INVALID))")
                 say(f"{source} = {{}}")
             say(f"{opened} = {source}", f"{names} = tuple({opened})")
         elif repeated:
@@ -163,7 +129,7 @@ class Generator:
             say(f"{opened} = {{c.tag: c{'.text' if texts else ''} for c in {source}}}")
             say(f"{names} = tuple({opened}) if len({opened}) == len({source}) else tuple([c.tag for c in {source}])")
         valid, check = self.out.hold("V", shape.valid), self.out.hold("S", shape.check)
-        say(f"if {names} not in {valid}: {check}({names}, {_at(at)}, out)")
+        say(f"if {names} not in {valid}: {check}({names}, {python.at(at)}, out)")
         return Opened(node, source, opened, names, ordered, texts, at)
 
     @staticmethod
@@ -185,7 +151,7 @@ class Generator:
             with self.out.block("for _ in (0,):"):
                 self._container(view.node, box.source, box.at, view)
             return
-        child, at = self.out.name("e"), f"{box.at}{_escape(name)}"
+        child, at = self.out.name("e"), f"{box.at}{python.escape(name)}"
         if view.step.many or view.step.where:
             self._each(view, box, child, at)
             return
@@ -197,7 +163,7 @@ class Generator:
             else:
                 self._container(view.node, child, f"{at}/", view)
         if view.required:
-            say(f"else: out.append(Finding('missing-required', {_at(at)}, 'quarantine'))")
+            say(f"else: out.append(Finding('missing-required', {python.at(at)}, 'quarantine'))")
 
     def _each(self, view: View, box: Opened, child: str, at: str) -> None:
         say, rank = self.out.say, self.out.name("i")
@@ -213,7 +179,7 @@ class Generator:
                 parts = ", ".join(f"person{position}" for position in range(len(self.person_rows)))
                 say(f"persons.append(PersonFacts(p, person_key({parts})))")
         if view.required:
-            say(f"if not met_{child}: out.append(Finding('missing-required', {_at(at)}, 'quarantine'))")
+            say(f"if not met_{child}: out.append(Finding('missing-required', {python.at(at)}, 'quarantine'))")
 
     def _condition(self, step: Step, box: Opened) -> None:
         """Keep only the sibling that fulfils the condition; a second one is told, never chosen."""
@@ -229,7 +195,7 @@ class Generator:
         wanted = self.out.hold("EQ", frozenset(step.equals))
         say(f"if {text} not in {wanted} and str({text} or '').strip() not in {wanted}: continue")
         with self.out.block(f"if met_{box.source}:"):
-            say(f"out.append(Finding('repeated-element', {_at(box.at)}, 'quarantine')); continue")
+            say(f"out.append(Finding('repeated-element', {python.at(box.at)}, 'quarantine')); continue")
         say(f"met_{box.source} = True")
 
     # --- persons and items
@@ -251,7 +217,8 @@ class Generator:
         assert words is not None
         kept = self.out.hold("ONLY", frozenset(words.values))
         with self.out.block(f"if only not in {kept}:"):
-            self.out.say(f"out.append(Finding('household-only', {_at(at)}, 'notice', '', {words.reason!r})); continue")
+            told = f"Finding('household-only', {python.at(at)}, 'notice', '', {words.reason!r})"
+            self.out.say(f"out.append({told}); continue")
 
     def _item_key(self, key: str, at: str, *, alone: bool) -> None:
         """Name the item, or leave it. `alone`: no element repeats, so an item without a name is just not there."""
@@ -261,12 +228,12 @@ class Generator:
                 parts.append(_given(row))
                 continue
             part = f"t{key[1:]}_{position}"
-            self.out.say(f"{part} = key_text({key}_{position}, out, {_at(at)}, {key in self.tree.neutral})")
+            self.out.say(f"{part} = key_text({key}_{position}, out, {python.at(at)}, {key in self.tree.neutral})")
             # A code known to mean nothing here (`""` in its table) was said: the item is not missing its name.
             told = f"if not r{key[1:]}_0: " if position == 0 and row.type == "code" and len(row.partners) == 1 else ""
             with self.out.block(f"if {part} is None:"):
                 if not alone:
-                    self.out.say(f"{told}unnamed(out, before{key[1:]}, {_at(at)})")
+                    self.out.say(f"{told}unnamed(out, before{key[1:]}, {python.at(at)})")
                 self.out.say("continue")
             parts.append(part)
         self.out.say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
@@ -308,7 +275,7 @@ class Generator:
             say(f"v = {_given(row)}" if row.context is None else f"v = ctx.get({row.context!r})")
             self._when(store)
             return
-        where = box.at + _escape("/".join(str(step) for step in leaf.inputs[0]))
+        where = box.at + python.escape("/".join(str(step) for step in leaf.inputs[0]))
         if len(leaf.inputs) == 1 and leaf.inputs[0][-1].many:
             self._list(leaf, box, where, store)
         elif len(leaf.inputs) == 1:
@@ -317,7 +284,7 @@ class Generator:
         else:
             self._several(leaf, box, where, store)
         if required:
-            say(f"else: out.append(Finding('missing-required', {_at(where)}, 'quarantine'))")
+            say(f"else: out.append(Finding('missing-required', {python.at(where)}, 'quarantine'))")
 
     def _text(self, path: tuple[Step, ...], box: Opened, group: list[Leaf]) -> str:
         """An expression that puts a leaf's text in `x` and tells whether there is any."""
@@ -342,7 +309,8 @@ class Generator:
         elif self.format == "json":
             with self.out.block(f"if {into} is not None and {into}.__class__ is not str:"):
                 say(f"try: {into} = scalar({into})")
-                say(f"except Bad as b: bad(out, b, {_at(box.at + _escape(name))}, None, True, INVALID); {into} = None")
+                where = python.at(box.at + python.escape(name))
+                say(f"except Bad as b: bad(out, b, {where}, None, True, INVALID); {into} = None")
 
     def _limit(self, box: Opened, path: tuple[Step, ...]) -> Child | None:
         """What the schema says of a leaf's length."""
@@ -371,7 +339,7 @@ class Generator:
 
     def _guarded(self, call: str, structural: bool, where: str, store: Callable[[], object]) -> None:
         self.out.say(f"try: v = {call}")
-        self.out.say(f"except Bad as b: bad(out, b, {_at(where)}, None, {structural}, INVALID)")
+        self.out.say(f"except Bad as b: bad(out, b, {python.at(where)}, None, {structural}, INVALID)")
         with self.out.block("else:"):
             self._when(store)
 
@@ -387,7 +355,7 @@ class Generator:
         if leaf.label:
             self._fetch(leaf.label, box, "w")
         label = "w" if leaf.label else "None"
-        told = f"out, {_at(where)}, {bool(leaf.label)}"
+        told = f"out, {python.at(where)}, {bool(leaf.label)}"
         slow = f"read_code({held}, x, {parent}, {label}, {told})"
         if row.type == "code_list":
             one = f"read_code({held}, t, {parent}, {label}, {told})"
@@ -420,12 +388,12 @@ class Generator:
             say(f"x = [c.text for c in {found}]")
         else:
             say(f"try: x = texts({box.children}.get({name!r}))")
-            say(f"except Bad as b: bad(out, b, {_at(where)}, None, True, INVALID); x = None")
+            say(f"except Bad as b: bad(out, b, {python.at(where)}, None, True, INVALID); x = None")
         with self.out.block("if x:"):
             if leaf.row.type == "code":
                 held = self.out.hold("Q", table := self._table(leaf.row))
                 parent = leaf.parent if table.has_parent and leaf.parent else "''"
-                one = f"lambda t: read_code({held}, t, {parent}, None, out, {_at(where)}, False)"
+                one = f"lambda t: read_code({held}, t, {parent}, None, out, {python.at(where)}, False)"
                 self._guarded(f"each({one}, x)", False, where, store)
             else:
                 read = self.out.hold("T", codec(leaf.row, self.file.zone).read)
@@ -440,12 +408,12 @@ class Generator:
         facts = {"person": "p", "foyer": "h", "everyone": "a"}[leaf.sink]
         if SELF_KEYED in leaf.target:
             with self.out.block(f"for w in ({value} if {value}.__class__ is list else ({value},)):"):
-                say(f"{facts}[{_path(leaf.target.replace(SELF_KEYED, '[{w}]', 1))}] = w")
+                say(f"{facts}[{python.path(leaf.target.replace(SELF_KEYED, '[{w}]', 1))}] = w")
         elif leaf.checked:
-            where = at + _escape("/".join(str(step) for step in leaf.inputs[0])) if leaf.inputs else at
-            say(f"put({facts}, {_path(leaf.target)}, {value}, out, {_at(where)})")
+            where = at + python.escape("/".join(str(step) for step in leaf.inputs[0])) if leaf.inputs else at
+            say(f"put({facts}, {python.path(leaf.target)}, {value}, out, {python.at(where)})")
         else:
-            say(f"{facts}[{_path(leaf.target)}] = {value}")
+            say(f"{facts}[{python.path(leaf.target)}] = {value}")
 
 
 def _names_item(variable: str) -> bool:
@@ -462,28 +430,3 @@ def _given(row: Row) -> str:
     if row.context is not None:
         return f'ctx["{row.context}"]'
     return json.dumps(row.constant) if isinstance(row.constant, str) else repr(row.constant)
-
-
-def _escape(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
-
-
-def _at(at: str) -> str:
-    """An expression for a partner path: its final slash cut, its ranks filled."""
-    at = at.removesuffix("/")
-    return f"f{at!r}" if "{" in at or "}" in at else repr(at)
-
-
-def _path(target: str) -> str:
-    """An expression for a canonical path: `{k3}` and `{w}` are variables, any other `{word}` comes from the context."""
-    if "{" not in target:
-        return repr(target)
-    text = ""
-    for position, piece in enumerate(target.replace("}", "{").split("{")):
-        if position % 2 == 0:
-            text += _escape(piece)
-        elif piece == "w" or (piece[0] == "k" and piece[1:].isdigit()):
-            text += "{" + piece + "}"
-        else:
-            text += '{ctx["' + piece + '"]}'
-    return f"f{text!r}"

@@ -61,6 +61,8 @@ class FieldType:
     inline: str = ""
     """Python that reads most texts without a call; `{x}` is the text, `{short}` tests its length,
     `{read}` is the codec's reader."""
+    inline_write: str = ""
+    """Python that writes most values without a call; `{v}` is the value, `{write}` the codec's writer."""
 
 
 TYPES: dict[str, FieldType] = {}
@@ -75,9 +77,10 @@ def _type(
     memo: bool = False,
     bounded: bool = False,
     inline: str = "",
+    inline_write: str = "",
 ) -> Callable[[Callable[[Row, str], Codec]], Callable[[Row, str], Codec]]:
     def register(build: Callable[[Row, str], Codec]) -> Callable[[Row, str], Codec]:
-        TYPES[name] = FieldType(name, build, inputs, label, structural, memo, bounded, inline)
+        TYPES[name] = FieldType(name, build, inputs, label, structural, memo, bounded, inline, inline_write)
         return build
 
     return register
@@ -143,10 +146,14 @@ def _identifier(row: Row, zone: str) -> Codec:
 def _cut(row: Row) -> Write:
     """Text towards a partner whose field is `max` characters long; a longer one is named, never cut in silence."""
 
+    limit = row.max
+    if limit is None:
+        return str
+
     def write(value: Any) -> str:
         text = str(value)
-        if row.max is not None and len(text) > row.max:
-            raise Bad("too-long", f"{row.max} characters at most")
+        if len(text) > limit:
+            raise Bad("too-long", f"{limit} characters at most")
         return text
 
     return write
@@ -227,7 +234,10 @@ def _iso_date(text: str) -> str | None:
     return None if text in n.SENTINEL_DATES else text
 
 
-@_type("date", "date", structural=True, memo=True, bounded=True)
+_FULL = "{v} if {v}.__class__ is str and len({v}) == 10 else {write}({v})"
+
+
+@_type("date", "date", structural=True, memo=True, bounded=True, inline_write=_FULL)
 def _date(row: Row, zone: str) -> Codec:
     return Codec(_iso_date, _full)
 
