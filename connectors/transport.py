@@ -9,18 +9,15 @@ a host and a code, never a path, a header or a body (`connectors.failures`).
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json as _json
 import ssl
-import sys
 import time
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, lru_cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,9 +25,9 @@ import httpx
 import limits as rates
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from connectors.destination import LOOPBACK, Destinations, Origin, Resolver, origin, resolve, verify
+from connectors.destination import LOOPBACK, Destinations, Resolver, origin, resolve, verify
 from connectors.failures import (
     AnswerRefused,
     Busy,
@@ -39,15 +36,12 @@ from connectors.failures import (
     TransportError,
     Unreachable,
 )
+from connectors.wire import Wire
 
 __all__ = [
     "LOOPBACK", "Answer", "AnswerRefused", "Busy", "DestinationRefused", "Interrupted", "Limits", "Resolver",
     "Transport", "TransportError", "Unreachable", "origin", "resolve", "unavailable", "verify",
 ]  # fmt: skip
-
-if importlib.util.find_spec("sniffio") is None:
-    # httpcore imports it at every lock it takes: absent, each try searches the whole path again (a sixth of a call).
-    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_PAUSE = 3600.0
@@ -107,6 +101,21 @@ def _tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+_Told = Answer | TransportError
+
+
+async def _outcome(attempt: Awaitable[Answer]) -> _Told:
+    try:
+        return await attempt
+    except TransportError as error:
+        return error
+
+
+@lru_cache(maxsize=1024)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
 
 
 class _Circuit:
@@ -171,7 +180,7 @@ class Transport:
         self.limits = limits or Limits()
         self._destinations = Destinations(origins, networks, resolver, now)
         self._given, self._tls, self._now = wire, tls, now
-        self._idle: defaultdict[Origin, list[httpx.AsyncBaseTransport]] = defaultdict(list)
+        self._own: Wire | None = None
         self._slots = asyncio.Semaphore(self.limits.concurrent)
         self._circuit = _Circuit(self.limits.failures, self.limits.rest, now)
         self._paused_until = 0.0
@@ -212,10 +221,9 @@ class Transport:
         await self.aclose()
 
     async def aclose(self) -> None:
-        idle, self._idle = self._idle, defaultdict(list)
-        for wires in idle.values():
-            for wire in wires:
-                await wire.aclose()
+        own, self._own = self._own, None
+        if own is not None:
+            await own.aclose()
 
     def pause(self, seconds: float) -> None:
         """The partner asked for silence: calls fail with `Busy` for that long (an hour at most)."""
@@ -242,34 +250,46 @@ class Transport:
         sent may always be tried again. An answer of any status is returned; `TransportError` says there was none.
         """
         safe = method in _REPEATABLE if repeatable is None else repeatable
-        where = httpx.URL(url, params=dict(params)) if params else httpx.URL(url)
-        target = self._destinations.target(where)
-        sent = [False]
+        where = httpx.URL(url, params=dict(params)) if params else _parsed(url)
+        host, sent = self._destinations.target(where)[1], [False]
 
         async def once() -> Answer:
-            request = httpx.Request(method, where, headers=dict(headers or {}), json=json, data=form, content=content)
-            return await self._once(request, target, sent)
+            request = httpx.Request(method, where, headers=headers, json=json, data=form, content=content)
+            return await self._once(request, host, sent)
 
-        def repeat(state: RetryCallState) -> bool:
-            outcome = state.outcome
-            assert outcome is not None
-            error = outcome.exception()
-            if error is None:
-                return safe and again(outcome.result())
-            return isinstance(error, Unreachable) or (safe and isinstance(error, Interrupted | AnswerRefused))
+        def repeat(told: Answer | TransportError) -> bool:
+            if isinstance(told, Answer):
+                return safe and again(told)
+            return isinstance(told, Unreachable) or (safe and isinstance(told, Interrupted | AnswerRefused))
+
+        try:
+            async with asyncio.timeout(deadline or self.limits.deadline):
+                told = await _outcome(once())
+                if repeat(told) and self.limits.attempts > 1:
+                    told = await self._again(told, once, repeat)
+        except TimeoutError:
+            raise (Interrupted if sent[0] else Busy)("deadline", host) from None
+        if isinstance(told, Answer):
+            return told
+        raise told
+
+    async def _again(
+        self, first: _Told, once: Callable[[], Awaitable[Answer]], repeat: Callable[[_Told], bool]
+    ) -> _Told:
+        """What comes after a first attempt that may be repeated: entering here costs as much CPU as a request."""
+        tried = [first]
+
+        async def attempt() -> _Told:
+            return tried.pop() if tried else await _outcome(once())
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.limits.attempts),
             wait=wait_random_exponential(multiplier=self.limits.backoff, max=5.0),
-            retry=repeat,
+            retry=retry_if_result(repeat),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
-        try:
-            async with asyncio.timeout(deadline or self.limits.deadline):
-                answer: Answer = await retrying(once)
-        except TimeoutError:
-            raise (Interrupted if sent[0] else Busy)("deadline", target[1]) from None
-        return answer
+        told: _Told = await retrying(attempt)
+        return told
 
     async def download(
         self,
@@ -285,22 +305,20 @@ class Transport:
         Tried once: whoever calls starts again from nothing. The content of a 200 is empty, that of another status is
         the partner's error. Raises `TransportError`; what was given to `into` is then worth nothing.
         """
-        target, sent = self._destinations.target(httpx.URL(url)), [False]
-        request = httpx.Request("GET", url, headers=dict(headers or {}))
+        request, sent = httpx.Request("GET", url, headers=headers), [False]
+        host = self._destinations.target(request.url)[1]
         try:
             async with asyncio.timeout(deadline):
-                return await self._once(request, target, sent, _Sink(into, max_bytes))
+                return await self._once(request, host, sent, _Sink(into, max_bytes))
         except TimeoutError:
-            raise (Interrupted if sent[0] else Busy)("deadline", target[1]) from None
+            raise (Interrupted if sent[0] else Busy)("deadline", host) from None
 
-    async def _once(
-        self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool], sink: _Sink | None = None
-    ) -> Answer:
-        await self._admitted(target[1])
+    async def _once(self, request: httpx.Request, host: str, sent: list[bool], sink: _Sink | None = None) -> Answer:
+        await self._admitted(host)
         concluded = False
         try:
             async with self._slots:
-                answer = await self._exchange(request, target, sent, sink)
+                answer = await self._exchange(request, host, sent, sink)
             concluded = True
             self._circuit.leave(not unavailable(answer))
         except (Unreachable, Interrupted, AnswerRefused):
@@ -330,50 +348,32 @@ class Transport:
         if wait := self._circuit.enter():
             raise Busy("circuit-open", host, retry_after=wait)
 
-    async def _exchange(
-        self, request: httpx.Request, target: tuple[str, str, int], sent: list[bool], sink: _Sink | None
-    ) -> Answer:
-        host = target[1]
-        if self._given is None:
-            # The request goes to the address that was checked; the certificate must be that of the name.
-            address = await self._destinations.address(host, target[2])
-            request.extensions["sni_hostname"] = host
-            request.url = request.url.copy_with(host=address)
+    async def _exchange(self, request: httpx.Request, host: str, sent: list[bool], sink: _Sink | None) -> Answer:
         request.headers["Accept-Encoding"] = "gzip"
-        pool = self.limits.deadline
-        request.extensions["timeout"] = {"connect": self.limits.connect, "read": pool, "write": pool, "pool": pool}
-        wire = self._given or self._wire(target)
-        whole = False
         try:
             sent[0] = True
-            response = await wire.handle_async_request(request)
+            response = await self._wire().handle_async_request(request)
             try:
                 content = await self._body(response, host, request.method, sink)
             finally:
                 await response.aclose()
-            whole = True
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             sent[0] = False
             raise Unreachable("not-connected", host) from None
         except httpx.HTTPError:
             raise Interrupted("cut", host) from None
-        finally:
-            if self._given is None and whole:
-                self._idle[target].append(wire)
-            elif self._given is None:
-                await wire.aclose()
+        except (DestinationRefused, Unreachable):
+            sent[0] = False
+            raise
         return Answer(response.status_code, response.headers, content)
 
-    def _wire(self, target: Origin) -> httpx.AsyncBaseTransport:
-        """An idle connection to this origin, the last one used, or a new one. httpx is chosen here alone.
-
-        One connection each, because a pool that looks for its connection among 32 costs more than twice the request.
-        An origin never shares its connections with another name at the same address.
-        """
-        if idle := self._idle[target]:
-            return idle.pop()
-        one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
-        return httpx.AsyncHTTPTransport(verify=self._tls or _tls(), trust_env=False, limits=one)
+    def _wire(self) -> httpx.AsyncBaseTransport:
+        """The network, opened by the first request; httpx's interface is chosen here alone."""
+        if self._given is not None:
+            return self._given
+        if self._own is None:
+            self._own = Wire(self._destinations.address, self._tls or _tls(), self.limits.connect)
+        return self._own
 
     async def _body(self, response: httpx.Response, host: str, method: str, sink: _Sink | None) -> bytes:
         """The whole body, inflated, never more than `max_bytes` of it in memory; that of a 200 goes to the sink."""

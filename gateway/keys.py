@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def _publish(path: Path, content: bytes) -> None:
         temporary.unlink()
 
 
+def _random() -> bytes:
+    return os.urandom(32)
+
+
+def _p256() -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
 @dataclass(slots=True)
 class Keyring:
     """The secrets of one gateway. Nothing here is ever logged: the repr shows the folder only."""
@@ -55,31 +66,28 @@ class Keyring:
     may_create: bool = True
     _secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
 
-    def _load(self, name: str, new: bytes) -> bytes:
+    def _load(self, name: str, new: Callable[[], bytes]) -> bytes:
         if name not in self._secrets:
             path = self.folder / name
             if not path.exists():
                 if not self.may_create:
                     raise Misconfigured("key-missing", f"Provide the key file {name} in the keys folder.")
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                _publish(path, new)
+                _publish(path, new())
             self._secrets[name] = path.read_bytes()
         return self._secrets[name]
 
     def secret(self, name: str) -> bytes:
         """A 32-byte symmetric key (`wrap`, `index`, `pseudonym`, `exchange`, or one a module names for itself)."""
-        return self._load(f"{name}.key", os.urandom(32))
+        return self._load(f"{name}.key", _random)
 
     def ed25519(self, name: str) -> ed25519.Ed25519PrivateKey:
         """An Ed25519 signing key, raw 32 bytes on disk (`journal`, a witness's…)."""
-        return ed25519.Ed25519PrivateKey.from_private_bytes(self._load(f"{name}.ed25519", os.urandom(32)))
+        return ed25519.Ed25519PrivateKey.from_private_bytes(self._load(f"{name}.ed25519", _random))
 
     def es256(self, name: str) -> ec.EllipticCurvePrivateKey:
         """A P-256 signing key, PKCS#8 PEM on disk."""
-        new = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        key = serialization.load_pem_private_key(self._load(f"{name}.es256", new), None)
+        key = serialization.load_pem_private_key(self._load(f"{name}.es256", _p256), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         return key
 

@@ -232,8 +232,33 @@ async def test_a_connection_cut_after_sending_is_an_unknown_outcome(serve, raw: 
         assert caught.value.sent
         assert len(calls) == 1, "a POST is never repeated by itself"
         with pytest.raises(Interrupted):
+            await transport.request("PUT", url, json={})
+        assert len(calls) == 2, "nor is a PUT, unless it is said to be repeatable"
+        with pytest.raises(Interrupted):
             await transport.request("GET", url)
-        assert len(calls) == 1 + QUICK.attempts
+        assert len(calls) == 2 + QUICK.attempts
+
+
+async def test_connections_are_kept_cookies_are_not_and_nothing_is_added_to_a_request(serve) -> None:
+    heads: list[bytes] = []
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(b"connected")
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 204 No Content\r\nSet-Cookie: suivi=1\r\n\r\n")
+            await writer.drain()
+
+    url = f"http://127.0.0.1:{await serve(reply)}"
+    async with Transport("p", [url], networks=LOOPBACK, limits=QUICK) as transport:
+        for _ in range(2):
+            await transport.request("GET", f"{url}/a%2Fb?q=%C3%A9", headers={"X-Essai": "1"})
+    assert heads[0] == b"connected"
+    assert len(heads) == 3, "one connection for both"
+    first, *headers = heads[1].decode().strip().lower().split("\r\n")
+    assert first == "get /a%2fb?q=%c3%a9 http/1.1"
+    assert {line.partition(":")[0] for line in headers} == {"host", "x-essai", "accept-encoding"}
+    assert heads[2] == heads[1]
 
 
 async def test_a_body_shorter_than_announced_is_not_a_success() -> None:
