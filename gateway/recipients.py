@@ -62,7 +62,7 @@ def allowed(work: UnitOfWork, recipient: str, wanted: int, in_flight: int, terms
     """How many more deliveries may leave for this recipient now, at most `wanted`."""
     row = _state(work, recipient, lock=bool(terms.rate))
     if row is not None:
-        if row.paused or (row.retry_at and row.retry_at > work.now):
+        if _rests(row, work.now):
             return 0
         if row.failures >= AILING:
             wanted = min(wanted, 1) if not in_flight else 0
@@ -122,6 +122,16 @@ def _insert(work: UnitOfWork) -> Any:
     from sqlalchemy.dialects import postgresql, sqlite
 
     return (postgresql if work.connection.dialect.name == "postgresql" else sqlite).insert
+
+
+def resting(work: UnitOfWork, recipient: str) -> bool:
+    """Whether an operator paused this body, or its failures have it left alone for now."""
+    row = _state(work, recipient)
+    return row is not None and _rests(row, work.now)
+
+
+def _rests(row: Any, now: str) -> bool:
+    return bool(row.paused or (row.retry_at and row.retry_at > now))
 
 
 def pause(work: UnitOfWork, recipient: str, paused: bool) -> None:

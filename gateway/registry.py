@@ -252,7 +252,8 @@ def configured(one: Installed, settings: Settings, body_id: str = "", name: str 
     """A connector with the operator's settings, and what the gateway itself can tell it."""
     body_id = body_id or one.manifest.id
     values = dict(settings.bodies.get(body_id, {}))
-    values.pop("notifications_url", None)  # the body's, whatever its connector (`notifier.py`)
+    for one_of_ours in ("notifications_url", "worklist_for"):  # the body's, whatever its connector
+        values.pop(one_of_ours, None)
     own = {
         "departement": settings.departement,
         "organisme": body_id,

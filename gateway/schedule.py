@@ -22,7 +22,7 @@ from prometheus_client import Gauge
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from gateway import clock, journal_upkeep, timestamp, witness
+from gateway import clock, journal_upkeep, timestamp, witness, worklist
 from gateway.journal_files import WITNESS_POLICY
 from gateway.problems import Problem
 from gateway.registry import Gateway
@@ -48,6 +48,8 @@ class Job:
     setting: str
     run: Callable[[Gateway], Awaitable[object]]
     wanted: Callable[[Settings], bool] = lambda settings: True
+    cut: bool = False
+    """It may be cut anywhere when the process stops: what it leaves is done next time."""
 
     def period(self, settings: Settings) -> float:
         """Seconds between two runs; 0 when it is switched off or not configured."""
@@ -70,11 +72,13 @@ JOBS: tuple[Job, ...] = (
     Job("journal-witness", "witness_every", _cosign, lambda settings: (settings.home / WITNESS_POLICY).exists()),
     Job("journal-stamp", "stamp_every", _stamp, lambda settings: bool(settings.timestamp_url)),
     Job("journal-prune", "prune_every", _prune),
+    Job("worklists", "worklist_every", worklist.poll_all, lambda settings: bool(worklist.listed(settings)), cut=True),
 )
 
 
 async def run(gateway: Gateway, stopping: asyncio.Event, jobs: Sequence[Job] = JOBS, pause: float = 5.0) -> None:
-    """Run what is due, looking every `pause` seconds, until `stopping` is set; what runs then is finished first."""
+    """Run what is due, looking every `pause` seconds, until `stopping` is set; what runs then is finished first, unless
+    it may be cut."""
     running: dict[str, asyncio.Task[None]] = {}
     while not stopping.is_set():
         try:
@@ -86,7 +90,10 @@ async def run(gateway: Gateway, stopping: asyncio.Event, jobs: Sequence[Job] = J
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), timeout=pause)
         running = {name: task for name, task in running.items() if not task.done()}
-    await asyncio.gather(*running.values())
+    for job in jobs:
+        if job.cut and job.name in running:
+            running[job.name].cancel()
+    await asyncio.gather(*running.values(), return_exceptions=True)
 
 
 async def _run_one(gateway: Gateway, job: Job, fence: int) -> None:
@@ -94,6 +101,9 @@ async def _run_one(gateway: Gateway, job: Job, fence: int) -> None:
     keeping = asyncio.create_task(_keep_lease(gateway, job, fence))
     try:
         await job.run(gateway)
+    except asyncio.CancelledError:  # the process stops: whoever looks next goes on
+        await asyncio.to_thread(_write, gateway, job, fence, lease_until=None, started_at=None)
+        return
     except Exception as error:  # a defect of one job must not stop the others
         reason = error.code if isinstance(error, Problem) else str(getattr(error, "code", "")) or type(error).__name__
         log.error("schedule.failed", job=job.name, kind=reason)

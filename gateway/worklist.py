@@ -20,23 +20,29 @@ from hashlib import sha256
 from typing import Any
 
 import rfc8785
+import structlog
 from sqlalchemy import Row, insert, select, update
 
 from connectors.contract import Acknowledgement, NotObtained
 from connectors.transport import Transport
 from connectors.worklist import Item, Page, Worklisted
-from gateway import clock, outbox
+from gateway import clock, outbox, recipients
 from gateway.keys import seal, unseal
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Unavailable, Unknown
 from gateway.pull import pull
 from gateway.registry import Gateway
+from gateway.settings import Settings
 from gateway.storage.tables.record import identifier, person
 from gateway.storage.tables.worklist import worklist_item
 from gateway.unit_of_work import UnitOfWork
 
+log = structlog.get_logger(__name__)
+
 LIVE = ("pending", "open", "transmitting", "transmitted")
 _TO_FETCH = "to-fetch"
 _AGAIN = "fetch-again:"
+_FAILING = 3
+"""Fetches that fail in a row, none of them for good, after which the body is left alone until the next poll."""
 
 
 @dataclass(slots=True)
@@ -77,6 +83,32 @@ async def poll(gateway: Gateway, body: str, asked_by: str) -> Polled:
     return told
 
 
+async def poll_all(gateway: Gateway) -> dict[str, Polled]:
+    """Read the worklist of every body whose settings say whose it is (`worklist_for`), one body after the other.
+
+    A body that rests (paused, or failing) is left alone. Raises `Unavailable` (`worklist-refused`) once all were read,
+    when one of them could not be.
+    """
+    told: dict[str, Polled] = {}
+    for body, asked_by in listed(gateway.settings).items():
+        if not await asyncio.to_thread(_rests, gateway, body):
+            told[body] = await poll(gateway, body, asked_by)
+            log.info("worklist.polled", body=body, **asdict(told[body]))
+    if refused := [body for body, one in told.items() if one.refused]:
+        raise Unavailable("worklist-refused", f"Read why with `maillon worklist poll`: {', '.join(refused)}.")
+    return told
+
+
+def _rests(gateway: Gateway, body: str) -> bool:
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        return recipients.resting(work, body)
+
+
+def listed(settings: Settings) -> dict[str, str]:
+    """The bodies whose worklist is read at intervals, and whose list each is."""
+    return {body: told["worklist_for"] for body, told in settings.bodies.items() if told.get("worklist_for")}
+
+
 async def _family(gateway: Gateway, connector: Worklisted, of: tuple[str, str, str], told: Polled) -> None:
     body, family, asked_by = of
     transport: Transport = gateway.transport(body)
@@ -87,8 +119,13 @@ async def _family(gateway: Gateway, connector: Worklisted, of: tuple[str, str, s
         fresh = {index: one for index, one in fresh.items() if index not in met}
         told.skipped += page.skipped if not met else 0
         met |= dict.fromkeys(fresh)
+        failing = 0
         for row_id, person_id, documents in await asyncio.to_thread(_take, gateway, (body, family), fresh, told):
-            told.fetched += await _fetch(gateway, (row_id, person_id), body, documents, asked_by)
+            reason = await _fetch(gateway, (row_id, person_id), body, documents, asked_by)
+            told.fetched += not reason
+            failing = failing + 1 if reason.startswith(_AGAIN) else 0
+            if failing == _FAILING:  # what was listed is written down: the next poll goes on from there
+                raise NotObtained("retry", reason.removeprefix(_AGAIN))
         if page.complete:
             told.absent += await asyncio.to_thread(_absent, gateway, body, family, met.keys())
             return
@@ -146,10 +183,10 @@ def _values(gateway: Gateway, row_id: str, item: Item, now: str) -> dict[str, An
     return {"code": item.code[:40], "kind": item.kind, "content": content, "due_at": item.due_at[:40], "seen_at": now}
 
 
-async def _fetch(gateway: Gateway, of: tuple[str, str], body: str, documents: Sequence[str], asked_by: str) -> int:
-    """Pull what must be known before anybody can act; 1 when all of it was asked for."""
+async def _fetch(gateway: Gateway, of: tuple[str, str], body: str, documents: Sequence[str], asked_by: str) -> str:
+    """Pull what must be known before anybody can act; gives why not all of it was obtained, empty when it was."""
     row_id, person_id = of
-    reason = None
+    reason = ""
     for document in documents:
         try:
             await pull(gateway, person_id, body, document, asked_by)
@@ -157,8 +194,8 @@ async def _fetch(gateway: Gateway, of: tuple[str, str], body: str, documents: Se
             ended = "fetch-refused:" if refused.outcome == "refused" else _AGAIN
             reason = f"{ended}{refused.code}"[:64]
             break
-    await asyncio.to_thread(_set, gateway, row_id, {"reason": reason})
-    return int(reason is None)
+    await asyncio.to_thread(_set, gateway, row_id, {"reason": reason or None})
+    return reason
 
 
 def _absent(gateway: Gateway, body: str, family: str, met: Any) -> int:

@@ -97,6 +97,12 @@ class Territory:
         (who,) = receipt.persons
         return who
 
+    def connect(self) -> None:
+        """A new connection, which remembers no failure."""
+        self.gateway.transports["france_travail"] = Transport(
+            "france_travail", [BASE], limits=Limits(backoff=0.0, deadline=5.0), wire=httpx.ASGITransport(self.sandbox)
+        )
+
     def inform(self, person: str) -> None:
         with self.gateway.unit_of_work() as work:
             basis.record(work, information(self.gateway, person))
@@ -158,9 +164,8 @@ def territory(folder: Path, usagers: list[Usager] | None = None, scenario: str |
         policy_file=policy, policy_trusted=trusted,
     )  # fmt: skip
     gateway = Gateway.open(settings)
-    gateway.transports["france_travail"] = Transport(
-        "france_travail", [BASE], limits=Limits(backoff=0.0, deadline=5.0), wire=httpx.ASGITransport(sandbox)
-    )
+    there = Territory(gateway, sandbox)
+    there.connect()
     with gateway.unit_of_work() as work:
         for body, role, name in (("departement", "departement", "Département"), ("ccas", "ccas", "CCAS")):
             work.connection.execute(
@@ -173,7 +178,7 @@ def territory(folder: Path, usagers: list[Usager] | None = None, scenario: str |
             basis.publish_notice(work, notice, 1, text)
         convention.add(work, CONVENTION.encode())
     gateway.refresh()
-    return Territory(gateway, sandbox)
+    return there
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ from sqlalchemy import update
 
 from connectors.france_travail.sandbox import Usager
 from connectors.france_travail.sandbox.usagers import orientation_initiale
-from gateway import worklist
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway import recipients, schedule, worklist
+from gateway.problems import Conflict, Invalid, Unavailable, Unknown
 from gateway.storage.tables.worklist import worklist_item
 from tests.worklist.conftest import Territory, territory
 
@@ -161,9 +163,106 @@ def test_a_full_list_is_acted_on_then_read_again_until_it_brings_nothing_new(tmp
     there.gateway.engine.dispose()
 
 
-def test_a_body_without_a_worklist_says_so(landes: Territory) -> None:
-    import asyncio
+# --- by itself, at intervals ------------------------------------------------------------------------------------------
 
+
+def scheduled(landes: Territory, **settings: str) -> None:
+    landes.gateway.settings.bodies["france_travail"] |= {"worklist_for": "departement"} | settings
+
+
+def test_only_a_body_whose_settings_say_whose_list_it_is_is_read_by_itself(landes: Territory) -> None:
+    landes.known()
+    (job,) = [one for one in schedule.JOBS if one.name == "worklists"]
+    assert job.period(landes.gateway.settings) == 0
+    assert asyncio.run(worklist.poll_all(landes.gateway)) == {}
+    scheduled(landes)
+    assert job.period(landes.gateway.settings) == landes.gateway.settings.worklist_every
+    told = asyncio.run(worklist.poll_all(landes.gateway))
+    assert (told["france_travail"].new, told["france_travail"].fetched) == (2, 1)
+    assert landes.gateway.connector("france_travail"), "the connector is not given a setting that is the gateway's"
+
+
+def test_a_body_that_rests_is_not_asked(landes: Territory) -> None:
+    landes.known()
+    scheduled(landes)
+    with landes.gateway.unit_of_work() as work:
+        recipients.pause(work, "france_travail", True)
+    assert asyncio.run(worklist.poll_all(landes.gateway)) == {}
+    assert landes.sandbox.received == []
+    with landes.gateway.unit_of_work() as work:
+        recipients.pause(work, "france_travail", False)
+    assert asyncio.run(worklist.poll_all(landes.gateway))["france_travail"].new == 2
+
+
+def test_a_partner_that_fails_three_times_is_left_alone_until_the_next_poll(tmp_path: Path) -> None:
+    many = [
+        Usager(f"{n:011d}", f"29001999{n:05d}", "1990-01-01", nom=f"FICTIVE{n}", orientations=[orientation_initiale()])
+        for n in range(20_000, 20_006)
+    ]
+    there = territory(tmp_path, many)
+    for usager in many:
+        there.known(usager.numero, **{"identifiants[si_departement:40].valeur": usager.numero})
+        usager.retour = "R999"
+    scheduled(there)
+    with pytest.raises(Unavailable, match="worklist-refused"):
+        asyncio.run(worklist.poll_all(there.gateway))
+    rows = there.items().values()
+    assert Counter((row.state, (row.reason or "").partition(":")[0]) for row in rows) == {
+        ("open", "fetch-again"): 3,
+        ("open", "to-fetch"): 3,
+    }, "all are written down, three were asked for"
+    for usager in many:
+        usager.retour = "S001"
+    there.connect()
+    assert asyncio.run(worklist.poll_all(there.gateway))["france_travail"].fetched == 6
+    there.gateway.engine.dispose()
+
+
+def test_a_poll_is_cut_when_the_process_stops_and_goes_on_at_the_next_look(
+    landes: Territory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landes.known()
+    scheduled(landes)
+    (job,) = [one for one in schedule.JOBS if one.name == "worklists"]
+    asked, real = asyncio.Event(), worklist.pull
+
+    async def never(*_: Any) -> Any:
+        asked.set()
+        await asyncio.sleep(3600)
+
+    async def turn(until: asyncio.Event) -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.create_task(schedule.run(landes.gateway, stopping, [job], pause=0.01))
+        await asyncio.wait_for(until.wait(), 20)
+        stopping.set()
+        await asyncio.wait_for(loop, 20)
+
+    def due() -> None:
+        schedule._due(landes.gateway, [job])
+        with landes.gateway.engine.begin() as connection:
+            connection.execute(update(schedule.table).values(since="2020-01-01T00:00:00.000000Z"))
+
+    due()
+    monkeypatch.setattr(worklist, "pull", never)
+    asyncio.run(turn(asked))
+    assert landes.items()[f"ACT382 {NUMERO}"].reason == "to-fetch"
+    (state,) = schedule.states(landes.gateway, [job])
+    assert (state.failures, state.reason, state.done_at) == (0, None, None)
+    done = asyncio.Event()
+
+    async def told(*given: Any) -> Any:
+        receipts = await real(*given)
+        done.set()
+        return receipts
+
+    monkeypatch.setattr(worklist, "pull", told)
+    asyncio.run(turn(done))
+    schedule.DONE.clear()
+    schedule.FAILURES.clear()
+    assert landes.sandbox.calls("lecture")
+
+
+def test_a_body_without_a_worklist_says_so(landes: Territory) -> None:
     with pytest.raises(Invalid, match="worklist-missing"):
         asyncio.run(worklist.poll(landes.gateway, "ccas", "departement"))
 
