@@ -20,6 +20,7 @@ from gateway.audit_queries import all_flows, may_carry, sent
 from gateway.categories import bridge
 from gateway.person_export import FOLDER
 from gateway.policy import in_order
+from gateway.policy_obligations import hours
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 
@@ -146,15 +147,36 @@ _COLUMNS = {
 
 def as_csv(told: Mapping[str, Any]) -> str:
     """One line per treatment, `;` between columns, as French spreadsheets open it."""
+    return _csv(_COLUMNS, told["treatments"])
+
+
+def _csv(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> str:
     out = StringIO()
     writer = csv.writer(out, delimiter=";", lineterminator="\r\n")
-    writer.writerow(_COLUMNS.values())
-    for one in told["treatments"]:
-        writer.writerow([_cell(one[name]) for name in _COLUMNS])
+    writer.writerow(columns.values())
+    for one in rows:
+        writer.writerow([_cell(one[name]) for name in columns])
     return "\ufeff" + out.getvalue()
 
 
+def processor_csv(told: Mapping[str, Any]) -> str:
+    """The processor's register (30(2)): one line per controller."""
+    columns = {"controller": "Responsable de traitement", "treatments": "Traitements effectués pour son compte",
+               "transfers": "Transferts", "security": "Sécurité"}  # fmt: skip
+    return _csv(columns, told["processor_register"])
+
+
 def as_html(told: Mapping[str, Any], gateway: Gateway) -> str:
+    """The register as a page to read or print."""
+    return _page("registre.html", told, gateway)
+
+
+def annex_html(told: Mapping[str, Any], gateway: Gateway) -> str:
+    """The annex of the impact assessment (GDPR 35(7)): what the gateway can say of itself, gaps left to be filled."""
+    return _page("aipd.html", told, gateway)
+
+
+def _page(name: str, told: Mapping[str, Any], gateway: Gateway) -> str:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -162,14 +184,27 @@ def as_html(told: Mapping[str, Any], gateway: Gateway) -> str:
     categories = gateway.policy.table.categories
     environment.filters |= {
         "texte": _cell,
+        "periode": _months,
+        "ordre": in_order,
         "categorie": lambda code: f"{code} {categories.get(code, {}).get('name', '')}".replace("_", " "),
     }
-    return environment.get_template("registre.html").render(told=told, columns=_COLUMNS)
+    return environment.get_template(name).render(
+        told=told, columns=_COLUMNS, table=gateway.policy.table, security=SECURITY
+    )
+
+
+_KEPT = {"active": "données", "archive": "archives", "traces": "traces"}
+
+
+def _months(iso: str) -> str:
+    """`P2Y` as « 24 mois »; a shorter time in days."""
+    kept = hours(iso)
+    return f"{round(kept / 730.5)} mois" if kept >= 730 else f"{round(kept / 24)} jours"
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {one}" for name, one in value.items() if one)
+    if isinstance(value, Mapping):  # how long each thing is kept
+        return ", ".join(f"{_KEPT[name]} {_months(one)}" for name, one in value.items() if one)
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     # A spreadsheet takes a cell that begins so for a formula.
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -100,7 +100,7 @@ def append(work: UnitOfWork, event: str, *, retention: str = DEFAULT_LOG, **fiel
         pending = work.scratch[_PENDING] = _Pending(work.now)
         # A new function each time: an entry appended by a later hook of the same commit is indexed too.
         work.before_commit(lambda work: _index(work, work.scratch.pop(_PENDING).entries))
-    entry = Entry(retention, *encode(event, pending.ts, pending.nonce(), fields))
+    entry = Entry(retention, *encode(event, pending.ts, pending.nonce(), work.by | fields if work.by else fields))
     pending.entries.append(entry)
     return entry
 

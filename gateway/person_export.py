@@ -148,7 +148,7 @@ def page(told: Mapping[str, Any], gateway: Gateway) -> str:
     )  # fmt: skip
     table = gateway.policy.table
     environment.filters |= {
-        "jour": _day, "champ": _field, "texte": _text, "valeur": _value,
+        "jour": _day, "champ": field_in_words, "texte": _text, "valeur": value_in_words,
         "organisme": lambda id: told["bodies"].get(id, "vous-même" if id == HERSELF else id or "–"),
         "categorie": lambda code: str(table.categories.get(code, {}).get("name", code)).replace("_", " "),
         "finalite": lambda name: str(name or "").replace("_", " "),
@@ -292,7 +292,7 @@ def _day(instant: str | None) -> str:
     return f"{instant[8:10]}/{instant[5:7]}/{instant[:4]}" if instant else "–"
 
 
-def _field(path: str) -> str:
+def field_in_words(path: str) -> str:
     """A canonical path in words: where it stands, which item by its label, what the field says.
 
     Keys without a label are numbers of files or of persons, and are left out; a system's name is kept.
@@ -315,7 +315,7 @@ def _field(path: str) -> str:
     return " › ".join([*words, champ.description])
 
 
-def _value(value: Any, path: str) -> str:
+def value_in_words(value: Any, path: str) -> str:
     """A value as the field means it: the label of its code, the day of its date."""
     champ = FIELDS.get(shape(path))
     if champ is None or not isinstance(value, str):

@@ -119,26 +119,24 @@ def settle(work: UnitOfWork, row_id: str, state: str) -> None:
     )
 
 
-def dismiss(work: UnitOfWork, row_id: str, **by: Any) -> None:
-    """Set a finding aside for good: what it held is not exchanged. `by` is who decided, for the journal."""
+def dismiss(work: UnitOfWork, row_id: str) -> None:
+    """Set a finding aside for good: what it held is not exchanged."""
     one = row(work, row_id)
     settle(work, row_id, "dismissed")
-    _released(work, one, "dismissed", by)
+    _released(work, one, "dismissed")
 
 
-def read_next_time(work: UnitOfWork, gateway: Gateway, row_id: str, **by: Any) -> None:
+def read_next_time(work: UnitOfWork, gateway: Gateway, row_id: str) -> None:
     """Forget that this record was seen: its next sending is read whole, unchanged or not."""
     one = row(work, row_id)
     index = gateway.dossiers.record_index(one.sender, one.document, kept_record(work, gateway, row_id).key)
     work.connection.execute(update(source_record).where(source_record.c.record_h == index).values(digest=_NO_DIGEST))
     settle(work, row_id, "replayed")
-    _released(work, one, "next-sending", by)
+    _released(work, one, "next-sending")
 
 
-def _released(work: UnitOfWork, one: Any, outcome: str, by: dict[str, Any]) -> None:
-    journal.append(
-        work, "input.release", sender_org=one.sender, n_records=1, outcome=outcome, reason_code=one.code, **by
-    )
+def _released(work: UnitOfWork, one: Any, outcome: str) -> None:
+    journal.append(work, "input.release", sender_org=one.sender, n_records=1, outcome=outcome, reason_code=one.code)
 
 
 def found_with(work: UnitOfWork, row_id: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from sqlalchemy import insert
 
@@ -24,12 +23,12 @@ def replay(gateway: Gateway, row_id: str) -> Receipt:
         return replay_in(work, gateway, row_id)
 
 
-def replay_in(work: UnitOfWork, gateway: Gateway, row_id: str, **by: Any) -> Receipt:
+def replay_in(work: UnitOfWork, gateway: Gateway, row_id: str) -> Receipt:
     """Read the record of this finding again and carry it; all its open findings are then closed.
 
-    The partner's bytes go through the connector as it is today. `by` is who asked, for the journal. What raises must
-    undo the transaction: `Unknown` (no such finding), `Conflict` (`quarantine-settled`; `still-not-understood`:
-    something in it still waits; `resend-needed`: its bytes were not kept).
+    The partner's bytes go through the connector as it is today. What raises must undo the transaction: `Unknown` (no
+    such finding), `Conflict` (`quarantine-settled`; `still-not-understood`: something in it still waits;
+    `resend-needed`: its bytes were not kept).
     """
     rows = quarantine.found_with(work, row_id)
     if row_id not in rows:
@@ -46,7 +45,7 @@ def replay_in(work: UnitOfWork, gateway: Gateway, row_id: str, **by: Any) -> Rec
         quarantine.settle(work, one, "replayed")
     journal.append(
         work, "input.release", exchange_id=request.id, sender_org=row.sender, n_records=1, outcome="replayed",
-        reason_code=row.code, **by,
+        reason_code=row.code,
     )  # fmt: skip
     return receipt
 

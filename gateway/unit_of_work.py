@@ -31,6 +31,8 @@ class UnitOfWork:
         self._before_commit: list[Callable[[UnitOfWork], None]] = []
         self._after_commit: list[Callable[[], None]] = []
         self.connection: Connection
+        self.by: dict[str, str] = {}
+        """The account in whose name this is done, as every journal entry of this transaction names it."""
         self.now = clock.instant()
         self.scratch: dict[str, Any] = {}
         """Per-transaction caches of the modules that use this unit of work, by module name."""

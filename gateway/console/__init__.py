@@ -2,7 +2,7 @@
 
 | role | pages |
 |---|---|
-| `dpo` | `register` `person` `agreements` `integrity` `watch` |
+| `dpo` | `register` `person` `agreements` `rights` `rights_act` `breaches` `registers` `integrity` `watch` |
 | `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` |
 | `operateur` | `operator` |
 

@@ -61,10 +61,10 @@ class View:
         """A value of the address, cut to a length that any of them has."""
         return self.request.query_params.get(name, otherwise)[:200]
 
-    def given(self, name: str) -> str:
-        """A value of the form."""
+    def given(self, name: str, most: int = 500) -> str:
+        """A value of the form, cut to `most` characters."""
         value = self.form.get(name) if self.form is not None else None
-        return value.strip()[:500] if isinstance(value, str) else ""
+        return value.strip()[:most] if isinstance(value, str) else ""
 
     def at(self, name: str) -> str:
         """A part of the path."""
@@ -86,7 +86,7 @@ class View:
 
     def journal(self, event: str, **fields: Any) -> None:
         """Write down what this account did or read."""
-        journal.append(self.work, event, **self.by, **fields)
+        journal.append(self.work, event, **self.by | fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,15 @@ MENU: dict[str, tuple[tuple[str, str], ...]] = {
         ("menu.personne", "/console/personne"),
         ("menu.conventions", "/console/conventions"),
         ("menu.bases", "/console/bases"),
+        ("menu.droits", "/console/droits"),
+        ("menu.violations", "/console/violations"),
         ("menu.integrite", "/console/integrite"),
         ("menu.conservation", "/console/conservation"),
         ("menu.anomalies", "/console/anomalies"),
         ("menu.minimisation", "/console/minimisation"),
         ("menu.correspondances", "/console/correspondances"),
         ("menu.decision", "/console/decision"),
+        ("menu.registres", "/console/registres"),
     ),
     "integration": (
         ("menu.quarantaine", "/console/quarantaine"),
@@ -235,7 +238,9 @@ class Console:
     def _run(self, place: Place, request: Request, session: Session, form: FormData | None) -> Answer:
         if place.writes or (place.method == "POST" and not place.apart):
             with self.gateway.unit_of_work() as work:
-                return place.handler(View(request, self.gateway, session, work, form))
+                view = View(request, self.gateway, session, work, form)
+                work.by = view.by
+                return place.handler(view)
         work = UnitOfWork(self._readers)
         work.__enter__()
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.console import agreements, integrity, person, register, watch
+from gateway.console import agreements, breaches, integrity, person, register, registers, rights, rights_act, watch
 from gateway.console.common import Place
 
 
 def places() -> list[Place]:
     """Every page of this role."""
-    return [*register.places(), *person.places(), *agreements.places(), *integrity.places(), *watch.places()]
+    families = (register, person, agreements, rights, rights_act, breaches, registers, integrity, watch)
+    return [place for family in families for place in family.places()]

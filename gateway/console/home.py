@@ -16,6 +16,7 @@ from gateway.storage.tables.basis import basis_event, basis_notification
 from gateway.storage.tables.delivery import outbox, recipient_state
 from gateway.storage.tables.journal import journal_log
 from gateway.storage.tables.record import batch, identity_case, quarantine
+from gateway.storage.tables.rights import breach, rights_request
 
 Task = tuple[str, int, str, str]
 """(key of the sentence, how many, address, tone when there is something)."""
@@ -72,6 +73,11 @@ def _dpo(view: View) -> Iterator[Task]:
         "wait",
     )
     late = basis_notification.c.state.in_(("dpo_task", "refused"))
+    waiting = rights_request.c.state.in_(("open", "identity"))
+    soon = clock.instant(clock.now() + timedelta(days=7))
+    yield "droits", _count(view, rights_request, waiting & (rights_request.c.due_at <= soon)), "/console/droits", "bad"
+    untold = (breach.c.state != "closed") & breach.c.cnil_notified_at.is_(None)
+    yield "violations", _count(view, breach, untold), "/console/violations", "bad"
     yield "sans_reponse", _count(view, basis_notification, late), "/console/bases", "bad"
     limit = clock.instant(clock.now() - timedelta(seconds=max(120.0, view.gateway.settings.checkpoint_every * 4)))
     yield "journal", _count(view, journal_log, journal_log.c.checkpoint_at < limit), "/console/integrite", "bad"

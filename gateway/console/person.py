@@ -16,6 +16,7 @@ from gateway.console import law_words
 from gateway.console.blocks import (
     Badge,
     Code,
+    Facts,
     Field,
     Figures,
     Form,
@@ -206,9 +207,14 @@ def history(view: View) -> Page:
             ]
         )
     )
+    page.blocks.append(Facts([(say("personne.droits"), _opening(view))]))
     page.blocks += [Title(say("personne.recu_par")), _received(view, sent), *_bases(view, person)]
     page.blocks += _timeline(view, person, sent, entries)
     return page
+
+
+def _opening(view: View) -> Link:
+    return Link(say("droits.ouvrir"), f"/console/personne/{view.at('ref')}/demande")
 
 
 def _subjects(view: View, person: str) -> list[str]:

@@ -227,13 +227,13 @@ def settle(view: View) -> Answer:
     row, action = _row(view), view.at("action")
     back = _list_address(row.document, row.code, unranked(row.path))
     if action == "rejouer":
-        replay.replay_in(view.work, view.gateway, row.id, **view.by)
+        replay.replay_in(view.work, view.gateway, row.id)
         return Go(back, "rejoue")
     if action == "relire":
-        quarantine.read_next_time(view.work, view.gateway, row.id, **view.by)
+        quarantine.read_next_time(view.work, view.gateway, row.id)
         return Go(back, "relu")
     if action == "ecarter":
-        quarantine.dismiss(view.work, row.id, **view.by)
+        quarantine.dismiss(view.work, row.id)
         return Go(back, "ecarte")
     raise Unknown("action-unknown", "This page has no such action.")
 
@@ -245,7 +245,8 @@ def replay_all(view: View) -> Answer:
     for row in _matching(view, view.given("document"), view.given("code"), view.given("chemin"))[:PAGE]:
         try:
             with view.gateway.unit_of_work() as work:
-                replay.replay_in(work, view.gateway, row.id, **view.by)
+                work.by = view.by
+                replay.replay_in(work, view.gateway, row.id)
         except Conflict:
             continue
         done += 1

@@ -86,6 +86,39 @@ def _checked(page: Any, lived: Lived) -> None:
     page.click("form[action$='/verifier'] button")
 
 
+def _asking(right: str, then: str = "") -> Callable[[Any, Lived], None]:
+    """A request of a person, just written down, or what follows it."""
+
+    def go(page: Any, lived: Lived) -> None:
+        _person(page, lived)
+        page.goto(page.url.partition("?")[0] + "/demande")
+        page.select_option("#droit", right)
+        page.click("main button[type=submit]")
+        if then:
+            page.goto(page.url.partition("?")[0] + then)
+        if "/provider/" in page.url:
+            page.click("main button")
+
+    return go
+
+
+def _refused_without_letter(page: Any, lived: Lived) -> None:
+    _asking("access")(page, lived)
+    page.set_input_files("#lettre", {"name": "vide.txt", "mimeType": "text/plain", "buffer": b""})
+    page.click("form:has(#lettre) button")
+
+
+def _breach(page: Any, lived: Lived) -> None:
+    page.goto("/console/violations")
+    page.select_option("#nature", "token-stolen")
+    page.click("main button[type=submit]")
+
+
+def _opening(page: Any, lived: Lived) -> None:
+    _person(page, lived)
+    page.goto(page.url.partition("?")[0] + "/demande")
+
+
 def _at(path: str) -> Callable[[Any, Lived], None]:
     return lambda page, lived: page.goto(path)
 
@@ -110,6 +143,20 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "conventions": ("dpo", _at("/console/conventions")),
     "convention": ("dpo", _first("/console/conventions/")),
     "bases": ("dpo", _at("/console/bases")),
+    "droits": ("dpo", _at("/console/droits")),
+    "droits-repondues": ("dpo", _at("/console/droits?vue=repondues")),
+    "droit-inscrire": ("dpo", _opening),
+    "droit-acces": ("dpo", _asking("access")),
+    "droit-sans-lettre": ("dpo", _refused_without_letter),
+    "droit-portabilite": ("dpo", _asking("portability", "/portabilite")),
+    "droit-rectifier": ("dpo", _asking("rectification", "/executer")),
+    "droit-effacer": ("dpo", _asking("erasure", "/executer")),
+    "droit-limiter": ("dpo", _asking("limitation", "/executer")),
+    "droit-opposition": ("dpo", _asking("objection", "/executer")),
+    "droit-retrait": ("dpo", _asking("withdrawal", "/executer")),
+    "violations": ("dpo", _at("/console/violations")),
+    "violation": ("dpo", _breach),
+    "registres": ("dpo", _at("/console/registres")),
     "integrite": ("dpo", _checked),
     "conservation": ("dpo", _at("/console/conservation")),
     "anomalies": ("dpo", _at("/console/anomalies")),

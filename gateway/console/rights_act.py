@@ -1,0 +1,311 @@
+"""Carrying out what a person asked: rectify, erase, limit, object, withdraw. Only for an account that proved who it is.
+
+Limitations and objections are written on the model of what the person was told: same regime, purpose, controllers and
+notice as one of her own records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway import basis, erasure, rectification, rights
+from gateway.console import law_words
+from gateway.console.blocks import Code, Field, Form, Link, Notice, Page, Table, Text, Title
+from gateway.console.common import Answer, Go, Place, View
+from gateway.console.rights import MAX_LETTER, letter
+from gateway.console.words import say, word
+from gateway.past import past_recipients
+from gateway.person_export import field_in_words, value_in_words
+from gateway.person_history import head_of, people_of
+from gateway.problems import Conflict, Invalid
+from gateway.rights import Demand
+from schemas.fields import FIELDS, shape
+
+_BOOLEANS = {"oui": True, "non": False}
+
+
+def places() -> list[Place]:
+    """The page that carries a request out."""
+    role, at = ("dpo",), "/console/droits/{id}/executer"
+    return [
+        Place(at, form, role, fresh=True, writes=True),
+        Place(at, act, role, "POST", fresh=True, upload=MAX_LETTER),
+    ]
+
+
+def form(view: View) -> Page:
+    """What is to be decided, for the right of this request."""
+    return _page(view, _open(view))
+
+
+def act(view: View) -> Answer:
+    """Do it; what was wrong in the form is said beside the form, and nothing is changed then."""
+    one = _open(view)
+    try:
+        done, count = _ACTS[one.right](view, one)
+    except (Invalid, Conflict) as refused:
+        return _page(view, one, refused)
+    return Go(f"/console/droits/{one.id}", done, count)
+
+
+def _open(view: View) -> Demand:
+    one = rights.get(view.work, view.at("id"))
+    if one.state != "open" or one.right not in _ACTS:
+        raise Conflict("request-state", "This request is answered, or asks for nothing to be done here.")
+    return one
+
+
+def _page(view: View, one: Demand, refused: Invalid | Conflict | None = None) -> Page:
+    page = Page(
+        say(f"droits.executer_{one.right}"), back=Link(say("droits.retour_demande"), f"/console/droits/{one.id}")
+    )
+    if refused is not None:
+        code = refused.code.replace("-", "_")
+        said = word("probleme", code, "") or say("droits.executer_refuse", code=refused.code)
+        page.blocks.append(Notice(say("formulaire.erreurs"), "bad", [said]))
+        page.error, page.status = True, 422
+    page.blocks += _FORMS[one.right](view, one)
+    return page
+
+
+def _form(one: Demand, fields: list[Field], *, submit: str = "", intro: str = "", upload: bool = False) -> Form:
+    submit = submit or say(f"droits.executer_{one.right}")
+    return Form(f"/console/droits/{one.id}/executer", submit, fields, intro=intro, upload=upload)
+
+
+# --- rectification ------------------------------------------------------------
+
+
+def _rectify_form(view: View, one: Demand) -> list[Any]:
+    current = view.gateway.dossiers.current(view.work, head_of(view.work, one.person_id))
+    view.journal("log.read", outcome="rectification", subject=view.reference(one.person_id), object_ref=one.id)
+    known = sorted(path for path in current if not path.startswith("identifiants["))
+    fields = [
+        Field("champ", say("droits.champ"), "select", options=[(path, field_in_words(path)) for path in known]),
+        Field("valeur", say("droits.valeur"), hint=say("droits.valeur_aide")),
+        Field("declaration", say("droits.declaration"), hint=say("droits.declaration_aide")),
+    ]
+    rows = [
+        [
+            field_in_words(path),
+            value_in_words(current[path].value, path),
+            Code(str(current[path].value)) if _coded(path) else "–",
+            view.body(current[path].source),
+        ]
+        for path in known
+    ]
+    heads = [say(f"droits.{key}") for key in ("champ", "valeur_connue", "code", "source")]
+    return [
+        Text(say("droits.rectifier_intro"), lead=True),
+        _form(one, fields),
+        Title(say("droits.connues")),
+        Table("connues", say("droits.connues_legende"), heads, rows, say("droits.connues_vide")),
+    ]
+
+
+def _coded(path: str) -> bool:
+    champ = FIELDS.get(shape(path))
+    return champ is not None and champ.codes() is not None
+
+
+def _rectify(view: View, one: Demand) -> tuple[str, int]:
+    path, said, statement = view.given("champ"), view.given("valeur"), view.given("declaration")
+    facts = {path: _typed(path, said)} if said else {}
+    statements = {path: statement} if statement else {}
+    told = rectification.rectify(view.work, view.gateway, one.person_id, facts, statements=statements)
+    return "rectifie", len(told.told)
+
+
+def _typed(path: str, text: str) -> Any:
+    """What was typed, as the field holds it. What fits no type is left as it is: the check of facts names it."""
+    champ = FIELDS.get(shape(path))
+    kind = champ.type if champ else "texte"
+    if champ is not None and champ.multiple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if kind == "booleen":
+        return _BOOLEANS.get(text.lower(), text)
+    if kind == "entier" and text.lstrip("-").isdecimal():
+        return int(text)
+    return text
+
+
+# --- erasure ------------------------------------------------------------
+
+
+def _erase_form(view: View, one: Demand) -> list[Any]:
+    law = view.gateway.policy.table
+    needed = erasure.needs(view.work, view.gateway, head_of(view.work, one.person_id))
+    rows = [
+        [
+            view.body(need.recipient),
+            law_words.purpose(law, need.purpose),
+            law_words.regime(law, need.regime),
+            "; ".join(need.articles),
+        ]
+        for need in needed
+    ]
+    heads = [say(f"droits.{key}") for key in ("destinataire", "finalite", "regime", "article")]
+    grounds = [(code, f"{word('effacement', code)} ({article})") for code, article in erasure.GROUNDS.items()]
+    fields = [Field("motif", say("droits.motif_effacement"), "select", options=grounds)]
+    if needed:
+        fields.append(
+            Field("lettre", say("droits.decision_ecrite"), "file", say("droits.decision_aide"), required=True)
+        )
+    return [
+        Text(say("droits.effacer_intro"), lead=True),
+        Title(say("droits.opposent")),
+        Table("opposent", say("droits.opposent_legende"), heads, rows, say("droits.opposent_vide")),
+        _form(one, fields, upload=bool(needed)),
+    ]
+
+
+def _erase(view: View, one: Demand) -> tuple[str, int]:
+    told = erasure.erase(
+        view.work,
+        view.gateway,
+        one.person_id,
+        ground=view.given("motif") or "request",
+        forced_by=letter(view, "lettre"),
+    )
+    return "efface", len(told.told)
+
+
+# --- limitation, objection, withdrawal ------------------------------------------------------------
+
+
+def _records(view: View, one: Demand) -> list[dict[str, Any]]:
+    """Her own records, newest first."""
+    people = people_of(view.work, head_of(view.work, one.person_id))
+    return sorted(
+        (record for person in people for record in basis.list_(view.work, person)),
+        key=lambda record: str(record["record"]["created_at"]),
+        reverse=True,
+    )
+
+
+def _model_form(view: View, one: Demand) -> list[Any]:
+    """Choose what is limited or objected to among what she was told or agreed to."""
+    law, seen = view.gateway.policy.table, dict[tuple[str, str], str]()
+    for found in _records(view, one):
+        record = found["record"]
+        if record["kind"] in ("information", "consent"):
+            seen.setdefault((record["regime"], record["purpose"]), found["record"]["record_id"])
+    options = [
+        (
+            id,
+            f"{law_words.purpose(law, purpose) if purpose else say('bases.toutes_finalites')} – "
+            f"{law_words.regime(law, regime)}",
+        )
+        for (regime, purpose), id in seen.items()
+    ]
+    blocks: list[Any] = [Text(say(f"droits.{one.right}_intro"), lead=True)]
+    if not options:
+        return [*blocks, Notice(say("droits.sans_base"), "wait")]
+    blocks.append(_form(one, [Field("base", say("droits.sur_quoi"), "select", options=options)]))
+    return blocks
+
+
+def _modelled(view: View, one: Demand) -> dict[str, Any]:
+    """A record of this request, on the model of the one that was chosen."""
+    found = next((each for each in _records(view, one) if each["record"]["record_id"] == view.given("base")), None)
+    if found is None:
+        raise Conflict("basis-unknown", "Choose one of her records.")
+    kept = found["record"]
+    content = {name: kept[name] for name in basis.Basis.model_fields if name in kept}
+    article = rights.ARTICLES[one.right]
+    fresh = {"valid_from": None, "valid_until": None, "evidence": None, "reason_hash": "", "supersedes": ""}
+    return content | fresh | {"kind": one.right, "article": [article], "age_status": ""}
+
+
+def _limit(view: View, one: Demand) -> tuple[str, int]:
+    return "limite", len(rights.limit(view.work, view.gateway, _modelled(view, one)).notifications)
+
+
+def _pending(view: View, one: Demand) -> list[dict[str, Any]]:
+    return [each for each in _records(view, one) if each["record"]["kind"] == "objection" and each["state"] == "raised"]
+
+
+def _objection_form(view: View, one: Demand) -> list[Any]:
+    """First write it down, which suspends at once; then decide."""
+    pending = _pending(view, one)
+    if not pending:
+        return _model_form(view, one)
+    law = view.gateway.policy.table
+    options = [(each["record"]["record_id"], law_words.purpose(law, each["record"]["purpose"])) for each in pending]
+    outcomes = [("oui", say("droits.opposition_acceptee")), ("non", say("droits.opposition_rejetee"))]
+    fields = [
+        Field("opposition", say("droits.opposition"), "select", options=options),
+        Field("issue", say("droits.decision"), "select", options=outcomes),
+        Field("lettre", say("droits.lettre"), "file", say("droits.opposition_lettre_aide")),
+    ]
+    return [
+        Text(say("droits.opposition_decider"), lead=True),
+        _form(one, fields, submit=say("droits.decider"), upload=True),
+    ]
+
+
+def _object(view: View, one: Demand) -> tuple[str, int]:
+    chosen = view.given("opposition")
+    if not chosen:
+        basis.object_(view.work, _modelled(view, one))
+        return "oppose", 1
+    if chosen not in {each["record"]["record_id"] for each in _pending(view, one)}:
+        raise Conflict("basis-unknown", "Choose one of her objections.")
+    told = rights.resolve(
+        view.work, view.gateway, chosen, upheld=view.given("issue") == "oui", reason_hash=letter(view, "lettre")
+    )
+    return "opposition_decidee", len(told.notifications)
+
+
+def _withdraw_form(view: View, one: Demand) -> list[Any]:
+    law = view.gateway.policy.table
+    options = [
+        (
+            each["record"]["record_id"],
+            f"{law_words.purpose(law, each['record']['purpose'])} – {_recipients(view, each['record'])}",
+        )
+        for each in _given(view, one)
+    ]
+    lead = Text(say("droits.withdrawal_intro"), lead=True)
+    if not options:
+        return [lead, Notice(say("droits.sans_consentement"), "wait")]
+    return [lead, _form(one, [Field("base", say("droits.consentement"), "select", options=options)])]
+
+
+def _recipients(view: View, record: dict[str, Any]) -> str:
+    return ", ".join(view.body(id) for id in record["recipients"]) or "–"
+
+
+def _given(view: View, one: Demand) -> list[dict[str, Any]]:
+    return [each for each in _records(view, one) if each["record"]["kind"] == "consent" and each["state"] == "given"]
+
+
+def _withdraw(view: View, one: Demand) -> tuple[str, int]:
+    found = next((each for each in _given(view, one) if each["record"]["record_id"] == view.given("base")), None)
+    if found is None:
+        raise Conflict("basis-unknown", "Choose one of her consents.")
+    person, purpose = found["record"]["person_id"], found["record"]["purpose"]
+    told = basis.withdraw(
+        view.work,
+        found["record"]["record_id"],
+        past_recipients=past_recipients(view.work, person, purpose),
+        reference=lambda body: view.gateway.keys.pseudonym(body, person),
+    )
+    return "retire", len(told.notifications)
+
+
+_FORMS: dict[str, Callable[[View, Demand], list[Any]]] = {
+    "rectification": _rectify_form,
+    "erasure": _erase_form,
+    "limitation": _model_form,
+    "objection": _objection_form,
+    "withdrawal": _withdraw_form,
+}
+_ACTS: dict[str, Callable[[View, Demand], tuple[str, int]]] = {
+    "rectification": _rectify,
+    "erasure": _erase,
+    "limitation": _limit,
+    "objection": _object,
+    "withdrawal": _withdraw,
+}
