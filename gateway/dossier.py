@@ -37,9 +37,13 @@ _RESTATE = (
     .where(source_record.c.record_h == bindparam("restated"), source_record.c.asserted_at < bindparam("moment"))
     .values(asserted_at=bindparam("moment"))
 )
+APART = "maillon.fse_sensible"
+"""The register apart (`gateway/fse_apart.py`)."""
 RESTATED = frozenset({"droit_rsa.date_reference"})
 """The date of a statement is not what it says: alone, it changes nothing."""
 _TAKEN = ("digest", "asserted_at", "exchange_id", "scope", "persons")
+_LIVE = f"superseded_at IS NULL AND document <> '{APART}'"
+"""What a register apart holds is no part of a dossier."""
 _SET = ("id", "subject_id", "source", "document", "record_h", "asserted_at", "received_at", "payload")
 
 
@@ -117,7 +121,7 @@ class Dossiers:
         self._vault.unwrap(work, wanted)
         for one in wanted:
             live[one] = {}
-        for row in rows(work.connection, assertion_set, _SET, "subject_id", wanted, "superseded_at IS NULL"):
+        for row in rows(work.connection, assertion_set, _SET, "subject_id", wanted, _LIVE):
             try:
                 facts = self._vault.open(work, row.subject_id, row.payload)
             except Erased:

@@ -1,9 +1,9 @@
 """FSE+ participations: entry, exit, six months after; what is known is derived, what must be asked is never derived.
 
 A participation is facts of the dossier (`participations[…]`), its answers frozen at their date. Closed, it never
-changes; a person who comes back has a new one. Sensitive answers stand in a set of their own and are only ever
-counted. Indicators: annex I of regulation (EU) 2021/1057, to be confirmed by the managing authority before they
-are declared.
+changes; a person who comes back has a new one. Sensitive answers stand in a register of their own (`fse_apart`) and
+are only ever counted. Indicators: annex I of regulation (EU) 2021/1057, to be confirmed by the managing authority
+before they are declared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway import clock, journal
+from gateway import clock, fse_apart, journal
+from gateway.person_history import people_of
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.record import person
@@ -24,7 +25,7 @@ from schemas import nomenclatures, paths
 from schemas.fse import QuestionnaireEntree, QuestionnaireSortie, ReponsesSensibles, Situation6Mois
 from schemas.record import Current, Fact, Facts
 
-DOCUMENT, APART = "maillon.fse", "maillon.fse_sensible"
+DOCUMENT = "maillon.fse"
 SIX_MONTHS = timedelta(days=180)
 K = 5
 """Counts below this are not shown in an aggregate."""
@@ -161,7 +162,7 @@ def enter(
     if notice:
         facts |= {"avis_publicite.texte": notice, "avis_publicite.vu_le": work.now}
     _put(work, gateway, person_id, (body, DOCUMENT), key, facts)
-    _put(work, gateway, person_id, (body, APART), key, {f"reponses_sensibles.{n}": v for n, v in apart.items()})
+    _put_apart(work, gateway, person_id, key, apart)
     return key
 
 
@@ -173,13 +174,13 @@ def answer(work: UnitOfWork, gateway: Gateway, person_id: str, key: str, answers
     apart = {name: told.pop(name) for name in SENSITIVE if name in told}
     _known(told, QuestionnaireEntree)
     facts = {f"questionnaire_entree.{n}": v for n, v in told.items()}
-    sensitive = {f"reponses_sensibles.{n}": v for n, v in apart.items()}
-    for name, value in (facts | sensitive).items():
-        if _value(current, f"participations[{key}].{name}") not in (None, value):
+    given = current | _apart(work, gateway, person_id)
+    for name, value in (facts | {f"reponses_sensibles.{n}": v for n, v in apart.items()}).items():
+        if _value(given, f"participations[{key}].{name}") not in (None, value):
             raise Conflict("answer-frozen", "Answers at entry are those of that day; they do not change.")
     body = key.partition(":")[0]
     _put(work, gateway, person_id, (body, DOCUMENT), key, facts)
-    _put(work, gateway, person_id, (body, APART), key, sensitive)
+    _put_apart(work, gateway, person_id, key, apart)
 
 
 def leave(
@@ -239,13 +240,24 @@ def _put(
     facts = {f"participations[{key}].{name}": value for name, value in told.items()}
     if not facts:
         return
-    if wrong := [f"{one.code} {one.path}" for one in paths.check(facts)]:
-        raise Invalid("answer-invalid", "; ".join(sorted(wrong)))
+    _valid(facts)
     body, document = said_in
     place = (body, document, gateway.dossiers.record_index(body, document, key))
     gateway.dossiers.put(
         work, person_id, place, facts, asserted_at=work.now, exchange_id=clock.new_id(), partial=True
     )  # fmt: skip
+
+
+def _put_apart(work: UnitOfWork, gateway: Gateway, person_id: str, key: str, told: Mapping[str, Any]) -> None:
+    if not told:
+        return
+    _valid({f"participations[{key}].reponses_sensibles.{name}": value for name, value in told.items()})
+    fse_apart.put(work, gateway, person_id, key.partition(":")[0], key, told)
+
+
+def _valid(facts: Facts) -> None:
+    if wrong := [f"{one.code} {one.path}" for one in paths.check(facts)]:
+        raise Invalid("answer-invalid", "; ".join(sorted(wrong)))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -280,12 +292,13 @@ _IDENTITY = ("personne.date_naissance", "personne.sexe_etat_civil", "personne.ad
 _ASKED_OF_ALL = ("handicap", "origine_etrangere", "minorite")
 
 
-def missing(current: Current, one: Mapping[str, Any], today: str) -> list[str]:
-    """What keeps a participation from being counted, by name of the item. A refusal to answer is an answer."""
+def missing(current: Current, one: Mapping[str, Any], today: str, answers: Current) -> list[str]:
+    """What keeps a participation from being counted, by name of the item. A refusal to answer is an answer; `answers`
+    are those of the register apart."""
     lacks = [path for path in _IDENTITY if path not in current]
     lacks += [f"entree.{name}" for name in MANDATORY if one["entree"].get(name) is None]
     at = f"participations[{one['key']}].reponses_sensibles."
-    lacks += [f"demander.{name}" for name in _ASKED_OF_ALL if f"{at}{name}" not in current]
+    lacks += [f"demander.{name}" for name in _ASKED_OF_ALL if f"{at}{name}" not in answers]
     if not one["avis_vu_le"]:
         lacks.append("avis_publicite")
     if one["etat"] == "close":
@@ -319,8 +332,12 @@ def incomplete(work: UnitOfWork, gateway: Gateway, operation: str, today: str) -
         {"person": person_id, "participation": one["key"], "etat": one["etat"], "missing": lacks}
         for person_id, current in everyone(work, gateway)
         for one in participations(current)
-        if one["operation"] == operation and (lacks := missing(current, one, today))
+        if one["operation"] == operation and (lacks := missing(current, one, today, _apart(work, gateway, person_id)))
     ]
+
+
+def _apart(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Fact]:
+    return fse_apart.of(work, gateway, people_of(work, person_id))
 
 
 def _read(work: UnitOfWork, what: str) -> None:
@@ -329,8 +346,8 @@ def _read(work: UnitOfWork, what: str) -> None:
 
 # --- indicators -------------------------------------------------------------------------------------------------------
 
-Row = tuple[Mapping[str, Any], Mapping[str, Fact]]
-"""A participation and the dossier it is in."""
+Row = tuple[Mapping[str, Any], Mapping[str, Fact], Current]
+"""A participation, the dossier it is in, and what the person answered apart."""
 
 
 def _age(row: Row) -> int | None:
@@ -349,7 +366,7 @@ def _group(row: Row) -> str:
 
 
 def _asked(name: str) -> Callable[[Row], bool]:
-    return lambda row: _value(row[1], f"participations[{row[0]['key']}].reponses_sensibles.{name}") == "oui"
+    return lambda row: _value(row[2], f"participations[{row[0]['key']}].reponses_sensibles.{name}") == "oui"
 
 
 def _work(*values: str) -> Callable[[Row], bool]:
@@ -392,12 +409,13 @@ def indicators(work: UnitOfWork, gateway: Gateway, operation: str, k: int = K) -
     """Output and result indicators of one operation, by sex; None stands for a count too small to be shown."""
     _read(work, "fse-indicators")
     counts = {code: dict.fromkeys(_COLUMNS, 0) for code in INDICATORS}
-    for _, current in everyone(work, gateway):
+    for person_id, current in everyone(work, gateway):
         for one in participations(current):
             if one["operation"] != operation or not one["date_entree"]:
                 continue
+            answers = _apart(work, gateway, person_id)
             for code, (_, holds) in INDICATORS.items():
-                if holds((one, current)):
+                if holds((one, current, answers)):
                     counts[code]["total"] += 1
                     if (sex := _value(current, "personne.sexe_etat_civil")) in _COLUMNS:
                         counts[code][sex] += 1

@@ -24,6 +24,7 @@ from sqlalchemy import Row, select
 import mappings
 from gateway import canonical
 from gateway.categories import legal_code
+from gateway.dossier import APART
 from gateway.person_history import people_of
 from gateway.prefill import seen_by
 from gateway.registry import Gateway
@@ -128,7 +129,7 @@ def _held(work: UnitOfWork, gateway: Gateway, recipient: str) -> Iterator[tuple[
 def _history(work: UnitOfWork, gateway: Gateway, person_id: str) -> Said:
     """Every value of every path, with who said it when for the first time; what was superseded included."""
     subjects = [*people_of(work, person_id), *gateway.dossiers.homes(work, person_id)]
-    query = select(assertion_set).where(assertion_set.c.subject_id.in_(subjects))
+    query = select(assertion_set).where(assertion_set.c.subject_id.in_(subjects), assertion_set.c.document != APART)
     said: Said = defaultdict(list)
     for row in work.connection.execute(query.order_by(assertion_set.c.received_at, assertion_set.c.id)):
         try:

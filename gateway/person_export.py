@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from sqlalchemy import or_, select
 
-from gateway import basis, journal, merge, quarantine
+from gateway import basis, fse_apart, journal, merge, quarantine
 from gateway.categories import legal_code
 from gateway.person_history import HERSELF, head_of, logged, people_of, pseudonyms
 from gateway.policy_obligations import hours
@@ -59,7 +59,7 @@ def gather(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Any]
         article=["RGPD 15"], outcome="exported",
     )  # fmt: skip
     removed = {"agents": 0, "tiers": 0}
-    current = gateway.dossiers.current(work, head)
+    current = gateway.dossiers.current(work, head) | fse_apart.of(work, gateway, people)
     names = pseudonyms(work, gateway, people)
     return {
         "document": "maillon.acces",
@@ -177,7 +177,7 @@ def _said(work: UnitOfWork, gateway: Gateway, subjects: list[str]) -> list[dict[
     found = []
     for row in work.connection.execute(query):
         try:
-            facts = gateway.vault.open(work, row.subject_id, row.payload)
+            facts = fse_apart.opened(gateway, row.subject_id, gateway.vault.open(work, row.subject_id, row.payload))
         except Erased:
             continue
         found.append(

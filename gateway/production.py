@@ -24,6 +24,8 @@ KEY_FILES = (
     "pseudonym.key",
     "exchange.key",
     "quarantine.key",
+    "fse_sensible.key",
+    "worklist.key",
     "journal.ed25519",
     "oauth.es256",
 )

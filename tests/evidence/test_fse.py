@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from gateway import fse
+from gateway import erasure, fse, fse_apart, person_export
+from gateway.dossier import APART
 from gateway.problems import Conflict, Invalid, Unknown
+from gateway.storage.tables.record import assertion_set
 from schemas.record import Fact
 from tests.worklist.conftest import Territory
 
@@ -75,10 +79,44 @@ def test_a_sensitive_answer_is_asked_never_derived_and_never_shown(landes: Terri
     with landes.gateway.unit_of_work() as work:
         fse.answer(work, landes.gateway, who, key, ASKED)
     assert "handicap" not in repr(one(landes, who, key))
-    sets = {(fact.document, path.split("].")[1].split(".")[0]) for path, fact in landes.current(who).items()
-            if path.startswith("participations[")}  # fmt: skip
-    assert ("maillon.fse_sensible", "reponses_sensibles") in sets
-    assert ("maillon.fse", "reponses_sensibles") not in sets
+    assert not [path for path in landes.current(who) if "reponses_sensibles" in path]
+    assert lacks(landes) == [["avis_publicite"]], "they count as answered"
+
+
+def test_sensitive_answers_have_a_key_of_their_own_and_never_leave_with_the_rest(landes: Territory) -> None:
+    who, key = entered(landes, answers={"handicap": "oui", "vulnerable": ["migrant"]})
+    at = f"participations[{key}].reponses_sensibles"
+    gateway = landes.gateway
+    with gateway.unit_of_work() as work:
+        assert {path: fact.value for path, fact in fse_apart.of(work, gateway, [who]).items()} == {
+            f"{at}.handicap": "oui", f"{at}.vulnerable": ["migrant"]
+        }  # fmt: skip
+        (row,) = work.connection.execute(select(assertion_set).where(assertion_set.c.document == APART))
+        opened = repr(gateway.vault.open(work, who, row.payload))
+        assert "handicap" not in opened, "the person's key alone opens nothing"
+        copy = person_export.gather(work, gateway, who)
+        assert copy["facts"][f"{at}.handicap"]["value"] == "oui", "her own copy holds them"
+        assert not [path for one in gateway.dossiers.said(work, who) for path in one.facts if "sensibles" in path]
+    (gateway.keys.folder / "fse_sensible.key").unlink()
+    gateway.keys._secrets.clear()
+    with gateway.unit_of_work() as work, pytest.raises(InvalidTag):
+        fse_apart.of(work, gateway, [who])
+    assert landes.current(who)[f"participations[{key}].etat"].value == "ouverte", "the rest is not lost with that key"
+    with gateway.unit_of_work() as work:
+        erasure.erase(work, gateway, who, forced_by="0" * 64)
+    with gateway.unit_of_work() as work:
+        assert not work.connection.execute(select(assertion_set).where(assertion_set.c.document == APART)).first()
+
+
+def test_an_answer_given_apart_is_frozen_and_checked_like_the_others(landes: Territory) -> None:
+    who, key = entered(landes, answers={"handicap": "oui"})
+    with pytest.raises(Conflict, match="answer-frozen"), landes.gateway.unit_of_work() as work:
+        fse.answer(work, landes.gateway, who, key, {"handicap": "non"})
+    with pytest.raises(Invalid, match="answer-invalid"), landes.gateway.unit_of_work() as work:
+        fse.answer(work, landes.gateway, who, key, {"minorite": "peut-être"})
+    with landes.gateway.unit_of_work() as work:
+        fse.answer(work, landes.gateway, who, key, {"handicap": "oui", "minorite": "non"})
+        assert len(fse_apart.of(work, landes.gateway, [who])) == 2
 
 
 def test_the_last_class_attended_is_not_the_diploma(landes: Territory) -> None:
