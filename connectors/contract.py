@@ -140,6 +140,25 @@ class Outgoing:
     """The recipient's id of the object, from an earlier delivery."""
 
 
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One thing tried at the partner's, and what it found. Neither field holds a secret or a personal value."""
+
+    what: str
+    """A host, a scope, an access: as the settings name it."""
+    code: str = ""
+    """Empty: it works. Else a stable code of the connector, or of `connectors.failures`."""
+
+
+@runtime_checkable
+class Reachable(Protocol):
+    """A connector that can try its settings without speaking of anybody and without changing anything."""
+
+    def contacts(self, transport: Transport) -> AsyncIterator[Contact]:
+        """Real calls that do no harm: a token per scope, a question about nobody. Never raises for an answer."""
+        ...
+
+
 class Connector(Protocol):
     """One partner system."""
 

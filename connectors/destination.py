@@ -126,6 +126,11 @@ class Destinations:
         self._resolver, self._now = resolver, now
         self._checked: dict[tuple[str, int], tuple[str, float]] = {}
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Each registered origin, written out."""
+        return tuple(f"{scheme}://{host}:{port}" for scheme, host, port in sorted(self._allowed))
+
     def target(self, url: httpx.URL) -> Origin:
         """The registered origin that a URL is under. Raises `DestinationRefused`."""
         found = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)

@@ -229,6 +229,35 @@ class Transport:
         """The partner asked for silence: calls fail with `Busy` for that long (an hour at most)."""
         self._paused_until = max(self._paused_until, self._now() + min(seconds, _MAX_PAUSE))
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The registered places, as `https://host:port`, in order."""
+        return self._destinations.origins
+
+    async def knock(self, where: str) -> None:
+        """Resolve a registered origin, connect, agree on TLS, and leave: nothing is asked.
+
+        Raises `DestinationRefused`, `Unreachable` (``host-not-found``, ``not-connected``, ``certificate-refused``,
+        ``tls-refused``). In front of an in-process stand-in there is nothing to reach.
+        """
+        scheme, host, port = self._destinations.target(httpx.URL(where))
+        if self._given is not None:
+            return
+        address = await self._destinations.address(host, port)
+        secure = (self._tls or _tls()) if scheme == "https" else None
+        try:
+            async with asyncio.timeout(self.limits.connect):
+                _, writer = await asyncio.open_connection(
+                    address, port, ssl=secure, server_hostname=host if secure else None
+                )
+        except ssl.SSLCertVerificationError:
+            raise Unreachable("certificate-refused", host) from None
+        except ssl.SSLError:
+            raise Unreachable("tls-refused", host) from None
+        except (OSError, TimeoutError):
+            raise Unreachable("not-connected", host) from None
+        writer.close()
+
     async def request(
         self,
         method: str,

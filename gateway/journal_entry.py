@@ -34,7 +34,8 @@ EVENTS = frozenset(
         "policy": "change",
         "referential": "change",
         "key": "create rotate retire destroy",
-        "admin": "partner_add partner_rotate partner_suspend partner_resume setting delivery_retry replay alert prune",
+        "admin": "partner_add partner_rotate partner_suspend partner_resume contact setting delivery_retry replay "
+        "alert prune",
         "breach": "open notify close",
         "input": "reject quarantine release",
         "log": "read",

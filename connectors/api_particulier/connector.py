@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import mappings
 from connectors import json as strict
 from connectors import manifest
-from connectors.contract import Acknowledgement, DocumentRefused, Envelope, NotObtained, Outgoing
+from connectors.contract import Acknowledgement, Contact, DocumentRefused, Envelope, NotObtained, Outgoing
 from connectors.failures import TransportError
 from schemas import normalisation
 from schemas.record import Current, Record, Written
@@ -80,6 +80,21 @@ class ApiParticulier:
 
     async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
         return Acknowledgement("refused", "read-only", detail="API Particulier is read only")
+
+    async def contacts(self, transport: Transport) -> AsyncIterator[Contact]:
+        """Ask each document about nobody: an accepted token with its scope gets 422 for the missing identity."""
+        headers = {"Authorization": f"Bearer {self._settings['jeton']}", "Accept": "application/json"}
+        for document, path in CHEMINS.items():
+            url = f"{self._settings['api_url'].rstrip('/')}{path}?" + urlencode(
+                {"recipient": self._settings["recipient"]}
+            )
+            try:
+                answer = await transport.request("GET", url, headers=headers, again=lambda answer: False)
+            except TransportError as error:
+                yield Contact(document, error.code)
+            else:
+                accepted = answer.status in (200, 404, 422)
+                yield Contact(document, "" if accepted else _REFUS.get(answer.status, f"http-{answer.status}"))
 
     async def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport

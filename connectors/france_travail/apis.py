@@ -31,3 +31,8 @@ CONTRAT = Api("/partenaire/contrat-engagement/v1", "scope_contrat")
 SANCTIONS = Api("/partenaire/gestion-sanctions-rsa/v1", "scope_sanctions")
 RECHERCHE_V1 = Api("/partenaire/rechercher-usager/v1", "scope_diagnostic_v1", False, "realm_partenaire")
 DIAGNOSTIC_V1 = Api("/partenaire/diagnosticargumente/v1", "scope_diagnostic_v1", False, "realm_partenaire")
+ALL = (
+    RECHERCHE, ACTIVITES, ORIENTATION, RENDEZ_VOUS, INFORMATIONS, STATUT, DIAGNOSTIC, RQTH, CONTRAT, SANCTIONS,
+    DIAGNOSTIC_V1,
+)  # fmt: skip
+"""Every API, once for each scope."""

@@ -120,6 +120,14 @@ class Client:
             if person:
                 self._jetons.forget(person.key)
 
+    async def subscription(self, api: Api, transport: Transport) -> str:
+        """A token for the scope of this API: why there is none, or nothing."""
+        try:
+            await self._tokens.get(self._settings[api.realm], self._scope(api), transport)
+        except Stopped as stopped:
+            return stopped.verdict.code
+        return ""
+
     async def raw(self, api: Api, path: str, transport: Transport, person: Person) -> bytes | None:
         """A document as it stands; None when there is none. Raises `Stopped`."""
         answer = await self.exchange(api, "GET", path, transport, person=person)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing, Reading
+from connectors.contract import Acknowledgement, Contact, DocumentRefused, NotObtained, Outgoing, Reading
 from connectors.france_travail import activites, apis, ecriture, lecture
 from connectors.france_travail.answers import Stopped, Verdict
 from connectors.france_travail.apis import Api
@@ -97,6 +97,12 @@ class FranceTravail:
             raise stopped.not_obtained() from None
         if content:
             yield document, content
+
+    async def contacts(self, transport: Transport) -> AsyncIterator[Contact]:
+        """A token for each API that has a scope: one scope it does not know makes a whole token refused."""
+        for api in apis.ALL:
+            if self._settings.get(api.scope):
+                yield Contact(api.scope, await self._client.subscription(api, transport))
 
     async def _pulled(self, document: str, person: Person, transport: Transport) -> bytes | None:
         if document not in _PULLED:

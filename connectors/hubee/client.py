@@ -85,6 +85,14 @@ class Client:
 
         return await self._authorized(demarche, once, writes=method != "GET")
 
+    async def subscription(self, demarche: Demarche) -> str:
+        """A token for this démarche: why there is none, or nothing."""
+        try:
+            await self._token(demarche)
+        except Stopped as stopped:
+            return stopped.code
+        return ""
+
     async def download(self, demarche: Demarche, path: str, start: Callable[[], Callable[[bytes], object]]) -> Answer:
         """A file, given piece by piece to what `start` returns (called again if it must begin anew).
 

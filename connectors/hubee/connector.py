@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from connectors import manifest
-from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading
+from connectors.contract import Acknowledgement, Contact, DocumentRefused, Outgoing, Reading
 from connectors.hubee.client import Access, Client, Stopped
 from connectors.hubee.demarches import TAKEN
 from connectors.hubee.envoi import Emission
@@ -55,6 +55,17 @@ class Hubee:
         clients = {code: self._pair(one.setting) for code, one in TAKEN.items() if self._settings.get(one.setting)}
         organisation = self._required("siret"), self._required("guichet")
         return Reception(Client(self._access(clients, "SI"), transport, self._now), registre, organisation, step)
+
+    async def contacts(self, transport: Transport) -> AsyncIterator[Contact]:
+        """A token for each démarche that has an access."""
+        configured = {code: one for code, one in TAKEN.items() if self._settings.get(one.setting)}
+        for code, one in configured.items():
+            try:
+                client = Client(self._access({code: self._pair(one.setting)}, "SI"), transport, self._now)
+            except Stopped as stopped:
+                yield Contact(one.setting, stopped.code.partition(":")[0])
+            else:
+                yield Contact(one.setting, await client.subscription(one))
 
     def emission(self, transport: Transport, registre: Registre) -> Emission:
         """The sender's side, for a Département that sends. Raises `Stopped` (`not-configured`)."""

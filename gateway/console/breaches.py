@@ -24,7 +24,7 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import Answer, Go, Place, View
-from gateway.console.words import PARIS, moment, number, say, seconds, word
+from gateway.console.words import PARIS, many, moment, number, say, word
 from gateway.problems import Invalid
 
 _TEXTS = {"consequences": 5_000, "measures": 5_000, "delay_reason": 2_000}
@@ -104,7 +104,7 @@ def clock_of(one: dict[str, Any]) -> Lines:
         told.append(Badge(say("violations.depasse"), "bad"))
     else:
         left = (datetime.fromisoformat(one["due_at"]) - clock.now()).total_seconds()
-        told.append(Badge(say("violations.reste", duree=seconds(left)), "wait"))
+        told.append(Badge(many("violations.reste", int(left // 3600)), "wait"))
     return Lines(told)
 
 
@@ -133,7 +133,7 @@ def one_breach(view: View) -> Page:
 def _page(view: View, error: str) -> Page:
     one = breach.show(view.work, view.at("id"))
     page = Page(
-        word("violation", one["kind"]),
+        say("violations.une", nature=word("violation", one["kind"])),
         back=Link(say("violations.retour"), "/console/violations"),
         error=bool(error),
         status=422 if error else 200,

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from connectors.manifest import CRITERIA, ManifestError, installed
-from gateway.console.blocks import Badge, Code, Facts, Lines, Link, Notice, Num, Page, Table, Text, Title
+from gateway import contact
+from gateway.console.blocks import Badge, Code, Facts, Form, Lines, Link, Notice, Num, Page, Table, Text, Title
 from gateway.console.common import Place, View
-from gateway.console.words import say, word
+from gateway.console.words import many, say, word
 from gateway.problems import Unknown
 
 
@@ -18,6 +19,7 @@ def places() -> list[Place]:
     return [
         Place("/console/connecteurs", connectors, role),
         Place("/console/connecteurs/{id}", connector, role),
+        Place("/console/connecteurs/{id}/essai", attempt, role, "POST", apart=True),
     ]
 
 
@@ -97,6 +99,7 @@ def connector(view: View) -> Page:
                 (say("connecteurs.source"), manifest.source),
             ]
         ),
+        *_trials(view, manifest.id),
         Title(say("connecteurs.documents")),
         Table(
             "documents",
@@ -116,6 +119,61 @@ def connector(view: View) -> Page:
         ),
     ]
     return page
+
+
+def _trials(view: View, id: str) -> Iterator[Any]:
+    """One button for each body that speaks through this connector."""
+    bodies = [one for one in view.gateway.bodies.values() if one.connector == id]
+    yield Title(say("contact.titre"))
+    if not bodies:
+        yield Text(say("contact.aucun_organisme"))
+        return
+    yield Text(say("contact.intro"))
+    for one in bodies:
+        yield Form(
+            f"/console/connecteurs/{id}/essai",
+            say("contact.essayer", organisme=one.name),
+            hidden=[("organisme", one.id)],
+            tone="second",
+        )
+
+
+def attempt(view: View) -> Page:
+    """Call the partner now with the settings in force: what answered, what refused, and who must act."""
+    id, body = view.at("id"), view.given("organisme")
+    known = view.gateway.bodies.get(body)
+    if known is None or known.connector != id:
+        raise Unknown("body-unknown", "Choose a body of this connector.")
+    found = contact.attempt(view.gateway, body, view.by)
+    wrong = sum(bool(one.code) for one in found)
+    page = Page(say("contact.resultat", organisme=known.name), back=Link(known.connector, f"/console/connecteurs/{id}"))
+    if not found:
+        page.blocks.append(Notice(say("contact.rien"), "wait"))
+        return page
+    rows = [
+        [
+            Code(one.what),
+            Badge(say("contact.refuse" if one.code else "contact.repond"), "bad" if one.code else "good"),
+            _why(one.code),
+            Code(one.code) if one.code else "–",
+        ]
+        for one in found
+    ]
+    heads = [say(f"contact.{key}") for key in ("essaye", "etat", "explication", "code")]
+    page.blocks += [
+        Notice(many("contact.mauvais", wrong) if wrong else say("contact.bon"), "bad" if wrong else "good"),
+        Table("contacts", say("contact.legende"), heads, rows),
+        Text(say("contact.trace")),
+    ]
+    return page
+
+
+def _why(code: str) -> str:
+    if not code:
+        return say("contact.accepte")
+    if code.startswith("http-"):
+        return say("contact.http", statut=code[5:])
+    return word("contact_code", code, "") or say("contact.autre")
 
 
 def _criteria(one: Any) -> Iterator[Any]:

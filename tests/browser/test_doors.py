@@ -166,3 +166,22 @@ def test_the_proof_of_an_exchange_verifies(signed_in: SignedIn) -> None:
     assert answer.status_code == 200
     names = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
     assert {"LISEZMOI.txt", "verify.py", "policy.txt"} <= set(names)
+
+
+def test_a_connection_is_tried_for_real_and_written_down(lived: Lived, signed_in: SignedIn) -> None:
+    from sqlalchemy import select
+
+    from gateway.storage.tables.journal import journal_entry
+
+    client = signed_in("integration")
+    at = "/console/connecteurs/france_travail"
+    answer = client.post(f"{at}/essai", data={"jeton": _token(client, at), "organisme": "france_travail"})
+    assert "Tout ce qui a été essayé répond." in answer.text, answer.text[-3000:]
+    assert lived.gateway.settings.bodies["france_travail"]["client_secret"] not in answer.text
+    with lived.gateway.engine.connect() as connection:
+        entries = connection.scalars(select(journal_entry.c.entry).where(journal_entry.c.event == "admin.contact"))
+        assert any(
+            b'"outcome":"reached"' in bytes(one) and b'"agent_role":"integration"' in bytes(one) for one in entries
+        )
+    other = client.post(f"{at}/essai", data={"jeton": _token(client, at), "organisme": "caf"})
+    assert other.status_code == 404

@@ -119,6 +119,11 @@ def _opening(page: Any, lived: Lived) -> None:
     page.goto(page.url.partition("?")[0] + "/demande")
 
 
+def _contact(page: Any, lived: Lived) -> None:
+    page.goto("/console/connecteurs/france_travail")
+    page.click("main form button")
+
+
 def _at(path: str) -> Callable[[Any, Lived], None]:
     return lambda page, lived: page.goto(path)
 
@@ -143,8 +148,6 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "conventions": ("dpo", _at("/console/conventions")),
     "convention": ("dpo", _first("/console/conventions/")),
     "bases": ("dpo", _at("/console/bases")),
-    "droits": ("dpo", _at("/console/droits")),
-    "droits-repondues": ("dpo", _at("/console/droits?vue=repondues")),
     "droit-inscrire": ("dpo", _opening),
     "droit-acces": ("dpo", _asking("access")),
     "droit-sans-lettre": ("dpo", _refused_without_letter),
@@ -154,8 +157,10 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "droit-limiter": ("dpo", _asking("limitation", "/executer")),
     "droit-opposition": ("dpo", _asking("objection", "/executer")),
     "droit-retrait": ("dpo", _asking("withdrawal", "/executer")),
-    "violations": ("dpo", _at("/console/violations")),
     "violation": ("dpo", _breach),
+    "droits": ("dpo", _at("/console/droits")),
+    "droits-repondues": ("dpo", _at("/console/droits?vue=repondues")),
+    "violations": ("dpo", _at("/console/violations")),
     "registres": ("dpo", _at("/console/registres")),
     "integrite": ("dpo", _checked),
     "conservation": ("dpo", _at("/console/conservation")),
@@ -177,6 +182,7 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "divergence": ("integration", _divergence),
     "connecteurs": ("integration", _at("/console/connecteurs")),
     "connecteur": ("integration", _at("/console/connecteurs/caf")),
+    "connexion": ("integration", _contact),
     "explorateur": ("integration", _at("/console/explorateur")),
     "essai": ("integration", _at("/console/essai")),
     "essai-resultat": ("integration", _trial),
