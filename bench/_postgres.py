@@ -24,8 +24,8 @@ def _run(*command: str, check: bool = True) -> None:
 
 
 @contextmanager
-def started(url: str = "") -> Iterator[str]:
-    """The URL given, or that of a new server; empty when there is none to start."""
+def started(url: str = "", network: str = "") -> Iterator[str]:
+    """The URL given, or that of a new server; empty when there is none to start. `network`: reached from there too."""
     initdb, control = _program("initdb"), _program("pg_ctl")
     if url or not (initdb and control):
         yield url
@@ -35,20 +35,25 @@ def started(url: str = "") -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    listen = "*" if network else "127.0.0.1"
+    options = f"-p {port} -c listen_addresses={listen} -c unix_socket_directories={folder}"
     try:
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres" if _start(initdb, control, folder, options) else ""
+        ready = _start(initdb, control, folder, options, network)
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres" if ready else ""
     finally:
         _run(control, "-D", data, "-m", "immediate", "-w", "stop", check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(initdb: str, control: str, folder: Path, options: str) -> bool:
+def _start(initdb: str, control: str, folder: Path, options: str, network: str) -> bool:
     data = str(folder / "data")
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
         _run(initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        if network:
+            with (folder / "data" / "pg_hba.conf").open("a") as permitted:
+                permitted.write(f"host all all {network} trust\n")
         _run(control, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
     except (LookupError, OSError, subprocess.CalledProcessError):
         return False

@@ -73,9 +73,10 @@ def prepare_all(work: UnitOfWork, gateway: Gateway, claims: Sequence[Claim]) -> 
     """Decide each claim again and write its document. What may not leave, or needs no network, is settled here."""
     ready = []
     held = _prefetch(work, gateway, claims)
+    flows = {name: gateway.flow(work, name) for name in {claimed.flow for claimed in claims}}
     for claimed in claims:
         try:
-            prepared = prepare(work, gateway, claimed, held.get(_key(claimed)))
+            prepared = prepare(work, gateway, claimed, flows[claimed.flow], held.get(_key(claimed)))
         except (SQLAlchemyError, Problem):
             raise
         except Exception as error:  # a defect of one mapping or connector must cost one delivery, never the others
@@ -106,12 +107,12 @@ def _kind(error: Exception) -> str:
     return type(error).__name__
 
 
-def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, held: Any) -> Prepared | None:
+def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | None, held: Any) -> Prepared | None:
     """Decide again and write the recipient's document; None when the delivery ends here (withheld, unchanged…).
 
-    `held` is what the recipient already has in its place, if anything (a row of `held_by_recipient`).
+    `flow` is the claim's as it is today, if a convention still declares it; `held` what the recipient already has in
+    its place, if anything (a row of `held_by_recipient`).
     """
-    flow = gateway.flow(work, claimed.flow)
     if flow is None:
         _orphan(work, gateway, claimed)
         return None
@@ -143,7 +144,7 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, held: Any) -> Pr
     if held is not None and held.digest == digest:
         conclude(work, gateway, prepared, Acknowledgement("duplicate", "already-held"))
         return None
-    journal.append(work, "exchange.deliver", **_told(gateway, prepared), outcome="sending", payload_h=digest.hex())
+    journal.append(work, "exchange.deliver", **_told(prepared, outcome="sending"))
     return prepared
 
 
@@ -173,10 +174,7 @@ def conclude(
         _remember(work, gateway, prepared, answer, sent)
         if answer.facts:
             _take_back(work, gateway, claimed, answer.facts)
-    journal.append(
-        work, "exchange.ack", **_told(gateway, prepared), outcome=answer.outcome, reason_code=answer.code,
-        payload_h=prepared.digest.hex(),
-    )  # fmt: skip
+    journal.append(work, "exchange.ack", **_told(prepared, outcome=answer.outcome, reason_code=answer.code))
     return state
 
 
@@ -232,22 +230,25 @@ def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, de
     )
 
 
-def _told(gateway: Gateway, prepared: Prepared) -> dict[str, Any]:
+def _told(prepared: Prepared, **more: str) -> dict[str, Any]:
+    """What the journal keeps of a delivery: tuples, and no absent field, as the journal remembers them."""
     claimed, flow, decision = prepared.claim, prepared.flow, prepared.decision
-    return {
+    fields = {
         "exchange_id": claimed.exchange_id,
         "sender_org": claimed.sender,
         "recipient_org": claimed.recipient,
-        "subject": gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
+        "subject": prepared.outgoing.reference,
         "purpose": flow.purpose,
         "regime": flow.regime,
-        "article": list(decision.articles),
+        "article": tuple(decision.articles),
         "decision": "permit",
-        "rule_ids": list(decision.rule_ids),
+        "rule_ids": tuple(decision.rule_ids),
         "policy_h": decision.policy_version,
-        "categories_sent": sorted(decision.sent),
-        "categories_redacted": sorted({one.code for one in prepared.withheld if one.code.startswith("C")}),
-    }
+        "categories_sent": tuple(sorted(decision.sent)),
+        "categories_redacted": tuple(sorted({one.code for one in prepared.withheld if one.code.startswith("C")})),
+        "payload_h": prepared.digest.hex(),
+    } | more
+    return {name: value for name, value in fields.items() if value}
 
 
 def _bytes(written: Written) -> bytes:

@@ -90,7 +90,11 @@ def note_health(work: UnitOfWork, recipient: str, answered: Sequence[tuple[Claim
     told = [(claimed, answer) for claimed, answer in answered if answer.code not in OURS]
     if not told:
         return False
-    row = _state(work, recipient, lock=True)
+    well = any(answer.outcome != "retry" for _, answer in told) and not any(answer.retry_after for _, answer in told)
+    # A recipient that was well and is well costs no lock: its workers would wait for one another at each turn.
+    row = _state(work, recipient, lock=not well)
+    if well and (row is None or (row.failures, row.retry_at) == (0, None)):
+        return False
     before = row.failures if row is not None else 0
     asked = max((answer.retry_after or 0.0 for _, answer in told), default=0.0)
     failures = 0

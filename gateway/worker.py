@@ -32,7 +32,9 @@ Given = TypeVarTuple("Given")
 log = structlog.get_logger(__name__)
 
 BATCH = 64
-"""Deliveries claimed, and settled, in one transaction, at most."""
+"""Deliveries of one recipient that a worker holds, and claims in one transaction, at most."""
+_ROUNDS = 8
+"""…and as many times those in flight: a worker that held more would keep them from the others."""
 _GATHER = 0.05
 """Seconds that a first answer waits for others, so that they share a transaction."""
 _OBSERVE_EVERY = 15.0
@@ -54,8 +56,9 @@ class _Served:
     @property
     def room(self) -> int:
         """How many to claim: more than may be on the wire, and none before half of them have left."""
-        room = BATCH - len(self.flying)
-        return room if room >= BATCH // 2 or not self.flying else 0
+        most = min(BATCH, _ROUNDS * self.terms.concurrent)
+        room = most - len(self.flying)
+        return room if room >= most // 2 or not self.flying else 0
 
 
 class Worker:
