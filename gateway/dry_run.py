@@ -29,7 +29,7 @@ KINDS = (
     Kind("etats", "foyer", False, ("droit_rsa.etat",), "foyer change d'état", "foyers changent d'état"),
     Kind("suspensions", "foyer", False, ("droit_rsa.suspensions[",), "foyer change de suspensions",
          "foyers changent de suspensions"),
-    Kind("mutations", "foyer", False, ("droit_rsa.mutation", "droit_rsa.date_mutation"), "dossier change de caisse",
+    Kind("mutations", "foyer", False, ("droit_rsa.mutation",), "dossier change de caisse",
          "dossiers changent de caisse"),
     Kind("compositions", "foyer", False, ("foyer.membres[", "foyer.situation_familiale", "foyer.nb_"),
          "foyer change de composition ou de situation familiale",

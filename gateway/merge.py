@@ -146,15 +146,20 @@ def current(said: Iterable[Assertions]) -> dict[str, Fact]:
 
 
 def divergences(said: Iterable[Assertions]) -> list[Divergence]:
-    """Every path on which two bodies hold different informative values, chosen value first."""
+    """Every path on which two bodies hold different informative values, chosen value first.
+
+    A body speaks with its strongest statement, and with those it made in the same breath: two adults of one household
+    who answer differently are shown side by side.
+    """
     found = []
     for path, candidates in _by_path(said).items():
-        latest = {one.source: one for one in reversed(_ordered(path, candidates))}
-        told = (
-            [one for one in _ordered(path, list(latest.values())) if one.facts[path] not in _UNINFORMATIVE]
-            if all(not isinstance(one.facts[path], list) for one in latest.values())
-            else _ordered(path, list(latest.values()))
-        )
-        if len({repr(one.facts[path]) for one in told}) > 1:
-            found.append(Divergence(path, tuple(_fact(path, one) for one in told)))
+        ordered = _ordered(path, candidates)
+        voices = {one.source: (one.document, one.asserted_at) for one in reversed(ordered)}
+        told = [one for one in ordered if voices[one.source] == (one.document, one.asserted_at)]
+        if not any(isinstance(one.facts[path], list) for one in told):
+            told = [one for one in told if one.facts[path] not in _UNINFORMATIVE]
+        distinct = {(one.source, repr(one.facts[path])): one for one in reversed(told)}
+        shown = [one for one in told if distinct[one.source, repr(one.facts[path])] is one]
+        if len({value for _, value in distinct}) > 1:
+            found.append(Divergence(path, tuple(_fact(path, one) for one in shown)))
     return sorted(found, key=lambda divergence: divergence.path)

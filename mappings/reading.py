@@ -23,8 +23,8 @@ Reader = Callable[[Any, dict[str, Any], list[Finding]], tuple[list[PersonFacts],
 
 _CALLED: dict[str, Any] = {
     "Bad": Bad, "Finding": Finding, "PersonFacts": PersonFacts, "bad": runtime.bad, "read_code": runtime.read_code,
-    "put": runtime.put, "key_text": runtime.key_text, "unnamed": runtime.unnamed, "each": runtime.each,
-    "person_key": runtime.person_key, "siblings": document.siblings, "items": document.items,
+    "put": runtime.put, "answer": runtime.answer, "key_text": runtime.key_text, "unnamed": runtime.unnamed,
+    "each": runtime.each, "person_key": runtime.person_key, "siblings": document.siblings, "items": document.items,
     "first": document.first, "scalar": document.scalar, "texts": document.texts, "deep": document.leaf,
 }  # fmt: skip
 
@@ -405,12 +405,14 @@ class Generator:
 
     def _store(self, leaf: Leaf, value: str, at: str) -> None:
         say = self.out.say
-        facts = {"person": "p", "foyer": "h", "everyone": "a"}[leaf.sink]
+        facts = {"person": "p", "foyer": "h", "each": "p", "everyone": "a"}[leaf.sink]
+        where = at + python.escape("/".join(str(step) for step in leaf.inputs[0])) if leaf.inputs else at
+        if leaf.sink == "each":
+            say(f"answer(h, {python.path(leaf.target)}, {value}, out, {python.at(where)})")
         if SELF_KEYED in leaf.target:
             with self.out.block(f"for w in ({value} if {value}.__class__ is list else ({value},)):"):
                 say(f"{facts}[{python.path(leaf.target.replace(SELF_KEYED, '[{w}]', 1))}] = w")
         elif leaf.checked:
-            where = at + python.escape("/".join(str(step) for step in leaf.inputs[0])) if leaf.inputs else at
             say(f"put({facts}, {python.path(leaf.target)}, {value}, out, {python.at(where)})")
         else:
             say(f"{facts}[{python.path(leaf.target)}] = {value}")

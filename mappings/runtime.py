@@ -84,6 +84,15 @@ def put(facts: Facts, path: str, value: Any, findings: list[Finding], at: str) -
     facts[path] = value
 
 
+def answer(home: Facts, path: str, value: Any, findings: list[Finding], at: str) -> None:
+    """A question about the household that each adult answers: her answer stays hers, the first is the household's.
+
+    Two answers that differ are both kept, told by a notice, and a divergence of the dossier: nobody chooses.
+    """
+    if home.setdefault(path, value) != value:
+        findings.append(Finding("told-differently", at, "notice"))
+
+
 def key_text(value: Any, findings: list[Finding], at: str, neutral: bool = False) -> str | None:
     """The text of a key part; None when the item cannot be named. `neutral`: it may be named « not shared »."""
     if value == NON_PARTAGE and not neutral:  # told by a notice; a closed list has no such item

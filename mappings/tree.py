@@ -24,13 +24,13 @@ class Leaf:
     target: str
     """Template of the canonical path, `{k3}` standing for the key of an item; or the name of a variable."""
     sink: str
-    """`person`, `foyer`, `everyone`, or `variable`."""
+    """`person`, `foyer`, `each` (a household fact that each person answers), `everyone`, or `variable`."""
     label: tuple[Step, ...] = ()
     gate: bool = False
     """Read before the choice of who is told as a person, so for every member of the household."""
     parent: str = ""
     checked: bool = False
-    """Another value may already be there (item of a list, household fact told by each person): compare first."""
+    """Another value may already be there (item of a list, two rows for one fact): compare first."""
 
 
 @dataclass(slots=True)
@@ -98,6 +98,16 @@ class Tree:
                 self._section(section, _Scope(self.root, "", not self._person_path, False, ""))
         for declared in file.not_shared:
             self._declare(declared)
+        self._compare_what_is_told_twice()
+
+    def _compare_what_is_told_twice(self) -> None:
+        """A fact that two rows may tell is compared, so that none of them is overwritten in silence."""
+        told: dict[tuple[str, str], list[Leaf]] = {}
+        for leaf in (leaf for node in self.root.walk() for leaf in node.leaves if leaf.sink != "variable"):
+            told.setdefault((leaf.sink, leaf.target), []).append(leaf)
+        for leaves in told.values():
+            for leaf in leaves if len(leaves) > 1 else ():
+                leaf.checked = True
 
     def _enter_person(self) -> None:
         words = self.file.record.personne
@@ -184,10 +194,10 @@ class Tree:
         canonical = _dotted(scope.canonical, row.canonical)
         node, inputs = self._place(scope.node, row)
         sink = "foyer" if subject(canonical) == "foyer" else "person" if scope.in_person else "everyone"
-        checked = scope.in_list or (sink == "foyer" and scope.in_person and self.person is not None)
-        leaf = Leaf(
-            row, inputs, canonical, sink, self._label(row), scope.gate, scope.parent, checked and not scope.gate
-        )
+        if sink == "foyer" and scope.in_person and self.person is not None and not scope.gate:
+            sink = "each"
+        checked = scope.in_list and not scope.gate
+        leaf = Leaf(row, inputs, canonical, sink, self._label(row), scope.gate, scope.parent, checked)
         node.leaves.append(leaf)
 
     def _label(self, row: Row) -> tuple[Step, ...]:

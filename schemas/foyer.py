@@ -101,10 +101,11 @@ class DroitRsa(Modele):
     mutation_vers: Texte | None = champ(
         "droit_rsa", "T2", "C", "Caisse où part le dossier (mutation sortante)", sujet="foyer"
     )
+    mutation_vers_le: Date | None = champ("droit_rsa", "T2", "C", "Départ vers cette caisse", sujet="foyer")
     mutation_depuis: Texte | None = champ(
         "droit_rsa", "T2", "C", "Caisse d'où vient le dossier (mutation entrante)", sujet="foyer"
     )
-    date_mutation: Date | None = champ("droit_rsa", "T2", "C", "Date de la mutation", sujet="foyer")
+    mutation_depuis_le: Date | None = champ("droit_rsa", "T2", "C", "Arrivée depuis cette caisse", sujet="foyer")
     suspensions: dict[str, Suspension] = collection("<motif>:<date>", "Suspensions du droit ou du versement")
     montants: dict[str, Montant] = collection("nature du montant", "Montants, jamais transmis à France Travail")
 

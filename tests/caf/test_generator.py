@@ -69,10 +69,17 @@ def test_l_etat_du_dossier_et_son_motif_vont_ensemble(grand_mensuel: etree._Elem
 
 
 def test_aucun_nir_ne_peut_etre_celui_de_quelqu_un(grand_mensuel: etree._Element) -> None:
-    """The commune numbers used were never attributed."""
+    """The places of birth used were never attributed."""
     for element in grand_mensuel.iter("NIR"):
         numero = element.text or ""
-        assert re.fullmatch(r"\d{5}(\d{2}|2[AB])99\d\d{3}|\d{5}97[1-4]9\d\d{3}", numero), "an attributable commune"
+        lieu = numero[5:10]
+        assert re.fullmatch(r"\d{2}99\d|2[AB][7-9]\d\d|97[1-4][7-9]\d|99[6-9]\d\d", lieu), "an attributable place"
+
+
+@pytest.mark.parametrize("origine", ["", "corse", "outre_mer", "etranger"])
+def test_deux_personnes_nees_le_meme_mois_n_ont_pas_le_meme_nir(origine: str) -> None:
+    rangs = range(110_000)
+    assert len({nir.compose("2", 1985, 6, nir.lieu(n // 999, origine), n % 999 + 1) for n in rangs}) == len(rangs)
 
 
 def test_la_msa_ecrit_quinze_caracteres_dont_la_cle_est_juste() -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 import mappings
 from connectors.caf.connector import Caf
 from connectors.caf.generator import write_instruction
+from gateway import clock, merge
+from gateway.exchange import exchange
+from gateway.receipt import Request
+from gateway.registry import Gateway
+from gateway.settings import Settings
 from schemas import nomenclatures, paths
 from schemas.partner import tables
 from schemas.record import Record
@@ -67,6 +75,32 @@ def test_aucun_et_autre_chose_a_la_fois_se_contredisent(caf: Caf) -> None:
     assert contradiction[0].path.endswith("DetailDifficulteSituationSociale/DIFSOC")
     assert second.quarantined
     assert re.fullmatch(r"0401\|04\d\d", contradiction[0].raw)
+
+
+def test_deux_adultes_qui_repondent_autrement_sur_leur_logement_gardent_chacun_leur_reponse(
+    caf: Caf, tmp_path: Path
+) -> None:
+    source = io.BytesIO()
+    write_instruction(source, 60, 3)
+    divises = [r for r in caf.read(DOCUMENT, source) if any(f.code == "told-differently" for f in r.findings)]
+    assert divises
+    passerelle = Gateway.open(Settings(home=tmp_path, profile="test", departement="040"))
+    for divise in divises:
+        assert not divise.quarantined
+        demande = Request(clock.new_id(), "caf", DOCUMENT, ())
+        with passerelle.unit_of_work() as work:
+            (recu,) = exchange(
+                work, passerelle, demande, [replace(divise, asserted_at=datetime(2026, 11, 2, tzinfo=UTC))]
+            )
+            assert recu.status == "accepted"
+        reponses = [p.facts["foyer.logement_statut"] for p in divise.personnes]
+        assert divise.foyer["foyer.logement_statut"] == reponses[0] != reponses[1]
+        with passerelle.unit_of_work() as work:
+            dits = [passerelle.dossiers.said(work, personne) for personne in recu.persons]
+        assert [merge.current(dit)["foyer.logement_statut"].value for dit in dits] == reponses
+        (divergence,) = merge.divergences(dits[1])
+        assert (divergence.path, [f.value for f in divergence.facts]) == ("foyer.logement_statut", reponses[::-1])
+        assert merge.divergences(dits[0]) == []
 
 
 def test_les_zones_de_mobilite_repetees_sont_toutes_gardees(caf: Caf) -> None:

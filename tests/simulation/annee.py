@@ -1,25 +1,39 @@
-"""A year of a Département's caisses: the files they send, and the gateway that takes them."""
+"""A year of a Département's caisses: the files they send through HubEE, and the gateway that takes them there."""
 
 from __future__ import annotations
 
+import asyncio
 import io
+import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 from sqlalchemy import select
 
 from connectors.caf.synthese.foyers import FoyerRsa, copie
 from connectors.caf.synthese.monde import Monde
-from gateway.ingest import Counts, ingest
+from connectors.hubee.sandbox import sandbox
+from connectors.transport import Limits, Transport
+from gateway.collect import CollectedFile, collect
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import identity_case, person
+from schemas import paths
 from tests.simulation.verite import faits, foyer_de_chacun
 
-DOCUMENT = "caf.flux_beneficiaire"
 RESEAUX = ("caf", "msa")
+DEMARCHES = {
+    ("caf", "mensuel"): ("RSABEM-RSABAM", "RSABEM"),
+    ("caf", "quotidien"): ("RSABEI-RSABAI", "RSABEI"),
+    ("msa", "mensuel"): ("MSABEM", "MSABEM"),
+    ("msa", "quotidien"): ("MSABEI", "MSABEI"),
+}
+"""Network and flow to the démarche that carries the file and the type of its attachment."""
+REFERENCE = "droit_rsa.date_reference"
+HUBEE = "https://hubee.exemple.org"
 
 
 @dataclass
@@ -28,6 +42,15 @@ class Fichier:
     flux: str
     octets: bytes
     mois: int
+    reseau: str = "caf"
+
+
+@dataclass
+class Version:
+    """What the files tell of a household as long as nothing changes in it, and their reference dates, in order."""
+
+    faits: dict[str, Any]
+    references: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -39,6 +62,8 @@ class Annee:
     mois: int = 12
     fichiers: list[Fichier] = field(default_factory=list)
     fin: list[FoyerRsa] = field(default_factory=list)
+    versions: dict[tuple[str, str], Version] = field(default_factory=dict)
+    """Caisse's network and request number to what the files last told of that household."""
 
     def __post_init__(self) -> None:
         self.monde = Monde(seed=self.seed, n=self.n, jour=date(2026, 2, 4), rythme=0.12)
@@ -57,23 +82,47 @@ class Annee:
             sortie = io.BytesIO()
             getattr(self.monde, flux)(sortie, reseau)
             nom = f"{self.monde.jour.isoformat()}-{reseau}-{flux}.xml"
-            self.fichiers.append(Fichier(nom, flux, sortie.getvalue(), mois))
+            self.fichiers.append(Fichier(nom, flux, sortie.getvalue(), mois, reseau))
+            self._retenir(reseau, sortie.getvalue())
+
+    def _retenir(self, reseau: str, octets: bytes) -> None:
+        (reference,) = re.findall(rb"<DTREF>(.*?)<", octets)
+        dits = {numero.decode() for numero in re.findall(rb"<NUMDEMRSA>(.*?)<", octets)}
+        for foyer in self.monde.etat_vrai():
+            if foyer.organisme == reseau and foyer.demande in dits:
+                dit = faits(foyer, foyer.adultes[0])
+                du_foyer = {chemin: valeur for chemin, valeur in dit.items() if paths.field(chemin).sujet == "foyer"}
+                version = self.versions.get((reseau, foyer.demande))
+                if version is None or version.faits != du_foyer:
+                    version = self.versions[reseau, foyer.demande] = Version(du_foyer)
+                version.references.append(reference.decode())
 
 
 class Passerelle:
-    """A gateway of the Landes, in front of the files of a year."""
+    """A gateway of the Landes, at the receiving end of HubEE."""
 
     def __init__(self, home: Path) -> None:
-        self.home = home
-        self.gateway = Gateway.open(Settings(home=home / "gateway", profile="test", departement="040"))
+        codes = {code for code, _ in DEMARCHES.values()}
+        self.hubee = sandbox(now=lambda: datetime(2026, 2, 1, tzinfo=UTC))
+        bodies = {"hubee": self.hubee.credentials(HUBEE, *sorted(codes))}
+        self.home = home / "gateway"
+        self.gateway = Gateway.open(Settings(home=self.home, profile="test", departement="040", bodies=bodies))
+        wire = httpx.ASGITransport(self.hubee)
+        self.gateway.transports["hubee"] = Transport("hubee", [HUBEE], limits=Limits(backoff=0.0), wire=wire)
 
-    def prendre(self, fichier: Fichier, **options: Any) -> Counts:
-        chemin = self.home / fichier.nom
-        chemin.write_bytes(fichier.octets)
-        try:
-            return ingest(self.gateway, chemin, "caf", DOCUMENT, **options)
-        finally:
-            chemin.unlink()
+    def prendre(self, fichier: Fichier) -> CollectedFile:
+        """The caisse drops the file, the gateway collects; HubEE knows the outcome and has nothing left to give."""
+        code, piece = DEMARCHES[fichier.reseau, fichier.flux]
+        case = self.hubee.drop.send(code, {piece: fichier.octets})
+        (recu,) = asyncio.run(collect(self.gateway))
+        assert asyncio.run(collect(self.gateway)) == []
+        self.hubee.advance(timedelta(days=60))
+        assert self.hubee.drop.case(case).status == recu.status.upper()
+        assert self.hubee.drop.attachment(case, piece).status == "DELETED"
+        assert not list(self.home.glob("hubee/*.fichier"))
+        assert self.hubee.unmatched == []
+        (lu,) = recu.files
+        return lu
 
     def reconnaitre(self) -> int:
         """A human answers the doubts on identity, rightly: here, same names and birth is the same person."""
@@ -90,8 +139,7 @@ class Passerelle:
         with self.gateway.unit_of_work() as work:
             ids = work.connection.execute(select(person.c.id).where(person.c.merged_into.is_(None))).scalars().all()
             for un in ids:
-                courant = self.gateway.dossiers.current(work, un)
-                dit = {chemin: fait.value for chemin, fait in courant.items() if chemin != "droit_rsa.date_reference"}
+                dit = {chemin: fait.value for chemin, fait in self.gateway.dossiers.current(work, un).items()}
                 if dit:
                     trouves[_qui(dit)] = dit
         return trouves
@@ -101,9 +149,16 @@ def _qui(dit: dict[str, Any]) -> tuple[str, str, str]:
     return dit["personne.nom_naissance"], dit["personne.prenoms"][0], dit["personne.date_naissance"]
 
 
-def attendus(fin: list[FoyerRsa]) -> dict[tuple[str, str, str], dict[str, Any]]:
-    dits = [faits(foyer, personne) for foyer, personne in foyer_de_chacun(fin).values()]
-    return {_qui(dit): dit for dit in dits}
+def attendus(annee: Annee, recus: dict[Any, dict[str, Any]] | None = None) -> dict[Any, dict[str, Any]]:
+    """Every field of every adult as the world is. The reference date is that of the first file that told the household
+    as it is; when `recus` came in another order, that of any of them."""
+    dits = {}
+    for foyer, personne in foyer_de_chacun(annee.fin).values():
+        dit = faits(foyer, personne)
+        references = annee.versions[foyer.organisme, foyer.demande].references
+        recu = (recus or {}).get(_qui(dit), {}).get(REFERENCE)
+        dits[_qui(dit)] = dit | {REFERENCE: recu if recu in references else references[0]}
+    return dits
 
 
 def ecarts(dossiers: dict[Any, dict[str, Any]], vrais: dict[Any, dict[str, Any]]) -> list[str]:

@@ -131,10 +131,8 @@ def _droit(foyer: FoyerRsa, _p: Individu) -> dict[str, Any]:
         partage = "non_partage" if nature == "versement" and motif in SANTE else motif
         cle = f"droit_rsa.suspensions[{partage}:{le.isoformat()}]"
         dit |= {f"{cle}.nature": nature, f"{cle}.motif": partage, f"{cle}.debut": le.isoformat()}
-    for vers, mutation in (("vers", foyer.prenant), ("depuis", foyer.cedant)):
-        if mutation and "droit_rsa.date_mutation" not in dit:
-            dit[f"droit_rsa.mutation_{vers}"] = f"{mutation.reseau} {mutation.caisse}"
-            dit["droit_rsa.date_mutation"] = mutation.le.isoformat()
-        elif mutation:
-            dit[f"droit_rsa.mutation_{vers}"] = f"{mutation.reseau} {mutation.caisse}"
+    for sens, mutation in (("vers", foyer.prenant), ("depuis", foyer.cedant)):
+        if mutation:
+            dit[f"droit_rsa.mutation_{sens}"] = f"{mutation.reseau} {mutation.caisse}"
+            dit[f"droit_rsa.mutation_{sens}_le"] = mutation.le.isoformat()
     return dit

@@ -164,7 +164,7 @@ def naissance_foyer(graine: int, rang: int, contexte: Contexte) -> FoyerRsa:
         rang=rang,
         organisme=contexte.organisme,
         caisse=contexte.caisse,
-        matricule=_matricule(rng, rang, personnes[0], contexte.organisme),
+        matricule=numero_de_dossier(rng, rang, personnes[0], contexte.organisme),
         demande=f"{(rang * 7 + 1_024_041) % 100_000_000:08d}{contexte.departement}",
         date_demande=demande_le,
         personnes=personnes,
@@ -278,7 +278,7 @@ def _vie_professionnelle(rng: Random, adulte: Individu, rang: int, reference: da
         adulte.demande_precedente = f"{(rang * 7 + 501) % 100_000_000:08d}0{rng.randrange(1, 95):02d}"
 
 
-def _matricule(rng: Random, rang: int, demandeur: Individu, organisme: Organisme) -> str:
+def numero_de_dossier(rng: Random, rang: int, demandeur: Individu, organisme: Organisme) -> str:
     """CAF: seven digits right-padded to fifteen. MSA: often the NIR of the applicant, else up to fifteen digits."""
     if organisme == "caf":
         return f"{(rang * 7 + 1_000_001) % 10_000_000:07d}".ljust(15, "0")

@@ -23,6 +23,7 @@ from connectors.caf.synthese.foyers import (
     individu,
     naissance_foyer,
     nouvelle_adresse,
+    numero_de_dossier,
     poser_etat,
 )
 
@@ -176,7 +177,7 @@ def _separation(monde: Monde, foyer: FoyerRsa) -> str | None:
     foyer.situation, foyer.situation_depuis = "SEF", monde.jour
     neuf = monde._arrivee(foyer)
     parti: Individu = replace(conjoint, role="DEM", responsable=True, depuis=monde.jour, demande_precedente=ancienne)
-    neuf.personnes = [parti]
+    neuf.personnes, neuf.matricule = [parti], numero_de_dossier(monde.rng, neuf.rang, parti, neuf.organisme)
     neuf.situation, neuf.situation_depuis, neuf.cedant = "SEF", monde.jour, None
     neuf.adresses = [nouvelle_adresse(monde.rng, monde.departement, monde.jour)]
     monde._noter(neuf, "DEMRSA")

@@ -1,7 +1,8 @@
-"""Social-security numbers for synthetic people: right key, impossible commune.
+"""Social-security numbers for synthetic people: right key, impossible place of birth, one number per person.
 
-The commune part runs from 990 to 999 inside the Département, numbers the official geographic code never used, so that
-no generated NIR can be somebody's. Shape: 13 characters and a key of 2; Corsica is 2A or 2B.
+The place is one that the official geographic code never used: communes 990 to 999 of the mainland, 70 to 99 overseas,
+700 to 999 in Corsica, countries 600 to 999. So no generated NIR can be somebody's, and a hundred thousand persons
+born in one same month still have a number each. Shape: 13 characters and a key of 2; Corsica is 2A or 2B.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ def compose(sexe: str, annee: int, mois: int, lieu: str, rang: int) -> str:
 
 def lieu(numero: int, origine: str = "") -> str:
     """An unattributed place of birth on five characters. `origine`: corse, outre_mer, etranger or empty (mainland)."""
-    commune = 990 + numero % 10
     if origine == "corse":
-        return f"{('2A', '2B')[numero % 2]}{commune}"
-    if origine == "outre_mer":
-        return f"{OUTRE_MER[numero % 4]}{90 + numero % 10}"
+        return f"{('2A', '2B')[numero % 2]}{700 + (290 + numero) % 300}"
+    if origine == "outre_mer":  # one more each round, so that every number meets every Département
+        return f"{OUTRE_MER[numero % 4]}{70 + (20 + numero + numero // 60) % 30}"
     if origine == "etranger":
-        return f"99{commune}"
-    return f"{DEPARTEMENTS[numero // 10 % len(DEPARTEMENTS)]}{commune}"
+        return f"99{600 + (390 + numero) % 400}"
+    return f"{DEPARTEMENTS[numero // 10 % len(DEPARTEMENTS)]}{990 + numero % 10}"
