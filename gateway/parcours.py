@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
+from gateway import binome
 from gateway.registry import Gateway
 from gateway.storage.tables.record import person as person_table
 from gateway.unit_of_work import UnitOfWork
@@ -115,7 +116,8 @@ def delays(path: Path = FILE) -> Delays:
     read = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
     for rule in read.delai:
         for one in (*rule.de, *rule.sauf, *rule.si):
-            paths.field(_plain(one).replace("[]", "[x:x]"))
+            if _plain(one) not in binome.COMPUTED:
+                paths.field(_plain(one).replace("[]", "[x:x]"))
     if unknown := set(read.etapes) - MACHINES.keys():
         raise ValueError(f"no life cycle: {', '.join(sorted(unknown))}")
     return Delays({rule.code: rule for rule in read.delai}, tuple(read.pouvoir), frozenset(read.etapes))
@@ -220,6 +222,7 @@ class Alert:
 def of(person: str, current: Current, day: str, rules: Iterable[Delai] | None = None) -> list[Alert]:
     """The alerts of one dossier on a day (`AAAA-MM-JJ`), nearest date first."""
     found = []
+    current = {**current, **computed} if (computed := binome.dates(current)) else current
     for rule in rules if rules is not None else delays().rules.values():
         starts = list(_starts(rule, current))
         if not starts:

@@ -110,6 +110,83 @@ def test_une_demande_de_reorientation_attend_sa_reponse() -> None:
     assert alertes(demande | {f"{ici}.etat": "acceptee"}, "2026-05-17") == {}
 
 
+# --- the pair of an accompagnement global -----------------------------------------------------------------------------
+
+GLOBAL = "accompagnements[departement:7]"
+BINOME = {
+    f"{GLOBAL}.nature": "global",
+    f"{GLOBAL}.debut": "2026-03-02",
+    f"{GLOBAL}.volontaire": True,
+    f"{GLOBAL}.membres[departement:as].cote": "social",
+    f"{GLOBAL}.membres[departement:as].depuis": "2026-03-02",
+    f"{GLOBAL}.membres[france_travail:ce].cote": "emploi",
+    f"{GLOBAL}.membres[france_travail:ce].depuis": "2026-03-02",
+}
+ENSEMBLE = {
+    "rendez_vous[departement:1].debut": "2026-03-10T09:00:00Z",
+    "rendez_vous[departement:1].conjoint": True,
+    "rendez_vous[departement:1].statut": "honore",
+}
+
+
+def test_un_binome_complet_qui_a_recu_la_personne_n_alerte_pas() -> None:
+    assert alertes(BINOME | ENSEMBLE, "2026-06-01") == {}
+
+
+@pytest.mark.parametrize("parti", ["departement:as", "france_travail:ce"])
+def test_le_depart_d_un_des_deux_est_signale_jusqu_au_remplacement(parti: str) -> None:
+    depart = BINOME | ENSEMBLE | {f"{GLOBAL}.membres[{parti}].jusqua": "2026-05-04"}
+    assert alertes(depart, "2026-05-05") == {"binome_incomplet": ("proche", "2026-05-19")}
+    assert alertes(depart, "2026-05-20") == {"binome_incomplet": ("passe", "2026-05-19")}
+    cote = BINOME[f"{GLOBAL}.membres[{parti}].cote"]
+    autre = "emploi" if cote == "social" else "social"
+    pas_le_bon = {
+        f"{GLOBAL}.membres[departement:x].cote": autre,
+        f"{GLOBAL}.membres[departement:x].depuis": "2026-05-06",
+    }
+    assert "binome_incomplet" in alertes(depart | pas_le_bon, "2026-05-20")
+    remplace = {f"{GLOBAL}.membres[departement:y].cote": cote, f"{GLOBAL}.membres[departement:y].depuis": "2026-05-06"}
+    assert alertes(depart | remplace, "2026-05-20") == {}
+    assert alertes(depart | {f"{GLOBAL}.fin": "2026-05-04"}, "2026-05-20") == {}
+
+
+def test_un_collegue_deja_la_du_meme_cote_suffit() -> None:
+    deux = {
+        f"{GLOBAL}.membres[departement:cesf].cote": "social",
+        f"{GLOBAL}.membres[departement:as].jusqua": "2026-05-04",
+    }
+    assert alertes(BINOME | ENSEMBLE | deux, "2026-05-20") == {}
+
+
+def test_chaque_organisme_peut_dire_son_cote_du_binome() -> None:
+    sien = "accompagnements[france_travail:3]"
+    social = {chemin: valeur for chemin, valeur in BINOME.items() if "france_travail" not in chemin}
+    assert "binome_incomplet" in alertes(social | ENSEMBLE, "2026-04-01")
+    emploi = {f"{sien}.nature": "global", f"{sien}.membres[france_travail:ce].cote": "emploi"}
+    assert "binome_incomplet" not in alertes(social | ENSEMBLE | emploi, "2026-04-01")
+
+
+def test_le_premier_entretien_a_deux_est_attendu_sous_un_mois() -> None:
+    assert alertes(BINOME, "2026-03-20") == {}
+    assert alertes(BINOME, "2026-03-25") == {"binome_jamais_reuni": ("proche", "2026-04-01")}
+    seul = ENSEMBLE | {"rendez_vous[departement:1].conjoint": False}
+    assert "binome_jamais_reuni" in alertes(BINOME | seul, "2026-04-02")
+    absente = ENSEMBLE | {"rendez_vous[departement:1].statut": "absent"}
+    assert "binome_jamais_reuni" in alertes(BINOME | absente, "2026-04-02")
+    avant = ENSEMBLE | {"rendez_vous[departement:1].debut": "2026-02-10T09:00:00Z"}
+    assert "binome_jamais_reuni" in alertes(BINOME | avant, "2026-04-02")
+    recue = {"entretiens[ccas:4].date": "2026-03-12", "entretiens[ccas:4].conjoint": True}
+    assert alertes(BINOME | recue, "2026-04-02") == {}
+
+
+@pytest.mark.parametrize("choix", [{}, {f"{GLOBAL}.volontaire": False}])
+def test_un_accompagnement_global_sans_le_choix_de_la_personne_est_signale(choix: dict[str, Any]) -> None:
+    sans = {chemin: valeur for chemin, valeur in (BINOME | ENSEMBLE).items() if not chemin.endswith("volontaire")}
+    assert set(alertes(sans | choix, "2026-03-05")) == {"binome_sans_accord"}
+    social = sans | choix | {f"{GLOBAL}.nature": "social"}
+    assert alertes(social, "2026-06-01") == {}
+
+
 def test_aucun_texte_d_alerte_ne_propose_de_sanction() -> None:
     for delai in delays().rules.values():
         dit = f"{delai.libelle} {delai.suite}".lower()
