@@ -30,7 +30,7 @@ NOTICES = ("rsa-demande", "reseau-emploi", "parcours-insertion")
 
 def machine() -> dict[str, Any]:
     """Where a figure was taken: it means nothing elsewhere, its ratio does."""
-    model = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if "model name" in line), "")
+    model = next((line.partition(":")[2].strip() for line in lines_of("/proc/cpuinfo") if "model name" in line), "")
     return {
         "cpu": model or platform.machine(),
         "cores": os.cpu_count(),
@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _lines(path: str) -> list[str]:
+def lines_of(path: str) -> list[str]:
     try:
         return Path(path).read_text().splitlines()
     except OSError:
