@@ -27,9 +27,12 @@ from gateway.policy_table import Table, read
 from gateway.problems import Invalid, Unknown
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.unit_of_work import UnitOfWork
+from schemas.annuaire import NatureOrganisation
 from schemas.champ import CATEGORIES
 
 _PARIS = ZoneInfo("Europe/Paris")
+_LOCAL = frozenset({"ccas", "commune", "delegataire"})
+"""Roles of one place: when the table of services names such a body, its flows are open in its communes only."""
 Etat = Literal["brouillon", "a_venir", "active", "suspendue", "expiree"]
 
 
@@ -96,6 +99,15 @@ class Activation(_Strict):
     etat: Literal["ouvert", "ferme"] = "ouvert"
 
 
+class Desserte(_Strict):
+    """Who serves these communes: a service (`SST de Dax`) of a body of the convention."""
+
+    service: str
+    nature: NatureOrganisation
+    organisme: str
+    communes: list[str] = Field(min_length=1)
+
+
 class Convention(_Strict):
     id: str = Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=60)
     nature: Literal["accompagnement_global", "delegation_referent", "commune_departement", "echange_donnees"]
@@ -112,6 +124,7 @@ class Convention(_Strict):
     flux: list[FluxDeclare] = Field(default_factory=list)
     annexe: list[Annexe] = Field(default_factory=list)
     activation_territoire: list[Activation] = Field(default_factory=list)
+    desserte: list[Desserte] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _sound(self) -> Convention:
@@ -147,7 +160,15 @@ class Convention(_Strict):
         if switches:
             opened = [one for one in switches if _switched_on(one, day)]
             places = {code for one in opened for code in one.communes}
-            where = frozenset(code for code in places if _inside(code, where))
+            where = _both(places, where)
+        roles_there = {
+            flux.de: flux.role_de or roles.get(flux.de, ""),
+            flux.vers: flux.role_vers or roles.get(flux.vers, ""),
+        }
+        for body, role in roles_there.items():
+            served = [code for one in self.desserte if one.organisme == body for code in one.communes]
+            if served and role in _LOCAL:
+                where = _both(served, where)
         name = ":".join(
             (f"{self.id}.{annexe.id}" if annexe else self.id, flux.de, flux.vers, flux.document, flux.purpose)
         )
@@ -161,8 +182,8 @@ class Convention(_Strict):
             purpose=flux.purpose,
             regime=flux.regime,
             base_legale=tuple(flux.base_legale),
-            role_de=flux.role_de or roles.get(flux.de, ""),
-            role_vers=flux.role_vers or roles.get(flux.vers, ""),
+            role_de=roles_there[flux.de],
+            role_vers=roles_there[flux.vers],
             categories=None if flux.categories is None else tuple(flux.categories),
             codes=None if flux.categories is None else codes_of(flux.categories),
             art9_gate=flux.art9_gate,
@@ -228,9 +249,23 @@ class Flow:
         )
 
 
+def _both(some: Iterable[str], others: Iterable[str]) -> frozenset[str]:
+    """What two territories have in common."""
+    some, others = frozenset(some), frozenset(others)
+    return frozenset(code for code in some if _inside(code, others)) | {one for one in others if _inside(one, some)}
+
+
 def _inside(code: str, where: Iterable[str]) -> bool:
     """A territory is a commune code (5 characters) or the prefix of a département (2 or 3)."""
     return any(code == one or (len(one) < 5 and code.startswith(one)) for one in where)
+
+
+def serving(convention: Convention, commune: str) -> list[Desserte]:
+    """Who serves this commune (INSEE code): the row that names it before the row that names its Département."""
+    rows = [(max(len(code) for code in one.communes if _inside(commune, [code])), one)
+            for one in convention.desserte if _inside(commune, one.communes)]  # fmt: skip
+    nearest = {one.nature: length for length, one in sorted(rows, key=lambda row: row[0])}
+    return [one for length, one in rows if length == nearest[one.nature]]
 
 
 def _switched_on(switch: Activation, day: date) -> bool:
@@ -280,6 +315,20 @@ def check(convention: Convention, law: Table | None = None) -> list[tuple[str, s
     for switch in convention.activation_territoire:
         if unknown := set(switch.documents) - documents:
             found.append(("switch-unknown", f"{switch.territoire}: no flow carries {', '.join(sorted(unknown))}"))
+    return found + _check_desserte(convention)
+
+
+def _check_desserte(convention: Convention) -> list[tuple[str, str]]:
+    parties = {one.id for one in convention.partie} | {one.partie.id for one in convention.annexe}
+    found, named = [], dict[tuple[str, str], str]()
+    for one in convention.desserte:
+        if one.organisme not in parties:
+            found.append(("service-party", f"{one.service}: {one.organisme} signs nothing here"))
+        if outside := sorted(code for code in one.communes if not _inside(code, convention.perimetre)):
+            found.append(("service-outside", f"{one.service}: {', '.join(outside)} outside the perimeter"))
+        for code in one.communes:
+            if (other := named.setdefault((one.nature, code), one.service)) != one.service:
+                found.append(("service-twice", f"{code}: served by {other} and {one.service}, both {one.nature}"))
     return found
 
 
@@ -406,6 +455,24 @@ def flows_to(
 def flow(work: UnitOfWork, identifier: str) -> Flow | None:
     """A flow by its id, as it is today; None when no convention in its last version declares it any more."""
     return next((one for one in _flows(work, None) if one.id == identifier), None)
+
+
+def services_of(work: UnitOfWork, commune: str) -> list[dict[str, Any]]:
+    """Who serves a commune (INSEE code) today under the conventions in force, and the flows open there for each."""
+    found = []
+    for identifier, (_, content) in sorted(_latest(work).items()):
+        one = parse(content)
+        if one.etat_le(today(work)) != "active":
+            continue
+        opened = [flow for flow in one.flows(today(work)) if flow.active and flow.covers(commune)]
+        found += [
+            {
+                "service": row.service, "nature": row.nature, "organisme": row.organisme, "convention": identifier,
+                "flux": [flow.id for flow in opened if row.organisme in (flow.de, flow.vers)],
+            }
+            for row in serving(one, commune)
+        ]  # fmt: skip
+    return found
 
 
 def purposes_of(work: UnitOfWork, body: str) -> frozenset[str]:

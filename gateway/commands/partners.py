@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     agreement.command(name="add")(convention_add)
     agreement.command(name="list")(convention_list)
     agreement.command(name="show")(convention_show)
+    agreement.command(name="serves")(convention_serves)
     app.add_typer(agreement, name="convention")
 
 
@@ -129,3 +130,11 @@ def convention_show(id: str) -> None:
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
         sys.stdout.write(convention.show(work, id))
+
+
+def convention_serves(commune: Annotated[str, typer.Argument(help="INSEE code of a commune.")]) -> None:
+    """Which service of which body serves a commune today, with the flows open there: one JSON object each."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for row in convention.services_of(work, commune):
+            data(row)

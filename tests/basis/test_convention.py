@@ -151,6 +151,67 @@ def test_a_territory_opens_its_flows_for_its_own_time() -> None:
     assert may["ccas_villemin accompagnement"].active, "a switch only concerns the documents it names"
 
 
+SERVED = """
+[[desserte]]
+service = "SST du Marsan"
+nature = "sst"
+organisme = "departement"
+communes = ["40192", "40088"]
+
+[[desserte]]
+service = "Autres communes des Landes"
+nature = "sst"
+organisme = "departement"
+communes = ["40"]
+
+[[desserte]]
+service = "CCAS de Villemin"
+nature = "ccas"
+organisme = "ccas_villemin"
+communes = ["40088"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("commune", "services"),
+    [
+        ("40088", {"SST du Marsan", "CCAS de Villemin"}), ("40192", {"SST du Marsan"}),
+        ("40001", {"Autres communes des Landes"}), ("33063", set()),
+    ],
+)  # fmt: skip
+def test_each_commune_has_its_service(at: At, commune: str, services: set[str]) -> None:
+    with at("2026-03-01T09:00:00Z") as work:
+        convention.add(work, (SOUND + SERVED).encode())
+        rows = convention.services_of(work, commune)
+    assert {row["service"] for row in rows} == services
+    for row in rows:
+        assert all(f":{row['organisme']}:" in flow for flow in row["flux"])
+        assert row["flux"]
+    with at("2027-01-01T09:00:00Z") as work:
+        assert convention.services_of(work, commune) == []
+
+
+def test_a_ccas_receives_the_persons_of_the_communes_it_serves_and_no_other() -> None:
+    wide = SOUND.replace('perimetre = ["40088"]', 'perimetre = ["40"]')
+    assert flows(wide, "2026-03-01")["ccas_villemin accompagnement"].territoires == {"40"}
+    served = flows(wide + SERVED, "2026-03-01")
+    assert served["ccas_villemin accompagnement"].territoires == {"40088"}
+    assert served["france_travail orientation"].territoires == {"40"}, "the Département acts everywhere"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (('organisme = "ccas_villemin"', 'organisme = "ccas_inconnu"'), "service-party"),
+        (('communes = ["40"]', 'communes = ["33"]'), "service-outside"),
+        (('communes = ["40"]', 'communes = ["40192"]'), "service-twice"),
+    ],
+)
+def test_a_table_of_services_that_contradicts_itself_is_refused(change: tuple[str, str], code: str) -> None:
+    with pytest.raises(Invalid, match=code):
+        convention.parse((SOUND + SERVED.replace(*change)).encode())
+
+
 def test_the_person_is_looked_for_only_where_identification_is_open(at: At) -> None:
     with at("2026-03-01T09:00:00Z") as work:
         convention.add(work, SOUND.encode())

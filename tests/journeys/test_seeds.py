@@ -27,7 +27,7 @@ from gateway.settings import Settings
 from gateway.storage.tables.access import client
 from gateway.storage.tables.delivery import outbox
 from gateway.worker import Worker
-from schemas.record import Fact
+from schemas.record import Fact, PersonFacts, Record
 
 CCAS = "CCAS de Saint-Aventin-les-Sables"
 AMELIA = Allocataire(
@@ -239,6 +239,31 @@ debut = 2026-01-01
     to_ccas = [one for one in receipt.outcomes if one.recipient == "ccas"]
     assert {(one.status, one.reason) for one in to_ccas} == {("withheld", "convention-missing")}
     trial.gateway.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("commune", "outcome"), [("40900", ("queued", "")), ("40901", ("withheld", "convention-missing"))]
+)
+def test_c_a_delegated_ccas_only_receives_the_persons_of_its_communes(
+    tmp_path: Path, commune: str, outcome: tuple[str, str]
+) -> None:
+    table = """
+[[desserte]]
+service = "CCAS de Saint-Aventin-les-Sables"
+nature = "ccas"
+organisme = "ccas"
+communes = ["40900"]
+"""
+    place = territory(tmp_path, DEMO + table)
+    who = place.oriented()
+    lives = PersonFacts({"personne.adresses[residence].code_insee": commune}, person_id=who)
+    with place.gateway.unit_of_work() as work:
+        exchange(
+            work, place.gateway, Request(clock.new_id(), "caf", "caf.flux_beneficiaire", ()), [Record("1", [lives])]
+        )
+    (receipt,) = place.tell("departement", "departement.accompagnement", accompaniment())
+    assert {(one.status, one.reason) for one in receipt.outcomes if one.recipient == "ccas"} == {outcome}
+    place.gateway.engine.dispose()
 
 
 def test_e_orientation_is_the_departements_and_a_ccas_cannot_assign_itself(landes: Territory) -> None:
