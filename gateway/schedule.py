@@ -22,7 +22,7 @@ from prometheus_client import Gauge
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from gateway import clock, journal_upkeep, timestamp, witness, worklist
+from gateway import clock, journal_upkeep, timestamp, volumes, witness, worklist
 from gateway.journal_files import WITNESS_POLICY
 from gateway.problems import Problem
 from gateway.registry import Gateway
@@ -68,10 +68,15 @@ async def _prune(gateway: Gateway) -> None:
     await asyncio.to_thread(journal_upkeep.prune, gateway.engine, gateway.keys, gateway.settings)
 
 
+async def _count(gateway: Gateway) -> None:
+    await asyncio.to_thread(volumes.keep, gateway)
+
+
 JOBS: tuple[Job, ...] = (
     Job("journal-witness", "witness_every", _cosign, lambda settings: (settings.home / WITNESS_POLICY).exists()),
     Job("journal-stamp", "stamp_every", _stamp, lambda settings: bool(settings.timestamp_url)),
     Job("journal-prune", "prune_every", _prune),
+    Job("journal-volumes", "volumes_every", _count),
     Job("worklists", "worklist_every", worklist.poll_all, lambda settings: bool(worklist.listed(settings)), cut=True),
 )
 

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """Seconds between two looks at whether today's stamp was obtained. 0: never."""
     prune_every: float = 86_400.0
     """Seconds between two deletions of the journal entries whose retention has elapsed. 0: never."""
+    volumes_every: float = 3_600.0
+    """Seconds between two looks at whether a day that is over was counted for the register. 0: never."""
     worklist_every: float = 900.0
     """Seconds between two readings of what partners ask our side to do: of each body whose settings name the body whose
     list it is (`worklist_for`). 0: never."""

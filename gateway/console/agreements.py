@@ -14,7 +14,6 @@ from sqlalchemy import func, select
 
 import mappings
 from gateway import clock, convention, journal, notification
-from gateway.basis_record import fold
 from gateway.console import law_words
 from gateway.console.blocks import (
     Badge,
@@ -172,19 +171,10 @@ def _versions(versions: Any) -> Iterator[Any]:
 
 def bases(view: View) -> Page:
     """Information, consents and objections, and what each objection or withdrawal stopped since."""
-    counted: Counter[tuple[str, str]] = Counter()
-    records = view.connection.execute(select(basis_record.c.id, basis_record.c.kind)).all()
-    events: dict[str, list[tuple[str, str]]] = {}
-    for record_id, name, at in view.connection.execute(
-        select(basis_event.c.record_id, basis_event.c.name, basis_event.c.recorded_at)
-    ):
-        events.setdefault(record_id, []).append((name, at))
-    for record_id, kind in records:
-        counted[kind, fold(kind, events.get(record_id, []))] += 1
-    rows = [
-        [word("base", kind), word("base_etat", state), Num(times)] for (kind, state), times in sorted(counted.items())
-    ]
-    heads = [say("bases.nature"), say("bases.etat"), say("bases.nombre")]
+    name = basis_event.c.name
+    counted = view.connection.execute(select(name, func.count()).group_by(name).order_by(func.count().desc()))
+    rows = [[word("base_evenement", one), Num(times)] for one, times in counted]
+    heads = [say("bases.evenement"), say("bases.nombre")]
     return Page(
         say("bases.titre"),
         [
@@ -194,7 +184,7 @@ def bases(view: View) -> Page:
             Title(say("bases.prevenus_titre")),
             _told(view),
             Title(say("bases.tout_titre")),
-            Table("bases", say("bases.legende"), heads, rows, say("bases.vide"), frozenset({2})),
+            Table("bases", say("bases.legende"), heads, rows, say("bases.vide"), frozenset({1})),
         ],
     )
 
@@ -315,7 +305,8 @@ def _due(view: View) -> Iterator[tuple[str, str, str]]:
     ):
         yield day_, say("conservation.fin_consentement"), many("conservation.personnes", times)
     for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
-        first = view.connection.scalar(select(func.min(journal_entry.c.ts)).where(journal_entry.c.log == log.log))
+        oldest = select(journal_entry.c.ts).where(journal_entry.c.log == log.log).order_by(journal_entry.c.idx).limit(1)
+        first = view.connection.scalar(oldest)
         if first:
             months = journal.RETENTION_MONTHS[log.log]
             began = datetime.fromisoformat(first)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from gateway import merge
-from gateway.console.blocks import Code, Lines, Link, Notice, Num, Page, Quiet, Table, Text, Title
+from gateway.console.blocks import Code, Facts, Lines, Link, Notice, Num, Page, Quiet, Table, Text, Title
 from gateway.console.common import PAGE, Place, View
 from gateway.console.words import many, say
 from gateway.problems import Unknown
@@ -27,14 +27,14 @@ def places() -> list[Place]:
 
 ENGINEER = "integration"
 """The body in whose name engineers refer to persons: not the references of the data protection officer."""
-_SCANNED = 40
-"""Persons looked at on one page: each is decrypted."""
+_SCANNED, _STRETCH, _STRETCHES = 20, 100, 10
+"""Persons of several bodies that fill a page (each is decrypted); persons looked up at once, and how often."""
 
 
 def divergences(view: View) -> Page:
     """Where two bodies hold different values of one person, by field; the values stay hidden."""
     after = view.asked("apres")
-    people = _several_sources(view, after)
+    people, following = _several_sources(view, after)
     fields: Counter[tuple[str, str, str]] = Counter()
     rows = []
     for one in people:
@@ -59,7 +59,7 @@ def divergences(view: View) -> Page:
         [paths.FIELDS[shape].description, Code(shape), view.body(chosen), view.body(other), Num(times)]
         for (shape, chosen, other), times in fields.most_common(PAGE)
     ]
-    return Page(
+    page = Page(
         say("divergences.titre"),
         [
             Text(say("divergences.intro"), lead=True),
@@ -80,10 +80,14 @@ def divergences(view: View) -> Page:
                 rows,
                 say("divergences.vide"),
                 frozenset({1}),
-                older=f"/console/divergences?apres={people[-1]}" if len(people) == _SCANNED else "",
+                older=f"/console/divergences?apres={following}" if following and rows else "",
             ),
         ],
     )
+    if following and not rows:
+        onwards = Link(say("liste.suite"), f"/console/divergences?apres={following}")
+        page.blocks.append(Facts([(say("divergences.partie"), onwards)]))
+    return page
 
 
 def _quiet_path(path: str) -> str:
@@ -91,26 +95,35 @@ def _quiet_path(path: str) -> str:
     return paths.shape(path) if path.startswith(("personne.telephones", "personne.courriels", "identifiants")) else path
 
 
-def _several_sources(view: View, after: str) -> list[str]:
-    """Persons of whom at least two bodies speak, themselves or through their household."""
+def _several_sources(view: View, after: str) -> tuple[list[str], str]:
+    """Persons of whom at least two bodies speak, themselves or through their household, and where the next page starts
+    (empty: everybody was looked at)."""
+    found: list[str] = []
+    for _ in range(_STRETCHES):
+        query = select(person.c.id).where(
+            person.c.id > after, person.c.merged_into.is_(None), person.c.erased_at.is_(None)
+        )
+        people = list(view.connection.scalars(query.order_by(person.c.id).limit(_STRETCH)))
+        found += _spoken_of_by_several(view, people)
+        if len(people) < _STRETCH:
+            return found, ""
+        after = people[-1]
+        if len(found) >= _SCANNED:
+            break
+    return found, after
+
+
+def _spoken_of_by_several(view: View, people: list[str]) -> list[str]:
     a, m = assertion_set.c, membership.c
-    own = select(a.subject_id.label("id"), a.source).where(a.superseded_at.is_(None))
+    own = select(a.subject_id.label("id"), a.source).where(a.subject_id.in_(people), a.superseded_at.is_(None))
     home = (
         select(m.person_id.label("id"), a.source)
-        .select_from(assertion_set.join(membership, m.foyer_id == a.subject_id))
-        .where(a.superseded_at.is_(None), m.until.is_(None))
+        .select_from(membership.join(assertion_set, m.foyer_id == a.subject_id))
+        .where(m.person_id.in_(people), a.superseded_at.is_(None), m.until.is_(None))
     )
     both = own.union(home).subquery()
-    query = (
-        select(both.c.id)
-        .join(person, person.c.id == both.c.id)
-        .where(both.c.id > after, person.c.merged_into.is_(None), person.c.erased_at.is_(None))
-        .group_by(both.c.id)
-        .having(func.count(both.c.source.distinct()) > 1)
-        .order_by(both.c.id)
-        .limit(_SCANNED)
-    )
-    return list(view.connection.scalars(query))
+    query = select(both.c.id).group_by(both.c.id).having(func.count(both.c.source.distinct()) > 1)
+    return list(view.connection.scalars(query.order_by(both.c.id)))
 
 
 def one_divergence(view: View) -> Page:

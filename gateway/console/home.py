@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
-from gateway import clock, convention
-from gateway.console import volumes
+from gateway import clock, convention, volumes
 from gateway.console.blocks import Badge, Link, Num, Page, Table, Text, Title
 from gateway.console.common import MENU, Place, View
 from gateway.console.words import say
 from gateway.storage.tables.basis import basis_event, basis_notification
-from gateway.storage.tables.delivery import outbox, recipient_state
+from gateway.storage.tables.delivery import STUCK, outbox, recipient_state
 from gateway.storage.tables.journal import journal_log
 from gateway.storage.tables.record import batch, identity_case, quarantine
 from gateway.storage.tables.rights import breach, rights_request
@@ -89,7 +88,7 @@ def _integration(view: View) -> Iterator[Task]:
 
 
 def _operateur(view: View) -> Iterator[Task]:
-    yield "abandonnes", _count(view, outbox, outbox.c.state == "dead"), "/console/abandonnes", "bad"
+    yield "abandonnes", _count(view, outbox, and_(STUCK, outbox.c.state == "dead")), "/console/abandonnes", "bad"
     yield "en_pause", _count(view, recipient_state, recipient_state.c.paused == 1), "/console/partenaires", "wait"
     now = clock.instant()
     yield "au_repos", _count(view, recipient_state, recipient_state.c.retry_at > now), "/console/partenaires", "wait"

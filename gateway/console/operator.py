@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
-from gateway import clock, outbox
+from gateway import clock, outbox, volumes
 from gateway.console import law_words
 from gateway.console.blocks import (
     Badge,
@@ -30,9 +30,11 @@ from gateway.console.blocks import (
 from gateway.console.common import PAGE, Answer, Go, Place, View
 from gateway.console.words import many, moment, number, say, seconds, word
 from gateway.problems import Unknown
+from gateway.storage.tables.delivery import OPEN as _OPEN
+from gateway.storage.tables.delivery import STUCK as _STUCK
 from gateway.storage.tables.delivery import mailbox, recipient_state
 from gateway.storage.tables.delivery import outbox as table
-from gateway.storage.tables.journal import journal_log
+from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.storage.tables.record import batch
 
 OPEN = ("queued", "claimed", "waiting", "dead")
@@ -59,19 +61,21 @@ def partners(view: View) -> Page:
     c = table.c
     waiting: dict[str, dict[str, int]] = defaultdict(dict)
     oldest: dict[str, str] = {}
-    for recipient, state, times, first in view.connection.execute(
-        select(c.recipient, c.state, func.count(), func.min(c.created_at))
-        .where(c.state.in_(OPEN))
-        .group_by(c.recipient, c.state)
-    ):
-        waiting[recipient][state] = times
-        if state in ("queued", "claimed"):
-            oldest[recipient] = min(first, oldest.get(recipient, first))
+    for partial in (_OPEN, _STUCK):  # each has its index
+        for recipient, state, times, first in view.connection.execute(
+            select(c.recipient, c.state, func.count(), func.min(c.created_at))
+            .where(partial)
+            .group_by(c.recipient, c.state)
+        ):
+            waiting[recipient][state] = times
+            if state in ("queued", "claimed"):
+                oldest[recipient] = min(first, oldest.get(recipient, first))
     hour, day_ = (clock.instant(clock.now() - timedelta(hours=n)) for n in (1, 24))
     rates = _delivered(view, hour)
     daily = _delivered(view, day_)
     states = {row.recipient: row for row in view.connection.execute(select(recipient_state))}
-    receiving = set(view.connection.scalars(select(c.recipient).distinct())) | states.keys()
+    receiving = {flow.vers for body in view.gateway.bodies for flow in view.gateway.flows(view.work, body)}
+    receiving |= states.keys() | waiting.keys()
     rows = []
     for id in sorted(receiving | {body.id for body in view.gateway.bodies.values() if body.client_id}, key=view.body):
         state, open_ = states.get(id), waiting.get(id, {})
@@ -122,9 +126,11 @@ def partners(view: View) -> Page:
 
 
 def _delivered(view: View, since: str) -> dict[str, int]:
-    c = table.c
-    query = select(c.recipient, func.count()).where(c.state == "delivered", c.settled_at >= since).group_by(c.recipient)
-    return dict(map(tuple, view.connection.execute(query)))
+    """Deliveries that ended well since then, by recipient. The journal is read by time, which the outbox is not."""
+    c = journal_entry.c
+    ended = volumes.member(view.connection, "outcome").in_(("delivered", "duplicate"))
+    query = select(c.recipient, func.count()).where(c.ts >= since[:23] + "Z", c.event == "exchange.ack", ended)
+    return dict(map(tuple, view.connection.execute(query.where(c.recipient.is_not(None)).group_by(c.recipient))))
 
 
 def _health(state: Any, waiting: dict[str, int]) -> Any:
@@ -176,7 +182,7 @@ def dead(view: View) -> Page:
     law = view.gateway.policy.table
     groups = view.connection.execute(
         select(c.recipient, c.document, c.reason, func.count(), func.max(c.settled_at))
-        .where(c.state == "dead")
+        .where(_STUCK, c.state == "dead")
         .group_by(c.recipient, c.document, c.reason)
         .order_by(func.count().desc())
     ).all()
@@ -198,7 +204,7 @@ def dead(view: View) -> Page:
         for recipient, document, reason, times, last in groups
     ]
     rows = view.connection.execute(
-        select(table).where(c.state == "dead").order_by(c.settled_at.desc()).limit(PAGE)
+        select(table).where(_STUCK, c.state == "dead").order_by(c.settled_at.desc()).limit(PAGE)
     ).all()
     letters = [
         [
@@ -222,7 +228,7 @@ def dead(view: View) -> Page:
     note = many("abandonnes.autres", total - PAGE) if total > PAGE else ""
     waiting = view.connection.execute(
         select(c.recipient, c.document, c.reason, func.count(), func.min(c.created_at))
-        .where(c.state == "waiting")
+        .where(_STUCK, c.state == "waiting")
         .group_by(c.recipient, c.document, c.reason)
     ).all()
     pending = [
@@ -298,7 +304,7 @@ def dead(view: View) -> Page:
 def replay(view: View) -> Answer:
     """Queue one dead letter again, or all those of one recipient, document and reason."""
     c = table.c
-    query = select(c.id).where(c.state == "dead")
+    query = select(c.id).where(_STUCK, c.state == "dead")
     if view.given("id"):
         query = query.where(c.id == view.given("id"))
     elif view.given("recipient"):
@@ -399,23 +405,19 @@ def health(view: View) -> Page:
         )
     c = table.c
     now = clock.instant()
-    claimed = (
-        view.connection.scalar(
-            select(func.count()).select_from(table).where(c.state == "claimed", c.lease_until >= now)
-        )
-        or 0
-    )
-    lost = (
-        view.connection.scalar(select(func.count()).select_from(table).where(c.state == "claimed", c.lease_until < now))
-        or 0
-    )
-    last = view.connection.scalar(select(func.max(c.settled_at)))
-    due = (
-        view.connection.scalar(select(func.count()).select_from(table).where(c.state == "queued", c.next_at <= now))
-        or 0
+    claimed = _counted(view, c.state == "claimed", c.lease_until >= now)
+    lost = _counted(view, c.state == "claimed", c.lease_until < now)
+    due = _counted(view, c.state == "queued", c.next_at <= now)
+    entries = journal_entry.c
+    last = view.connection.scalar(
+        select(entries.ts).where(entries.event == "exchange.ack").order_by(entries.ts.desc()).limit(1)
     )
     unread = (
-        view.connection.scalar(select(func.count()).select_from(mailbox).where(mailbox.c.acknowledged_at.is_(None)))
+        view.connection.scalar(
+            select(func.count())
+            .select_from(mailbox)
+            .where(mailbox.c.body.in_(view.gateway.bodies), mailbox.c.acknowledged_at.is_(None))
+        )
         or 0
     )
     heads = [say(f"etat.{key}") for key in ("journal", "entrees", "point", "age", "publication")]
@@ -447,3 +449,9 @@ def health(view: View) -> Page:
             ),
         ],
     )
+
+
+def _counted(view: View, *conditions: Any) -> int:
+    """Deliveries that are not settled and meet these conditions."""
+    query = select(func.count()).select_from(table).where(_OPEN, *conditions)
+    return view.connection.scalar(query) or 0

@@ -44,6 +44,10 @@ def places() -> list[Place]:
     ]
 
 
+_TRIED = 5
+"""Findings of one place that are read again to say whether the mapping understands them: the oldest speak for all."""
+
+
 def waiting(view: View) -> Page:
     """What was not understood, by document, code and place: what to fix first."""
     c = table.c
@@ -106,8 +110,8 @@ def findings(view: View) -> Page:
     """Every open finding of one place, one line per record, and what to do with all of them."""
     document, code, path = view.asked("document"), view.asked("code"), view.asked("chemin")
     rows = _matching(view, document, code, path)
-    states = [_state(view, row.id) for row in rows[:PAGE]]
-    known = states.count("understood")
+    states = [_state(view, row.id) for row in rows[:_TRIED]]
+    known = min(len(rows), PAGE) if "understood" in states else 0
     page = Page(
         say("quarantaine.un_constat", constat=word("constat", code)),
         back=Link(say("quarantaine.retour"), "/console/quarantaine"),

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from gateway import journal
+from gateway import journal, volumes
 from gateway.bundle import proof_bundle
-from gateway.console import charts, law_words, volumes
+from gateway.console import charts, law_words
 from gateway.console.blocks import (
     Badge,
     Code,

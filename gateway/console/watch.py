@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway import clock
-from gateway.console import law_words, volumes
+from gateway import clock, volumes
+from gateway.console import law_words
 from gateway.console.blocks import Badge, Code, Field, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
 from gateway.console.common import Place, View
 from gateway.console.register import days_of

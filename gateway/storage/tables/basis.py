@@ -46,6 +46,8 @@ basis_record = Table(
     ),
 )
 
+Index("ix_basis_record_until", basis_record.c.kind, basis_record.c.valid_until)
+
 basis_event = Table(
     "basis_event",
     metadata,
@@ -58,6 +60,8 @@ basis_event = Table(
     Column("reason_hash", String(64), nullable=False, server_default=""),
     Column("reference", String(80), nullable=False, server_default="", comment="superseding record, article"),
 )
+
+Index("ix_basis_event_name", basis_event.c.name, basis_event.c.recorded_at)
 
 basis_notification = Table(
     "basis_notification",

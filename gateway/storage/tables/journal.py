@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, String, Table, Text, text
 
 from gateway.storage.tables._base import Blind, Id, Instant, metadata
 
@@ -39,6 +39,17 @@ journal_entry = Table(
 Index("ix_journal_entry_subject", journal_entry.c.subject, journal_entry.c.ts, journal_entry.c.log, journal_entry.c.idx)
 Index("ix_journal_entry_exchange", journal_entry.c.exchange_id)
 Index("ix_journal_entry_ts", journal_entry.c.ts, journal_entry.c.log, journal_entry.c.idx)
+
+_LOOKED_AT = text("event IN ('log.read', 'input.reject', 'export')")
+# Partial: exchanges, almost everything, cost it nothing.
+Index("ix_journal_entry_reads", journal_entry.c.ts, sqlite_where=_LOOKED_AT, postgresql_where=_LOOKED_AT)
+
+journal_day = Table(
+    "journal_day",
+    metadata,
+    Column("day", String(10), primary_key=True, comment="UTC; a day that is over never changes"),
+    Column("counts", Text, nullable=False, comment="JSON: what happened, how many times; nobody is named"),
+)
 
 journal_tile = Table(
     "journal_tile",

@@ -1,0 +1,165 @@
+"""Counts of the journal by day: who, to whom, why, under which article, with what end.
+
+A day that is over never changes: it is counted once, by `keep`, and read back from `journal_day`. Of today, only what
+the journal has grown by is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import JSON, Connection, Engine, Text, cast, func, insert, select, type_coerce
+
+from gateway import clock
+from gateway.storage.tables.journal import journal_day, journal_entry, journal_log
+from gateway.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from gateway.registry import Gateway
+
+COUNTED = ("exchange.request", "exchange.deny", "exchange.ack", "log.read", "input.reject")
+_SETTLED = timedelta(minutes=10)
+"""A day is over this long after midnight: entries carry the time their transaction began."""
+
+
+class Row(NamedTuple):
+    """One kind of thing that happened."""
+
+    event: str
+    sender: str
+    recipient: str
+    purpose: str
+    decision: str
+    article: str
+    outcome: str
+    reason: str
+    sent: str
+    """Categories sent, joined by commas."""
+
+
+Counts = Counter[Row]
+
+
+@dataclass(slots=True)
+class _Known:
+    days: dict[str, Counts] = field(default_factory=dict)
+    today: str = ""
+    counted: Counts = field(default_factory=Counter)
+    """What was counted of `today`…"""
+    upto: dict[str, int] = field(default_factory=dict)
+    """…up to these sizes of the logs."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_known: WeakKeyDictionary[Engine, _Known] = WeakKeyDictionary()
+
+
+def member(connection: Connection, name: str) -> Any:
+    """A member of the entry's JSON, as text, on both databases."""
+    if connection.dialect.name == "postgresql":
+        return type_coerce(func.convert_from(journal_entry.c.entry, "UTF8").cast(JSON)[name], JSON).as_string()
+    return func.json_extract(cast(journal_entry.c.entry, Text), f"$.{name}")
+
+
+def counts(engine: Engine, connection: Connection, days: int) -> Counts:
+    """Everything counted of the last `days` days, today included."""
+    total: Counts = Counter()
+    for _, one in by_day(engine, connection, days):
+        total.update(one)
+    return total
+
+
+def by_day(engine: Engine, connection: Connection, days: int) -> Iterator[tuple[str, Counts]]:
+    """(day, its counts), oldest first; days are UTC as the journal's."""
+    known = _known.setdefault(engine, _Known())
+    with known.lock:
+        now = clock.now()
+        over = (now - _SETTLED).date().isoformat()
+        wanted = [(now.date() - timedelta(days=back)).isoformat() for back in range(days - 1, -1, -1)]
+        _load(connection, known, [day for day in wanted if day < over and day not in known.days])
+        for day in wanted:
+            if day >= over:
+                yield day, _growing(connection, known, day) if day == wanted[-1] else _count(connection, day)
+                continue
+            if day not in known.days:
+                known.days[day] = _count(connection, day)
+            yield day, known.days[day]
+
+
+def keep(gateway: Gateway) -> int:
+    """Write down the counts of the days that are over since the first one not written; how many were."""
+    over = (clock.now() - _SETTLED).date()
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        day = work.connection.scalar(select(func.max(journal_day.c.day)))
+        first = day or work.connection.scalar(select(func.min(journal_entry.c.ts)))
+        if first is None:
+            return 0
+        start = date.fromisoformat(first[:10]) + timedelta(days=bool(day))
+        days = [(start + timedelta(days=rank)).isoformat() for rank in range((over - start).days)]
+        rows = [{"day": one, "counts": _dumped(_count(work.connection, one))} for one in days]
+    for row in rows:
+        with gateway.unit_of_work() as work:
+            if work.connection.scalar(select(journal_day.c.day).where(journal_day.c.day == row["day"])) is None:
+                work.connection.execute(insert(journal_day).values(**row))
+    return len(rows)
+
+
+def _dumped(counts: Counts) -> str:
+    return json.dumps([[*row, times] for row, times in sorted(counts.items())], ensure_ascii=False)
+
+
+def _load(connection: Connection, known: _Known, days: list[str]) -> None:
+    """What was written down of these days."""
+    if not days:
+        return
+    query = select(journal_day).where(journal_day.c.day >= days[0], journal_day.c.day <= days[-1])
+    for day, text in connection.execute(query):
+        known.days[day] = Counter({Row(*values): times for *values, times in json.loads(text)})
+
+
+def _growing(connection: Connection, known: _Known, day: str) -> Counts:
+    """The counts of today: only what the journal has grown by is read."""
+    if known.today != day:
+        known.today, known.counted, known.upto = day, Counter(), {}
+    sizes = {log: size for log, size in connection.execute(select(journal_log.c.log, journal_log.c.size))}  # noqa: C416
+    for log, size in sizes.items():
+        if size > known.upto.get(log, 0):
+            place = (journal_entry.c.log == log, journal_entry.c.idx >= known.upto.get(log, 0))
+            known.counted.update(_count(connection, day, *(place if log in known.upto else place[:1])))
+    known.upto = sizes
+    return known.counted
+
+
+def _count(connection: Connection, day: str, *where: Any) -> Counts:
+    table = journal_entry.c
+    nothing = func.coalesce
+    columns = (
+        table.event,
+        nothing(table.sender, ""),
+        nothing(table.recipient, ""),
+        nothing(table.purpose, ""),
+        nothing(table.decision, ""),
+        nothing(member(connection, "article"), ""),
+        nothing(member(connection, "outcome"), ""),
+        nothing(member(connection, "reason_code"), ""),
+        nothing(member(connection, "categories_sent"), ""),
+    )
+    following = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    inner = (
+        select(*(column.label(name) for column, name in zip(columns, Row._fields, strict=True)))
+        .where(table.ts >= day, table.ts < following, table.event.in_(COUNTED), *where)
+        .subquery()
+    )
+    query = select(*inner.c, func.count()).group_by(*inner.c)
+    found: Counts = Counter()
+    for *values, times in connection.execute(query):
+        values[-1] = values[-1].strip("[]").replace('"', "").replace(" ", "")
+        found[Row(*values)] += times
+    return found

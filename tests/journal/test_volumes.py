@@ -1,0 +1,66 @@
+"""The counts of the register: a day that is over is written down once; of today, what is new is added."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, select
+
+from gateway import clock, journal, volumes
+from gateway.registry import Gateway
+from gateway.settings import Settings
+from gateway.storage.tables.journal import journal_day, journal_entry
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    return Gateway.open(Settings(home=tmp_path, profile="test", departement="040"))
+
+
+def happened(gateway: Gateway, days_ago: int, times: int, event: str = "exchange.request") -> None:
+    with gateway.unit_of_work() as work:
+        work.now = clock.instant(clock.now() - timedelta(days=days_ago))
+        for _ in range(times):
+            journal.append(work, event, sender_org="caf", purpose="orientation", outcome="accepted")
+
+
+def counted(gateway: Gateway, days: int = 30) -> int:
+    with gateway.engine.connect().execution_options(read_only=True) as connection:
+        return sum(volumes.counts(gateway.engine, connection, days).values())
+
+
+def test_today_grows_as_the_journal_does(gateway: Gateway) -> None:
+    happened(gateway, 0, 3)
+    assert counted(gateway) == 3
+    happened(gateway, 0, 2)
+    happened(gateway, 0, 1, "policy.change")
+    assert counted(gateway) == 5, "what is not counted stays out"
+    assert counted(gateway) == 5
+
+
+def test_an_earlier_day_is_seen_before_and_after_it_is_written_down(gateway: Gateway) -> None:
+    happened(gateway, 9, 4)
+    happened(gateway, 3, 2)
+    assert counted(gateway) == 6
+    assert counted(gateway, 7) == 2
+    assert volumes.keep(gateway) >= 7, "days without anything count as well: nobody looks again"
+    assert volumes.keep(gateway) == 0
+    with gateway.unit_of_work() as work:  # pruned: the counts stay
+        work.connection.execute(delete(journal_entry))
+    again = Gateway.open(gateway.settings)
+    assert counted(again) == 6
+    happened(again, 0, 1)
+    assert counted(again) == 7
+
+
+def test_counts_name_nobody(gateway: Gateway) -> None:
+    with gateway.unit_of_work() as work:
+        work.now = clock.instant(clock.now() - timedelta(days=2))
+        journal.append(work, "log.read", sender_org="caf", subject="a" * 40, outcome="dossier")
+    volumes.keep(gateway)
+    with gateway.engine.connect() as connection:
+        kept = "".join(connection.scalars(select(journal_day.c.counts)))
+    assert "dossier" in kept
+    assert "a" * 40 not in kept
