@@ -9,12 +9,13 @@ before they are declared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import select
 
+import mappings
 from gateway import clock, fse_apart, journal
 from gateway.person_history import people_of
 from gateway.problems import Conflict, Invalid, Unknown
@@ -23,9 +24,12 @@ from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
 from schemas import nomenclatures, paths
 from schemas.fse import QuestionnaireEntree, QuestionnaireSortie, ReponsesSensibles, Situation6Mois
-from schemas.record import Current, Fact, Facts
+from schemas.record import Current, Fact, Facts, Written
 
 DOCUMENT = "maillon.fse"
+PARTICIPANT = "fse.participant"
+PREFILL = "maillon"
+"""In whose name a participation stands that nobody has opened yet."""
 SIX_MONTHS = timedelta(days=180)
 K = 5
 """Counts below this are not shown in an aggregate."""
@@ -116,6 +120,18 @@ SENSITIVE = tuple(ReponsesSensibles.model_fields)
 def derived(current: Current, day: str) -> dict[str, Derived]:
     """Entry answers known from the record on a day (`AAAA-MM-JJ`); never a sensitive one."""
     return {name: found for name, rule in ENTRY.items() if (found := rule(current, day)) is not None}
+
+
+def form(current: Current, day: str, participation: str = f"{PREFILL}:1") -> Written:
+    """`fse.participant` for someone who would enter on a day: her identity and what the record says of her answers.
+
+    What must be asked stays empty, and a sensitive answer is never filled.
+    """
+    frozen: dict[str, Fact] = {path: fact for path, fact in current.items() if path.startswith("personne.")}
+    for name, one in derived(current, day).items():
+        said = current[one.inputs[-1]]
+        frozen[f"participations[{participation}].questionnaire_entree.{name}"] = replace(said, value=one.value)
+    return mappings.load(PARTICIPANT).write(frozen, {"participation": participation})
 
 
 def _results(current: Current, first: str, last: str) -> dict[str, Derived]:
@@ -342,6 +358,23 @@ def _apart(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Fact
 
 def _read(work: UnitOfWork, what: str) -> None:
     journal.append(work, "log.read", outcome=what, purpose="statistiques_pilotage", agent_role="operator")
+
+
+def statement(work: UnitOfWork, gateway: Gateway, operation: str) -> list[dict[str, str]]:
+    """The participants of one operation, one row of `fse.participant` each, sensitive answers among them.
+
+    It is the only document that carries those; writing it is journaled as an export.
+    """
+    found = []
+    for person_id, current in everyone(work, gateway):
+        hers = [one for one in participations(current) if one["operation"] == operation]
+        facts = current | _apart(work, gateway, person_id) if hers else {}
+        found += [mappings.load(PARTICIPANT).write(facts, {"participation": one["key"]}).document for one in hers]
+    journal.append(
+        work, "export", document=PARTICIPANT, n_records=len(found), purpose="statistiques_pilotage",
+        agent_role="operator", outcome="exported",
+    )  # fmt: skip
+    return found
 
 
 # --- indicators -------------------------------------------------------------------------------------------------------

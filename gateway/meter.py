@@ -13,25 +13,26 @@ A path counts once per person and recipient, under the document that brought it 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prometheus_client import Gauge
 from sqlalchemy import Row, select
 
 import mappings
-from gateway import canonical
-from gateway.categories import legal_code
+from gateway import canonical, fse, merge
+from gateway.categories import Withheld, legal_code
 from gateway.dossier import APART
 from gateway.person_history import people_of
-from gateway.prefill import seen_by
+from gateway.prefill import permitted, seen_by
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import held_by_recipient
 from gateway.storage.tables.record import assertion_set
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased
+from schemas.record import Fact
 
 FIELDS = Gauge(
     "maillon_fields",
@@ -98,6 +99,72 @@ def observe(work: UnitOfWork, gateway: Gateway) -> list[Count]:
     return counts
 
 
+# --- one form ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Form:
+    """One form over some persons: what other bodies already gave of it, and what became of that."""
+
+    document: str
+    recipient: str
+    fields: int = 0
+    given: int = 0
+    """Fields that facts of other bodies fill, law and conventions left aside."""
+    withheld: dict[str, int] = field(default_factory=dict)
+    """Of these, fields kept back, by the article that keeps them."""
+    prefilled: int = 0
+    """Of these, fields that nobody has to type."""
+    sources: Counter[str] = field(default_factory=Counter)
+    """Who had given what is prefilled."""
+
+    @property
+    def missed(self) -> int:
+        """Given, permitted, and yet to be typed: a defect."""
+        return self.given - sum(self.withheld.values()) - self.prefilled
+
+
+def form(work: UnitOfWork, gateway: Gateway, people: Sequence[str], recipient: str, document: str) -> Form:
+    """One recipient's form about these persons, against what other bodies already gave."""
+    told = Form(document, recipient)
+    for person_id in people:
+        if document == fse.PARTICIPANT:  # filled where it is asked: no flow carries it
+            _count_form(told, fse.form(_others(work, gateway, person_id, recipient), work.now[:10]).filled)
+            told.fields += fse.form({}, work.now[:10]).fields_total
+            continue
+        flows = tuple(flow for flow in gateway.flows_to(work, recipient) if flow.document == document)
+        current, others = gateway.dossiers.current(work, person_id), _others(work, gateway, person_id, recipient)
+        allowed: dict[str, Fact] = {}
+        back: dict[tuple[str, str], Withheld] = {}
+        for flow in flows:
+            kept, not_kept, _ = permitted(work, gateway, person_id, flow, current, others)
+            allowed |= kept
+            back |= {(one.code, one.article): one for one in not_kept}
+        given = gateway.write(recipient, document, others)
+        _count_form(told, given.filled, gateway.write(recipient, document, allowed).filled)
+        told.fields += given.fields_total
+        for one in back.values():  # each category that was kept back, given back: what it alone would fill
+            known = set(gateway.write(recipient, document, allowed).filled)
+            allowed |= {path: fact for path, fact in others.items() if legal_code(path, fact.value) == one.code}
+            if more := set(gateway.write(recipient, document, allowed).filled) - known:
+                told.withheld[one.article] = told.withheld.get(one.article, 0) + len(more & set(given.filled))
+    return told
+
+
+def _others(work: UnitOfWork, gateway: Gateway, person_id: str, recipient: str) -> dict[str, Fact]:
+    """What the bodies but this one say, resolved among themselves."""
+    return merge.current(one for one in gateway.dossiers.said(work, person_id) if one.source != recipient)
+
+
+def _count_form(told: Form, given: Mapping[str, str], filled: Mapping[str, str] | None = None) -> None:
+    ready = given if filled is None else {name: source for name, source in filled.items() if name in given}
+    told.given += len(given)
+    told.prefilled += len(ready)
+    told.sources.update(ready.values())
+
+
+# --- what recipients hold ---------------------------------------------------------------------------------------------
+
 Said = dict[str, list[First]]
 
 
@@ -128,7 +195,8 @@ def _held(work: UnitOfWork, gateway: Gateway, recipient: str) -> Iterator[tuple[
 
 def _history(work: UnitOfWork, gateway: Gateway, person_id: str) -> Said:
     """Every value of every path, with who said it when for the first time; what was superseded included."""
-    subjects = [*people_of(work, person_id), *gateway.dossiers.homes(work, person_id)]
+    people = people_of(work, person_id)
+    subjects = [*people, *dict.fromkeys(home for one in people for home in gateway.dossiers.homes(work, one))]
     query = select(assertion_set).where(assertion_set.c.subject_id.in_(subjects), assertion_set.c.document != APART)
     said: Said = defaultdict(list)
     for row in work.connection.execute(query.order_by(assertion_set.c.received_at, assertion_set.c.id)):

@@ -12,12 +12,16 @@ from schemas.record import Current, Fact
 
 
 def permitted(
-    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current
+    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, said: Current | None = None
 ) -> tuple[dict[str, Fact], list[Withheld], Decision]:
-    """What one flow may carry of a dossier, what it keeps back and why."""
+    """What one flow may carry of a dossier, or of what was `said` when it is given; what it keeps back and why."""
     decision = decide(work, gateway, person_id, flow, current)
     wanted = asked(work, gateway, flow, current)
-    offered = {path: fact for path, fact in current.items() if legal_code(path, fact.value) in wanted}
+    offered = {
+        path: fact
+        for path, fact in (current if said is None else said).items()
+        if legal_code(path, fact.value) in wanted
+    }
     return *split(offered, decision, gateway.role), decision
 
 

@@ -11,7 +11,8 @@ from rich.console import Console
 import mappings
 from connectors.contract import Reading
 from connectors.manifest import ManifestError, installed
-from gateway import dry_run
+from gateway import dry_run, fse
+from gateway.categories import Withheld
 from gateway.convention import lint as lint_conventions
 from gateway.ingest import Counts
 from gateway.policy_table import lint as lint_policy
@@ -19,6 +20,7 @@ from gateway.prefill import seen_by
 from gateway.problems import Invalid, Unknown
 from gateway.registry import Gateway, configured
 from gateway.settings import settings
+from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, Fact, Record, Written
 
 
@@ -62,14 +64,10 @@ def count(reading: Reading) -> dict[str, Any]:
 
 def prefill(gateway: Gateway, person: str, document: str) -> dict[str, Any]:
     """A recipient's document filled from what is known and permitted. Raises `Unknown` for no such person."""
-    owner = _owner(document)
-    body = next(id for id, one in gateway.bodies.items() if one.connector == owner)
     with gateway.unit_of_work() as work:
         if not gateway.dossiers.exists(work, person):
             raise Unknown("person-unknown", "Give a person id; `maillon person search` finds it.")
-        flows = tuple(flow for flow in gateway.flows_to(work, body) if flow.document == document)
-        current, withheld = seen_by(work, gateway, person, flows)
-        written = gateway.write(body, document, current)
+        written, withheld = _prefilled(work, gateway, person, document)
     return {
         "document": written.document.decode() if isinstance(written.document, bytes) else written.document,
         "fields_total": written.fields_total,
@@ -78,6 +76,16 @@ def prefill(gateway: Gateway, person: str, document: str) -> dict[str, Any]:
         "empty": written.empty,
         "withheld": {one.code: one.article for one in withheld},
     }
+
+
+def _prefilled(work: UnitOfWork, gateway: Gateway, person: str, document: str) -> tuple[Written, list[Withheld]]:
+    if document == fse.PARTICIPANT:  # the gateway's own form: it goes to no partner
+        return fse.form(gateway.dossiers.current(work, person), work.now[:10]), []
+    owner = _owner(document)
+    body = next(id for id, one in gateway.bodies.items() if one.connector == owner)
+    flows = tuple(flow for flow in gateway.flows_to(work, body) if flow.document == document)
+    current, withheld = seen_by(work, gateway, person, flows)
+    return gateway.write(body, document, current), withheld
 
 
 def print_changes(counts: Counts, console: Console) -> None:

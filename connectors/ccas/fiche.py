@@ -24,6 +24,15 @@ body { font: 1rem/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 
 table { border-collapse: collapse; width: 100%; margin-bottom: 1.5rem; }
 caption { text-align: left; font-weight: bold; font-size: 1.2rem; padding: .5rem 0; }
 th, td { border: 1px solid #767676; padding: .35rem .6rem; text-align: left; vertical-align: top; }
+@page { size: A4; margin: 15mm; }
+@media print {
+  body { font-size: 10pt; max-width: none; margin: 0; padding: 0; color: #000; }
+  h1 { font-size: 14pt; margin: 0 0 4mm; }
+  caption { font-size: 11pt; break-after: avoid; }
+  thead { display: table-header-group; }
+  tr { break-inside: avoid; }
+  th, td { border-color: #000; overflow-wrap: anywhere; }
+}
 </style></head>
 <body><main>
 <h1>{{ title }}</h1>

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connectors.table import to_csv, to_xlsx
 from gateway import clock, evidence, fse, meter, worklist
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.registry import Gateway
@@ -37,7 +38,8 @@ def register(app: typer.Typer) -> None:
             "Evidence of an accompaniment, caseload, FSE+ participations and indicators.",
             {"pack": evidence_pack, "caseload": evidence_caseload, "indicators": evidence_indicators,
              "incomplete": evidence_incomplete, "enter": evidence_enter, "answer": evidence_answer,
-             "leave": evidence_leave, "six-months": evidence_six_months},
+             "leave": evidence_leave, "six-months": evidence_six_months,
+             "participants": evidence_participants},
         ),
     }  # fmt: skip
     for name, (help_, commands) in groups.items():
@@ -217,6 +219,21 @@ def evidence_six_months(person: Person, participation: Key, answers: Act, day: D
     with gateway.unit_of_work() as work:
         fse.six_months(work, gateway, person, participation, _today(day), _object(answers))
     data({"participation": participation, "six_mois": True})
+
+
+def evidence_participants(
+    operation: Operation,
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="File to write: .csv or .xlsx.")],
+) -> None:
+    """The statement of one operation, `fse.participant`: one row per participation, sensitive answers included."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        rows = fse.statement(work, gateway, operation)
+    heads = list(rows[0]) if rows else []
+    cells = [list(row.values()) for row in rows]
+    out.touch(mode=0o600)
+    out.write_bytes(to_xlsx({"participants": (heads, cells)}) if out.suffix == ".xlsx" else to_csv(heads, cells))
+    data({"document": fse.PARTICIPANT, "operation": operation, "participations": len(rows), "file": str(out)})
 
 
 # --- the double-entry meter -------------------------------------------------------------------------------------------

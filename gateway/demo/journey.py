@@ -28,20 +28,26 @@ from connectors.departement import sandbox as departement_sandbox
 from connectors.departement.synthetic import person_id
 from connectors.france_travail import sandbox as france_travail_sandbox
 from connectors.hubee import sandbox as hubee_sandbox
-from gateway import basis, quarantine, verify
+from gateway import basis, fse, meter, quarantine, verify
 from gateway.access.client import PartnerAuth
 from gateway.collect import Collected, collect
 from gateway.demo.forms import ccas_beneficiary, global_accompaniment, information, neighbour_beneficiary, objection
 from gateway.demo.people import Followed, as_allocataire, as_usager, followed, write_caf_file
 from gateway.demo.stage import CAF_FILES, Stage, stage
 from gateway.policy import in_order
-from gateway.prefill import seen_by
 from gateway.pull import pull
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox
 
 _WAIT = 30.0
 _STATES = {"delivered": "[green]livré[/]", "withheld": "[red]retenu[/]", "dead": "[red]abandonné[/]"}
+FORMS = (
+    ("france_travail.calcul_orientation", "france_travail"),
+    ("departement.webrsa_ali", "departement"),
+    ("ccas.beneficiaires", "ccas"),
+    (fse.PARTICIPANT, "departement"),
+)
+"""The forms whose double entry is counted, and who would have to fill each."""
 NOT_YET_INFORMED = 3
 """One person has not yet been given the notice: what would go to the CCAS about her waits."""
 
@@ -50,8 +56,7 @@ NOT_YET_INFORMED = 3
 class Told:
     """What the journey has to tell at its end."""
 
-    meter: list[tuple[str, str, int, int, Counter[str]]] = field(default_factory=list)
-    """Form, recipient, fields filled, fields in the form, and how many each body filled."""
+    meter: list[meter.Form] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -258,29 +263,23 @@ class Journey:
         self.console.print(table)
 
     def _meter(self) -> None:
-        forms = {
-            "calculOrientation": ("france_travail.calcul_orientation", "france_travail"),
-            "ali": ("departement.webrsa_ali", "departement"),
-            "fiche": ("ccas.beneficiaires", "ccas"),
-        }
-        table = Table("formulaire", "destinataire", "champs remplis", "sur", "sources")
+        table = Table("formulaire", "pour", "champs", "déjà donnés", "retenus", "préremplis", "sources")
         with self.gateway.unit_of_work() as work:
-            for document, recipient in forms.values():
-                best: Any = None
-                for one in self.people:
-                    person = self._person(work, one)
-                    flows = tuple(f for f in self.gateway.flows_to(work, recipient) if f.document == document)
-                    current, _ = seen_by(work, self.gateway, person, flows)
-                    written = self.gateway.write(recipient, document, current)
-                    if best is None or len(written.filled) > len(best.filled):
-                        best = written
-                sources = Counter(best.filled.values())
-                told = ", ".join(f"{source} {count}" for source, count in sorted(sources.items()))
-                table.add_row(document, recipient, str(len(best.filled)), str(best.fields_total), told)
-                self.told.meter.append((document, recipient, len(best.filled), best.fields_total, sources))
+            people = [self._person(work, one) for one in self.people]
+            for document, recipient in FORMS:
+                one = meter.form(work, self.gateway, people, recipient, document)
+                self.told.meter.append(one)
+                told = ", ".join(f"{source} {count}" for source, count in sorted(one.sources.items()))
+                kept = ", ".join(f"{count} ({article})" for article, count in sorted(one.withheld.items()))
+                counts = (str(one.fields), str(one.given), kept or "0", str(one.prefilled))
+                table.add_row(document, recipient, *counts, told)
+                if one.missed:
+                    self.told.problems.append(f"meter: {one.missed} permitted fields of {document} are not filled")
         self.console.print(table)
-        total = sum(filled for _, _, filled, _, _ in self.told.meter)
-        self.console.print(f"[bold]{total} champs que personne n'a eu à retaper[/] (une personne, trois formulaires)")
+        total = sum(one.prefilled for one in self.told.meter)
+        self.console.print(
+            f"[bold]{total} champs que personne n'a eu à retaper[/] ({len(people)} personnes, {len(FORMS)} formulaires)"
+        )
 
     def _verify(self) -> None:
         self.gateway.publish_journal()

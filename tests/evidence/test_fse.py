@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from gateway import erasure, fse, fse_apart, person_export
 from gateway.dossier import APART
 from gateway.problems import Conflict, Invalid, Unknown
+from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set
 from schemas.record import Fact
 from tests.worklist.conftest import Territory
@@ -106,6 +108,31 @@ def test_sensitive_answers_have_a_key_of_their_own_and_never_leave_with_the_rest
         erasure.erase(work, gateway, who, forced_by="0" * 64)
     with gateway.unit_of_work() as work:
         assert not work.connection.execute(select(assertion_set).where(assertion_set.c.document == APART)).first()
+
+
+def test_the_statement_of_an_operation_is_one_row_for_each_participation(landes: Territory, tmp_path: Path) -> None:
+    entered(landes)
+    entered(landes, "00000000102", answers={"handicap": "oui"})
+    with landes.gateway.unit_of_work() as work:
+        rows = fse.statement(work, landes.gateway, OPERATION)
+        assert fse.statement(work, landes.gateway, "AUTRE") == []
+    assert [(row["operation"], row["niveau_etude"], row["marche_travail"]) for row in rows] == [
+        (OPERATION, "cap_bep", "chomeur_longue_duree")
+    ] * 2
+    assert sorted(row["handicap"] for row in rows) == ["ne_souhaite_pas_repondre", "oui"]
+    with landes.gateway.unit_of_work() as work:
+        exported = work.connection.execute(select(journal_entry.c.idx).where(journal_entry.c.event == "export"))
+        assert len(exported.all()) == 2, "each reading of the register apart is written down"
+
+
+def test_the_entry_form_is_filled_with_what_bodies_said_and_never_with_a_sensitive_answer(landes: Territory) -> None:
+    who = landes.known(**KNOWN)
+    written = fse.form(landes.current(who), "2026-05-04")
+    assert written.filled == dict.fromkeys(
+        ("nom_naissance", "prenom", "date_naissance", "sexe", "commune", "marche_travail", "niveau_etude",
+         "inscrit_emploi", "minimas_sociaux"), "departement"
+    )  # fmt: skip
+    assert set(fse.SENSITIVE) - {"vulnerable"} <= set(written.empty)
 
 
 def test_an_answer_given_apart_is_frozen_and_checked_like_the_others(landes: Territory) -> None:

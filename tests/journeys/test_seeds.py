@@ -42,6 +42,8 @@ class Territory:
     """A territory under its conventions, and the bodies that exchange in it."""
 
     gateway: Gateway
+    who: str = ""
+    """The person last oriented."""
 
     def tell(self, body: str, document: str, content: bytes | dict[str, Any]) -> list[Receipt]:
         """A body sends one of its documents."""
@@ -64,9 +66,9 @@ class Territory:
         self.tell("departement", "departement.referentiel", synthetic.referentiel("40", 1))
         flow = synthetic.webrsa_ali([replace(person, **changes)], "40", 1)
         (receipt,) = self.tell("departement", "departement.webrsa_ali", flow)
-        (who,) = receipt.persons
-        self.inform(who)
-        return who
+        (self.who,) = receipt.persons
+        self.inform(self.who)
+        return self.who
 
     def deliver(self, *bodies: str) -> None:
         asyncio.run(Worker(self.gateway, bodies).drain())

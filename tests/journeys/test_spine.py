@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from collections.abc import Iterator
@@ -133,12 +134,24 @@ def test_an_unknown_code_waits_for_a_human(played: Played) -> None:
 
 
 def test_each_form_says_which_fields_came_from_whom(played: Played) -> None:
-    told = {document: (filled, total, sources) for document, _, filled, total, sources in played.told.meter}
-    filled, total, sources = told["france_travail.calcul_orientation"]
-    assert 0 < filled <= total
-    assert {"caf", "departement"} <= set(sources)
-    assert "ccas" in told["departement.webrsa_ali"][2]
-    assert told["ccas.beneficiaires"][0] > 40
+    told = {one.document: one for one in played.told.meter}
+    assert {"caf", "departement"} <= set(told["france_travail.calcul_orientation"].sources)
+    assert set(told["departement.webrsa_ali"].sources) == {"ccas"}
+    assert set(told["ccas.beneficiaires"].sources) == {"caf", "departement"}, "no word of France Travail's"
+    assert {"caf", "ccas"} <= set(told["fse.participant"].sources)
+
+
+def test_all_that_another_body_gave_and_the_law_lets_through_is_prefilled_as_the_readme_says(played: Played) -> None:
+    for one in played.told.meter:
+        assert one.missed == 0, one.document
+        assert 0 < one.prefilled <= one.given <= one.fields
+    script = Path(__file__).parents[2] / "docs" / "meter.py"
+    spec = importlib.util.spec_from_file_location("readme_table", script)
+    assert spec
+    assert spec.loader
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert page.shown() == page.table(played.told.meter), "run `python docs/meter.py`"
 
 
 def test_every_delivery_is_in_the_journal_and_the_journal_verifies(played: Played) -> None:

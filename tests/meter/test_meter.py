@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from gateway import meter
+from gateway import clock, meter
+from gateway.exchange import exchange
 from gateway.meter import Count, First
+from gateway.receipt import Request
+from schemas.record import PersonFacts, Record
 from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
 
 
@@ -81,6 +84,37 @@ def test_what_a_body_had_said_before_it_received_anything_was_not_typed_again(la
     delivered(landes)
     told_by_the_ccas(landes, mobility="PublicTransport")
     assert read(landes)["ccas.beneficiaires"].typed_again == 0
+
+
+def test_a_household_fact_typed_again_by_another_body_counts(landes: Territory) -> None:
+    told = {
+        "identifiants[nir].valeur": AMELIA.nir, "personne.nom_naissance": AMELIA.nom,
+        "personne.prenoms": [AMELIA.prenom], "personne.date_naissance": AMELIA.date_naissance,
+    }  # fmt: skip
+    household = {"foyer.organisme": "caf", "foyer.situation_familiale": "divorce", "droit_rsa.etat": "ouvert_versable"}
+    with landes.gateway.unit_of_work() as work:
+        flows = landes.gateway.flows(work, "caf")
+        request = Request(clock.new_id(), "caf", "caf.flux_beneficiaire", flows)
+        exchange(work, landes.gateway, request, [Record("foyer-1", [PersonFacts(told)], foyer=household)])
+    landes.deliver("departement")
+    assert read(landes, "departement")["maillon.dossier"].typed_again == 0
+    landes.oriented(situation_familiale="DIV")
+    again = read(landes, "departement")["maillon.dossier"]
+    landes.oriented(situation_familiale="CEL")
+    other = read(landes, "departement")["maillon.dossier"]
+    assert again.typed_again >= 4, "her name, first name and birth date, and the household's situation"
+    assert (other.typed_again, other.in_conflict) == (again.typed_again - 1, again.in_conflict + 1)
+
+
+def test_a_form_counts_what_others_gave_what_the_law_keeps_back_and_what_is_filled(landes: Territory) -> None:
+    delivered(landes)
+    with landes.gateway.unit_of_work() as work:
+        one = meter.form(work, landes.gateway, [landes.who], "ccas", "ccas.beneficiaires")
+        none = meter.form(work, landes.gateway, [landes.who], "departement", "departement.webrsa_ali")
+    assert (one.missed, set(one.sources)) == (0, {"departement"})
+    assert 0 < one.prefilled < one.given
+    assert one.withheld
+    assert (none.given, none.prefilled, none.missed) == (0, 0, 0), "nobody but the Département said anything"
 
 
 def test_one_recipient_alone_and_the_metrics(landes: Territory) -> None:
