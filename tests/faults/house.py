@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -128,7 +129,9 @@ class House:
     key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", auto_kid=True))
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     port: int = field(default_factory=free_port)
+    killed: int = 0
     _gateway: Gateway | None = None
+    _history: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         announce_guichet()
@@ -236,7 +239,7 @@ class House:
     def work(self, failpoint: str = "", **options: Any) -> subprocess.Popen[bytes]:
         return self.start("work", failpoint=failpoint, **options)
 
-    def until_ready(self, timeout: float = 40.0, path: str = "/healthz") -> None:
+    def until_ready(self, timeout: float = 120.0, path: str = "/healthz") -> None:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
@@ -266,8 +269,16 @@ class House:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def kill(self, one: subprocess.Popen[bytes]) -> None:
+        self.happened("kill", pid=one.pid, command=one.args)
         one.send_signal(signal.SIGKILL)
-        one.wait()
+        assert one.wait() == -signal.SIGKILL, "it had ended by itself"
+        self.killed += 1
+
+    def happened(self, what: str, **more: Any) -> None:
+        """One line of the experiment's history, kept with the home when it fails."""
+        line = {"at": time.time(), "monotonic": time.monotonic(), "what": what} | more
+        with self._history, (self.home / "history.jsonl").open("a") as history:
+            history.write(json.dumps(line, default=str) + "\n")
 
     def close(self) -> None:
         for one in self.running:

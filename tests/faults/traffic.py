@@ -31,12 +31,15 @@ class Sender(threading.Thread):
             while time.monotonic() - began < self._patience:
                 try:
                     client = client or self._house.client()
+                    self._house.happened("invoke", sender=self.name, person=number, version=version)
                     answer = self._house.post(client, number, version)
+                    self._tell(answer.status_code, number, version)
                     self.statuses.append(answer.status_code)
                     if answer.status_code in (200, 202):
                         self.accepted[number, version] = answer.json()["id"]
                         break
-                except (httpx.HTTPError, TokenRefused, ValueError, KeyError):
+                except (httpx.HTTPError, TokenRefused, ValueError, KeyError) as error:
+                    self._house.happened("info", sender=self.name, person=number, why=type(error).__name__)
                     if client is not None:
                         client.close()
                     client = None
@@ -46,6 +49,10 @@ class Sender(threading.Thread):
             self.longest_wait = max(self.longest_wait, time.monotonic() - began)
         if client is not None:
             client.close()
+
+    def _tell(self, status: int, number: int, version: int) -> None:
+        outcome = "ok" if status in (200, 202) else "fail"
+        self._house.happened(outcome, sender=self.name, person=number, version=version, status=status)
 
 
 def send_all(house: House, count: int, *, senders: int = 2, patience: float = 60.0, first: int = 0) -> list[Sender]:
