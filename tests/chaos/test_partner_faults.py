@@ -66,7 +66,7 @@ async def until_drained(house: House, worker: Worker, *, turns: int = 60) -> Non
     raise AssertionError("the outbox did not drain")
 
 
-async def test_f4_a_partner_that_answers_errors_is_called_less_and_less(house: House) -> None:
+async def test_f_4_a_partner_that_answers_errors_is_called_less_and_less(house: House) -> None:
     draw = random.Random(SEED)
     answers = [(500, {}), (502, {}), (503, {}), (408, {}), (429, {"retry-after": "30"})]
     house.partner.fault = lambda rank: draw.choice(answers)
@@ -89,7 +89,7 @@ async def test_f4_a_partner_that_answers_errors_is_called_less_and_less(house: H
     invariants.all_hold(house)
 
 
-async def test_f5_an_answer_that_never_came_is_asked_again_under_the_same_key(house: House) -> None:
+async def test_f_5_an_answer_that_never_came_is_asked_again_under_the_same_key(house: House) -> None:
     with FaultProxy(target(house), lambda rank: Fault("close-after-request" if rank < 3 else "none")) as proxy:
         behind(house, proxy)
         house.says([declaration(number) for number in range(3)])
@@ -99,7 +99,7 @@ async def test_f5_an_answer_that_never_came_is_asked_again_under_the_same_key(ho
     invariants.all_hold(house)
 
 
-async def test_f6_a_partner_that_drips_holds_up_nobody_else(database: str, house_at: Houses) -> None:
+async def test_f_6_a_partner_that_drips_holds_up_nobody_else(database: str, house_at: Houses) -> None:
     house = house_at(database, recipients=RECIPIENTS, extra={"deadline": "1"})
     with FaultProxy(target(house)) as proxy:
         proxy.fault = Fault("drip", seconds=0.2)
@@ -130,7 +130,7 @@ async def test_f6_a_partner_that_drips_holds_up_nobody_else(database: str, house
 
 
 @pytest.mark.parametrize("name", ["reset", "half-close", "truncate", "corrupt"])
-async def test_f7_a_broken_answer_is_no_answer(database: str, house_at: Houses, name: Any) -> None:
+async def test_f_7_a_broken_answer_is_no_answer(database: str, house_at: Houses, name: Any) -> None:
     house = house_at(database, extra={"deadline": "1"})
     with FaultProxy(target(house), lambda rank: Fault(name, after=12) if rank < 4 else Fault()) as proxy:
         behind(house, proxy)
@@ -140,7 +140,7 @@ async def test_f7_a_broken_answer_is_no_answer(database: str, house_at: Houses, 
     invariants.all_hold(house)
 
 
-async def test_f7_a_torn_document_imports_nothing(house: House) -> None:
+async def test_f_7_a_torn_document_imports_nothing(house: House) -> None:
     app = build(house.gateway, embedded_worker=False)
     async with app.router.lifespan_context(app), sender(house, app) as client:
         whole = json.dumps(declaration(1)).encode()
@@ -151,7 +151,7 @@ async def test_f7_a_torn_document_imports_nothing(house: House) -> None:
     assert house.count(table) == 0
 
 
-async def test_f8_the_same_message_a_hundred_times_and_three_days_late(house: House) -> None:
+async def test_f_8_the_same_message_a_hundred_times_and_three_days_late(house: House) -> None:
     draw = random.Random(SEED)
     app = build(house.gateway, embedded_worker=False)
     sent = [number for number in range(4) for _ in range(25)]
@@ -192,7 +192,7 @@ async def post(client: httpx.AsyncClient, body: bytes, key: str) -> httpx.Respon
 
 
 @pytest.mark.parametrize("fault", ["unknown-authority", "expired", "no-such-name"])
-async def test_f13_no_downgrade_when_the_partner_cannot_be_trusted(
+async def test_f_13_no_downgrade_when_the_partner_cannot_be_trusted(
     database: str, house_at: Houses, tmp_path: Path, fault: str
 ) -> None:
     house = house_at(database)
@@ -254,7 +254,7 @@ def _rows(house: House, *where: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("where", ["ours", "theirs"])
-async def test_f18_a_poisonous_message_ends_apart_and_the_others_flow(house: House, where: str) -> None:
+async def test_f_18_a_poisonous_message_ends_apart_and_the_others_flow(house: House, where: str) -> None:
     if where == "ours":
         house.says([declaration(0, name="POISON")])
     else:
@@ -274,7 +274,7 @@ async def test_f18_a_poisonous_message_ends_apart_and_the_others_flow(house: Hou
     invariants.all_hold(house, dead=1)
 
 
-async def test_f19_a_backlog_drains_for_all_and_claims_little_at_a_time(
+async def test_f_19_a_backlog_drains_for_all_and_claims_little_at_a_time(
     database: str, house_at: Houses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = house_at(database, recipients=RECIPIENTS)
@@ -305,7 +305,7 @@ async def test_f19_a_backlog_drains_for_all_and_claims_little_at_a_time(
     invariants.one_effect_each(house)
 
 
-async def test_f26_three_tiers_that_retry_do_not_multiply(house: House) -> None:
+async def test_f_26_three_tiers_that_retry_do_not_multiply(house: House) -> None:
     """The sender retries three times, so does our transport, and the outbox too: the last tier sees few more calls."""
     draw = random.Random(SEED)
     house.partner.fault = lambda rank: (503, {}) if draw.random() < 0.3 else None

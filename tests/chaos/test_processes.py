@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from gateway.storage.tables.delivery import outbox as table
 from tests.chaos.conftest import SEED
 from tests.faults import invariants, traffic
 from tests.faults.house import House, declaration, eventually
-from tests.faults.launcher import NAMES
+from tests.faults.launcher import NAMES, Process
 from tests.faults.postgres import Server
 from tests.faults.proxy import FaultProxy
 
@@ -33,7 +32,7 @@ def open_count(house: House) -> int:
     return house.count(table, table.c.state.in_(("queued", "claimed")))
 
 
-def start_all(house: House, failpoint: str = "", who: str = "serve") -> list[subprocess.Popen[bytes]]:
+def start_all(house: House, failpoint: str = "", who: str = "serve") -> list[Process]:
     """Everything that runs: on PostgreSQL the worker is a process of its own."""
     running = [house.serve(failpoint if who == "serve" or not house.database_url else "")]
     if house.database_url:
@@ -41,7 +40,7 @@ def start_all(house: House, failpoint: str = "", who: str = "serve") -> list[sub
     return running
 
 
-def finish(house: House, running: list[subprocess.Popen[bytes]], senders: list[traffic.Sender], go: Any = None) -> None:
+def finish(house: House, running: list[Process], senders: list[traffic.Sender], go: Any = None) -> None:
     for one in senders:
         one.join(600)
         assert not one.is_alive()
@@ -75,12 +74,12 @@ def killed_at_random(house: House, exchanges: int, kills: int, go: Any = None) -
     assert house.killed == kills
 
 
-def test_f1_killed_at_random(house: House) -> None:
+def test_f_1_killed_at_random(house: House) -> None:
     killed_at_random(house, exchanges=45, kills=2)
 
 
 @pytest.mark.chaos
-def test_f1_killed_two_hundred_times_during_ten_thousand_exchanges(house: House, go_verifier: Path) -> None:
+def test_f_1_killed_two_hundred_times_during_ten_thousand_exchanges(house: House, go_verifier: Path) -> None:
     killed_at_random(house, exchanges=10_000, kills=200, go=go_verifier)
 
 
@@ -100,13 +99,13 @@ def died_there(house: House, failpoint: str) -> None:
 
 
 @pytest.mark.parametrize("failpoint", ["send.after:2", "commit.after:9"])
-def test_f2_killed_at_a_named_place(house_at: Houses, failpoint: str) -> None:
+def test_f_2_killed_at_a_named_place(house_at: Houses, failpoint: str) -> None:
     died_there(house_at(), failpoint)
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("failpoint", [f"{name}:{rank}" for name in NAMES for rank in (1, 3)])
-def test_f2_killed_at_every_named_place(house: House, failpoint: str) -> None:
+def test_f_2_killed_at_every_named_place(house: House, failpoint: str) -> None:
     died_there(house, failpoint)
 
 
@@ -134,17 +133,17 @@ def database_killed(house_at: Houses, times: int, exchanges: int) -> None:
 
 
 @pytest.mark.postgres
-def test_f3_the_database_is_killed(house_at: Houses) -> None:
+def test_f_3_the_database_is_killed(house_at: Houses) -> None:
     database_killed(house_at, times=1, exchanges=20)
 
 
 @pytest.mark.chaos
 @pytest.mark.postgres
-def test_f3_the_database_is_killed_fifty_times(house_at: Houses) -> None:
+def test_f_3_the_database_is_killed_fifty_times(house_at: Houses) -> None:
     database_killed(house_at, times=50, exchanges=2_000)
 
 
-def test_f16_asked_to_stop_it_finishes_what_is_in_flight(house: House) -> None:
+def test_f_16_asked_to_stop_it_finishes_what_is_in_flight(house: House) -> None:
     house.partner.latency = 1.5
     running = start_all(house)
     house.until_ready()
@@ -188,7 +187,7 @@ def test_a_killed_machines_deliveries_are_taken_over_within_thirty_seconds(
 
 
 @pytest.mark.postgres
-def test_f20_cut_off_from_the_database_a_worker_is_replaced_and_its_old_fence_refused(
+def test_f_20_cut_off_from_the_database_a_worker_is_replaced_and_its_old_fence_refused(
     postgres_database: str, house_at: Houses
 ) -> None:
     house = house_at(postgres_database, lease=2.0)
@@ -220,7 +219,7 @@ def test_f20_cut_off_from_the_database_a_worker_is_replaced_and_its_old_fence_re
     invariants.all_hold(house)
 
 
-def test_f24_without_descriptors_it_refuses_then_recovers(house_at: Houses) -> None:
+def test_f_24_without_descriptors_it_refuses_then_recovers(house_at: Houses) -> None:
     house = house_at()
     serving = house.serve()
     house.until_ready()
@@ -248,7 +247,7 @@ def test_f24_without_descriptors_it_refuses_then_recovers(house_at: Houses) -> N
 
 
 @pytest.mark.chaos
-def test_f25_soak(house: House) -> None:
+def test_f_25_soak(house: House) -> None:
     """Bounded in time (CHAOS_MINUTES, 5 by default): the memory of the second half grows by less than a tenth."""
     import os
 

@@ -64,7 +64,7 @@ def declare_at_once(house: House, writers: int, versions: int) -> list[BaseExcep
     return errors
 
 
-async def test_f9_writers_that_race_on_one_person_make_one_person(house: House) -> None:
+async def test_f_9_writers_that_race_on_one_person_make_one_person(house: House) -> None:
     house.says([declaration(1, 9_999)])
     assert declare_at_once(house, 4, 3) == []
     assert house.count(person) == 1
@@ -79,7 +79,7 @@ async def test_f9_writers_that_race_on_one_person_make_one_person(house: House) 
     invariants.journal_verifies(house)
 
 
-def test_f10_a_full_database_refuses_and_resumes_alone(house_at: Houses) -> None:
+def test_f_10_a_full_database_refuses_and_resumes_alone(house_at: Houses) -> None:
     """In-process equivalent of ENOSPC on the database's volume: SQLite's own limit of pages."""
     house = house_at()
     house.says([declaration(0)])
@@ -102,7 +102,7 @@ def test_f10_a_full_database_refuses_and_resumes_alone(house_at: Houses) -> None
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_f11_a_disk_that_fails_under_the_journal_signs_nothing_and_resumes(
+def test_f_11_a_disk_that_fails_under_the_journal_signs_nothing_and_resumes(
     house_at: Houses, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """In-process equivalent of `strace --inject`: fsync fails, at every place it is called, one after the other."""
@@ -135,7 +135,7 @@ def test_f11_a_disk_that_fails_under_the_journal_signs_nothing_and_resumes(
     invariants.journal_verifies(house)
 
 
-def test_f11_when_the_journal_cannot_be_written_nothing_is_accepted(
+def test_f_11_when_the_journal_cannot_be_written_nothing_is_accepted(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gateway import journal
@@ -153,7 +153,7 @@ def test_f11_when_the_journal_cannot_be_written_nothing_is_accepted(
 
 
 @pytest.mark.parametrize("shift", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=400)])
-async def test_f12_a_clock_that_jumps_loses_nothing(house: House, shift: timedelta) -> None:
+async def test_f_12_a_clock_that_jumps_loses_nothing(house: House, shift: timedelta) -> None:
     house.says([declaration(0)])
     with time_machine.travel(clock.now() + shift):
         house.says([declaration(1)])
@@ -177,7 +177,7 @@ async def test_f12_a_clock_that_jumps_loses_nothing(house: House, shift: timedel
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def test_f15_a_migration_keeps_what_is_promised_and_in_flight(
+def test_f_15_a_migration_keeps_what_is_promised_and_in_flight(
     request: pytest.FixtureRequest, tmp_path: Path, database_kind: str
 ) -> None:
     """From the schema before deliveries were indexed apart to today's, with rows in every state."""
@@ -216,7 +216,7 @@ def test_f15_a_migration_keeps_what_is_promised_and_in_flight(
 
 
 @pytest.mark.parametrize("seed", [SEED, SEED + 1])
-def test_f17_a_withdrawal_is_one_moment_for_all_who_race_it(house: House, seed: int, tmp_path: Path) -> None:
+def test_f_17_a_withdrawal_is_one_moment_for_all_who_race_it(house: House, seed: int, tmp_path: Path) -> None:
     """Consent as a register: every decision read it at one moment between its start and its end."""
     receipt = house.says([declaration(1)])[0]
     subject = receipt.persons[0]
@@ -294,7 +294,7 @@ def test_the_history_checker_tells_right_from_wrong() -> None:
     assert explains([unknown, op("read", False, 4, 5)], True)
 
 
-def test_f21_a_backup_comes_back_elsewhere(house: House, tmp_path: Path) -> None:
+def test_f_21_a_backup_comes_back_elsewhere(house: House, tmp_path: Path) -> None:
     """The drill of docs/operations.md, with its own scripts: backup, another home, restore, go on."""
     home, binaries = house.home, _client_programs()
     told = [{"d": declaration(number)}["d"] for number in range(6)]
@@ -342,7 +342,7 @@ def _client_programs() -> dict[str, str]:
     return {"PG_DUMP": str(found[-1]), "PG_RESTORE": str(found[-1].with_name("pg_restore"))}
 
 
-def test_f22_a_flipped_bit_is_found_wherever_it_is(house: House) -> None:
+def test_f_22_a_flipped_bit_is_found_wherever_it_is(house: House) -> None:
     house.says([declaration(number) for number in range(3)])
     invariants.journal_verifies(house)
     folder = house.gateway.journal_folder
@@ -370,7 +370,7 @@ def test_f22_a_flipped_bit_is_found_wherever_it_is(house: House) -> None:
     fresh.engine.dispose()
 
 
-def test_f27_the_history_replayed_gives_the_same_state(database: str, house_at: Houses) -> None:
+def test_f_27_the_history_replayed_gives_the_same_state(database: str, house_at: Houses) -> None:
     draw = random.Random(SEED)
     live, rebuilt = house_at(database), house_at()
     history = [(draw.randrange(12), version) for version in range(30)]

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -30,6 +29,7 @@ from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import exchange as exchange_table
 from schemas.record import PersonFacts, Record
+from tests.faults.launcher import Process
 from tests.faults.partner import Partner
 
 HERE = Path(__file__).parent
@@ -127,7 +127,7 @@ class House:
     partner: Partner = field(default_factory=Partner)
     served: Served | None = None
     key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", auto_kid=True))
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[Process] = field(default_factory=list)
     port: int = field(default_factory=free_port)
     killed: int = 0
     _gateway: Gateway | None = None
@@ -222,22 +222,18 @@ class House:
             **({"MAILLON_DATABASE_URL": self.database_url} if self.database_url else {}),
         }
 
-    def start(self, *command: str, failpoint: str = "", prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, failpoint: str = "") -> Process:
         """A `maillon` command in a process of its own; its log is kept in the home. `failpoint`: where it dies."""
-        program = ["-m", "tests.faults.launcher"] if failpoint else ["-m", "gateway"]
-        environment = self.environment | ({"FAILPOINT": failpoint} if failpoint else {})
-        with (self.home / "log").open("ab") as log:
-            one = subprocess.Popen(
-                [*prefix, sys.executable, *program, *command], env=environment, stdout=log, stderr=log, cwd=ROOT
-            )
+        self.happened("start", command=command, failpoint=failpoint)
+        one = Process(command, self.environment, self.home / "log", failpoint)
         self.running.append(one)
         return one
 
-    def serve(self, failpoint: str = "", **options: Any) -> subprocess.Popen[bytes]:
-        return self.start("serve", "--port", str(self.port), failpoint=failpoint, **options)
+    def serve(self, failpoint: str = "") -> Process:
+        return self.start("serve", "--port", str(self.port), failpoint=failpoint)
 
-    def work(self, failpoint: str = "", **options: Any) -> subprocess.Popen[bytes]:
-        return self.start("work", failpoint=failpoint, **options)
+    def work(self, failpoint: str = "") -> Process:
+        return self.start("work", failpoint=failpoint)
 
     def until_ready(self, timeout: float = 120.0, path: str = "/healthz") -> None:
         deadline = time.monotonic() + timeout
@@ -268,7 +264,7 @@ class House:
         path = self.home / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def kill(self, one: subprocess.Popen[bytes]) -> None:
+    def kill(self, one: Process) -> None:
         self.happened("kill", pid=one.pid, command=one.args)
         one.send_signal(signal.SIGKILL)
         assert one.wait() == -signal.SIGKILL, "it had ended by itself"
