@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PAGES  ?= site
+RUNS   := tests/output/runs
 
-.PHONY: install demo test lint bench bench-check chaos docs lock clean
+.PHONY: install demo test lint bench bench-check chaos assurance docs lock clean
 
 install: $(STAMP)
 
@@ -20,7 +21,7 @@ demo: install
 
 test: install
 	sh tests/machine.sh
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not chaos" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not chaos" --junitxml=$(RUNS)/test.xml $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -37,7 +38,11 @@ bench-check: install
 	$(BIN)/python bench/check.py
 
 chaos: install
-	$(BIN)/python -m pytest -m chaos $(ARGS)
+	$(BIN)/python -m pytest -m chaos --junitxml=$(RUNS)/chaos.xml $(ARGS)
+
+# The table of numbered checks, from the last runs of `make test` and `make chaos`.
+assurance: install
+	$(BIN)/python docs/assurance.py $(wildcard $(RUNS)/*.xml)
 
 docs: install
 	$(BIN)/python docs/build.py $(PAGES)

@@ -20,6 +20,10 @@ def pytest_report_header() -> str:
     return f"chaos seed: {SEED} (CHAOS_SEED)"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.user_properties.append(("seed", str(SEED)))
+
+
 @pytest.fixture(autouse=True)
 def _guichet_for_this_test_alone() -> Iterator[None]:
     yield

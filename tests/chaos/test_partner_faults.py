@@ -1,4 +1,4 @@
-"""F-4 to F-8, F-13, F-18, F-19, F-26: what the partner, its network and its backlog do to us."""
+"""F-4 to F-8, F-13, F-14, F-18, F-19, F-23, F-26: what partners do to us, with their network, keys and backlog."""
 
 from __future__ import annotations
 
@@ -18,15 +18,23 @@ import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import ECKey
 from sqlalchemy import func, select, update
+from starlette.applications import Starlette
 
 from connectors.transport import Limits, Transport
-from gateway import clock, outbox
-from gateway.access.client import PartnerAuth
+from gateway import access, clock, outbox, verify, witness
+from gateway.access import partners, tokens
+from gateway.access.client import PartnerAuth, TokenRefused
+from gateway.access.jose import parse
 from gateway.app import build
+from gateway.demo.stage import Served
+from gateway.journal_files import WITNESS_POLICY
 from gateway.storage.tables.delivery import outbox as table
 from gateway.storage.tables.delivery import recipient_state
 from gateway.storage.tables.record import exchange as exchange_table
+from gateway.witness import Witness
 from gateway.worker import Worker
 from tests.chaos.conftest import SEED
 from tests.faults import invariants
@@ -179,8 +187,8 @@ async def test_f_8_the_same_message_a_hundred_times_and_three_days_late(house: H
     invariants.all_hold(house, accepted={answer.json()["id"] for answer in answers})
 
 
-def sender(house: House, app: Any) -> httpx.AsyncClient:
-    auth = PartnerAuth(house.issuer, SENDER, house.key, purpose="instruction_rsa")
+def sender(house: House, app: Any, key: ECKey | None = None) -> httpx.AsyncClient:
+    auth = PartnerAuth(house.issuer, SENDER, key or house.key, purpose="instruction_rsa")
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=house.issuer, auth=auth, timeout=60)
 
 
@@ -251,6 +259,91 @@ def _certificate(folder: Path, *, expired: bool) -> tuple[Path, Path, Path]:
 def _rows(house: House, *where: Any) -> list[Any]:
     with house.gateway.engine.connect().execution_options(read_only=True) as connection:
         return list(connection.execute(select(table).where(*where)))
+
+
+async def test_f_14_keys_change_under_load_without_one_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The partner's keys and the gateway's move under a traffic of new and old tokens, on two machines that look at
+    the key files at their own moments."""
+    monkeypatch.setattr(tokens, "RELOAD_AFTER", 0.3)
+    other = House(house.home, house.database_url, key=house.key, port=house.port)
+    apps = [build(one.gateway, embedded_worker=False) for one in (house, other)]
+    new, over = ECKey.generate_key("P-256", auto_kid=True), asyncio.Event()
+    keys, statuses, signed_with = [house.key], [], set()
+
+    async def traffic(rank: int) -> None:
+        number = rank * 1_000
+        while not over.is_set():
+            number += 1
+            async with sender(house, apps[rank % 2], keys[number % len(keys)]) as first:
+                statuses.append((await post(first, json.dumps(declaration(number)).encode(), f"k{number}")).status_code)
+            signed_with.add(parse(first.auth._token).header["kid"])
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(apps[(rank + 1) % 2]), base_url=house.issuer, auth=first.auth
+            ) as again:  # the token of one machine at the other
+                statuses.append((await post(again, json.dumps(declaration(number)).encode(), f"k{number}")).status_code)
+
+    async with apps[0].router.lifespan_context(apps[0]), apps[1].router.lifespan_context(apps[1]):
+        running = [asyncio.create_task(traffic(rank)) for rank in range(4)]
+        await asyncio.sleep(0.5)
+        with house.gateway.unit_of_work() as work:
+            partners.rotate(work, SENDER, {"keys": [new.as_dict(private=False)]})
+        keys.append(new)
+        access.rotate_signing_key(house.gateway.keys)
+        for _ in range(400):
+            await asyncio.sleep(0.05)
+            if len(signed_with) == 2 and len(statuses) > 60:
+                break
+        over.set()
+        await asyncio.gather(*running)
+        assert len(signed_with) == 2, "the new signing key was never used"
+        assert set(statuses) == {200, 202}
+        with time_machine.travel(clock.now() + timedelta(days=2)):
+            house.gateway.publish_journal()
+            async with sender(house, apps[0], new) as late:
+                assert (await post(late, json.dumps(declaration(9_000)).encode(), "new")).status_code == 202
+            async with sender(house, apps[0], house.key) as late:
+                with pytest.raises(TokenRefused):
+                    await post(late, json.dumps(declaration(9_001)).encode(), "old")
+    other.close()
+    await until_drained(house, Worker(house.gateway))
+    invariants.all_hold(house)
+
+
+async def test_f_23_without_its_witness_the_gateway_goes_on_for_a_day_then_refuses(house: House) -> None:
+    log = Witness(house.gateway.engine, "dpo.example/temoin", Ed25519PrivateKey.generate(), _own_vkeys(house))
+    standing = Served(Starlette(routes=witness.routes(log)))
+    standing.start()
+    (house.home / WITNESS_POLICY).write_text(f"witness dpo {log.vkey} {standing.url}\nquorum dpo\n")
+    start, app, settings = clock.now(), build(house.gateway, embedded_worker=False), house.gateway.settings
+
+    async def told(hours: float, number: int) -> tuple[bool, int]:
+        """Whether the witness cosigned, and what a sender is answered, so many hours later."""
+        with time_machine.travel(start + timedelta(hours=hours)):
+            house.gateway.publish_journal()
+            async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+                policy = verify.Policy.parse(witness.policy_text(settings))
+                cosigned = await witness.Collector(house.gateway.engine, settings, policy, client).collect()
+            async with sender(house, app) as partner:
+                answer = await post(partner, json.dumps(declaration(number)).encode(), f"k{number}")
+        return cosigned, answer.status_code
+
+    async with app.router.lifespan_context(app):
+        assert await told(0, 1) == (True, 202)
+        standing.stop()
+        assert await told(1, 2) == (False, 202)
+        assert await told(25, 3) == (False, 503)
+        standing = Served(Starlette(routes=witness.routes(log)), port=int(standing.url.rpartition(":")[2]))
+        standing.start()
+        assert await told(26, 3) == (True, 202)
+        standing.stop()
+    with time_machine.travel(start + timedelta(hours=27)):
+        await until_drained(house, Worker(house.gateway))
+        invariants.all_hold(house)
+
+
+def _own_vkeys(house: House) -> list[str]:
+    house.gateway.publish_journal()
+    return (house.gateway.journal_folder / "vkey").read_text().split()
 
 
 @pytest.mark.parametrize("where", ["ours", "theirs"])
