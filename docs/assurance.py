@@ -1,6 +1,6 @@
 """Writes `docs/assurance.md`: each numbered check, the tests that carry its number, what their last run gave, when.
 
-python docs/assurance.py RUN.xml…    where RUN.xml is the JUnit file of a run (`make test` and `make chaos` leave theirs)
+python docs/assurance.py RUN.xml…      RUN.xml: the JUnit file of a run; `make test` and `make chaos` leave theirs
 
 A test carries its numbers in its name: `test_o_019_…` is O-19, `test_h_1_2_3_…` is H-1, H-2 and H-3. A test that the
 run left out keeps the result and the date it had; one that no longer exists leaves the page.
@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+
+from lxml import etree
 
 ROOT = Path(__file__).parents[1]
 PAGE = Path(__file__).with_name("assurance.md")
@@ -57,10 +58,10 @@ def read_back() -> dict[str, Ran]:
 
 def results(runs: Iterable[Path]) -> dict[str, Ran]:
     """The results of these runs, by test; of two runs of one test, the later one counts."""
-    suites = [suite for path in runs for suite in ElementTree.parse(path).getroot().iter("testsuite")]
+    suites = [suite for path in runs for suite in etree.parse(path).getroot().iter("testsuite")]
     found: dict[str, Ran] = {}
     for suite in sorted(suites, key=lambda one: one.get("timestamp", "")):
-        cases: dict[str, list[ElementTree.Element]] = {}
+        cases: dict[str, list[etree._Element]] = {}
         for case in suite.iter("testcase"):
             function = case.get("name", "").partition("[")[0]
             cases.setdefault(f"{case.get('classname', '').replace('.', '/')}.py::{function}", []).append(case)
@@ -68,7 +69,7 @@ def results(runs: Iterable[Path]) -> dict[str, Ran]:
     return found
 
 
-def _told(cases: list[ElementTree.Element]) -> str:
+def _told(cases: list[etree._Element]) -> str:
     outcomes: Counter[str] = Counter()
     for case in cases:
         skipped = case.find("skipped")
@@ -92,7 +93,7 @@ def page(ran: dict[str, Ran]) -> str:
 def _head() -> Iterator[str]:
     yield "# Assurance: what was attacked, broken and checked"
     yield ""
-    yield "Written by `make assurance` from the runs of `make test` and `make chaos`; a test checks that every number is"
+    yield "Written by `make assurance` from the runs of `make test` and `make chaos`; a test checks that each number is"
     yield "here with tests that exist. Result: the cases of the test in its last run, by outcome."
     yield ""
 

@@ -61,12 +61,10 @@ def settle_all(work: UnitOfWork, gateway: Gateway, recipient: str, answered: Ans
     """Write down what one recipient answered; returns the state each delivery is left in ("" when its lease had
     passed to another worker, whose settlement is the one that counts)."""
     held = outbox.still_held(work, [prepared.claim for prepared, _ in answered])
-    mine = [(prepared, answer) for prepared, answer in answered if prepared.claim.id in held]
+    mine = [(prepared, answer) for prepared, answer in answered if prepared.claim in held]
     ailing = recipients.note_health(work, recipient, [(prepared.claim, answer) for prepared, answer in mine])
-    left = {
-        prepared.claim.id: conclude(work, gateway, prepared, answer, counted=not ailing) for prepared, answer in mine
-    }
-    return [left.get(prepared.claim.id, "") for prepared, _ in answered]
+    left = {prepared.claim: conclude(work, gateway, prepared, answer, counted=not ailing) for prepared, answer in mine}
+    return [left.get(prepared.claim, "") for prepared, _ in answered]
 
 
 def prepare_all(work: UnitOfWork, gateway: Gateway, claims: Sequence[Claim]) -> list[Prepared]:

@@ -173,24 +173,24 @@ def _until(lease: float) -> str:
     return clock.instant(clock.now() + timedelta(seconds=lease))
 
 
-def still_held(work: UnitOfWork, claims: Collection[Claim]) -> set[str]:
-    """Of these claims, the ids of those whose lease has not passed to another; locked until the transaction ends."""
+def still_held(work: UnitOfWork, claims: Collection[Claim]) -> set[Claim]:
+    """Those of these claims whose lease has not passed to another, which may be a later claim of the same worker;
+    locked until the transaction ends."""
     if not claims:
         return set()
     held = select(outbox.c.id, outbox.c.fence).where(
         outbox.c.id.in_([one.id for one in claims]), outbox.c.state == "claimed"
     )
-    fences = {one.id: one.fence for one in claims}
-    return {row.id for row in work.connection.execute(held.with_for_update()) if fences[row.id] == row.fence}
+    fences = {(row.id, row.fence) for row in work.connection.execute(held.with_for_update())}
+    return {one for one in claims if (one.id, one.fence) in fences}
 
 
-def renew(work: UnitOfWork, claims: Collection[Claim], lease: float) -> set[str]:
-    """Hold these claims for `lease` more seconds: sending takes time. Returns the ids of those still held."""
+def renew(work: UnitOfWork, claims: Collection[Claim], lease: float) -> set[Claim]:
+    """Hold these claims for `lease` more seconds: sending takes time. Returns those still held."""
     held = still_held(work, claims)
     until = _until(lease)
-    for one in claims:
-        if one.id in held:
-            work.change(_RENEW, delivery=one.id, held=one.fence, until=until)
+    for one in held:
+        work.change(_RENEW, delivery=one.id, held=one.fence, until=until)
     return held
 
 

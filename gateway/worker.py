@@ -213,20 +213,20 @@ class Worker:
         lease = self._gateway.settings.lease
         while True:
             await asyncio.sleep(lease / 3)
-            flying = {one.claim.id: task for each in self._served.values() for task, one in each.flying.items()}
-            claims = [one.claim for each in self._served.values() for one in each.flying.values()]
+            flying = {task: one.claim for each in self._served.values() for task, one in each.flying.items()}
+            claims = list(flying.values())
             claims += [one.claim for each in self._served.values() for one, _ in each.answered]
             if not claims:
                 continue
 
-            def renew(claims: list[Claim] = claims) -> set[str]:
+            def renew(claims: list[Claim] = claims) -> set[Claim]:
                 with self._gateway.unit_of_work() as work:
                     return outbox.renew(work, claims, lease)
 
             with contextlib.suppress(*_TROUBLE):
                 held = await self._in_thread(renew)
-                for id, task in flying.items():
-                    if id not in held:
+                for task, claim in flying.items():
+                    if claim not in held:
                         task.cancel()
 
     async def _in_thread(self, function: Callable[[*Given], T], *arguments: *Given) -> T:

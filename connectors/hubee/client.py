@@ -93,16 +93,18 @@ class Client:
             return stopped.code
         return ""
 
-    async def download(self, demarche: Demarche, path: str, start: Callable[[], Callable[[bytes], object]]) -> Answer:
-        """A file, given piece by piece to what `start` returns (called again if it must begin anew).
+    async def download(
+        self, demarche: Demarche, path: str, size: int, start: Callable[[], Callable[[bytes], object]]
+    ) -> Answer:
+        """A file of `size` bytes, given piece by piece to what `start` returns (called again if it must begin anew).
 
-        Raises `Stopped`.
+        Cut at the first byte too many. Raises `Stopped`.
         """
 
         async def once(headers: dict[str, str]) -> Answer:
             url = self.access.api_url + path
             return await self._transport.download(
-                url, start(), headers=headers | {"Accept": "*/*"}, deadline=TRANSFER, max_bytes=MAX_FILE
+                url, start(), headers=headers | {"Accept": "*/*"}, deadline=TRANSFER, max_bytes=min(size, MAX_FILE)
             )
 
         return await self._authorized(demarche, once, writes=False)

@@ -68,7 +68,7 @@ async def fetch(
     step: Callable[[str], None],
 ) -> Fetched:
     """Download one attachment. Raises `Stopped`: `not-found` when HubEE no longer has it, `retry` for all that may
-    be right another time (`size-mismatch`, `digest-mismatch`, a cut, a full disk)."""
+    be right another time (`answer-too-large`, `size-mismatch`, `digest-mismatch`, a cut, a full disk)."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return await _once(client, demarche, path, attachment, folder, step)
@@ -95,7 +95,7 @@ async def _once(
         return opened[-1].take
 
     try:
-        answer = await client.download(demarche, path, start)
+        answer = await client.download(demarche, path, attachment.size, start)
         [partial] = opened
         verified = _check(partial, attachment, answer.headers.get("digest", ""))
         step("downloaded")

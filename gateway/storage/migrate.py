@@ -37,6 +37,8 @@ def migrate(engine: Engine) -> None:
 
 
 def is_current(engine: Engine) -> bool:
+    """Whether the schema is this version's, or a later one's: in a rolling upgrade the first new process migrates while
+    older ones still run, and may start again, beside it; what it adds does not disturb them."""
     head = ScriptDirectory.from_config(config()).get_current_head()
     with engine.connect().execution_options(read_only=True) as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head
+        return (MigrationContext.configure(connection).get_current_revision() or "") >= (head or "")

@@ -1,4 +1,4 @@
-"""F-1, F-2, F-3, F-16, F-20, F-24 and two machines: real processes, killed, starved and cut off.
+"""F-1, F-2, F-3, F-15, F-16, F-20, F-24 and two machines: real processes, killed, starved and cut off.
 
 Short seeds run with the suite; `make chaos` runs the long ones and prints the seed.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
+from gateway.storage import migrate
 from gateway.storage.tables.delivery import outbox as table
 from tests.chaos.conftest import SEED
 from tests.faults import invariants, traffic
-from tests.faults.house import House, declaration, eventually
+from tests.faults.house import House, declaration, eventually, free_port
 from tests.faults.launcher import NAMES, Process
 from tests.faults.postgres import Server
 from tests.faults.proxy import FaultProxy
@@ -141,6 +144,72 @@ def test_f_3_the_database_is_killed(house_at: Houses) -> None:
 @pytest.mark.postgres
 def test_f_3_the_database_is_killed_fifty_times(house_at: Houses) -> None:
     database_killed(house_at, times=50, exchanges=2_000)
+
+
+NEXT_VERSION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "9999", {last!r}, None, None
+
+
+def upgrade() -> None:
+    op.add_column("outbox", sa.Column("of_the_next_version", sa.String(length=20)))
+    op.create_index("ix_next_version", "exchange", ["received_at", "sender"])
+    op.create_table("of_the_next_version", sa.Column("id", sa.Integer(), primary_key=True))
+"""
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("exchanges", [60, pytest.param(2_000, marks=pytest.mark.chaos)])
+def test_f_15_a_rolling_upgrade_with_a_migration_under_load(
+    postgres_database: str, house_at: Houses, tmp_path: Path, exchanges: int
+) -> None:
+    """One machine after the other, behind a balancer: the next version migrates while this one still runs, delivers,
+    is killed and starts again beside it."""
+    versions = tmp_path / "next"
+    shutil.copytree(Path(migrate.__file__).parent / "migrations", versions)
+    last = ScriptDirectory.from_config(migrate.config()).get_current_head()
+    (versions / "versions" / "9999_next.py").write_text(NEXT_VERSION.format(last=last))
+    ports = free_port(), free_port()
+    with FaultProxy(("127.0.0.1", ports[0])) as balancer:
+        house = house_at(postgres_database, port=balancer.port)
+        old = [house.serve(port=ports[0]), house.work()]
+        house.until_ready()
+        senders = traffic.send_all(house, exchanges, senders=4, patience=300)
+
+        def carried(share: float) -> None:
+            eventually(lambda: sum(len(one.accepted) for one in senders) >= share * exchanges, timeout=300, every=0.02)
+
+        carried(0.2)
+        new = [house.serve(port=ports[1], migrations=versions), house.work(migrations=versions)]
+        eventually(lambda: is_ready(house, ports[1]), timeout=120)
+        assert not is_ready(house, free_port())
+        assert is_ready(house, ports[0]), "the version that runs is not turned away by what the next one added"
+        balancer.targets = [("127.0.0.1", port) for port in ports]
+        balancer.cut()
+        carried(0.4)
+        for rank, again in enumerate((lambda: house.serve(port=ports[0]), house.work)):
+            house.kill(old[rank])
+            old[rank] = again()
+        eventually(lambda: is_ready(house, ports[0]), timeout=120)
+        carried(0.6)
+        balancer.targets = [("127.0.0.1", ports[1])]
+        for one in old:
+            one.send_signal(signal.SIGTERM)
+        assert {one.wait(60) for one in old} <= {0, -signal.SIGTERM}
+        balancer.cut()
+        finish(house, new, senders)
+    assert {status for one in senders for status in one.statuses} <= {200, 202}
+
+
+def is_ready(house: House, port: int) -> bool:
+    """Whether the process at this port takes exchanges."""
+    address = {"Host": house.issuer.removeprefix("http://")}
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", headers=address, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def test_f_16_asked_to_stop_it_finishes_what_is_in_flight(house: House) -> None:

@@ -11,11 +11,13 @@ import pytest
 import time_machine
 from sqlalchemy import select, update
 
-from gateway import clock, outbox, recipients
+from connectors.contract import Acknowledgement
+from gateway import clock, delivery, outbox, recipients
 from gateway.outbox import Claim
 from gateway.recipients import RetryBudget, Terms
 from gateway.storage.tables.delivery import outbox as table
 from gateway.storage.tables.delivery import recipient_state
+from gateway.storage.tables.journal import journal_entry
 from gateway.worker import Worker
 from tests.faults import invariants
 from tests.faults.house import House, declaration
@@ -72,6 +74,22 @@ def test_a_replayed_delivery_waits_for_the_one_in_flight(house: House) -> None:
     assert claim(house) == []
 
 
+def test_two_attempts_of_one_worker_at_one_delivery_are_acknowledged_once(house: House) -> None:
+    """Its lease ended while the answer was on its way, and the same worker claimed it again: both answers arrive."""
+    house.says([declaration(1)])
+    attempts = []
+    for lease in (0.0, 30.0):
+        claims = claim(house, lease=lease)
+        with house.gateway.unit_of_work() as work:
+            attempts += delivery.prepare_all(work, house.gateway, claims)
+    with house.gateway.unit_of_work() as work:
+        answered = [(one, Acknowledgement("delivered", "201")) for one in attempts]
+        assert delivery.settle_all(work, house.gateway, "guichet", answered) == ["", "delivered"]
+    with house.gateway.engine.connect() as connection:
+        events = list(connection.execute(select(journal_entry.c.event)).scalars())
+    assert events.count("exchange.ack") == 1
+
+
 def test_a_lost_lease_passes_to_another_and_the_first_is_refused(house: House) -> None:
     house.says([declaration(1)])
     (mine,) = claim(house, lease=0.0)
@@ -80,7 +98,7 @@ def test_a_lost_lease_passes_to_another_and_the_first_is_refused(house: House) -
     assert theirs.fence == mine.fence + 1
     with house.gateway.unit_of_work() as work:
         assert outbox.still_held(work, [mine]) == set()
-        assert outbox.renew(work, [mine, theirs], 30.0) == {theirs.id}
+        assert outbox.renew(work, [mine, theirs], 30.0) == {theirs}
         outbox.settle(work, mine, "delivered")
     assert rows(house)[0].state == "claimed"
     with house.gateway.unit_of_work() as work:

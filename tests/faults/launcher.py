@@ -48,7 +48,8 @@ _forks.set_forkserver_preload(IMPORTED)
 
 
 class Process:
-    """One `maillon` command, running with exactly this environment; its outputs are appended to `log`."""
+    """One `maillon` command, running with exactly this environment; its outputs are appended to `log`. MIGRATIONS names
+    the folder of another version's migrations."""
 
     def __init__(self, args: tuple[str, ...], environment: Mapping[str, str], log: Path, failpoint: str = "") -> None:
         self.args = args
@@ -89,6 +90,10 @@ def _run(args: tuple[str, ...], environment: dict[str, str], log: str, failpoint
         os.dup2(out, stream)
     if failpoint:
         arm(failpoint)
+    if another := environment.get("MIGRATIONS"):
+        from gateway.storage import migrate
+
+        migrate._FOLDER = Path(another)
     from gateway.cli import main
 
     sys.argv = ["maillon", *args]

@@ -39,7 +39,8 @@ class Fault:
 
 class FaultProxy:
     def __init__(self, target: tuple[str, int], choose: Callable[[int], Fault] | None = None) -> None:
-        self._target = target
+        self.targets = [target]
+        """Where connections go, in turn: several stand for a load balancer."""
         self.fault = Fault()
         self.choose = choose
         """From the rank of a connection to its fault; by default `fault`, for all."""
@@ -111,7 +112,8 @@ class FaultProxy:
             await reader.read()
             return None
         await self._passable()
-        there_reader, there = await asyncio.open_connection(*self._target)
+        target = self.targets[sum(self.seen.values()) % len(self.targets)]
+        there_reader, there = await asyncio.open_connection(*target)
         self._writers.add(there)
         try:
             up = asyncio.create_task(self._up(reader, there, fault))
@@ -148,7 +150,7 @@ class FaultProxy:
             await there.drain()
 
     async def _again(self, data: bytes) -> None:
-        reader, writer = await asyncio.open_connection(*self._target)
+        reader, writer = await asyncio.open_connection(*self.targets[0])
         writer.write(data)
         await writer.drain()
         await asyncio.wait_for(reader.read(65536), 10)

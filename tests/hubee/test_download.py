@@ -73,7 +73,7 @@ async def test_a_large_file_arrives_in_pieces_over_http(tmp_path: Path) -> None:
             with hubee.open_registre(tmp_path) as registre:
                 reception = hubee.reception(transport, registre)
                 await reception.client.download(
-                    DEMARCHES["RSABEM-RSABAM"], path, lambda: lambda chunk: sizes.append(len(chunk))
+                    DEMARCHES["RSABEM-RSABAM"], path, len(LARGE), lambda: lambda chunk: sizes.append(len(chunk))
                 )
                 [arrival] = [one async for one in reception.arrivals()]
                 assert isinstance(arrival, Arrival)
