@@ -36,10 +36,10 @@ Purpose = Literal[
     "acces_droits_non_recours", "aide_facultative_ccas", "statistiques_pilotage", "droits_personne", "audit_dpo",
     "urgence_vitale",
 ]  # fmt: skip
-Grade = Literal["echafaude", "branche", "eprouve", "homologue"]
+Grade = Literal["essai", "branche", "exploite", "exemplaire"]
 
 CRITERIA: dict[Grade, dict[str, str]] = {
-    "echafaude": {
+    "essai": {
         "manifeste": "manifest.toml est valide et chaque document a son mapping et ses exemples",
         "notice": "README.md dit ce que parle le partenaire, comment s'y raccorder et à qui s'adresser",
     },
@@ -48,14 +48,14 @@ CRITERIA: dict[Grade, dict[str, str]] = {
         "echange_complet": "chaque document est lu ou écrit, transporté et acquitté de bout en bout dans un test",
         "documents_authentiques": "des documents écrits par d'autres sont lus sans retouche",
     },
-    "eprouve": {
+    "exploite": {
         "pannes": "chaque panne documentée du partenaire a son scénario et son test",
         "codes_inconnus": "un code inconnu ou contredit par son libellé est mis en quarantaine, jamais deviné",
         "entrees_hostiles": "les documents hostiles sont refusés en entier, en mémoire bornée",
         "rejeu": "rejouer un document ou un envoi ne change rien",
         "discretion": "aucune donnée personnelle dans un journal technique, une erreur ou un repr",
     },
-    "homologue": {
+    "exemplaire": {
         "recette_partenaire": "échanges réussis avec l'environnement de recette du partenaire",
     },
 }

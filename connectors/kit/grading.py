@@ -13,7 +13,7 @@ from pathlib import Path
 from connectors.manifest import CRITERIA, Evidence, Grade, Installed
 
 LABELS: dict[Grade | None, str] = {
-    None: "essai", "echafaude": "échafaudé", "branche": "branché", "eprouve": "éprouvé", "homologue": "homologué",
+    None: "sans grade", "essai": "essai", "branche": "branché", "exploite": "exploité", "exemplaire": "exemplaire",
 }  # fmt: skip
 _FILE = re.compile(r"^[\w./-]+$")
 _ROOT = Path(__file__).parents[2]

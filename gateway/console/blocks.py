@@ -221,4 +221,6 @@ class Page:
     status: int = 200
     error: bool = False
     """Something in a form must be corrected: the title says so."""
+    moving: bool = False
+    """Something goes on by itself: the reader may follow it live, and stop."""
     back: Link | None = None

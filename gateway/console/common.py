@@ -33,6 +33,8 @@ FOLDER = Path(__file__).parent
 PAGE = 50
 """Rows of a list shown at once."""
 MAX_FORM = 64 * 1024
+REFRESH = 5
+"""Seconds between two looks at a page that is followed live."""
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
     "base-uri 'none'"
@@ -263,7 +265,20 @@ class Console:
             count = request.query_params.get("n", "1")
             sentence = words.many(f"fait.{done}", int(count) if count.isdigit() and len(count) < 10 else 1)
             answer.blocks.insert(0, Notice(sentence, "good"))
-        return self.page(answer, session, request.url.path)
+        return self._followed(request, answer, session)
+
+    def _followed(self, request: Request, page: Page, session: Session) -> HTMLResponse:
+        """A page on which something moves: renewed by itself only if the reader asked, and until she stops it (RGAA
+        13.1)."""
+        here, live = request.url.path, page.moving and request.query_params.get("direct") == "1"
+        if live:
+            page.blocks.append(Notice(say("direct.suivi", n=REFRESH), "wait", [Link(say("direct.arreter"), here)]))
+        elif page.moving:
+            page.blocks.append(Notice(say("direct.bouge"), "wait", [Link(say("direct.suivre"), f"{here}?direct=1")]))
+        shown = self.page(page, session, here)
+        if live:
+            shown.headers["Refresh"] = str(REFRESH)
+        return shown
 
     # --- showing ----------------------------------------------------------------------------------------------------
 

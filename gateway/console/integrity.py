@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, func, select
 
 from gateway import clock, verify
-from gateway.console.blocks import Badge, Code, Facts, Form, Link, Notice, Num, Page, Table, Text, Title, When
+from gateway.console.blocks import Badge, Code, Facts, Form, Notice, Num, Page, Table, Text, Title, When
 from gateway.console.common import Answer, Download, Go, Place, View
 from gateway.console.words import many, moment, number, say, seconds
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS
@@ -59,6 +59,8 @@ def integrity(view: View) -> Page:
     settings = view.gateway.settings
     page = Page(say("integrite.titre"), [Text(say("integrite.intro"), lead=True)])
     page.blocks += _verdict(view)
+    check = _last.get(view.gateway.engine)
+    page.moving = check is not None and not check.done.is_set()
     page.blocks.append(Form("/console/integrite/verifier", say("integrite.verifier")))
     rows = []
     for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
@@ -99,7 +101,7 @@ def _verdict(view: View) -> list[object]:
     if check is None:
         return [Notice(say("integrite.jamais"), "wait")]
     if not check.done.wait(_PATIENCE):
-        return [Notice(say("integrite.en_cours"), "wait", [Link(say("integrite.actualiser"), "/console/integrite")])]
+        return [Notice(say("integrite.en_cours"), "wait")]
     told = [
         say("integrite.bon", journal=name or "12m", n=number(report.entries))
         if report.ok

@@ -341,12 +341,12 @@ def files(view: View) -> Page:
             "quarantaine",
             "rejetes",
             "debut",
-            "duree",
         )
     ]
     page = Page(say("fichiers.titre"), [Text(say("fichiers.intro"), lead=True)])
     if held:
         page.blocks.append(Notice(many("fichiers.retenus", len(held)), "wait"))
+    page.moving = any(row.state == "running" for row in rows)
     older = f"/console/fichiers?apres={rows[-1].id}" if len(rows) == PAGE else ""
     page.blocks.append(
         Table(
@@ -374,10 +374,11 @@ def _file(view: View, row: Any) -> list[Any]:
         Lines([Code(row.document), Quiet(word("genre", row.kind))]),
         view.body(row.sender),
         state,
-        say("fichiers.sur", n=number(row.done), total=number(told.get("records", row.done))),
+        many("fichiers.lus", row.done)
+        if row.state == "running"
+        else say("fichiers.sur", n=number(row.done), total=number(told.get("records", row.done))),
         *(Num(told.get(name, 0)) for name in ("accepted", "unchanged", "quarantined", "rejected")),
-        When(row.started_at),
-        lasted,
+        Lines([When(row.started_at), Quiet(lasted)]),
     ]
 
 

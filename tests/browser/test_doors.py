@@ -185,3 +185,28 @@ def test_a_connection_is_tried_for_real_and_written_down(lived: Lived, signed_in
         )
     other = client.post(f"{at}/essai", data={"jeton": _token(client, at), "organisme": "caf"})
     assert other.status_code == 404
+
+
+def test_what_moves_is_followed_live_only_when_asked(lived: Lived, signed_in: SignedIn) -> None:
+    from sqlalchemy import delete, insert
+
+    from gateway import clock
+    from gateway.storage.tables.record import batch
+
+    client, page, id = signed_in("operateur"), "/console/fichiers", clock.new_id()
+    assert "refresh" not in client.get(f"{page}?direct=1").headers, "nothing moves"
+    with lived.gateway.engine.begin() as connection:
+        row = {"sender": "caf", "document": "caf.flux_beneficiaire", "envelope_h": b"e" * 32, "file_digest": b"d" * 32}
+        more = {"kind": "stock", "state": "running", "done": 1200, "started_at": clock.instant()}
+        connection.execute(insert(batch).values(id=id, **row, **more))
+    try:
+        still = client.get(page)
+        assert "refresh" not in still.headers
+        assert "Suivre en direct" in still.text
+        live = client.get(f"{page}?direct=1")
+        assert live.headers["refresh"] == "5"
+        assert "Arrêter le suivi" in live.text
+        assert "1\u202f200 lus et appliqués" in live.text
+    finally:
+        with lived.gateway.engine.begin() as connection:
+            connection.execute(delete(batch).where(batch.c.id == id))

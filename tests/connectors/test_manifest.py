@@ -91,7 +91,7 @@ def test_the_grade_is_what_the_evidence_holds(tmp_path: Path) -> None:
     rows = [f'{name} = {{ evidence = "x" }}' for criteria in CRITERIA.values() for name in criteria]
     quality = tmp_path / "quality.toml"
     quality.write_text("[criteria]\n" + "\n".join(rows))
-    assert load_quality(tmp_path).grade == "homologue"
+    assert load_quality(tmp_path).grade == "exemplaire"
     quality.write_text(quality.read_text().replace('pannes = { evidence = "x" }', 'pannes = { missing = "x" }'))
     assert load_quality(tmp_path).grade == "branche"
     quality.write_text("[criteria]\n" + "\n".join(rows[1:]))

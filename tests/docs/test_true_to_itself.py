@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,13 @@ def test_nothing_local_or_unfinished_is_written(site: Path) -> None:
     marks = ("/" + "work/", "/" + "root/", "TO" + "DO", "FIX" + "ME", "NotImplemented")
     pages = [*WRITTEN, *site.rglob("*.md")]
     assert {(page.name, mark) for page in pages for mark in marks if mark in page.read_text(encoding="utf-8")} == set()
+
+
+def test_every_finding_has_its_words() -> None:
+    """What an engineer or an operator reads of a finding is a French label, never a bare code."""
+    said = re.compile(r'(?:Finding|DocumentRefused|Bad)\(\s*"([a-z-]+)"')
+    sources = [path for folder in ("connectors", "mappings", "gateway") for path in (ROOT / folder).rglob("*.py")]
+    codes = {code for path in sources for code in said.findall(path.read_text(encoding="utf-8"))}
+    labels = tomllib.loads((ROOT / "gateway/console/strings.toml").read_text(encoding="utf-8"))["constat"]
+    assert len(codes) > 80
+    assert sorted(codes - labels.keys()) == []

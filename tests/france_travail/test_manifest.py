@@ -51,7 +51,7 @@ def test_the_connector_is_found_with_its_stand_in_and_its_grade() -> None:
     found = installed()["france_travail"]
     assert found.sandbox is not None
     assert found.sandbox.sandbox("quota").scenario == "quota"
-    assert found.quality.grade == "eprouve"
+    assert found.quality.grade == "exploite"
 
 
 def test_the_evidence_of_the_grade_exists() -> None:

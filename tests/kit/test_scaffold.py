@@ -26,7 +26,7 @@ def test_a_new_connector_keeps_the_whole_contract(present: Present, format: str)
     assert {name: result.detail for name, result in results.items() if result.outcome == "failed"} == {}
     without = {name for name, result in results.items() if result.outcome == "no-object"}
     assert without <= ({"tronque"} if format == "csv" else set())
-    assert kit.held(installed()["essai_kit"]) == "echafaude"
+    assert kit.held(installed()["essai_kit"]) == "essai"
 
 
 def test_nothing_written_is_unfinished(present: Present) -> None:
