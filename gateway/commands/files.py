@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,6 +16,7 @@ from connectors.manifest import installed
 from gateway import preview
 from gateway.commands import kit
 from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
+from gateway.drop import tell
 from gateway.ingest import ingest as ingest_file
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -76,10 +76,7 @@ def ingest(
 
     def on_reject(rank: int, record: Record) -> None:
         if refused:
-            findings = [
-                {"code": f.code, "path": f.path, "severity": f.severity, "detail": f.detail} for f in record.findings
-            ]
-            refused.write(json.dumps({"record": rank, "findings": findings}, ensure_ascii=False) + "\n")
+            tell(refused, rank, record)
 
     show = progress if progress is not None else people.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,0 +1,87 @@
+"""A folder in which a partner leaves files: which ones are whole, and where each goes once it was looked at.
+
+    FOLDER/flux.xml     whole: its writer uses another name first (`flux.xml.part`, `.flux.xml`), then renames it
+    FOLDER/en-cours/    taken; after a crash, taken up again first
+    FOLDER/archive/     read
+    FOLDER/rejets/      refused as a whole, beside its reason (`….motif.json`); records refused one by one (`….jsonl`)
+    FOLDER/attente/     held until a human decides
+
+Every move is a rename inside one file system, so that a file is in one place at any instant.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+TAKEN = "en-cours"
+Place = Literal["archive", "rejets", "attente"]
+_NAME = re.compile(r"^[\w][\w .()+-]{0,180}$")
+_UNFINISHED = (".part", ".partial", ".partiel", ".tmp", ".filepart", ".crdownload")
+
+
+class AlreadyTaking(Exception):
+    """Another process takes files from the same folder; let it finish."""
+
+
+def complete(name: str) -> bool:
+    """Whether a file of this name is whole and may be taken: an ordinary name, none that writers use meanwhile."""
+    return bool(_NAME.match(name)) and not name.lower().endswith(_UNFINISHED)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time in this folder; the lock ends with the process. Raises `AlreadyTaking`."""
+    for name in (TAKEN, "archive", "rejets", "attente"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with (folder / ".verrou").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AlreadyTaking("another process takes files from this folder") from None
+        yield
+
+
+def waiting(folder: Path, quiet: float = 10.0) -> Iterator[Path]:
+    """Files to read, each under `en-cours/` when it is given: those a crash left there, then the oldest first.
+
+    `quiet`: seconds since its last write, for partners that write under the final name. Links and special files stay
+    where they are.
+    """
+    yield from sorted((folder / TAKEN).iterdir())
+    found = []
+    for path in folder.iterdir():
+        told = path.lstat()
+        if stat.S_ISREG(told.st_mode) and complete(path.name) and time.time() - told.st_mtime >= quiet:
+            found.append((told.st_mtime, path))
+    for _, path in sorted(found):
+        yield _move(path, folder / TAKEN / path.name)
+
+
+def put_away(path: Path, place: Place) -> Path:
+    """Move a file that was looked at, under a name that meets no other; its new path."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    there = path.parent.parent / place
+    target, rank = there / f"{moment}-{path.name}", 1
+    while target.exists():
+        rank += 1
+        target = there / f"{moment}-{rank}-{path.name}"
+    return _move(path, target)
+
+
+def _move(path: Path, target: Path) -> Path:
+    path.rename(target)
+    for folder in {path.parent, target.parent}:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return target

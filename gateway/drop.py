@@ -1,0 +1,85 @@
+"""Files that a body drops in a folder (`connectors/drop.py` says how): each read into the record, then put away.
+
+A crash at any instant leaves the file in `en-cours/`: the next run takes it up, and `ingest` goes on after the last
+committed record or finds that all was done. What the gateway itself cannot do yet leaves the file there too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from connectors.contract import DocumentRefused
+from connectors.drop import AlreadyTaking, alone, put_away, waiting
+from gateway import journal
+from gateway.ingest import ingest
+from gateway.problems import CallerProblem, Conflict, Problem
+from gateway.registry import Gateway
+from schemas.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What became of one file: `read`, `refused` as a whole, `held` for a human, or `retry` at the next run."""
+
+    file: str
+    status: Literal["read", "refused", "held", "retry"]
+    code: str = ""
+    counts: dict[str, Any] | None = None
+
+    def line(self) -> dict[str, Any]:
+        """The JSON object printed for it. The name is the operator's to see: partners write it."""
+        told: dict[str, Any] = {"file": self.file, "status": self.status}
+        return told | ({"code": self.code} if self.code else {}) | ({"counts": self.counts} if self.counts else {})
+
+
+def take(
+    gateway: Gateway, folder: Path, sender: str, document: Callable[[Path], str], quiet: float = 10.0
+) -> Iterator[Dropped]:
+    """Read what waits in this folder, one `Dropped` per file, oldest first. `document` says which one a file is.
+
+    Raises `Conflict` (`already-taking`) while another process takes files from it.
+    """
+    try:
+        with alone(folder):
+            for path in waiting(folder, quiet):
+                yield _one(gateway, path, sender, document)
+    except AlreadyTaking:
+        raise Conflict("already-taking", "Another process takes files from this folder; let it finish.") from None
+
+
+def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], str]) -> Dropped:
+    rejects = path.parent.parent / "rejets" / f"{path.name}.jsonl"
+    try:
+        with rejects.open("a", encoding="utf-8") as stream:  # what was told before a crash stays told
+            counts = ingest(gateway, path, sender, document(path), on_reject=lambda rank, one: tell(stream, rank, one))
+        there = put_away(path, "attente" if counts.held else "archive")
+        rejects.rename(rejects.with_name(f"{there.name}.jsonl"))
+        rejects = rejects.with_name(f"{there.name}.jsonl")
+    except (DocumentRefused, CallerProblem) as refused:
+        return _refused(gateway, path, sender, refused.code)
+    except Problem as problem:
+        return Dropped(path.name, "retry", problem.code)
+    finally:
+        if rejects.stat().st_size == 0:
+            rejects.unlink()
+    return Dropped(path.name, "held" if counts.held else "read", counts.held or "", counts.line())
+
+
+def _refused(gateway: Gateway, path: Path, sender: str, code: str) -> Dropped:
+    """The file goes to `rejets/` beside its reason: a code, never a word of the file."""
+    with gateway.unit_of_work() as work:
+        reason = journal.fitting("reason_code", code, "refused")
+        journal.append(work, "input.reject", sender_org=sender, outcome="refused", reason_code=reason)
+    there = put_away(path, "rejets")
+    there.with_name(f"{there.name}.motif.json").write_text(json.dumps({"code": code}) + "\n", encoding="utf-8")
+    return Dropped(path.name, "refused", code)
+
+
+def tell(stream: TextIO, rank: int, record: Record) -> None:
+    """One rejected or quarantined record as a JSON line: its rank, codes and places, never a value."""
+    findings = [{"code": f.code, "path": f.path, "severity": f.severity, "detail": f.detail} for f in record.findings]
+    stream.write(json.dumps({"record": rank, "findings": findings}, ensure_ascii=False) + "\n")
