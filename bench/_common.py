@@ -50,12 +50,12 @@ def lines_of(path: str) -> list[str]:
 def cpu_and_wall(work: Callable[[], Any]) -> tuple[float, float, Any]:
     """CPU seconds of this process and of the children it waited for, wall seconds, and what the work returned."""
     gc.collect()
-    children, own, wall = _children(), time.process_time(), time.perf_counter()
+    others, own, wall = children(), time.process_time(), time.perf_counter()
     result = work()
-    return time.process_time() - own + _children() - children, time.perf_counter() - wall, result
+    return time.process_time() - own + children() - others, time.perf_counter() - wall, result
 
 
-def _children() -> float:
+def children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

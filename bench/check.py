@@ -37,7 +37,9 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    return [path.stem for path in sorted(FOLDER.glob("*.py")) if not path.stem.startswith(("_", "check", "report"))]
+    return [
+        path.stem for path in sorted(FOLDER.glob("*.py")) if not path.stem.startswith(("_", "check", "flame", "report"))
+    ]
 
 
 def ratios(result: dict[str, Any]) -> dict[str, dict[str, Any]]:

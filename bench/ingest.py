@@ -3,15 +3,17 @@
     python bench/ingest.py [--foyers N] [--rounds K] [--full] [--json]
 
 The floor is `lxml.iterparse(tag=…)` that clears each record and keeps nothing, on one core. All new: identity,
-assertions, decisions, journal and outbox, committed (SQLite, synchronous FULL). The same file: its bytes are known.
-Restated: the same households, byte for byte, in a file of the next day. CPU seconds, best of the rounds, each with
-households never seen: what neighbours take of a busy machine is left out, and the wall clock is told beside.
+assertions, decisions, journal and outbox, committed (SQLite, synchronous FULL), by two processes: one reads ahead, one
+writes; what counts is the CPU time of the busier one, which two free cores take on the wall clock too. The same file:
+its bytes are known. Restated: the same households, byte for byte, in a file of the next day. Best of the rounds, each
+with households never seen: what neighbours take of a busy machine is left out, and the wall clock is told beside.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +34,22 @@ def restated(path: Path, day: str, other: str) -> Path:
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    foyers = 5_000 if asked.full else asked.foyers
-    best: dict[str, tuple[float, float]] = {}
+    foyers = 20_000 if asked.full else asked.foyers
+    best: dict[str, tuple[float, ...]] = {}
 
     def keep(name: str, work: Any) -> Any:
-        cpu, wall, found = _common.cpu_and_wall(work)
-        known = best.get(name, (cpu, wall))
-        best[name] = min(known[0], cpu), min(known[1], wall)
+        """CPU of this process, CPU of the other one, wall: least of the rounds."""
+        own, other = time.process_time(), _common.children()
+        _, wall, found = _common.cpu_and_wall(work)
+        spent = time.process_time() - own, _common.children() - other, wall
+        best[name] = tuple(map(min, best.get(name, spent), spent))
         return found
 
     with tempfile.TemporaryDirectory() as folder, _common.opened() as gateway:
         for turn in range(asked.rounds + 1):
             day, other = f"2026-09-{1 + turn:02d}", f"2026-10-{1 + turn:02d}"
             path = Path(folder) / f"{turn}.xml"
-            write_file(path, foyers if turn else 30, flux="quotidien", mois=day, debut=turn * foyers)
+            write_file(path, foyers if turn else 60, flux="quotidien", mois=day, debut=turn * foyers)
             later = restated(path, day, other)
 
             def carry(source: Path) -> Any:
@@ -66,19 +70,20 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     return _common.told(
         "ingest",
         {
-            "durable_all_new": (least / best["new"][0], 0.35, True),
+            "durable_all_new": (least / max(best["new"][:2]), 0.35, True),
             "unchanged": (least / best["unchanged"][0], 1.0, True),
             "restated": (least / best["restated"][0], None, True),
         },
         {"foyers": foyers, "persons": counts.persons}
-        | {f"{name}_us_per_foyer": cpu / foyers * 1e6 for name, (cpu, _) in best.items()}
-        | {f"{name}_wall_foyers_s": foyers / wall for name, (_, wall) in best.items()},
+        | {f"{name}_us_per_foyer": own / foyers * 1e6 for name, (own, _, _) in best.items()}
+        | {"read_ahead_us_per_foyer": best["new"][1] / foyers * 1e6}
+        | {f"{name}_wall_foyers_s": foyers / wall for name, (_, _, wall) in best.items()},
     )
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--foyers", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--foyers", type=int, default=6000)
+    parser.add_argument("--rounds", type=int, default=3)
 
 
 if __name__ == "__main__":

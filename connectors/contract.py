@@ -91,6 +91,25 @@ class Sketched(Protocol):
         ...
 
 
+class Remote(Protocol):
+    """What reads the records of one controlled document in another process: it can be pickled, and opens no file."""
+
+    def read(self, raws: Sequence[tuple[int, bytes]]) -> Iterator[Record]:
+        """The records at these positions, in order, without `Record.original`."""
+        ...
+
+
+@runtime_checkable
+class Aloof(Sketched, Protocol):
+    """A reading whose records another process can read."""
+
+    def remote(self) -> Remote: ...
+
+    def finished(self, record: Record, sketch: Sketch) -> Record:
+        """A record that came back, with what only this process can give it (`Record.original`)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """What the recipient answered to a delivery."""

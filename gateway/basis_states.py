@@ -73,7 +73,12 @@ class BasisStates:
 
     def for_flow(self, regime: str, purpose: str, recipient: str, now: str) -> FlowStates:
         """`recipient` is a body's id, `now` an instant as the gateway writes it."""
-        held = [one for one in self.held if one.concerns(regime, purpose, recipient)] if self.held else []
+        if not self.held:
+            return _nothing_held(regime)
+        return self._for_flow(regime, purpose, recipient, now)
+
+    def _for_flow(self, regime: str, purpose: str, recipient: str, now: str) -> FlowStates:
+        held = [one for one in self.held if one.concerns(regime, purpose, recipient)]
         consent, named = self._consent([one for one in held if one.kind == "consent"], regime, now)
         informed = [one for one in held if self._tells(one, now)]
         protections = [one for one in self.held if one.kind == "protection" and one.state in ("set", "notified")]
@@ -124,6 +129,12 @@ class BasisStates:
         return told and one.live(now) and self.notices.get(one.notice[0]) == one.notice[1]
 
 
+@lru_cache(maxsize=64)
+def _nothing_held(regime: str) -> FlowStates:
+    """The states of a person of whom nothing is recorded: the regime alone decides."""
+    return BasisStates()._for_flow(regime, "", "", "")
+
+
 def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStates]:
     """The states of these people, read once per transaction (a change in it reads them again)."""
     known: dict[str, BasisStates] = work.scratch.setdefault("basis", {})
@@ -131,7 +142,7 @@ def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStat
         notices = notices_in_force(work)
         # Of someone this very transaction created nothing is recorded, unless this transaction recorded it.
         created = () if work.scratch.get("basis.written") else work.scratch.get("vault", ())
-        known.update((person, BasisStates((), notices)) for person in missing if person in created)
+        known.update(dict.fromkeys((person for person in missing if person in created), BasisStates((), notices)))
         missing = [person for person in missing if person not in created]
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from gateway.merge import Portrait
 from gateway.policy import Decision, in_order
 from gateway.policy_table import FOLDER, parse_obligation
 from schemas import paths
@@ -24,6 +25,8 @@ OPEN = "libre"
 """Not personal: organisations, services, places."""
 _KEYED = ("freins[", "objectifs[")
 """Lists whose keys are codes that may reveal a category; all other keys say nothing, and are never remembered."""
+_WORDS = ("personne.adresses[", "identifiants[")
+"""Lists whose keys are words of ours wherever they are plain words: their paths may be remembered whole."""
 _KEYS = re.compile(r"\[[^\[\]]*\]")
 _MEMO_LIMIT = 4096
 _REVEALING = ("crosswalk/freins", "crosswalk/objectifs")
@@ -75,6 +78,7 @@ class Bridge:
             raise ValueError(f"no unconditional code for {', '.join(open_ended)}")
         self.masks: Mapping[str, tuple[str, ...]] = {name: tuple(kept) for name, kept in source["masques"].items()}
         self._known: dict[str, tuple[str, str]] = {}
+        self._valued = frozenset(name for name, rows in self._rows.items() if any(row.valeurs for row in rows))
         by_value = {shape for rows in self._rows.values() for row in rows if row.valeurs for shape in row.champs}
         self._by_value = frozenset(
             shape
@@ -90,19 +94,55 @@ class Bridge:
         """Category of the model and C-code of a concrete path. Raises `schemas.paths.UnknownPath`."""
         if (known := self._known.get(path)) is not None:
             return known
-        shape = _KEYS.sub("[]", path) if "[" in path else path
-        name = path if shape.startswith(_KEYED) else shape
+        shape, word = _shape(path)
+        name = path if word or shape.startswith(_KEYED) else shape
         if (known := self._known.get(name)) is not None:
             return known
         category = paths.categorie(path, value)
-        found = category, next(row.code for row in self._rows[category] if row.holds(shape, path, value))
-        if shape not in self._by_value and len(self._known) < _MEMO_LIMIT:
+        if shape not in self._by_value:
+            return self._remember(name, (category, self._code(category, shape, path, value)))
+        if category in self._valued:
+            return category, self._code(category, shape, path, value)
+        # The value decided the category; the category and the path decide the rest.
+        name = f"{category} {name}"
+        return self._known.get(name) or self._remember(name, (category, self._code(category, shape, path, value)))
+
+    def _code(self, category: str, shape: str, path: str, value: Any) -> str:
+        return next(row.code for row in self._rows[category] if row.holds(shape, path, value))
+
+    def _remember(self, name: str, found: tuple[str, str]) -> tuple[str, str]:
+        if len(self._known) < _MEMO_LIMIT:
             self._known[name] = found
+        return found
+
+    def of(self, told: Collection[str], value: Callable[[str], Any]) -> set[tuple[str, str]]:
+        """Category of the model and C-code of each of these paths, `value` giving what stands there.
+
+        Raises `schemas.paths.UnknownPath`.
+        """
+        found: set[Any] = set(map(self._known.get, told))
+        if None in found:
+            found = {self.both(path, value(path)) for path in told if path not in self._known}
+            found.update(map(self._known.get, told))
+            found.discard(None)
         return found
 
     def codes_of(self, category: str) -> frozenset[str]:
         """Every C-code that facts of this canonical category may fall under."""
         return frozenset(row.code for row in self._rows[category]) - {NEVER, OPEN}
+
+
+def _shape(path: str) -> tuple[str, bool]:
+    """The path without its keys, and whether its one key is a plain word (`residence`), which names nobody."""
+    start = path.find("[")
+    if start < 0:
+        return path, False
+    end = path.rindex("]")
+    key = path[start + 1 : end]
+    if "[" in key:
+        return _KEYS.sub("[]", path), False
+    shape = path[: start + 1] + path[end:]
+    return shape, shape.startswith(_WORDS) and key.isalpha()
 
 
 def _last_resort(row: _Row) -> bool:
@@ -130,8 +170,8 @@ def asked(current: Current, within: Collection[str] | None = None) -> frozenset[
 
     Raises `schemas.paths.UnknownPath`.
     """
-    both = bridge().both
-    told = {both(path, fact.value) for path, fact in current.items()}
+    value = current.value if isinstance(current, Portrait) else lambda path: current[path].value
+    told = bridge().of(current, value)
     return frozenset({code for category, code in told if within is None or category in within} - {NEVER, OPEN})
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from datetime import UTC, datetime
+
+from gateway.chance import chance
 
 
 def now() -> datetime:
@@ -28,10 +29,11 @@ def new_id() -> str:
     """A UUIDv7 (RFC 9562): time-ordered, monotonic inside this process."""
     global _last
     with _lock:
-        stamp = max(time.time_ns() // 1_000_000 << 12 | (time.time_ns() // 244) & 0xFFF, _last + 1)
+        moment = time.time_ns()
+        stamp = moment // 1_000_000 << 12 | (moment // 244) & 0xFFF
+        if stamp <= _last:
+            stamp = _last + 1
         _last = stamp
-    milliseconds, fraction = stamp >> 12, stamp & 0xFFF
-    tail = int.from_bytes(os.urandom(8), "big") & (2**62 - 1) | 1 << 63
-    number = milliseconds << 80 | 7 << 76 | fraction << 64 | tail
-    text = f"{number:032x}"
+    tail = int.from_bytes(chance(8), "big") & (2**62 - 1) | 1 << 63
+    text = f"{stamp >> 12 << 80 | 7 << 76 | (stamp & 0xFFF) << 64 | tail:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import canonical
 from gateway.basis import informed_collectively
-from gateway.basis_states import states
+from gateway.basis_states import FlowStates, states
 from gateway.categories import asked as categories_asked
 from gateway.categories import legal_code
 from gateway.convention import Flow
-from gateway.dossier import Portrayed
-from gateway.policy import Decision, Question
+from gateway.merge import Portrait
+from gateway.policy import Decision, Policy, Question
 from gateway.registry import SECRECY, Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current
@@ -30,8 +30,20 @@ _MATCH_ONLY = {
 
 
 def decide(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> Decision:
-    """May this flow carry what its document writes about this person, today?"""
-    return gateway.policy.decide(question(work, gateway, person_id, flow, current))
+    """May this flow carry what its document writes about this person, today?
+
+    Within one transaction the same flow and the same facts get the same decision: those met are remembered.
+    """
+    said = _said(work, gateway, person_id, flow, current, None)
+    known: dict[int, tuple[Flow, Policy, dict[_Said, Decision]]] = work.scratch.setdefault("decisions", {})
+    asked_of, policy, answers = known.get(id(flow), (None, None, {}))
+    if asked_of is not flow or policy is not gateway.policy:
+        # Kept beside its answers, a flow cannot leave its identity to another.
+        _, _, answers = known[id(flow)] = flow, gateway.policy, {}
+    decision = answers.get(said)
+    if decision is None:
+        decision = answers[said] = gateway.policy.decide(_question(gateway, flow, said))
+    return decision
 
 
 def question(
@@ -43,34 +55,65 @@ def question(
     codes: frozenset[str] | None = None,
 ) -> Question:
     """The facts of one flow about one person. `codes` narrows what is asked; by default, all the document writes."""
-    sender, recipient = gateway.body(flow.de), gateway.body(flow.vers)
-    known = states(work, [person_id])[person_id].for_flow(flow.regime, flow.purpose, recipient.id, work.now)
-    informed = known.person_informed or informed_collectively(work, flow.information, flow.notice)
-    role = flow.role_vers or recipient.role
+    return _question(gateway, flow, _said(work, gateway, person_id, flow, current, codes))
+
+
+class _Said(NamedTuple):
+    """All that the question about one flow takes from the person and her dossier; the flow itself says the rest."""
+
+    states: FlowStates
+    categories: frozenset[str]
+    informed: bool
+    age_status: str
+    convention_active: bool
+    linked: bool
+    sender_linked: bool
+    referent: str
+
+
+def _said(
+    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, codes: frozenset[str] | None
+) -> _Said:
+    known = states(work, (person_id,))[person_id].for_flow(flow.regime, flow.purpose, flow.vers, work.now)
     seen = _portrait(work, gateway, current)
-    linked = seen.linked(recipient.id, role)
+    linked = seen.linked(flow.vers, flow.role_vers or gateway.body(flow.vers).role)
+    return _Said(
+        known,
+        codes if codes is not None else asked(work, gateway, flow, current),
+        known.person_informed or informed_collectively(work, flow.information, flow.notice),
+        _age_status(known.age_status, current, work.now),
+        flow.active and in_perimeter(gateway, flow, current),
+        linked,
+        linked and seen.linked(flow.de, gateway.body(flow.de).role),
+        seen.referent,
+    )
+
+
+def _question(gateway: Gateway, flow: Flow, said: _Said) -> Question:
+    sender, recipient, known = gateway.body(flow.de), gateway.body(flow.vers), said.states
+    role = flow.role_vers or recipient.role
     return Question(
         sender=flow.role_de or sender.role,
         recipient=role,
         regime=flow.regime,
         purpose=flow.purpose,
-        categories=codes if codes is not None else asked(work, gateway, flow, current),
+        categories=said.categories,
         art9_gate=flow.art9_gate,
         consent_state=known.consent_state,
         consent_categories=known.consent_categories,
         objection_state=known.objection_state,
         limitation=known.limitation,
-        person_informed=informed,
-        age_status=_age_status(known.age_status, current, work.now),
+        person_informed=said.informed,
+        age_status=said.age_status,
         representative_notified=known.representative_notified,
-        convention_active=flow.active and in_perimeter(gateway, flow, current),
+        convention_active=said.convention_active,
         convention_categories=flow.codes,
         client_habilitated=True,
         agent_habilitated=True,
-        link_active=linked,
-        referent=seen.referent,
+        link_active=said.linked,
+        referent=said.referent,
         recipient_secrecy=role in SECRECY,
-        both_professionals_act=linked and seen.linked(sender.id, sender.role),
+        both_professionals_act=said.sender_linked,
         strict_necessity=bool(flow.necessite),
         reason_hash=flow.necessite,
         household_link="self",
@@ -172,6 +215,7 @@ def identifiers_for(
 
 # --- what one look at a dossier tells every flow --------------------------------------------------------------------
 
+_FOLLOWING = ("accompagnements[", "orientations[")
 _HOST = (".organisation.nom", ".organisation.ref", ".organisme_accueil.nom", ".organisme_accueil.ref")
 
 
@@ -213,7 +257,7 @@ def _paint(gateway: Gateway, current: Current) -> _Portrait:
     right = current.get("droit_rsa.etat")
     return _Portrait(
         of=current,
-        sources=current.sources if isinstance(current, Portrayed) else frozenset(f.source for f in current.values()),
+        sources=current.sources if isinstance(current, Portrait) else frozenset(f.source for f in current.values()),
         named=frozenset[str]().union(*(_bodies(gateway, current, place) for place in places)),
         referent=_referent(gateway, current),
         right=right.value if right is not None else None,
@@ -223,12 +267,13 @@ def _paint(gateway: Gateway, current: Current) -> _Portrait:
 
 
 def _referent(gateway: Gateway, current: Current) -> str:
-    for path, fact in current.items():
-        if path.startswith("accompagnements[") and path.endswith(".est_referent") and fact.value is True:
+    about = [path for path in current if path.startswith(_FOLLOWING)]
+    for path in about:
+        if path.endswith(".est_referent") and current[path].value is True:
             item = path.rpartition(".")[0]
             if f"{item}.jusqua" not in current and (role := _role(gateway, current, f"{item}.organisation")):
                 return role
-    for path in current:
+    for path in about:
         oriented = path.startswith("orientations[") and path.endswith(".organisme_accueil.nom")
         if oriented and (role := _role(gateway, current, path.removesuffix(".nom"))):
             return role

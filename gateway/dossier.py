@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway import clock, merge
+from gateway import clock
 from gateway.keys import Keyring
 from gateway.lookup import rows
-from gateway.merge import Assertions
+from gateway.merge import Assertions, Portrait
 from gateway.stays import CLOSED, Stays, lasting
 from gateway.storage.tables.record import assertion_set, foyer, membership, person, source_record
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased, Vault
-from schemas.record import Fact, Facts, Record
+from schemas.record import Facts, Record
 
 Place = tuple[str, str, bytes]
 """Where a set stands: source body, document, blind index of the record key."""
@@ -61,14 +61,6 @@ class _Live:
     asserted_at: str
     received_at: str
     facts: Facts
-
-
-class Portrayed(dict[str, Fact]):
-    """A current dossier. `sources` are all the bodies with something live to say, also where another's word stands."""
-
-    def __init__(self, facts: dict[str, Fact], sources: frozenset[str]) -> None:
-        super().__init__(facts)
-        self.sources = sources
 
 
 class Dossiers:
@@ -248,10 +240,9 @@ class Dossiers:
             for (source, document, record_h), one in work.scratch["dossier"][subject].items()
         ]
 
-    def current(self, work: UnitOfWork, person_id: str) -> Portrayed:
+    def current(self, work: UnitOfWork, person_id: str) -> Portrait:
         """The dossier as it stands, and every body that speaks of this person, outranked or not."""
-        said = self.said(work, person_id)
-        return Portrayed(merge.current(said), frozenset(one.source for one in said))
+        return Portrait(self.said(work, person_id))
 
     def _merged(self, work: UnitOfWork, person_id: str) -> list[str]:
         merged: dict[str, list[str]] = work.scratch.setdefault("merged", {})

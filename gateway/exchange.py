@@ -34,11 +34,16 @@ def exchange(
     records: Sequence[Record],
     first: int = 1,
     ranks: Sequence[int] | None = None,
+    known_keys: Sequence[Sequence[Keys]] = (),
 ) -> list[Receipt]:
     """Carry these records; durable when `work` commits. One receipt per record, in order.
 
     `first` is the rank of the first record in its document, `ranks` those of all when some are left out.
+    `known_keys` are what identifies the persons of each record, where another process computed them.
     """
+    for record, found in zip(records, known_keys, strict=False):
+        for one, its in zip(record.personnes, found, strict=False):
+            _remember_keys(work, gateway, request, record, one, its)
     known = _prefetch(work, gateway, request, records)
     positions = ranks or range(first, first + len(records))
     return [
@@ -122,8 +127,7 @@ def _offer(
     """Offer what changed to each recipient that a flow names, as the law allows."""
     outcomes: list[Outcome] = []
     current = gateway.dossiers.current(work, person)
-    both = bridge().both
-    changed_categories = {both(path)[0] for path in changed}
+    changed_categories = {category for category, _ in bridge().of(changed, lambda path: None)}
     for flow in request.flows:
         document = gateway.document(flow.vers, flow.document)
         if not gateway.categories(document) & changed_categories:
@@ -222,7 +226,13 @@ def _keys(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, 
     known: dict[int, tuple[PersonFacts, Keys]] = work.scratch.setdefault("keys", {})
     if id(one) in known:
         return known[id(one)][1]
-    keys = gateway.identity.keys_of(one.facts)
+    return _remember_keys(work, gateway, request, record, one, gateway.identity.keys_of(one.facts))
+
+
+def _remember_keys(
+    work: UnitOfWork, gateway: Gateway, request: Request, record: Record, one: PersonFacts, keys: Keys
+) -> Keys:
+    known: dict[int, tuple[PersonFacts, Keys]] = work.scratch.setdefault("keys", {})
     if one.key:
         place = gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{one.key}")
         keys.indexes["place"] = place

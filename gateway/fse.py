@@ -324,7 +324,7 @@ def missing(current: Current, one: Mapping[str, Any], today: str, answers: Curre
     return lacks
 
 
-def everyone(work: UnitOfWork, gateway: Gateway) -> Iterator[tuple[str, dict[str, Fact]]]:
+def everyone(work: UnitOfWork, gateway: Gateway) -> Iterator[tuple[str, Current]]:
     """Every person and her current dossier, in constant memory."""
     work.flush()
     live = select(person.c.id).where(

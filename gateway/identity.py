@@ -109,6 +109,8 @@ class Identity:
         """Look up all identifiers of many persons with few queries."""
         known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
         wanted = [index for keys in everyone for index in keys.indexes.values() if index not in known]
+        if not wanted:
+            return
         for index in wanted:
             known[index] = set()
         found: set[str] = set()
@@ -159,12 +161,11 @@ class Identity:
         """Index the identifiers of this person that are not yet indexed."""
         self.prefetch(work, [keys])
         known: dict[bytes, set[str]] = work.scratch["identity"]
+        new = work.gathered(identifier, ("index_h", "subject_id", "system", "source", "first_seen"))
         for system, index in keys.indexes.items():
             if person_id not in known[index]:
                 known[index].add(person_id)
-                work.add(
-                    identifier, index_h=index, subject_id=person_id, system=system, source=source, first_seen=work.now
-                )
+                new.append((index, person_id, system, source, work.now))
                 if system == "nir":
                     work.scratch.setdefault("nirs", {}).setdefault(person_id, set()).add(index)
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from sqlalchemy import insert, select, update
 
 from connectors.contract import Envelope, Reading, Sketch, Sketched
 from gateway import clock, dry_run, journal, tasks
+from gateway.ahead import Ahead, ahead
 from gateway.exchange import exchange
+from gateway.identity import Keys
 from gateway.problems import Conflict
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
@@ -73,7 +77,10 @@ class Counts:
 class _Lot:
     """Records committed together: those read, with their ranks, and those already known as they are."""
 
-    read: list[tuple[int, Record]]
+    ranks: list[int]
+    read: list[Record]
+    keys: list[list[Keys]]
+    """What identifies the persons of each record, where another process computed it."""
     unchanged: list[tuple[bytes, int]]
     """Index of each, and how many persons it held."""
 
@@ -237,16 +244,33 @@ class _Run:
         if not isinstance(self.reading, Sketched):
             records = islice(iter(self.reading), done, None)
             while read := list(islice(records, BATCH)):
-                ranks = range(done + 1, done + 1 + len(read))
-                yield _Lot(list(zip(ranks, read, strict=True)), [])
+                yield _Lot(list(range(done + 1, done + 1 + len(read))), read, [], [])
                 done += len(read)
             return
         sketches = self.reading.skip(done).sketches()
-        while lot := list(islice(sketches, BATCH)):
-            yield self._compared(lot)
+        compared = (self._compared(lot) for lot in iter(lambda: list(islice(sketches, BATCH)), []))
+        with ahead(self.reading, self.gateway.keys) as other:
+            if other is None:
+                for new, same in compared:
+                    yield _Lot([one.position + 1 for one in new], list(self.reading.records(new)), [], same)
+            else:
+                yield from self._read_ahead(other, compared)
 
-    def _compared(self, sketches: list[Sketch]) -> _Lot:
-        assert isinstance(self.reading, Sketched)
+    def _read_ahead(
+        self, other: Ahead, compared: Iterator[tuple[list[Sketch], list[tuple[bytes, int]]]]
+    ) -> Iterator[_Lot]:
+        """The same lots, the next one being read by another process while this one is written."""
+        asked: deque[tuple[list[Sketch], list[tuple[bytes, int]], Future[Any] | None]] = deque()
+        for new, same in chain(compared, [([], [])]):
+            asked.append((new, same, other.ask(new)))
+            if len(asked) > 1:
+                new, same, future = asked.popleft()
+                found = other.records(new, future)
+                ranks = [one.position + 1 for one in new]
+                yield _Lot(ranks, [record for record, _ in found], [keys for _, keys in found], same)
+
+    def _compared(self, sketches: list[Sketch]) -> tuple[list[Sketch], list[tuple[bytes, int]]]:
+        """Those that must be read, and those known as they are: index of each, and how many persons it held."""
         dossiers = self.gateway.dossiers
         indexes = [dossiers.record_index(self.sender, self.document, one.key) for one in sketches]
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
@@ -258,19 +282,19 @@ class _Run:
                 same.append((index, seen.persons))
             else:
                 other.append(sketch)
-        ranks = [sketch.position + 1 for sketch in other]
-        return _Lot(list(zip(ranks, self.reading.records(other), strict=True)), same)
+        return other, same
 
     def _take(self, work: UnitOfWork, request: Request, lot: _Lot) -> None:
-        ranks, records = [rank for rank, _ in lot.read], [record for _, record in lot.read]
-        receipts = exchange(work, self.gateway, request, records, ranks=ranks) if records else []
+        receipts = (
+            exchange(work, self.gateway, request, lot.read, ranks=lot.ranks, known_keys=lot.keys) if lot.read else []
+        )
         emitted = clock.instant(self.envelope.emitted_at) if self.envelope.emitted_at else work.now
         for index, persons in lot.unchanged:
             self.gateway.dossiers.restated(work, index, emitted)
             self.counts.records += 1
             self.counts.persons += persons
             self.counts.unchanged += 1
-        for rank, record, receipt in zip(ranks, records, receipts, strict=True):
+        for rank, record, receipt in zip(lot.ranks, lot.read, receipts, strict=True):
             self._count(rank, record, receipt)
 
     def _count(self, rank: int, record: Record, receipt: Receipt) -> None:

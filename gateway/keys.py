@@ -14,18 +14,19 @@ Files are created on first use with mode 0600 in the demo and test profiles; in 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.chance import chance
 from gateway.problems import Misconfigured
 
 _NONCE = 12
@@ -79,7 +80,12 @@ class Keyring:
 
     def secret(self, name: str) -> bytes:
         """A 32-byte symmetric key (`wrap`, `index`, `pseudonym`, `exchange`, or one a module names for itself)."""
-        return self._load(f"{name}.key", _random)
+        known = self._secrets.get(file := f"{name}.key")
+        return known if known is not None else self._load(file, _random)
+
+    def given(self, name: str, secret: bytes) -> None:
+        """Take a symmetric key from the process that read it."""
+        self._secrets[f"{name}.key"] = secret
 
     def ed25519(self, name: str) -> ed25519.Ed25519PrivateKey:
         """An Ed25519 signing key, raw 32 bytes on disk (`journal`, a witness's…)."""
@@ -93,30 +99,50 @@ class Keyring:
 
     def blind(self, system: str, value: str) -> bytes:
         """Blind index of an identifier: the same value gives the same 32 bytes, and tells nothing without the key."""
-        return hmac.digest(self.secret("index"), f"{system}\x00{value}".encode(), "sha256")
+        return hmac_sha256(self.secret("index"), f"{system}\x00{value}".encode())
 
     def pseudonym(self, *parts: str) -> str:
         """Pairwise pseudonym, hexadecimal; the parts are joined unambiguously (recipient, then subject)."""
-        message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
-        return hmac.digest(self.secret("pseudonym"), message, "sha256").hex()[:40]
+        told = [part.encode() for part in parts]
+        message = b"".join([len(part).to_bytes(4, "big") + part for part in told])
+        return hmac_sha256(self.secret("pseudonym"), message).hex()[:40]
 
     def keyed_digest(self, content: bytes) -> str:
         """HMAC of a payload for the journal: a plain hash of a small record could be guessed."""
-        return hmac.digest(self.secret("exchange"), content, hashlib.sha256).hex()
+        return hmac_sha256(self.secret("exchange"), content).hex()
 
     def new_wrapped_key(self) -> tuple[bytes, bytes]:
         """A new data key: (key, the same key wrapped for storage)."""
-        key = AESGCM.generate_key(256)
-        nonce = os.urandom(_NONCE)
-        return key, nonce + AESGCM(self.secret("wrap")).encrypt(nonce, key, b"maillon-wrap")
+        key = os.urandom(32)
+        nonce = chance(_NONCE)
+        return key, nonce + _cipher(self.secret("wrap")).encrypt(nonce, key, b"maillon-wrap")
 
     def unwrap(self, wrapped: bytes) -> bytes:
-        return AESGCM(self.secret("wrap")).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], b"maillon-wrap")
+        return _cipher(self.secret("wrap")).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], b"maillon-wrap")
+
+
+@lru_cache(maxsize=4)
+def _cipher(key: bytes) -> AESGCM:
+    """The cipher of a wrapping key, made once; data keys are too many to keep."""
+    return AESGCM(key)
+
+
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA-256 (RFC 2104) under a key of at most 64 bytes.
+
+    Written out: the library looks its algorithms up at each call, which costs twice the two hashes.
+    """
+    block = key.ljust(64, b"\0")
+    return sha256(block.translate(_OUTER) + sha256(block.translate(_INNER) + message).digest()).digest()
 
 
 def seal(key: bytes, content: bytes, context: bytes = b"") -> bytes:
     """Encrypt under a person's data key; `context` (row id) binds the content to its place."""
-    nonce = os.urandom(_NONCE)
+    nonce = chance(_NONCE)
     return nonce + AESGCM(key).encrypt(nonce, content, context)
 
 

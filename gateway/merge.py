@@ -7,7 +7,7 @@ arrived. Two live values that differ are a divergence, shown to a human and neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -126,23 +126,62 @@ def _by_path(said: Iterable[Assertions]) -> dict[str, list[Assertions]]:
     return gathered
 
 
-def current(said: Iterable[Assertions]) -> dict[str, Fact]:
-    """The current dossier: one fact per path, each with its provenance."""
+def chosen(said: Iterable[Assertions]) -> dict[str, Assertions]:
+    """Whose word stands for each path."""
     told = list(said)
-    found: dict[str, Fact] = {}
-    contested = False
+    found: dict[str, Assertions] = {}
+    contested: set[str] = set()
     for one in told:
-        source, document, asserted_at = one.source, one.document, one.asserted_at
-        certified = one.facts.get("personne.identite_certifiee") is True
-        for path, value in one.facts.items():
-            contested = contested or path in found
-            sure: Certainty = "certifie" if certified and path.startswith("personne.") else "declare"
-            found[path] = Fact(value, source, document, asserted_at, sure)
+        if found:
+            contested |= found.keys() & one.facts.keys()
+        found.update(dict.fromkeys(one.facts, one))
     if contested:
         for path, candidates in _by_path(told).items():
-            if len(candidates) > 1:
-                found[path] = _fact(path, _ordered(path, candidates)[0])
+            if path in contested:
+                found[path] = _ordered(path, candidates)[0]
     return found
+
+
+class Portrait(Mapping[str, Fact]):
+    """A current dossier: one fact per path, each with its provenance, made when it is looked at.
+
+    `sources` are all the bodies with something live to say, also where another's word stands.
+    """
+
+    __slots__ = ("_facts", "_words", "sources")
+
+    def __init__(self, said: Iterable[Assertions]) -> None:
+        told = list(said)
+        self._words = chosen(told)
+        self._facts: dict[str, Fact] = {}
+        self.sources = frozenset([one.source for one in told])
+
+    def __getitem__(self, path: str) -> Fact:
+        fact = self._facts.get(path)
+        if fact is None:
+            fact = self._facts[path] = _fact(path, self._words[path])
+        return fact
+
+    def get(self, path: str, default: Any = None) -> Any:
+        return self[path] if path in self._words else default
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._words
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def value(self, path: str) -> Any:
+        """The value alone."""
+        return self._words[path].facts[path]
+
+
+def current(said: Iterable[Assertions]) -> dict[str, Fact]:
+    """The current dossier: one fact per path, each with its provenance."""
+    return dict(Portrait(said))
 
 
 def divergences(said: Iterable[Assertions]) -> list[Divergence]:

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,16 +98,21 @@ class _File(_Strict):
     pouvoir: list[Pouvoir]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Delays:
     rules: Mapping[str, Delai]
     powers: tuple[Pouvoir, ...]
     steps: frozenset[str]
     """Shapes of the states whose steps are checked."""
 
-    @property
+    @cached_property
     def guarded(self) -> frozenset[str]:
         return self.steps | {power.chemin for power in self.powers}
+
+    @cached_property
+    def lists(self) -> tuple[str, ...]:
+        """The lists that hold what is guarded, as their paths begin."""
+        return tuple(sorted({shape.partition("[")[0] + "[" for shape in self.guarded if "[" in shape}))
 
 
 @lru_cache(maxsize=4)
@@ -125,8 +130,8 @@ def delays(path: Path = FILE) -> Delays:
 
 def guards(facts: Facts) -> bool:
     """Does any of these facts tell a step or a decision?"""
-    guarded = delays().guarded
-    return any(paths.shape(path) in guarded for path in facts if "[" in path)
+    known = delays()
+    return any(paths.shape(path) in known.guarded for path in facts if path.startswith(known.lists))
 
 
 # --- what a sender may tell -------------------------------------------------------------------------------------------

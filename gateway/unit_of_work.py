@@ -62,6 +62,10 @@ class UnitOfWork:
         """Write this row before the transaction commits."""
         self._rows.setdefault((table, *row), []).append(tuple(row.values()))
 
+    def gathered(self, table: Table, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        """Where to append rows of these columns, for whoever writes many of them; to be asked for at each use."""
+        return self._rows.setdefault((table, *columns), [])
+
     def change(self, statement: Executable, **parameters: Any) -> None:
         """Run this update or upsert before the transaction commits, after the inserts; one batch per statement."""
         self._changes.setdefault((statement, *parameters), []).append(tuple(parameters.values()))
@@ -80,6 +84,8 @@ class UnitOfWork:
         changes, self._changes = self._changes, {}
         for gathered in (rows, changes):
             for (what, *names), values in gathered.items():
+                if not values:
+                    continue
                 ready = _prepared(what, tuple(names), self.connection.dialect)
                 self.connection.exec_driver_sql(ready.text, ready.parameters(values))
 

@@ -378,6 +378,8 @@ def _day_of_instant(row: Row, zone: str) -> Codec:
     """A date kept from an instant, in the mapping's zone. Written as midnight of that day."""
 
     def write(value: str) -> str:
+        if zone == "UTC":
+            return _full(value) + "T00:00:00.000Z"
         moment = datetime.fromisoformat(_full(value)).replace(tzinfo=ZoneInfo(zone))
         return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

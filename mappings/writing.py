@@ -339,8 +339,8 @@ class Generator:
             elif row.required:
                 say(f"told.append(Finding('missing-required', {place}, 'quarantine'))")
             return
-        say(f"v = ctx.get({row.context!r}{'' if row.default is None else f', {row.default!r}'})")
-        with self.out.block("if v is not None:"):
+        default = "" if row.default is None else f", {row.default!r}"
+        with self.out.block(f"if (v := ctx.get({row.context!r}{default})) is not None:"):
             plain = "v" if self.format == "json" else "word(v)"
             if made is None or (made.write is str and made.native == "text"):
                 self._put(scope, path, plain)

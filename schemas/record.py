@@ -80,9 +80,12 @@ class Record:
         return any(finding.severity != "notice" for finding in self.findings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Fact:
-    """A current fact with its provenance, as the resolver chose it."""
+    """A current fact with its provenance, as the resolver chose it. Shared between readers: never alter it.
+
+    Not frozen: a dossier makes forty of them, and a frozen one costs three times as much to make.
+    """
 
     value: Any
     source: str

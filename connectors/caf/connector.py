@@ -12,15 +12,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from lxml import etree
-
-import mappings
 from connectors import manifest
 from connectors.caf import contacts, controle, lecture
 from connectors.caf.flux import GENRES
 from connectors.caf.lecture import Lecture, Part
 from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading
-from schemas.record import Current, Record, Written
+from schemas.record import Current, Written
 
 if TYPE_CHECKING:
     from connectors.transport import Transport
@@ -57,7 +54,7 @@ class Caf:
             raise DocumentRefused("unknown-document", f"the caisses do not send {document}")
         seekable = rewindable(source)
         plan = controle.preflight(GENRES[document], seekable, self.departement, tick)
-        return Lecture(seekable, plan, self._reader(plan))
+        return Lecture(seekable, plan, lecture.reader(plan))
 
     def preview(self, document: str, source: BinaryIO) -> Reading:
         """The same records without the control of the whole file: to look at a file, never to publish it.
@@ -68,20 +65,11 @@ class Caf:
             return self.read(document, source)
         seekable = rewindable(source)
         plan = controle.glance(GENRES[document], seekable, self.departement)
-        return Lecture(seekable, plan, self._reader(plan))
+        return Lecture(seekable, plan, lecture.reader(plan))
 
     def read_part(self, part: Part, source: BinaryIO) -> Lecture:
         """Read one part of a file controlled elsewhere; `source` is the same file, seekable."""
-        return Lecture(source, part.plan, self._reader(part.plan), part)
-
-    def _reader(self, plan: controle.Plan) -> lecture.ReadOne:
-        read = mappings.load(plan.genre.document).read
-        context = lecture.context(plan.envelope)
-
-        def one(element: etree._Element, raw: bytes) -> Record:
-            return read(element, raw=raw, **context)
-
-        return one
+        return Lecture(source, part.plan, lecture.reader(part.plan), part)
 
     def write(self, document: str, current: Current, **context: Any) -> Written:
         raise DocumentRefused("unknown-document", "nothing is written to the caisses: they are read only")

@@ -7,6 +7,7 @@ record never stops the file: it becomes a rejected `Record` that says where and 
 from __future__ import annotations
 
 import hashlib
+import io
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 
 from lxml import etree
 
+import mappings
 from connectors.caf import structure
 from connectors.caf.controle import STRIDE, Plan
 from connectors.caf.dossier import Dossier
@@ -102,12 +104,21 @@ class Lecture:
         for start in range(0, len(sketches), BATCH):
             yield from self._read([(one.position, one.raw) for one in sketches[start : start + BATCH]])
 
+    def remote(self) -> Remote:
+        """What reads records of this file in another process."""
+        return Remote(self.plan)
+
+    def finished(self, record: Record, sketch: Sketch) -> Record:
+        """A record that another process read."""
+        record.original = partial(self.alone, sketch.raw)
+        return record
+
     def alone(self, raw: bytes) -> bytes:
         """A file that holds this record only, under the header it came with."""
         footer = f"<TransmissionFlux><{self.plan.genre.total}>1</{self.plan.genre.total}></TransmissionFlux>"
         return b"".join([self.plan.head, raw, footer.encode("ascii"), b"</Racine>"])
 
-    def _read(self, batch: list[tuple[int, bytes]]) -> Iterator[Record]:
+    def _read(self, batch: Sequence[tuple[int, bytes]]) -> Iterator[Record]:
         elements, checked = self._parse([raw for _, raw in batch])
         for (position, raw), element in zip(batch, elements, strict=True):
             record = self._record(position, raw, element, checked)
@@ -177,6 +188,29 @@ class Lecture:
         if record.asserted_at is None:
             record.asserted_at = self.envelope.emitted_at
         return record
+
+
+@dataclass(slots=True)
+class Remote:
+    """Reads records of a controlled file by their bytes, in a process that has not the file."""
+
+    plan: Plan
+
+    def read(self, raws: Sequence[tuple[int, bytes]]) -> Iterator[Record]:
+        reading = Lecture(io.BytesIO(), self.plan, reader(self.plan))
+        for start in range(0, len(raws), BATCH):
+            yield from reading._read(raws[start : start + BATCH])
+
+
+def reader(plan: Plan) -> ReadOne:
+    """What reads one element of a controlled file through its mapping."""
+    read = mappings.load(plan.genre.document).read
+    told = context(plan.envelope)
+
+    def one(element: etree._Element, raw: bytes) -> Record:
+        return read(element, raw=raw, **told)
+
+    return one
 
 
 def disagrees(facts: Facts) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,10 +16,12 @@ from hypothesis import strategies as st
 
 from gateway import basis, convention, merge
 from gateway.categories import Bridge, bridge
-from gateway.decide import question
+from gateway.chance import chance
+from gateway.decide import decide, question
 from gateway.demo.forms import objection
-from gateway.keys import Keyring
+from gateway.keys import Keyring, hmac_sha256
 from gateway.merge import Assertions
+from gateway.policy import Policy
 from gateway.policy_table import FOLDER
 from gateway.registry import Gateway
 from gateway.settings import Settings
@@ -75,6 +79,49 @@ def test_a_question_is_the_one_that_a_new_transaction_would_ask(gateway: Gateway
             with UnitOfWork(gateway.engine, read_only=True) as work:
                 fresh.append(question(work, gateway, "nobody", flow, dict(current)))
     assert asked == fresh
+
+
+@RELAXED
+@given(seen=st.lists(dossiers, min_size=1, max_size=4))
+def test_a_remembered_decision_is_the_one_that_the_table_gives(gateway: Gateway, seen: list[dict[str, Fact]]) -> None:
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        flows = [flow for body in ("caf", "departement", "ccas") for flow in gateway.flows(work, body)]
+        # Flows of the same words but another state are other flows.
+        flows += [replace(flow, etat="suspendue") for flow in flows]
+        for current in (*seen, *seen):
+            for flow in flows:
+                asked = question(work, gateway, "nobody", flow, current)
+                assert decide(work, gateway, "nobody", flow, current) == gateway.policy._decide(asked)
+
+
+def test_another_table_in_the_same_transaction_decides_anew(gateway: Gateway) -> None:
+    current = {"personne.nom_naissance": Fact("Vidal", "caf", "x", "2026-01-01T00:00:00.000000Z")}
+    before = gateway.policy
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        flow = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
+        decide(work, gateway, "nobody", flow, current)
+        try:
+            gateway.policy = Policy(replace(before.table, version="another"))
+            assert decide(work, gateway, "nobody", flow, current).policy_version == "another"
+        finally:
+            gateway.policy = before
+
+
+@given(key=st.binary(min_size=1, max_size=64), message=st.binary(max_size=300))
+def test_the_keyed_digest_is_the_one_of_the_standard_library(key: bytes, message: bytes) -> None:
+    assert hmac_sha256(key, message) == hmac.digest(key, message, "sha256")
+
+
+def test_no_random_bytes_are_given_twice_nor_to_a_forked_process() -> None:
+    ours = [chance(12) for _ in range(2000)]
+    assert len(set(ours)) == len(ours)
+    assert {len(one) for one in ours} == {12}
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(write, chance(12))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 12) != chance(12)
 
 
 @RELAXED

@@ -1,0 +1,109 @@
+"""A file read by a second process gives what reading it here gives, and losing that process loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.caf.generator import write_file
+from connectors.contract import Sketch
+from gateway import ahead
+from gateway.ingest import ingest
+from gateway.registry import Gateway
+from gateway.settings import Settings
+from gateway.storage.tables.record import assertion_set
+from gateway.unit_of_work import UnitOfWork
+from schemas.record import Record
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> Path:
+    """A file of forty households, two of which no gateway can take."""
+    path = tmp_path / "flux.xml"
+    write_file(path, 40, flux="quotidien", mois="2026-09-01")
+    records = path.read_bytes().split(b"</InfosFoyerRSA>")
+    records[7] += b"<Inconnu/>"
+    records[21] = records[21].replace(b"</DTNAI>", b"!</DTNAI>", 1)
+    path.write_bytes(b"</InfosFoyerRSA>".join(records))
+    return path
+
+
+def carried(home: Path, path: Path) -> tuple[Any, ...]:
+    """What a gateway of its own makes of a file: its counts, its rejects, and all that is known afterwards."""
+    gateway = Gateway.open(Settings(profile="test", home=home, departement="040"))
+    rejects: list[tuple[int, list[str], bytes]] = []
+
+    def reject(rank: int, record: Record) -> None:
+        assert record.original is not None
+        rejects.append((rank, sorted(one.code for one in record.findings), record.original()))
+
+    counts = ingest(gateway, path, "caf", "caf.flux_beneficiaire", on_reject=reject)
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        subjects = work.connection.execute(assertion_set.select().with_only_columns(assertion_set.c.subject_id))
+        gateway.dossiers.prefetch(work, {row.subject_id for row in subjects})
+        known = sorted(
+            json.dumps(one.facts, sort_keys=True) for live in work.scratch["dossier"].values() for one in live.values()
+        )
+    gateway.engine.dispose()
+    told = counts.line()
+    del told["seconds"]
+    return told, rejects, known
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Share every file, in small lots, and wait for the other process: how many records each lot asked of it."""
+    lots: list[int] = []
+    asked = ahead.Ahead.ask
+
+    def ask(self: ahead.Ahead, sketches: list[Sketch]) -> Any:
+        self._ready.exception()
+        lots.append(len(sketches))
+        return asked(self, sketches)
+
+    monkeypatch.setattr(ahead, "WORTH", 1)
+    monkeypatch.setattr("gateway.ingest.BATCH", 9)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(ahead.Ahead, "ask", ask)
+    return lots
+
+
+def test_two_processes_make_of_a_file_what_one_makes(
+    tmp_path: Path, spoilt: Path, shared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as alone:
+        alone.setattr(ahead, "WORTH", 10**9)
+        here = carried(tmp_path / "one", spoilt)
+    assert shared == []
+    there = carried(tmp_path / "two", spoilt)
+    assert [one for one in shared if one] == [9, 9, 9, 9, 4]
+    assert there == here
+    assert [rank for rank, _, _ in here[1]] == [8, 22]
+    assert len(here[2]) > 60
+
+
+def test_a_lost_process_loses_no_record(
+    tmp_path: Path, spoilt: Path, shared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = ahead.Ahead.records
+    lost: list[int] = []
+
+    def records(self: ahead.Ahead, sketches: list[Sketch], asked: Any) -> Any:
+        if len(shared) == 3 and not lost:
+            (other,) = self._pool._processes
+            os.kill(other, signal.SIGKILL)
+            lost.append(other)
+        return answered(self, sketches, asked)
+
+    monkeypatch.setattr(ahead.Ahead, "records", records)
+    told, rejects, known = carried(tmp_path / "home", spoilt)
+    assert lost
+    assert told["records"] == 40
+    assert told["accepted"] == 38
+    assert [rank for rank, _, _ in rejects] == [8, 22]
+    assert len(known) > 60
