@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 import mappings
 from gateway import clock, fse_apart, journal
+from gateway.merge import Portrait
 from gateway.person_history import people_of
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.registry import Gateway
@@ -324,7 +325,7 @@ def missing(current: Current, one: Mapping[str, Any], today: str, answers: Curre
     return lacks
 
 
-def everyone(work: UnitOfWork, gateway: Gateway) -> Iterator[tuple[str, Current]]:
+def everyone(work: UnitOfWork, gateway: Gateway) -> Iterator[tuple[str, Portrait]]:
     """Every person and her current dossier, in constant memory."""
     work.flush()
     live = select(person.c.id).where(

@@ -174,6 +174,9 @@ class Portrait(Mapping[str, Fact]):
     def __len__(self) -> int:
         return len(self._words)
 
+    def __or__(self, more: Mapping[str, Fact]) -> dict[str, Fact]:
+        return {**self, **more}
+
     def value(self, path: str) -> Any:
         """The value alone."""
         return self._words[path].facts[path]
