@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -18,7 +19,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import art30, audit_queries, breach, clock, journal, notification, policy_history, rights, verify
+from gateway import (
+    art30,
+    audit_queries,
+    breach,
+    clock,
+    decision_record,
+    journal,
+    notification,
+    policy_history,
+    rights,
+    verify,
+)
 from gateway.access import Caller, authenticate
 from gateway.api import page, read_body, read_json
 from gateway.audit_queries import reading
@@ -26,8 +38,10 @@ from gateway.bundle import proof_bundle
 from gateway.journal import Cursor, Logged
 from gateway.person_history import head_of, people_of, pseudonyms
 from gateway.person_search import facts_of
+from gateway.policy import Policy
 from gateway.policy_replay import replay
-from gateway.problems import Forbidden, Invalid, Unknown
+from gateway.policy_table import parse
+from gateway.problems import Forbidden, Invalid, Misconfigured, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
@@ -35,6 +49,7 @@ from gateway.unit_of_work import UnitOfWork
 Answer = Callable[[UnitOfWork, Request], dict[str, Any]]
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]{8,15}Z)~(6m|12m|36m)~(\d{1,15})")
 MAX_PAGE = 200
+_MAX_CHANGES = 1_000
 _PSEUDONYM = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -49,6 +64,7 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("/v1/audit/exchanges/{id}", read("exchange", doors.exchange), methods=["GET"]),
         Route("/v1/audit/exchanges/{id}/evidence", doors.evidence, methods=["GET"]),
         Route("/v1/audit/decisions/replay", doors.replay, methods=["POST"]),
+        Route("/v1/audit/decisions/period", doors.period, methods=["POST"]),
         Route("/v1/audit/denials", read("denials", doors.denials), methods=["GET"]),
         Route("/v1/audit/conventions", read("conventions", doors.conventions), methods=["GET"]),
         Route("/v1/audit/consents", read("consents", doors.consents), methods=["GET"]),
@@ -168,7 +184,9 @@ class _Doors:
         return {
             "id": identifier,
             "entries": [
-                _entry(one) | {"explained": audit_queries.explain(self.gateway, one.fields)} for one in entries
+                _entry(one)
+                | {"explained": audit_queries.explain(self.gateway, one.fields), "receipt": self._receipt(work, one)}
+                for one in entries
             ],
             "deliveries": [
                 {"id": row.id, "recipient": row.recipient, "document": row.document, "state": row.state,
@@ -177,6 +195,15 @@ class _Doors:
                 for row in work.connection.execute(query)
             ],
         }  # fmt: skip
+
+    def _receipt(self, work: UnitOfWork, entry: Logged) -> dict[str, Any] | None:
+        """The decision of this entry taken again under the table of its day; None for an entry that decides nothing."""
+        if "decision_h" not in entry.fields:
+            return None
+        try:
+            return decision_record.replay_entry(work.connection, self.gateway.settings.home, entry).line()
+        except Problem as problem:
+            return {"same": False, "problem": problem.code}
 
     async def evidence(self, http: Request) -> Response:
         """The proof of an exchange, to be checked offline: entries, proofs, checkpoint, table of its day, verifier."""
@@ -213,6 +240,30 @@ class _Doors:
                     "rule_ids": list(now.rule_ids), "article": list(now.articles), "reason": now.reason}  # fmt: skip
 
         return JSONResponse(await asyncio.to_thread(again))
+
+    async def period(self, http: Request) -> Response:
+        """What the decision table sent as the body would have changed over `?from=` and `?to=`; counts, and the first
+        thousand changes."""
+        caller = await officer(http)
+        content = await read_body(http, 1024 * 1024)
+        span = _period(http)
+        await self._log(http, caller, "replay-period")
+
+        def again(work: UnitOfWork, _: Request) -> dict[str, Any]:
+            try:
+                policy = Policy(parse(content, "table"))
+            except Misconfigured as wrong:
+                raise Invalid(wrong.code, wrong.detail) from None
+            counts: Counter[str] = Counter()
+            changes: list[dict[str, Any]] = []
+            for entry, one in decision_record.under(work.connection, policy, *span):
+                counts[one.change] += 1
+                if one.change != "unchanged" and len(changes) < _MAX_CHANGES:
+                    changes.append(decision_record.changed(entry, one))
+            told = {"policy": policy.version, "decisions": counts.total(), "counts": dict(counts)}
+            return told | {"changes": changes}
+
+        return JSONResponse(await asyncio.to_thread(self._answer, again, http))
 
     # --- the whole ------------------------------------------------------------------------------------------------
 

@@ -230,6 +230,8 @@ class Flow:
     notice: str
     territoires: frozenset[str]
     etat: Etat
+    version: int = 0
+    """Version of the convention."""
     identification: bool = False
     """The same convention also opens a flow for identification between these two."""
 
@@ -491,13 +493,12 @@ def _latest(work: UnitOfWork) -> dict[str, tuple[int, bytes]]:
 
 
 def _flows(work: UnitOfWork, on: date | None) -> tuple[Flow, ...]:
-    contents = tuple(content for _, content in _latest(work).values())
-    return _flows_of(contents, on or today(work))
+    return _flows_of(tuple(_latest(work).values()), on or today(work))
 
 
 @lru_cache(maxsize=64)
-def _flows_of(contents: tuple[bytes, ...], day: date) -> tuple[Flow, ...]:
-    found = [flow for content in contents for flow in parse(content).flows(day)]
+def _flows_of(latest: tuple[tuple[int, bytes], ...], day: date) -> tuple[Flow, ...]:
+    found = [replace(flow, version=version) for version, content in latest for flow in parse(content).flows(day)]
     identified = {
         (flow.convention, flow.de, flow.vers) for flow in found if flow.purpose == "identification" and flow.active
     }

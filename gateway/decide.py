@@ -162,11 +162,14 @@ def _age_status(recorded: str, current: Current, now: str) -> str:
     return "minor" if now[:10] < eighteen else "adult"
 
 
-def refusal_of(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> Decision:
+def refusal_of(
+    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current
+) -> tuple[Question, Decision]:
     """Why a flow that no convention declares is refused: by the law itself where it says so, else for want of one."""
     asked_of = question(work, gateway, person_id, flow, current)
-    by_law = gateway.policy.decide(replace(asked_of, convention_active=True))
-    return gateway.policy.decide(asked_of) if by_law.permits else by_law
+    lawful = replace(asked_of, convention_active=True)
+    by_law = gateway.policy.decide(lawful)
+    return (asked_of, gateway.policy.decide(asked_of)) if by_law.permits else (lawful, by_law)
 
 
 def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:

@@ -24,13 +24,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.manifest import Document
-from gateway import inbox, journal, outbox, recipients
+from gateway import decision_record, inbox, journal, outbox, recipients
 from gateway.basis_states import states
 from gateway.categories import Withheld
 from gateway.convention import Flow
 from gateway.decide import identifiers_for
 from gateway.outbox import Claim
-from gateway.policy import Decision
+from gateway.policy import Decision, Question
 from gateway.prefill import permitted
 from gateway.problems import Problem
 from gateway.registry import Gateway
@@ -50,6 +50,7 @@ class Prepared:
 
     claim: Claim
     flow: Flow
+    question: Question
     decision: Decision
     document: Document
     outgoing: Outgoing
@@ -115,9 +116,9 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
         _orphan(work, gateway, claimed)
         return None
     current = gateway.dossiers.current(work, claimed.person_id)
-    facts, withheld, decision = permitted(work, gateway, claimed.person_id, flow, current)
+    facts, withheld, question, decision = permitted(work, gateway, claimed.person_id, flow, current)
     if not decision.permits:
-        _withhold(work, gateway, claimed, flow, decision)
+        _withhold(work, gateway, claimed, flow, question, decision)
         return None
     document = gateway.document(claimed.recipient, claimed.document)
     written = gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id)
@@ -125,6 +126,7 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
     prepared = Prepared(
         claimed,
         flow,
+        question,
         decision,
         document,
         Outgoing(
@@ -142,7 +144,7 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
     if held is not None and held.digest == digest:
         conclude(work, gateway, prepared, Acknowledgement("duplicate", "already-held"))
         return None
-    journal.append(work, "exchange.deliver", **_told(prepared, outcome="sending"))
+    journal.append(work, "exchange.deliver", **_told(work, prepared, outcome="sending"))
     return prepared
 
 
@@ -172,7 +174,7 @@ def conclude(
         _remember(work, gateway, prepared, answer, sent)
         if answer.facts:
             _take_back(work, gateway, claimed, answer.facts)
-    journal.append(work, "exchange.ack", **_told(prepared, outcome=answer.outcome, reason_code=answer.code))
+    journal.append(work, "exchange.ack", **_told(work, prepared, outcome=answer.outcome, reason_code=answer.code))
     return state
 
 
@@ -199,7 +201,9 @@ def _orphan(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> None:
     )
 
 
-def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, decision: Decision) -> None:
+def _withhold(
+    work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, question: Question, decision: Decision
+) -> None:
     """The law stops it now: an ordinary end, with its article, visible to the sender."""
     outbox.settle(
         work,
@@ -216,33 +220,21 @@ def _withhold(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, de
         sender_org=claimed.sender,
         recipient_org=claimed.recipient,
         subject=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
-        purpose=flow.purpose,
-        regime=flow.regime,
-        article=list(decision.articles),
-        decision="deny",
-        rule_ids=list(decision.rule_ids),
-        policy_h=decision.policy_version,
-        categories_redacted=sorted(decision.redacted),
+        **decision_record.told(work, flow, question, decision),
         reason_code=decision.reason,
         outcome="withheld",
     )
 
 
-def _told(prepared: Prepared, **more: str) -> dict[str, Any]:
+def _told(work: UnitOfWork, prepared: Prepared, **more: str) -> dict[str, Any]:
     """What the journal keeps of a delivery: tuples, and no absent field, as the journal remembers them."""
-    claimed, flow, decision = prepared.claim, prepared.flow, prepared.decision
-    fields = {
+    claimed = prepared.claim
+    fields = decision_record.told(work, prepared.flow, prepared.question, prepared.decision)
+    fields |= {
         "exchange_id": claimed.exchange_id,
         "sender_org": claimed.sender,
         "recipient_org": claimed.recipient,
         "subject": prepared.outgoing.reference,
-        "purpose": flow.purpose,
-        "regime": flow.regime,
-        "article": tuple(decision.articles),
-        "decision": "permit",
-        "rule_ids": tuple(decision.rule_ids),
-        "policy_h": decision.policy_version,
-        "categories_sent": tuple(sorted(decision.sent)),
         "categories_redacted": tuple(sorted({one.code for one in prepared.withheld if one.code.startswith("C")})),
         "payload_h": prepared.digest.hex(),
     } | more

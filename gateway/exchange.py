@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import clock, journal, outbox, parcours, quarantine
+from gateway import clock, decision_record, journal, outbox, parcours, quarantine
 from gateway.categories import bridge
 from gateway.convention import Flow
-from gateway.decide import absent_flow, decide, followers, refusal_of
+from gateway.decide import absent_flow, followers, question, refusal_of
 from gateway.dossier import Seen
 from gateway.identity import Keys, Match
 from gateway.policy import Decision, in_order
@@ -132,7 +132,9 @@ def _offer(
         document = gateway.document(flow.vers, flow.document)
         if not gateway.categories(document) & changed_categories:
             continue
-        decision = decide(work, gateway, person, flow, current)
+        asked = question(work, gateway, person, flow, current)
+        decision = gateway.policy.decide(asked)
+        told = decision_record.told(work, flow, asked, decision)
         for item in items_of(document.item, changed):
             outcome = _promise(work, request, person, flow, decision, item)
             entry = journal.append(
@@ -141,7 +143,8 @@ def _offer(
                 **_who(request),
                 recipient_org=flow.vers,
                 subject=gateway.keys.pseudonym(flow.vers, person),
-                **_why(decision, flow),
+                **told,
+                reason_code=decision.reason,
             )
             receipt.entry = receipt.entry or entry
             outcomes.append(outcome)
@@ -158,7 +161,7 @@ def _refuse_others(
     outcomes = []
     for body in sorted(followers(work, gateway, current) - named):
         flow = absent_flow(gateway, request.flows[0], body)
-        decision = refusal_of(work, gateway, person, flow, current)
+        asked, decision = refusal_of(work, gateway, person, flow, current)
         outcomes.append(_withheld(body, flow, decision))
         entry = journal.append(
             work,
@@ -166,7 +169,8 @@ def _refuse_others(
             **_who(request),
             recipient_org=body,
             subject=gateway.keys.pseudonym(body, person),
-            **_why(decision, flow),
+            **decision_record.told(work, flow, asked, decision),
+            reason_code=decision.reason,
         )
         receipt.entry = receipt.entry or entry
     return outcomes
@@ -363,17 +367,3 @@ def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Seq
 def _who(request: Request) -> dict[str, Any]:
     who = {"exchange_id": request.id, "sender_org": request.sender}
     return who | {"client_id": request.client_id} if request.client_id else who
-
-
-def _why(decision: Decision, flow: Flow) -> dict[str, Any]:
-    return {
-        "purpose": flow.purpose,
-        "regime": flow.regime,
-        "article": decision.articles,
-        "decision": "permit" if decision.permits else "deny",
-        "rule_ids": decision.rule_ids,
-        "policy_h": decision.policy_version,
-        "categories_sent": tuple(sorted(decision.sent)),
-        "categories_redacted": tuple(sorted(decision.redacted)),
-        "reason_code": decision.reason,
-    }

@@ -38,7 +38,7 @@ from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.unit_of_work import UnitOfWork
 
 __all__ = [
-    "DEFAULT_LOG", "EVENTS", "FIELDS", "RETENTION_MONTHS", "Entry", "EntryRefused", "Logged", "append", "fitting",
+    "DEFAULT_LOG", "EVENTS", "FIELDS", "RETENTION_MONTHS", "Entry", "EntryRefused", "Logged", "append", "at", "fitting",
     "history", "of_exchange", "of_period", "origin_of",
 ]  # fmt: skip
 
@@ -237,6 +237,12 @@ def history(
 def of_exchange(connection: Connection, exchange_id: str) -> list[Logged]:
     """All that was written of one exchange: request, decisions, deliveries, acknowledgements."""
     query = _READ.where(journal_entry.c.exchange_id == exchange_id).order_by(*_ORDER)
+    return [Logged(row.log, row.idx, row.ts, row.entry) for row in connection.execute(query)]
+
+
+def at(connection: Connection, log: str, index: int) -> list[Logged]:
+    """The entry of this index, in a list; empty when there is none, or it was pruned."""
+    query = _READ.where(journal_entry.c.log == log, journal_entry.c.idx == index)
     return [Logged(row.log, row.idx, row.ts, row.entry) for row in connection.execute(query)]
 
 

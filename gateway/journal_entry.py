@@ -190,6 +190,7 @@ FIELDS: Mapping[str, Render] = {
     "decision": _one_of(frozenset({"permit", "redact", "deny"})),
     "rule_ids": _rules,
     "policy_h": _digest,
+    "decision_h": _digest,
     "payload_h": _digest,
     "outcome": _slug,
     "reason_code": _reason,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gateway.policy_obligations import merge
 from gateway.policy_question import Decision, Question, in_order, question_of, values_of
-from gateway.policy_replay import PeriodReplay, Replay, replay, replay_period
+from gateway.policy_replay import Replay, replay
 from gateway.policy_table import DEFAULT, DERIVED, FACTS, OBLIGATIONS, Condition, Obligation, Pair, Rule, Table, read
 
 _MEMO_LIMIT = 65_536
@@ -320,6 +320,5 @@ def _unique(items: Iterable[Any]) -> list[Any]:
 
 
 __all__ = [
-    "DERIVED", "FACTS", "Decision", "PeriodReplay", "Policy", "Question", "Replay", "in_order", "question_of",
-    "replay", "replay_period",
+    "DERIVED", "FACTS", "Decision", "Policy", "Question", "Replay", "in_order", "question_of", "replay",
 ]  # fmt: skip

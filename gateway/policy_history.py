@@ -11,12 +11,12 @@ import os
 from pathlib import Path
 
 from gateway.policy import Policy
-from gateway.policy_table import read
+from gateway.policy_table import parse
 from gateway.problems import Misconfigured, Unknown
 
 
 def keep(home: Path, table: Path) -> str:
-    """Copy the table in force, its annexes and its signature, if that is not done; gives its digest."""
+    """Copy the table in force and its signature, if that is not done; gives its digest."""
     try:
         content = table.read_bytes()
     except OSError:
@@ -48,9 +48,11 @@ def content(home: Path, digest: str) -> bytes:
 
 def load(home: Path, digest: str) -> Policy:
     """The table of that digest, compiled. Raises `Unknown`, or `Misconfigured` when the copy was altered."""
-    if hashlib.sha256(content(home, digest)).hexdigest() != digest:
+    found = content(home, digest)
+    if hashlib.sha256(found).hexdigest() != digest:
         raise Misconfigured("policy-altered", "The copy of this decision table is not the table of that digest.")
-    return Policy(read(home / "policies" / f"{digest}.toml"))
+    # Its signature and annexes were checked when it was put in force; the rules are all in these bytes.
+    return Policy(parse(found, f"{digest}.toml"))
 
 
 def _write(path: Path, text: bytes) -> None:

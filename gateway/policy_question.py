@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -100,6 +101,15 @@ class Decision:
     """(role of origin, rule id, article, C-codes): what was said by that role goes no further."""
 
     _template: list[tuple[Question, tuple[str, ...]]] = field(default_factory=list, compare=False, repr=False)
+    _seal: list[tuple[Question, str, bytes]] = field(default_factory=list, compare=False, repr=False)
+
+    def sealed(self, question: Question) -> tuple[str, bytes]:
+        """The record without what belongs to one exchange (instant and references, which its journal entry holds), and
+        its SHA-256 in hexadecimal: equal questions under one table share them."""
+        if not self._seal or self._seal[0][0] != question:
+            content = "".join(self._segments(question)).encode()
+            self._seal[:] = [(question, hashlib.sha256(content).hexdigest(), content)]
+        return self._seal[0][1:]
 
     def record(self, question: Question, evaluated_at: str) -> bytes:
         """The decision record, RFC 8785 canonical JSON; the same input gives the same bytes.
@@ -159,12 +169,14 @@ def _plain_set(values: Any) -> list[Any] | None:
 
 
 def question_of(record: bytes) -> Question:
-    """The question a decision record answered."""
+    """The question a decision record answered. A sealed record says that a reason was given, not which one."""
     content = json.loads(record)
     facts = dict(content["facts"])
-    facts.pop("reason_given")
+    reason_given = facts.pop("reason_given")
     for name in SETS:
         facts[name] = None if facts[name] is None else frozenset(facts[name])
     known = {item.name for item in fields(Question)}
     references = {name: content.get(name, "") for name in ("reason_hash", "notice_ref", "consent_ref")}
-    return Question(**{name: value for name, value in facts.items() if name in known}, **references)
+    question = Question(**{name: value for name, value in facts.items() if name in known}, **references)
+    object.__setattr__(question, "reason_given", reason_given)
+    return question

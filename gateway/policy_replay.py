@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,29 +38,3 @@ def replay(record: bytes, policy: Policy) -> Replay:
     before, question = json.loads(record), question_of(record)
     now = policy.decide(question)
     return Replay(now.record(question, before["evaluated_at"]) == record, before, now)
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodReplay:
-    """What another table would have changed over a period."""
-
-    counts: Mapping[str, int]
-    refused: tuple[tuple[int, tuple[str, ...]], ...]
-    """(index of the record, rules that would refuse it)."""
-    changed: tuple[tuple[int, str], ...]
-    """(index of the record, kind of change), refusals included."""
-
-
-def replay_period(records: Iterable[bytes], policy: Policy) -> PeriodReplay:
-    """What would have been refused, narrowed or opened under another table?"""
-    counts: Counter[str] = Counter()
-    refused: list[tuple[int, tuple[str, ...]]] = []
-    changed: list[tuple[int, str]] = []
-    for index, record in enumerate(records):
-        again = replay(record, policy)
-        counts[again.change] += 1
-        if again.change != "unchanged":
-            changed.append((index, again.change))
-        if again.change == "refused":
-            refused.append((index, again.now.rule_ids))
-    return PeriodReplay(dict(counts), tuple(refused), tuple(changed))

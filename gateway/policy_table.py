@@ -163,16 +163,22 @@ def read(path: Path = DEFAULT, *, require_signature: bool = False, trusted: byte
     except OSError:
         raise Misconfigured("policy-missing", f"Provide the decision table {path.name}.") from None
     signed = _signed(path, content, trusted, require_signature)
-    try:
-        source = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise Misconfigured("policy-invalid", f"{path.name} is not readable TOML.") from None
-    for _, code, message in _problems(source):
-        raise Misconfigured("policy-invalid", f"{path.name}: {code}: {message}")
-    for name, digest in source.get("annexes", {}).items():
+    table = parse(content, path.name, signed)
+    for name, digest in table.source.get("annexes", {}).items():
         annex = next((folder / name for folder in (path.parent, FOLDER) if (folder / name).is_file()), None)
         if annex is None or hashlib.sha256(annex.read_bytes()).hexdigest() != digest:
             raise Misconfigured("policy-altered", f"{name} is not the file that {path.name} was signed with.")
+    return table
+
+
+def parse(content: bytes, name: str, signed: bool = False) -> Table:
+    """The table of these bytes, without looking at its signature and annexes. Raises `Misconfigured`."""
+    try:
+        source = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise Misconfigured("policy-invalid", f"{name} is not readable TOML.") from None
+    for _, code, message in _problems(source):
+        raise Misconfigured("policy-invalid", f"{name}: {code}: {message}")
     return _table(source, hashlib.sha256(content).hexdigest(), signed)
 
 

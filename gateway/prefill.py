@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gateway.categories import Withheld, legal_code, split
 from gateway.convention import Flow
-from gateway.decide import asked, decide
-from gateway.policy import Decision
+from gateway.decide import asked
+from gateway.decide import question as put
+from gateway.policy import Decision, Question
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, Fact
@@ -13,16 +14,17 @@ from schemas.record import Current, Fact
 
 def permitted(
     work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, said: Current | None = None
-) -> tuple[dict[str, Fact], list[Withheld], Decision]:
+) -> tuple[dict[str, Fact], list[Withheld], Question, Decision]:
     """What one flow may carry of a dossier, or of what was `said` when it is given; what it keeps back and why."""
-    decision = decide(work, gateway, person_id, flow, current)
+    question = put(work, gateway, person_id, flow, current)
+    decision = gateway.policy.decide(question)
     wanted = asked(work, gateway, flow, current)
     offered = {
         path: fact
         for path, fact in (current if said is None else said).items()
         if legal_code(path, fact.value) in wanted
     }
-    return *split(offered, decision, gateway.role), decision
+    return *split(offered, decision, gateway.role), question, decision
 
 
 def seen_by(
@@ -33,7 +35,7 @@ def seen_by(
     visible: dict[str, Fact] = {}
     withheld: dict[str, Withheld] = {}
     for flow in flows:
-        kept, back, _ = permitted(work, gateway, person_id, flow, current)
+        kept, back, *_ = permitted(work, gateway, person_id, flow, current)
         visible |= kept
         withheld |= {one.code: one for one in back}
     shown = {legal_code(path, fact.value) for path, fact in visible.items()}

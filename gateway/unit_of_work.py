@@ -70,10 +70,13 @@ class UnitOfWork:
         """Run this update or upsert before the transaction commits, after the inserts; one batch per statement."""
         self._changes.setdefault((statement, *parameters), []).append(tuple(parameters.values()))
 
-    def before_commit(self, action: Callable[[UnitOfWork], None]) -> None:
-        """Run once, in this transaction, after everything else was gathered. Registering it again changes nothing."""
+    def before_commit(self, action: Callable[[UnitOfWork], None], *, early: bool = False) -> None:
+        """Run once, in this transaction, after everything else was gathered. Registering it again changes nothing.
+
+        `early`: before the others, so that what waits for other transactions waits without the lock of a log.
+        """
         if action not in self._before_commit:
-            self._before_commit.append(action)
+            self._before_commit.insert(0 if early else len(self._before_commit), action)
 
     def after_commit(self, action: Callable[[], None]) -> None:
         if action not in self._after_commit:

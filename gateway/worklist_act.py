@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import update
 
 from connectors.contract import Acknowledgement, Outgoing
-from gateway import basis, clock, journal
+from gateway import basis, clock, decision_record, journal
 from gateway.convention import Flow
 from gateway.decide import identifiers_for, question
 from gateway.policy import Decision
@@ -50,8 +50,14 @@ def prepare(gateway: Gateway, row_id: str, act: Mapping[str, Any], asked_by: str
         validations = _validations(work, row.person_id, flow, digest_of(row_id, act))
         current = gateway.dossiers.current(work, row.person_id)
         asked = question(work, gateway, row.person_id, flow, current, _SANCTION)
-        decision = gateway.policy.decide(replace(asked, human_validations=len(validations)))
-        told = _told(gateway, row.person_id, flow, decision)
+        asked = replace(asked, human_validations=len(validations))
+        decision = gateway.policy.decide(asked)
+        told = {
+            "exchange_id": clock.new_id(),
+            "sender_org": flow.de,
+            "recipient_org": flow.vers,
+            "subject": gateway.keys.pseudonym(flow.vers, row.person_id),
+        } | decision_record.told(work, flow, asked, decision)
         missing = len(validations) < _NEEDED
         if decision.permits and not missing:
             written = gateway.connector(row.body).write(
@@ -107,20 +113,3 @@ def _validations(work: UnitOfWork, person_id: str, flow: Flow, digest: str) -> l
         if agent and of_this and lasting and (one["regime"], one["purpose"]) == (flow.regime, flow.purpose):
             found.setdefault(agent, one["created_at"])
     return [{"agent": agent, "le": moment} for agent, moment in sorted(found.items())]
-
-
-def _told(gateway: Gateway, person_id: str, flow: Flow, decision: Decision) -> dict[str, Any]:
-    return {
-        "exchange_id": clock.new_id(),
-        "sender_org": flow.de,
-        "recipient_org": flow.vers,
-        "subject": gateway.keys.pseudonym(flow.vers, person_id),
-        "purpose": flow.purpose,
-        "regime": flow.regime,
-        "article": list(decision.articles),
-        "decision": "permit" if decision.permits else "deny",
-        "rule_ids": list(decision.rule_ids),
-        "policy_h": decision.policy_version,
-        "categories_sent": sorted(decision.sent),
-        "categories_redacted": sorted(decision.redacted),
-    }

@@ -1,27 +1,37 @@
-"""Commands about the journal: verify, export, checkpoint, witness."""
+"""Commands about the journal (verify, export, checkpoint, witness) and the receipts of its decisions."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
+from sqlalchemy import Connection
 
-from gateway import journal_files, verify, witness
-from gateway.commands.output import REFUSED, data, people
+from gateway import breach, bundle, clock, decision_record, journal, journal_files, verify, witness
+from gateway.audit_queries import reading
+from gateway.commands.output import REFUSED, data, fail, people
+from gateway.journal import Logged
+from gateway.policy import Policy
+from gateway.problems import Problem
 from gateway.registry import Gateway
 from gateway.settings import settings
 
 
 def register(app: typer.Typer) -> None:
-    journal = typer.Typer(help="The journal of exchanges: verify, export, checkpoint, witness.", no_args_is_help=True)
-    journal.command(name="verify")(verify_)
-    journal.command(name="export")(export)
-    journal.command(name="checkpoint")(checkpoint)
-    journal.command(name="witness")(witness_)
-    app.add_typer(journal, name="journal")
+    log = typer.Typer(help="The journal of exchanges: verify, export, checkpoint, witness.", no_args_is_help=True)
+    log.command(name="verify")(verify_)
+    log.command(name="export")(export)
+    log.command(name="checkpoint")(checkpoint)
+    log.command(name="witness")(witness_)
+    app.add_typer(log, name="journal")
+    receipt = typer.Typer(help="Decisions taken again, from their receipts.", no_args_is_help=True)
+    receipt.command(name="replay")(replay)
+    receipt.command(name="period")(period)
+    app.add_typer(receipt, name="receipt")
 
 
 def verify_(
@@ -73,3 +83,73 @@ def witness_(
     data({"witness": origin, "cosigned": cosigned})
     if not cosigned:
         raise typer.Exit(REFUSED)
+
+
+# --- receipts of decisions --------------------------------------------------------------------------------------------
+
+
+def replay(
+    which: Annotated[str, typer.Argument(help="Id of an exchange, or one entry as LOG:INDEX (12m:42).")],
+) -> None:
+    """Take the decisions of an exchange again under the table of their day; exit 1 when one is not found the same.
+
+    One JSON object per decision: what was asked, what was answered, whether its journal entry is proven.
+    """
+    gateway = Gateway.open(settings())
+    _read(gateway, "receipt-replay")
+    gateway.publish_journal()
+    good = True
+    with reading(gateway) as work:
+        entries = [one for one in _entries(work.connection, which) if "decision_h" in one.fields]
+        if not entries:
+            fail("receipt-none", "No decision that can be taken again is under this id.")
+        for entry in entries:
+            verdict = decision_record.replay_entry(work.connection, gateway.settings.home, entry)
+            proven = _proven(gateway, entry)
+            data(verdict.line() | {"proven": proven})
+            good = good and verdict.same and proven
+    if not good:
+        raise typer.Exit(REFUSED)
+
+
+def period(
+    table: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The other decision table.")],
+    start: Annotated[str, typer.Option("--from", help="RFC 3339.")],
+    end: Annotated[str, typer.Option("--to", help="RFC 3339; now by default.")] = "",
+) -> None:
+    """What another table would have refused, narrowed or opened: one JSON object per changed decision, then counts."""
+    gateway = Gateway.open(settings())
+    policy = Policy.load(table)
+    _read(gateway, "receipt-period")
+    counts: Counter[str] = Counter()
+    span = breach.instant(start), breach.instant(end) if end else clock.instant()
+    with reading(gateway) as work:
+        for entry, again in decision_record.under(work.connection, policy, *span):
+            counts[again.change] += 1
+            if again.change != "unchanged":
+                data(decision_record.changed(entry, again))
+    data({"policy": policy.version, "decisions": counts.total(), "changes": dict(counts)})
+
+
+def _entries(connection: Connection, which: str) -> list[Logged]:
+    log, _, index = which.partition(":")
+    if log in journal.RETENTION_MONTHS and index.isdecimal():
+        return journal.at(connection, log, int(index))
+    return journal.of_exchange(connection, which)
+
+
+def _proven(gateway: Gateway, entry: Logged) -> bool:
+    """Is this entry, as the database gives it now, in the published and signed tree?"""
+    place = journal_files.folder_of(gateway.settings, entry.log)
+    keys = [f"log {line}" for line in (place / "vkeys").read_text(encoding="utf-8").splitlines()]
+    policy = verify.Policy.parse("\n".join([*keys, "quorum none"]))
+    try:
+        index, _ = verify.check_proof(bundle.tlog_proof(entry, place), entry.content, policy)
+    except (verify.Bad, Problem):
+        return False
+    return bool(index == entry.idx)
+
+
+def _read(gateway: Gateway, what: str) -> None:
+    with gateway.unit_of_work() as work:
+        journal.append(work, "log.read", outcome=what, purpose="audit_dpo", agent_role="operator")

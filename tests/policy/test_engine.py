@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import policy_table
-from gateway.policy import FACTS, Policy, Question, question_of, replay, replay_period
+from gateway.policy import FACTS, Policy, Question, question_of, replay
 
 Ask = Callable[..., Question]
 TABLE = policy_table.read()
@@ -94,6 +95,19 @@ def test_the_record_is_canonical_and_replays_byte_for_byte(question: Question) -
     again = replay(record, Policy(TABLE))
     assert again.same
     assert again.change == "unchanged"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(questions())
+def test_the_sealed_record_is_of_no_exchange_and_replays_byte_for_byte(question: Question) -> None:
+    digest, sealed = _policy().decide(question).sealed(question)
+    assert sealed == rfc8785.dumps(json.loads(sealed))
+    assert hashlib.sha256(sealed).hexdigest() == digest
+    said = json.loads(sealed)
+    assert {said[name] for name in ("consent_ref", "evaluated_at", "notice_ref", "reason_hash")} == {""}
+    assert replay(sealed, Policy(TABLE)).same
+    other = replace(question, notice_ref="pie:2", consent_ref="abc")
+    assert _policy().decide(other).sealed(other) == (digest, sealed)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -182,12 +196,11 @@ def test_a_dpo_asks_what_another_table_would_have_refused(
     when = "2026-11-21T09:00:00.000000Z"
     signed = with_rules("A13", "A19")
     records = [signed.decide(question).record(question, when) for question in asked]
-    found = replay_period(records, policy)
-    assert found.counts == {"unchanged": 1, "refused": 1, "narrowed": 1}
-    assert found.refused == ((1, ("D00",)),)
-    assert found.changed == ((1, "refused"), (2, "narrowed"))
-    back = replay_period([policy.decide(question).record(question, when) for question in asked], signed)
-    assert back.counts == {"unchanged": 1, "permitted": 1, "widened": 1}
+    found = [replay(record, policy) for record in records]
+    assert [one.change for one in found] == ["unchanged", "refused", "narrowed"]
+    assert found[1].now.rule_ids == ("D00",)
+    back = [replay(policy.decide(question).record(question, when), signed) for question in asked]
+    assert [one.change for one in back] == ["unchanged", "permitted", "widened"]
     assert not replay(records[0], policy).same, "another table: the record names its version"
 
 

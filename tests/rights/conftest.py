@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,12 @@ def office(tmp_path: Path) -> Iterator[Office]:
 @pytest.fixture
 def app(office: Office) -> Any:
     return build(office.gateway, embedded_worker=False)
+
+
+@pytest.fixture
+async def dpo(office: Office, app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with office.client("dpo", app, scope="audit") as client:
+        yield client
 
 
 async def known(office: Office, facts: dict[str, Any] = MARIE, key: str = "d1") -> str:

@@ -31,12 +31,6 @@ async def app(office: Office) -> AsyncIterator[Any]:
         yield app
 
 
-@pytest.fixture
-async def dpo(office: Office, app: Any) -> AsyncIterator[AsyncClient]:
-    async with office.client("dpo", app, scope="audit") as client:
-        yield client
-
-
 async def test_a_search_gives_pseudonyms_and_every_read_is_in_the_journal(office: Office, dpo: AsyncClient) -> None:
     marie = await known(office)
     found = (await dpo.post("/v1/audit/search", json=SEARCH)).raise_for_status().json()

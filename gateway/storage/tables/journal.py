@@ -51,6 +51,16 @@ journal_day = Table(
     Column("counts", Text, nullable=False, comment="JSON: what happened, how many times; nobody is named"),
 )
 
+decision_record = Table(
+    "decision_record",
+    metadata,
+    Column(
+        "digest", Blind, primary_key=True, comment="SHA-256 of the content; `decision_h` of the entries it explains"
+    ),
+    Column("content", LargeBinary, nullable=False, comment="what was asked and answered, RFC 8785; of nobody"),
+)
+"""Few rows: persons in the same situation share one. The entries prove them, since they hold the digest."""
+
 journal_tile = Table(
     "journal_tile",
     metadata,
