@@ -72,13 +72,14 @@ def denials(connection: Connection, start: str, end: str) -> list[dict[str, Any]
 
 
 def lookups(connection: Connection, start: str, end: str) -> list[dict[str, Any]]:
-    """Look-ups by client: how many, of how many persons, out of hours, repeated, in mass."""
+    """Look-ups by client, or by agent of the console (pseudonym): how many, of how many persons, out of hours,
+    repeated, in mass."""
     found: dict[str, dict[str, Any]] = {}
     by_hour: dict[tuple[str, str], set[str]] = defaultdict(set)
     by_day: Counter[tuple[str, str, str]] = Counter()
     for entry in period(connection, start, end, event="log.read"):
         fields = entry.fields
-        who, subject = fields.get("client_id", ""), fields.get("subject", "")
+        who, subject = fields.get("client_id") or fields.get("agent", ""), fields.get("subject", "")
         one = found.setdefault(who, {"client_id": who, "body": fields.get("sender_org", ""), "lookups": 0,
                                      "persons": set(), "out_of_hours": 0})  # fmt: skip
         one["lookups"] += 1

@@ -1,7 +1,7 @@
 """The list of breaches (GDPR 33(5)), the 72 hours, and exactly whom a stolen token touched.
 
-A breach is written as a draft by whatever notices something (a verification of the journal that fails, a mass read, a
-key exposed); the DPO opens it, completes it, and closes it. The clock starts when the controller is aware.
+A breach is written as a draft by what notices something (`breach_watch.py`) or by hand; the DPO opens it, completes it,
+and closes it. The clock starts when the controller is aware.
 """
 
 from __future__ import annotations
@@ -38,21 +38,30 @@ class Breach(BaseModel):
     records: int = Field(0, ge=0)
     consequences: str = Field("", max_length=5_000)
     measures: str = Field("", max_length=5_000)
+    noticed: str = Field("", max_length=1_000)
+    """What was noticed, when the gateway itself wrote the draft."""
     delay_reason: str = Field("", max_length=2_000)
     controllers: list[str] = Field(default_factory=list)
 
 
 KINDS = {
     "canary-leak": ["confidentialite"], "mass-read": ["confidentialite"], "journal-verification": ["integrite"],
-    "key-exposure": ["confidentialite", "integrite"], "token-stolen": ["confidentialite"], "other": ["confidentialite"],
+    "key-exposure": ["confidentialite", "integrite"], "token-stolen": ["confidentialite"],
+    "probing": ["confidentialite"], "other": ["confidentialite"],
 }  # fmt: skip
 """What may be noticed, and the nature it is drafted with."""
 
 
 def draft(
-    work: UnitOfWork, kind: str, content: Mapping[str, Any] | None = None, *, detected_at: str = "", aware_at: str = ""
+    work: UnitOfWork,
+    kind: str,
+    content: Mapping[str, Any] | None = None,
+    *,
+    detected_at: str = "",
+    aware_at: str = "",
+    signal: str | None = None,
 ) -> str:
-    """Write a breach down; its id. Raises `Invalid`."""
+    """Write a breach down; its id. `signal` names what was noticed, for `known`. Raises `Invalid`."""
     if kind not in KINDS:
         raise Invalid("breach-kind", f"Kinds: {', '.join(KINDS)}.")
     said = _parse({"nature": KINDS[kind]} | dict(content or {}))
@@ -61,7 +70,7 @@ def draft(
     work.connection.execute(
         insert(table).values(
             id=identifier, kind=kind, state="draft", detected_at=detected,
-            aware_at=instant(aware_at) if aware_at else work.now, content=_dump(said),
+            aware_at=instant(aware_at) if aware_at else work.now, content=_dump(said), signal=signal,
         )
     )  # fmt: skip
     journal.append(
@@ -112,6 +121,11 @@ def show(work: UnitOfWork, identifier: str) -> dict[str, Any]:
 def list_(work: UnitOfWork) -> list[dict[str, Any]]:
     """Every breach, newest first, with what is left of the 72 hours."""
     return [_line(row, work.now) for row in work.connection.execute(select(table).order_by(table.c.id.desc()))]
+
+
+def known(work: UnitOfWork, signal: str) -> bool:
+    """Was this already written down, whatever the DPO made of it?"""
+    return work.connection.scalar(select(table.c.id).where(table.c.signal == signal)) is not None
 
 
 def touched(work: UnitOfWork, gateway: Gateway, client_id: str, start: str, end: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from prometheus_client import Gauge
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from gateway import clock, journal_upkeep, timestamp, volumes, witness, worklist
+from gateway import breach_watch, clock, journal_upkeep, timestamp, volumes, witness, worklist
 from gateway.journal_files import WITNESS_POLICY
 from gateway.problems import Problem
 from gateway.registry import Gateway
@@ -72,11 +72,21 @@ async def _count(gateway: Gateway) -> None:
     await asyncio.to_thread(volumes.keep, gateway)
 
 
+async def _verify(gateway: Gateway) -> None:
+    await asyncio.to_thread(breach_watch.verify_journal, gateway)
+
+
+async def _watch(gateway: Gateway) -> None:
+    await asyncio.to_thread(breach_watch.look, gateway)
+
+
 JOBS: tuple[Job, ...] = (
     Job("journal-witness", "witness_every", _cosign, lambda settings: (settings.home / WITNESS_POLICY).exists()),
     Job("journal-stamp", "stamp_every", _stamp, lambda settings: bool(settings.timestamp_url)),
     Job("journal-prune", "prune_every", _prune),
     Job("journal-volumes", "volumes_every", _count),
+    Job("journal-verify", "verify_every", _verify),
+    Job("breach-watch", "watch_every", _watch),
     Job("worklists", "worklist_every", worklist.poll_all, lambda settings: bool(worklist.listed(settings)), cut=True),
 )
 

@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     """PEM file of the certificates between, when the authority does not send them."""
     stamp_every: float = 3_600.0
     """Seconds between two looks at whether today's stamp was obtained. 0: never."""
+    watch_every: float = 300.0
+    """Seconds between two looks for what may be a data breach. 0: never."""
+    verify_every: float = 86_400.0
+    """Seconds between two verifications of the whole journal, by the reader that shares nothing with the writer. 0:
+    never."""
     prune_every: float = 86_400.0
     """Seconds between two deletions of the journal entries whose retention has elapsed. 0: never."""
     volumes_every: float = 3_600.0

@@ -43,7 +43,7 @@ def check(assertion: str, issuer: str, query_client: Callable[[str], Client | No
         raise Refused("client-unknown" if client is None else "assertion-signature")
     assert client is not None
     if not client.active:
-        raise Refused("client-suspended")
+        raise Refused("client-suspended", client)
     expires_at = _check_claims(jwt.claims, issuer)
     return client, Used.of("assertion", client.client_id, jwt.claims["jti"], expires_at + SKEW)
 

@@ -38,11 +38,13 @@ _PS256 = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 
 
 class Refused(Exception):
-    """A token, assertion or proof that proves nothing. `reason` is stable, kebab-case, without any value of it."""
+    """A token, assertion or proof that proves nothing. `reason` is stable, kebab-case, without any value of it;
+    `client`: whose key it really carries, when that much is proven."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, client: Any = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.client = client
 
 
 class Jwt(NamedTuple):

@@ -183,6 +183,7 @@ class Server(AuthorizationServer):
         try:
             client, use = assertion.check(form.get("client_assertion", ""), self.issuer, query_client)
         except Refused as refused:
+            request.client = refused.client  # for the journal: nothing is answered to it
             raise Denied("invalid_client", refused.reason) from refused
         if form.get("client_id", client.client_id) != client.client_id:
             raise Denied("invalid_client", "client-id-differs")
@@ -190,6 +191,7 @@ class Server(AuthorizationServer):
             raise Denied("invalid_client", "auth-method")
         # Last: an assertion that failed any check above may still be corrected; from here on it has been used.
         if not self.replay.burn(use):
+            request.client = client
             raise Denied("invalid_client", "assertion-replayed")
         return client
 
@@ -201,6 +203,7 @@ class Server(AuthorizationServer):
         if client is None or not client.tls_client_auth or not mtls.names(request.certificate, client.tls_client_auth):
             raise Denied("invalid_client", "certificate-not-registered")
         if not client.active:
+            request.client = client
             raise Denied("invalid_client", "client-suspended")
         return client
 

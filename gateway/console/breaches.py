@@ -151,6 +151,7 @@ def _page(view: View, error: str) -> Page:
                 (say("violations.categories"), law_words.categories(one["categories"])),
                 (say("violations.personnes"), Num(one["persons"])),
                 (say("violations.enregistrements"), Num(one["records"])),
+                *([(say("violations.constat"), one["noticed"])] if one.get("noticed") else []),
                 (say("violations.consequences"), one["consequences"] or "–"),
                 (say("violations.mesures"), one["measures"] or "–"),
                 (say("violations.cnil"), When(one["cnil_notified_at"])),

@@ -64,5 +64,7 @@ breach = Table(
     Column("cnil_notified_at", Instant),
     Column("persons_notified_at", Instant),
     Column("closed_at", Instant),
+    Column("signal", String(160), comment="what the gateway noticed by itself, once a day each"),
     CheckConstraint("state in ('draft', 'open', 'closed')", name="ck_breach_state"),
 )
+Index("uq_breach_signal", breach.c.signal, unique=True)
