@@ -137,7 +137,7 @@ def form(work: UnitOfWork, gateway: Gateway, people: Sequence[str], recipient: s
         allowed: dict[str, Fact] = {}
         back: dict[tuple[str, str], Withheld] = {}
         for flow in flows:
-            kept, not_kept, _ = permitted(work, gateway, person_id, flow, current, others)
+            kept, not_kept, *_ = permitted(work, gateway, person_id, flow, current, others)
             allowed |= kept
             back |= {(one.code, one.article): one for one in not_kept}
         given = gateway.write(recipient, document, others)
