@@ -13,9 +13,11 @@ import hashlib
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 import python_calamine
@@ -32,6 +34,8 @@ MAX_LINES_PER_ROW = 64
 MAX_CELL = 32_767
 """The longest text a spreadsheet cell can hold."""
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_LOOKED_AT = 20
+"""Lines among which the headers are looked for."""
 _DELIMITERS = ";,\t|"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 csv.field_size_limit(MAX_CELL)
@@ -61,6 +65,8 @@ class Sheet:
     name: str
     headers: tuple[str, ...]
     rows: Iterator[Row] = field(repr=False)
+    above: int = 0
+    """Lines that are not empty above the headers: a title, a date of export."""
 
     def __iter__(self) -> Iterator[Row]:
         return self.rows
@@ -88,8 +94,10 @@ def is_workbook(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES) -> list[Sheet]:
+def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES, titles: Collection[str] = ()) -> list[Sheet]:
     """Every table in `source`: one for CSV, one per sheet that has rows for a workbook.
+
+    Headers are the first line; with `titles`, the first of the twenty first lines that names half of them.
 
     Raises `DocumentRefused`: ``too-large``, ``table-nul``, ``table-headers``, ``table-duplicate-header``,
     ``table-too-many-columns``, ``table-empty``, ``archive-*``. While rows are read: ``table-unclosed-quote``,
@@ -98,11 +106,12 @@ def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES) -> list[Sheet]:
     spool = rewindable(source, max_bytes)
     head = spool.read(8)
     spool.seek(0)
+    wanted = frozenset(map(header, titles))
     if is_workbook(head):
-        return _workbook(spool)
+        return _workbook(spool, wanted)
     if head.startswith((b"\xd0\xcf\x11\xe0", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"<")):
         raise DocumentRefused("table-format", "send CSV or XLSX")
-    return [_csv(spool)]
+    return [_csv(spool, wanted)]
 
 
 def _encoding(spool: BinaryIO) -> str:
@@ -139,14 +148,20 @@ class _Lines:
 
     def __init__(self, text: Iterable[str]) -> None:
         self._text = iter(text)
+        self._ahead: deque[str] = deque()
         self.number = 0
         self.row_began = 0
 
     def __iter__(self) -> _Lines:
         return self
 
+    def peek(self, count: int) -> list[str]:
+        """The lines to come, not yet counted."""
+        self._ahead.extend(islice(self._text, count - len(self._ahead)))
+        return list(self._ahead)
+
     def __next__(self) -> str:
-        line = next(self._text)
+        line = self._ahead.popleft() if self._ahead else next(self._text)
         self.number += 1
         if "\x00" in line:
             raise DocumentRefused("table-nul", f"line {self.number} holds a NUL", path=f"line {self.number}")
@@ -156,17 +171,39 @@ class _Lines:
         return line
 
 
-def _csv(spool: BinaryIO) -> Sheet:
+def _csv(spool: BinaryIO, titles: frozenset[str]) -> Sheet:
     encoding = _encoding(spool)
     text = io.TextIOWrapper(io.BufferedReader(_Lent(spool)), encoding=encoding, errors="strict", newline="")
     lines = _Lines(_decoded(text))
-    first = next((line for line in lines if line.strip()), "")
-    if not first:
+    while (blank := lines.peek(1)) and not blank[0].strip():
+        next(lines)
+    ahead = lines.peek(_LOOKED_AT)
+    if not ahead:
         raise DocumentRefused("table-empty", "the table has no header line")
-    delimiter = max(_DELIMITERS, key=lambda mark: (first.count(mark), -_DELIMITERS.index(mark)))
-    names = next(csv.reader([first], delimiter=delimiter))
-    headers = _headers(names)
-    return Sheet("", headers, _csv_rows(lines, delimiter, headers))
+    telling = max(ahead, key=_marks) if titles else ahead[0]
+    delimiter = max(_DELIMITERS, key=lambda mark: (telling.count(mark), -_DELIMITERS.index(mark)))
+    filled = (row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row))
+    try:
+        above = _above(csv.reader(ahead, delimiter=delimiter), titles)
+        headers = _headers(next(islice(filled, above, None), ()))
+    except csv.Error:
+        raise DocumentRefused(
+            "table-headers", "the line that names the columns cannot be read", path="line 1"
+        ) from None
+    return Sheet("", headers, _csv_rows(lines, delimiter, headers), above)
+
+
+def _marks(line: str) -> int:
+    return max(line.count(mark) for mark in _DELIMITERS)
+
+
+def _above(rows: Iterable[Sequence[str]], titles: frozenset[str]) -> int:
+    """How many filled rows stand above the one that names the columns."""
+    if not titles:
+        return 0
+    filled = (row for row in rows if any(cell.strip() for cell in row))
+    named = (rank for rank, row in enumerate(filled) if 2 * len(titles & set(map(header, row))) >= len(titles))
+    return next(named, 0)
 
 
 def _decoded(text: io.TextIOWrapper) -> Iterator[str]:
@@ -225,12 +262,12 @@ def _tidy(cell: str) -> str:
     return "" if text in {"NULL", "null", "#N/A"} else text
 
 
-def _workbook(spool: BinaryIO) -> list[Sheet]:
+def _workbook(spool: BinaryIO, titles: frozenset[str]) -> list[Sheet]:
     check_archive(spool)
     check_area(spool)
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(spool)
-        found = [_sheet(name, book.get_sheet_by_name(name)) for name in book.sheet_names]
+        found = [_sheet(name, book.get_sheet_by_name(name), titles) for name in book.sheet_names]
     except DocumentRefused:
         raise
     except Exception as error:
@@ -241,19 +278,20 @@ def _workbook(spool: BinaryIO) -> list[Sheet]:
     return kept
 
 
-def _sheet(name: str, sheet: Any) -> Sheet | None:
-    rows = sheet.iter_rows()
-    for number, row in enumerate(rows, start=1 + (sheet.start[0] if sheet.start else 0)):
-        if any(cell not in ("", None) for cell in row):
-            headers = _headers([_text(cell)[0] for cell in row])
-            return Sheet(name, headers, _sheet_rows(rows, headers, number + 1))
-    return None
+def _sheet(name: str, sheet: Any, titles: frozenset[str]) -> Sheet | None:
+    first = 1 + (sheet.start[0] if sheet.start else 0)
+    filled = ((line, row) for line, row in enumerate(sheet.iter_rows(), first) if any(c not in ("", None) for c in row))
+    ahead = list(islice(filled, _LOOKED_AT))
+    if not ahead:
+        return None
+    above = _above(([_text(cell)[0] for cell in row] for _, row in ahead), titles)
+    headers = _headers([_text(cell)[0] for cell in ahead[above][1]])
+    return Sheet(name, headers, _sheet_rows(chain(ahead[above + 1 :], filled), headers), above)
 
 
-def _sheet_rows(rows: Iterator[list[Any]], headers: tuple[str, ...], start: int) -> Iterator[Row]:
-    for line, row in enumerate(rows, start=start):
-        if any(cell not in ("", None) for cell in row):
-            yield _row(line, headers, [_text(cell) for cell in row])
+def _sheet_rows(rows: Iterable[tuple[int, list[Any]]], headers: tuple[str, ...]) -> Iterator[Row]:
+    for line, row in rows:
+        yield _row(line, headers, [_text(cell) for cell in row])
 
 
 def _text(cell: Any) -> tuple[str, bool]:

@@ -36,6 +36,8 @@ class Layout:
     """From a reduced title to the mapping's column."""
     numbers: tuple[str, ...] = ()
     """Columns whose digits a spreadsheet may have destroyed."""
+    derived: tuple[str, ...] = ()
+    """Columns that `derive` makes."""
     derive: Callable[[dict[str, str], list[Finding], str], None] = field(default=lambda cells, findings, at: None)
 
 
@@ -66,6 +68,7 @@ ORIENTATION = Layout(
     identity=("ID_CD", "NOM", "PRENOM", "DTNAI"),
     name=_upper,
     numbers=("MATRICULE", "ID_CD"),
+    derived=("CATEGORIE",),
     derive=_orientation_nature,
 )
 BENEFICIAIRES = Layout(
@@ -75,6 +78,7 @@ BENEFICIAIRES = Layout(
     phones=("telephone",),
     identity=("identifiant dans le si", "nom", "prenom", "date de naissance"),
     numbers=("nir", "numero allocataire caf msa", "identifiant dans le si"),
+    derived=("rome",),
     derive=_rome,
 )
 LAYOUTS = {layout.document: layout for layout in (ORIENTATION, BENEFICIAIRES)}
@@ -91,11 +95,12 @@ class TableReading:
         names = {layout.name(title) for title in sheet.headers}
         if missing := [name for name in layout.required if name not in names]:
             raise DocumentRefused("missing-header", "a mandatory column is missing", path=missing[0])
-        self.envelope = Envelope(layout.document, counted=sum(1 for _ in sheet))
+        findings = tuple(_columns(sheet, layout))
+        self.envelope = Envelope(layout.document, counted=sum(1 for _ in sheet), findings=findings)
 
     def _sheet(self) -> Sheet:
         self._source.seek(0)
-        return sheets(self._source)[0]
+        return sheets(self._source, titles=self._layout.required)[0]
 
     def __iter__(self) -> Iterator[Record]:
         mapping = mappings.load(self._layout.document)
@@ -122,6 +127,20 @@ class TableReading:
             record.findings.append(Finding("identity-missing", f"{at}, {absent[0]}", "reject"))
         record.digest = row.digest
         return record
+
+
+def _columns(sheet: Sheet, layout: Layout) -> Iterator[Finding]:
+    """What the columns of this table are to its mapping: those it does not read, those it would read."""
+    mapping = mappings.load(layout.document)
+    here = {layout.name(title) for title in sheet.headers if title}
+    read = {name for _, row, section in mapping.rows() for one in (row, *section.key) for name in one.partners}
+    declared = {path for one in mapping.file.not_shared for path in one.paths}
+    if sheet.above:
+        yield Finding("lines-above-headers", f"{sheet.above}", "notice")
+    for name in sorted(here - read - declared):
+        yield Finding("unread-column", name[:80], "notice", detail="no row of the mapping reads it")
+    for name in sorted(read - here - set(layout.derived)):
+        yield Finding("absent-column", name, "notice", detail="the mapping would read it")
 
 
 def _repair(cells: dict[str, str], layout: Layout, numeric: set[str], findings: list[Finding], at: str) -> None:

@@ -111,7 +111,7 @@ def map_(
     if count:
         data(preview.count(reading))
         return
-    seen: Counter[tuple[str, str, str]] = Counter()
+    seen = Counter((finding.code, finding.path, finding.severity) for finding in reading.envelope.findings)
     for record in reading:
         for finding in record.findings:
             seen[finding.code, finding.path, finding.severity] += 1

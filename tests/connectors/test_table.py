@@ -34,6 +34,37 @@ def test_the_dialects_of_spreadsheets_give_the_same_row(data: bytes) -> None:
     assert [cells for _, cells in read(data)] == [{"nom": "Élan", "prenom": "Zoé"}]
 
 
+def test_a_title_cell_may_hold_a_line_break() -> None:
+    assert read('"Date de\nnaissance";Nom\r\n1985-06-12;Élan\r\n'.encode()) == [
+        (3, {"date de naissance": "1985-06-12", "nom": "Élan"})
+    ]
+
+
+ABOVE = [["Export du 3 novembre 2026", "", ""], ["", "", ""], ["Service : insertion, social", "", ""]]
+NAMED, FILLED = ["Nom", "Prénom", "Date de\nnaissance"], ["Élan", "Zoé", "12/06/1985"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda rows: to_csv(rows[0], rows[1:]), lambda rows: to_xlsx({"Feuille": (rows[0], rows[1:])})]
+)
+def test_headers_are_found_below_the_lines_an_export_puts_above_them(make) -> None:
+    (sheet,) = sheets(io.BytesIO(make([*ABOVE, NAMED, FILLED])), titles=["NOM", "prenom", "date de naissance"])
+    assert (sheet.headers, sheet.above) == (("nom", "prenom", "date de naissance"), 2)
+    assert [row.cells for row in sheet] == [{"nom": "Élan", "prenom": "Zoé", "date de naissance": "12/06/1985"}]
+
+
+def test_a_table_that_names_none_of_the_titles_begins_with_its_headers() -> None:
+    (sheet,) = sheets(io.BytesIO(b"a;b\n1;2\n"), titles=["nom", "prenom"])
+    assert (sheet.headers, sheet.above) == (("a", "b"), 0)
+
+
+@pytest.mark.parametrize("titles", [(), ("nom", "prenom")])
+@pytest.mark.parametrize("data", [b"x" * 200_000 + b";1\n", b'"oops;nom\n' * 90_000, b"\n\n", b"nom;\x00\n1;2\n"])
+def test_a_line_of_headers_that_cannot_be_read_is_refused(data: bytes, titles: tuple[str, ...]) -> None:
+    with pytest.raises(DocumentRefused):
+        list(sheets(io.BytesIO(data), titles=titles)[0])
+
+
 def test_lines_are_numbered_as_in_the_file() -> None:
     assert [line for line, _ in read(b'a;b\n1;"x\ny"\n\n2;z\n')] == [2, 5]
 
