@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,20 @@ def write(document: str, person: dict[str, Any]) -> Written:
     """The recipient's document from one previewed person, as if everything were permitted."""
     current: Current = {path: Fact(value, "preview", "preview", "") for path, value in person["facts"].items()}
     return configured(installed()[_owner(document)], settings()).write(document, current)
+
+
+def changes(paths: list[Path], pause: float = 0.5) -> Iterator[Path | None]:
+    """At once, then each time one of these files is written: which one. Endless."""
+    yield None
+    known = {path: path.stat().st_mtime_ns for path in paths}
+    while True:
+        time.sleep(pause)
+        for path in paths:
+            # An editor replaces a file: for an instant there is none.
+            now = path.stat().st_mtime_ns if path.exists() else known[path]
+            if now != known[path]:
+                known[path] = now
+                yield path
 
 
 def count(reading: Reading) -> dict[str, Any]:

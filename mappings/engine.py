@@ -238,6 +238,11 @@ def load(id: str, version: int | None = None) -> Mapping:
     raise MappingError("mapping-unknown", f"no mapping is named {id!r}" + (f" version {version}" if version else ""))
 
 
+def forget() -> None:
+    """Compile again from the files, at the next use: one of them was edited."""
+    load.cache_clear()
+
+
 def all_mappings() -> list[Mapping]:
     """Every mapping of the tree, every version, by id."""
     return [load(id, version) for id in sorted(_index()) for version, _ in sorted(_index()[id])]

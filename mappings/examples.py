@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,7 @@ def _run_read(mapping: Mapping, example: Example) -> list[str]:
     record = mapping.read(document(mapping, example.partner), **context)
     problems = _codes(example, {finding.code for finding in record.findings if finding.severity != "notice"})
     if example.canonical is not None:
-        problems += _facts(record, *canonical(mapping, example.canonical))
+        problems += _facts(record, *canonical(mapping, example.canonical), mapping.path.parent / example.canonical)
     for facts in (*(person.facts for person in record.personnes), record.foyer):
         problems += [f"{found.code} {found.path}: not a canonical fact" for found in paths.check(facts)]
     return problems
@@ -69,19 +72,38 @@ def _codes(example: Example, told: set[str]) -> list[str]:
     return missing + [f"unexpected finding {code}" for code in sorted(told - set(example.errors))]
 
 
-def _facts(record: Record, persons: list[Facts], foyer: Facts) -> list[str]:
+def _facts(record: Record, persons: list[Facts], foyer: Facts, path: Path) -> list[str]:
     found = [person.facts for person in record.personnes]
     problems = [] if len(found) == len(persons) else [f"{len(found)} persons instead of {len(persons)}"]
     for rank, (got, wanted) in enumerate(zip(found, persons, strict=False), 1):
         # A household fact of a one-person example may stand among hers.
         told = got | (record.foyer if len(persons) == 1 and not foyer else {})
-        problems += _differences(told, wanted, f"person {rank}")
-    return problems + (_differences(record.foyer, foyer, "household") if foyer else [])
+        before = persons[: rank - 1]
+        problems += _differences(told, wanted, f"person {rank}", path, before)
+    return problems + (_differences(record.foyer, foyer, "household", path, persons) if foyer else [])
 
 
-def _differences(got: Facts, wanted: Facts, who: str) -> list[str]:
-    names = sorted(path for path in {*got, *wanted} if got.get(path) != wanted.get(path))
-    return [f"{who}: {path} is {got.get(path)!r} instead of {wanted.get(path)!r}" for path in names]
+def _differences(got: Facts, wanted: Facts, who: str, path: Path, before: list[Facts]) -> list[str]:
+    """Each fact that differs, at its line of the example (`before`: the objects written above it there)."""
+    lines = _key_lines(path)
+    told = []
+    for name in sorted(one for one in {*got, *wanted} if got.get(one) != wanted.get(one)):
+        place = lines.get(name, [])[sum(name in one for one in before) :][:1] if name in wanted else []
+        where = f"{path.name}:{place[0]}" if place else path.name
+        told.append(f"{where}: {who}: {name} is {got.get(name)!r} instead of {wanted.get(name)!r}")
+    return told
+
+
+_KEY = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
+
+
+def _key_lines(path: Path) -> dict[str, list[int]]:
+    """Key → the lines of a JSON file where it is written, in order."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for key in _KEY.findall(line):
+            found[json.loads(f'"{key}"')].append(number)
+    return found
 
 
 def _run_write(mapping: Mapping, example: Example) -> list[str]:
@@ -94,12 +116,57 @@ def _run_write(mapping: Mapping, example: Example) -> list[str]:
     if example.partner is None:
         return problems
     wanted = document(mapping, example.partner)
+    path = mapping.path.parent / example.partner
     if mapping.file.partner.format == "xml":
-        same = _stable(etree.fromstring(written.document)) == _stable(wanted)
+        got = etree.fromstring(written.document, _PARSER)
+        unlike = [] if _stable(got) == _stable(wanted) else list(_elements(got, wanted))
     else:
-        same = written.document == wanted
-    return problems if same else [*problems, f"written otherwise than {Path(example.partner).name}"]
+        lines, seen = _key_lines(path), Counter[str]()
+        unlike = list(_values(written.document, wanted, "", 1, lines, seen))
+    return problems + [f"{path.name}:{line}: {what}" for line, what in unlike]
 
 
 def _stable(element: Any) -> bytes:
     return etree.tostring(element, method="c14n", with_comments=False)
+
+
+def _elements(got: Any, wanted: Any) -> Iterator[tuple[int, str]]:
+    """(line of the example, what is written otherwise) of two elements."""
+    line, name = wanted.sourceline or 1, etree.QName(wanted).localname
+    inside, expected = (
+        [one for one in got if isinstance(one.tag, str)],
+        [one for one in wanted if isinstance(one.tag, str)],
+    )
+    if got.tag != wanted.tag:
+        yield line, f"<{etree.QName(got).localname}> instead of <{name}>"
+    elif dict(got.attrib) != dict(wanted.attrib):
+        yield line, f"<{name}> has {dict(got.attrib)} instead of {dict(wanted.attrib)}"
+    elif [one.tag for one in inside] != [one.tag for one in expected]:
+        tags = [[etree.QName(one).localname for one in each] for each in (inside, expected)]
+        yield line, f"<{name}> holds {' '.join(tags[0]) or 'nothing'} instead of {' '.join(tags[1]) or 'nothing'}"
+    elif not expected and (got.text or "") != (wanted.text or ""):
+        yield line, f"<{name}> is {got.text!r} instead of {wanted.text!r}"
+    else:
+        for one, other in zip(inside, expected, strict=True):
+            yield from _elements(one, other)
+
+
+def _values(
+    got: Any, wanted: Any, at: str, line: int, lines: dict[str, list[int]], seen: Counter[str]
+) -> Iterator[tuple[int, str]]:
+    """(line of the example, what is written otherwise) of two JSON values; `seen` counts the keys met above."""
+    if isinstance(got, dict) and isinstance(wanted, dict):
+        for key in wanted:
+            here = lines.get(key, [])[seen[key] :][:1] or [line]
+            seen[key] += 1
+            if key not in got:
+                yield here[0], f"{at}{key} is not written"
+            else:
+                yield from _values(got[key], wanted[key], f"{at}{key}.", here[0], lines, seen)
+        for key in got.keys() - wanted.keys():
+            yield line, f"{at}{key} is written, and not expected"
+    elif isinstance(got, list) and isinstance(wanted, list) and len(got) == len(wanted):
+        for rank, (one, other) in enumerate(zip(got, wanted, strict=True)):
+            yield from _values(one, other, f"{at.removesuffix('.')}[{rank}].", line, lines, seen)
+    elif got != wanted:
+        yield line, f"{at.removesuffix('.')} is {got!r} instead of {wanted!r}"

@@ -12,14 +12,17 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import mappings
+from connectors.contract import DocumentRefused
 from connectors.manifest import installed
 from gateway import preview
 from gateway.commands import kit
 from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
 from gateway.drop import tell
 from gateway.ingest import ingest as ingest_file
+from gateway.problems import Problem
 from gateway.registry import Gateway
 from gateway.settings import settings
+from mappings import MappingError
 from mappings import explain as explain_module
 from mappings import lint as lint_module
 from schemas.record import Record
@@ -30,6 +33,7 @@ File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True
 def register(app: typer.Typer) -> None:
     app.command()(ingest)
     app.command(name="map")(map_)
+    app.command(name="replay-fixture")(kit.replay_fixture)
     app.command()(prefill)
     app.command()(explain)
     app.command()(lint)
@@ -105,8 +109,23 @@ def map_(
     write: Annotated[str, typer.Option("--write", help="Mapping that writes the recipient's document.")] = "",
     report: Annotated[bool, typer.Option("--report", help="Add what was lost, unknown or quarantined.")] = False,
     count: Annotated[bool, typer.Option("--count", help="Print only one JSON object of counts.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again at each change of the file or of a mapping.")] = False,
 ) -> None:
     """Preview: canonical JSON Lines (one per person), or the recipient's document. Writes nothing."""
+    if not watch:
+        _preview(file, read, write, report, count)
+        return
+    for changed in preview.changes([file, *mappings.files()]):
+        if changed:
+            people.print(f"[dim]{changed.name} changed[/]")
+        mappings.forget()
+        try:
+            _preview(file, read, write, report, count)
+        except (Problem, MappingError, DocumentRefused) as wrong:  # half-written: the next change may be right
+            people.print(f"[red]{wrong}[/]", soft_wrap=True)
+
+
+def _preview(file: Path, read: str, write: str, report: bool, count: bool) -> None:
     reading = preview.open_document(read, file)
     if count:
         data(preview.count(reading))

@@ -1,8 +1,9 @@
-"""Commands for whoever adds a partner: `maillon connector new`, `maillon connector check`."""
+"""Commands for whoever adds a partner: `maillon connector new`, `maillon connector check`, `maillon replay-fixture`."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Annotated, cast
 import typer
 from rich.table import Table
 
+from connectors.contract import DocumentRefused
 from connectors.kit import grading, scaffold
 from connectors.kit.cases import Result, suite
+from connectors.kit.subject import Subject
 from connectors.manifest import installed
+from gateway import preview
 from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
 
 Form = StrEnum("Form", {name: name for name in scaffold.FORMATS})  # type: ignore[misc]
@@ -79,6 +83,43 @@ def check(
         }
     )
     if failed:
+        raise typer.Exit(REFUSED)
+
+
+def replay_fixture(
+    id: Annotated[str, typer.Argument(help="Id of an installed connector.")],
+    situation: Annotated[str, typer.Argument(help="Name of one fixture; all by default.")] = "",
+    facts: Annotated[bool, typer.Option("--facts", help="Each person's facts too.")] = False,
+) -> None:
+    """Read the documents of `fixtures/` as an exchange would, one JSON object per document; writes nothing.
+
+    Exit 1 when one is refused as a whole, or holds a record that is.
+    """
+    if id not in installed():
+        fail("connector-unknown", f"Connectors: {', '.join(sorted(installed()))}.", WRONG_USAGE)
+    subject = Subject(installed()[id])
+    samples = [one for one in subject.samples if situation in ("", one.situation)]
+    if not samples:
+        known = ", ".join(sorted({one.situation for one in subject.samples}))
+        fail("fixture-unknown", f"Fixtures: {known or 'none'}.", WRONG_USAGE)
+    refused = False
+    for sample in samples:
+        told: dict[str, object] = {"document": sample.document, "situation": sample.situation}
+        try:
+            records = subject.read(sample)
+        except DocumentRefused as wrong:
+            data(told | {"refused": wrong.code, "path": wrong.path})
+            refused = True
+            continue
+        found = Counter((one.code, one.path, one.severity) for record in records for one in record.findings)
+        told |= {"records": len(records), "persons": sum(len(one.personnes) for one in records)}
+        told["findings"] = [{"code": c, "path": p, "severity": s, "times": n} for (c, p, s), n in sorted(found.items())]
+        data(told)
+        for record in records if facts else ():
+            for person in preview.persons(record):
+                data(person)
+        refused = refused or any(record.rejected for record in records)
+    if refused:
         raise typer.Exit(REFUSED)
 
 

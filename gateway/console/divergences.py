@@ -27,7 +27,7 @@ def places() -> list[Place]:
 
 ENGINEER = "integration"
 """The body in whose name engineers refer to persons: not the references of the data protection officer."""
-_SCANNED, _STRETCH, _STRETCHES = 20, 100, 10
+_SCANNED, _STRETCH, _STRETCHES = 20, 100, 3
 """Persons of several bodies that fill a page (each is decrypted); persons looked up at once, and how often."""
 
 
