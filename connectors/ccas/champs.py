@@ -169,6 +169,20 @@ def from_json(value: Any, objet: str, path: str, findings: list[Finding]) -> dic
     return kept
 
 
+def without_unread(value: Any, objet: str) -> Any:
+    """What was sent but for the fields that are never read: what may be kept to be read again. Unknown ones stay."""
+    if not isinstance(value, dict):
+        return value
+    known = champs(objet)
+    kept = {name: item for name, item in value.items() if name not in known or known[name].lu}
+    return {
+        name: [without_unread(one, known[name].objet) for one in item]
+        if name in known and known[name].objet and isinstance(item, list)
+        else item
+        for name, item in kept.items()
+    }
+
+
 def _under(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 

@@ -7,18 +7,18 @@ is (`ccas.beneficiaires`) and what was done with her (`ccas.suivi`). Either docu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from hashlib import blake2b
 from typing import Any, BinaryIO, NamedTuple
 
 import mappings
-from connectors.ccas.champs import champs, columns, from_json, from_row
+from connectors.ccas.champs import champs, columns, from_json, from_row, without_unread
 from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest, parse
 from connectors.source import rewindable
-from connectors.table import Sheet, alone, is_workbook, sheets
+from connectors.table import Row, Sheet, alone, is_workbook, sheets
 from schemas import nomenclatures
 from schemas.normalisation import ft_numero, name_key
 from schemas.record import Finding, Record
@@ -27,7 +27,8 @@ MAX_JSON = 64 * 1024 * 1024
 MAX_TABLE = 64 * 1024 * 1024
 IDENTITY = ("firstName", "birthDate")
 NESTED = {"followups": ("suivis", "followup"), "helpRequests": ("demandes", "helpRequest"),
-          "freins": ("freins", "frein"), "rendezVous": ("rendez vous", "rendezVous")}  # fmt: skip
+          "freins": ("freins", "frein"), "rendezVous": ("rendez vous", "rendezVous"),
+          "resultats": ("resultats", "resultat")}  # fmt: skip
 """Nested list of a beneficiary: the sheet that holds it in a workbook, and the object of its rows."""
 
 
@@ -81,7 +82,8 @@ class CcasReading:
         for position, item in enumerate(self._items):
             findings: list[Finding] = []
             where = f"beneficiaries[{position}]"
-            yield Kept(from_json(item, "beneficiary", where, findings), findings, where, partial(self._alone, item))
+            original = partial(self._alone, without_unread(item, "beneficiary"))
+            yield Kept(from_json(item, "beneficiary", where, findings), findings, where, original)
 
     def _alone(self, item: Any) -> bytes:
         told = {"structure": {"name": self._context.nom_structure}, "beneficiaries": [item]}
@@ -92,7 +94,9 @@ class CcasReading:
         found = {sheet.name.lower(): sheet for sheet in sheets(self._source)}
         main = _main(found)
         nested = {name: _by_file(found.get(sheet), objet) for name, (sheet, objet) in NESTED.items()}
-        unknown = frozenset(main.headers) - columns("beneficiary").keys()
+        known = columns("beneficiary")
+        unknown = frozenset(main.headers) - known.keys()
+        kept = [title for title in main.headers if title not in known or known[title].lu]
         for row in main:
             findings: list[Finding] = []
             value = from_row(row, "beneficiary", findings, unknown)
@@ -102,7 +106,7 @@ class CcasReading:
                     value.setdefault(name, []).append(item)
                     findings += told
             # Rows of other sheets would be left out of a table of one row: her sender sends her again.
-            original = None if value.keys() & nested.keys() else partial(alone, main.headers, row)
+            original = None if value.keys() & nested.keys() else partial(alone, kept, _only(row, kept))
             yield Kept(value, findings, f"ligne {row.line}", original)
         yield from _orphans(nested)
 
@@ -144,6 +148,10 @@ def _survey(source: BinaryIO) -> tuple[int, tuple[Finding, ...]]:
 
 def _main(found: Mapping[str, Sheet]) -> Sheet:
     return found.get("beneficiaires") or found.get("bénéficiaires") or next(iter(found.values()))
+
+
+def _only(row: Row, titles: Sequence[str]) -> Row:
+    return replace(row, cells={title: row.cells[title] for title in titles if title in row.cells})
 
 
 Rows = dict[str, list[tuple[dict[str, Any], list[Finding]]]]
@@ -230,7 +238,8 @@ def _shaped(value: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         who["etablis"] = established
     done = {name: [dict(item) for item in value[name]] for name in NESTED if value.get(name)}
     prefix = str(value.get("fileNumber") or _who(value))
-    for name, stamp in (("followups", "date"), ("helpRequests", "openingDate"), ("rendezVous", "debut")):
+    for name, stamp in (("followups", "date"), ("helpRequests", "openingDate"), ("rendezVous", "debut"),
+                        ("resultats", "date")):  # fmt: skip
         for item in done.get(name, []):
             item.setdefault("id", f"{prefix}-{item.get(stamp, '')}")
     for item in done.get("followups", []):

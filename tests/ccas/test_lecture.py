@@ -78,6 +78,9 @@ def test_what_a_ccas_keeps_to_itself_appears_nowhere() -> None:
     assert PRIVATE in data.decode()
     records = read(data, "ccas.suivi")
     assert PRIVATE not in json.dumps([asdict(r) | {"digest": "", "asserted_at": ""} for r in records], default=str)
+    for one in records:
+        assert one.original
+        assert PRIVATE not in one.original().decode(), "not even in what is kept to be read again"
     assert PRIVATE not in repr(records)
     plain = read(CcasSystem().export(True), "ccas.suivi")
     assert [r.digest for r in records] == [r.digest for r in plain], "private text changes nothing, not even a digest"

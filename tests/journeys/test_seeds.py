@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -17,7 +18,7 @@ from sqlalchemy import insert, select
 
 from connectors.departement import synthetic
 from connectors.departement.synthetic import Allocataire
-from gateway import basis, clock, convention, inbox
+from gateway import basis, clock, convention, evidence, fse, inbox
 from gateway.demo.forms import information
 from gateway.demo.stage import FOLDER, NOTICES
 from gateway.exchange import exchange
@@ -288,11 +289,94 @@ def test_e_back_to_france_travail_when_the_situation_improves(landes: Territory)
     assert "Agence France Travail de Port-Albéret" in said(landes.current(who), "].organisme_accueil.nom")
 
 
-def test_e_cer_steps_are_the_departements_and_only_read_here(landes: Territory) -> None:
-    who = landes.oriented()
+def cer(landes: Territory, days: int, *statuses: str) -> Receipt:
+    """The Département's file of a later day: her contracts, one after the other, each with its decision."""
+    lists, later = synthetic.Lists("40"), synthetic.EMITTED + timedelta(days=days)
+    landes.tell("departement", "departement.referentiel", synthetic.referentiel("40", 1, later))  # it goes stale
+    flow = synthetic.webrsa_ali([AMELIA], "40", 1).decode().replace(f"{synthetic.EMITTED}", f"{later}", 1)
+    (first,) = re.findall(r"<cer>.*?</cer>", flow, re.DOTALL)
+    (number,) = re.findall(r"<id_cer_webrsa>(\d+)<", first)
+    (start, end) = (re.search(rf"<date_{name}>([^<]+)<", first)[1] for name in ("debut", "fin"))  # type: ignore[index]
+    contracts = ""
+    for rank, status in enumerate(statuses):
+        begins, ends = (date.fromisoformat(day) + timedelta(days=182 * rank) for day in (start, end))
+        told = re.sub(r"<statut>\d+<", f"<statut>{lists.id('cer_statut', status)}<", first)
+        told = told.replace(number, str(int(number) + rank)).replace("<rang>1<", f"<rang>{rank + 1}<")
+        contracts += told.replace(start, begins.isoformat()).replace(end, ends.isoformat())
+    (receipt,) = landes.tell("departement", "departement.webrsa_ali", flow.replace(first, contracts).encode())
+    return receipt
+
+
+def test_e_cer_steps_go_from_waiting_to_valid_to_the_next_contract_and_stay_the_departements(
+    landes: Territory,
+) -> None:
+    first = cer(landes, 1, "E")
+    (who,) = first.persons
+    landes.inform(who)
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    steps = [first, cer(landes, 20, "V"), cer(landes, 182, "V", "E"), cer(landes, 200, "V", "V")]
+    assert [one.status for one in steps] == ["accepted"] * 4
     facts = landes.current(who)
-    assert said(facts, "].decision")[:1] == ["valide"]
+    ranks = {path: fact.value for path, fact in sorted(facts.items()) if path.endswith(("].rang", "].decision"))
+             and path.startswith("contrats[")}  # fmt: skip
+    assert sorted(map(str, ranks.values())) == ["1", "2", "valide", "valide"]
     assert {fact.source for path, fact in facts.items() if path.startswith("contrats[")} == {"departement"}
+    assert cer(landes, 201, "V", "V").changed == 0, "the same steps told again change nothing"
+    assert cer(landes, 202, "E", "V").status == "quarantined", "a valid contract does not go back to waiting"
+
+    # Out: a contract of the Département is not part of what this CCAS may receive, and that is said with its article.
+    offered = [one for step in steps for one in step.outcomes if one.recipient == "ccas"]
+    assert not any("C8" in one.categories for one in offered)
+    assert all(one.article for one in offered)
+    landes.tell("ccas", "ccas.suivi", beneficiary(contrats=[{"decision": "valide"}]))
+    assert {fact.source for path, fact in landes.current(who).items() if path.startswith("contrats[")} == {
+        "departement"
+    }, "a CCAS cannot write one"
+
+    # Proof: both contracts, with their dates.
+    with landes.gateway.unit_of_work() as work:
+        contracts = sorted(evidence.pack(work, landes.gateway, who)["contrats"], key=lambda one: one["debut"])
+    assert [one["nature"] for one in contracts] == ["cer", "cer"]
+    assert contracts[0]["fin"] < contracts[1]["debut"]
+
+
+def test_d_a_job_found_part_time_then_a_second_one_with_less_travel(landes: Territory) -> None:
+    who = landes.oriented()
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    with landes.gateway.unit_of_work() as work:
+        key = fse.enter(work, landes.gateway, who, "departement", "FSE-1", "2026-11-02", notice="L'Union paie.")
+    first = {"id": "1", "nature": "emploi", "date": "2026-12-15", "typeContrat": "CDD", "tempsTravail": "partiel",
+             "rome": "K1304"}  # fmt: skip
+    second = first | {"id": "2", "date": "15/03/2027", "typeContrat": "CDI", "tempsTravail": "plein"}
+    receipts = [
+        landes.tell("ccas", "ccas.suivi", beneficiary(mobility="PublicTransport", resultats=found))[0]
+        for found in ([first], [first, second], [first, second | {"maintenu6Mois": True}])
+    ]
+    assert [one.status for one in receipts] == ["accepted"] * 3
+    facts = landes.current(who)
+    assert said(facts, "].temps_travail") == ["partiel", "plein"], "the second job does not hide the first"
+    assert said(facts, "].date")[-2:] == ["2026-12-15", "2027-03-15"]
+    assert {fact.source for path, fact in facts.items() if path.startswith("resultats[")} == {"ccas"}
+
+    # Out: no flow of this CCAS carries a result, and the one that carries her mobility says nothing of it.
+    offered = [one for receipt in receipts for one in receipt.outcomes if one.recipient == "departement"]
+    assert offered
+    assert all("C6" not in one.categories for one in offered)
+    assert receipts[-1].outcomes == [], "told alone, it leaves for nobody"
+
+    # Proof and indicators: she is counted in employment when she leaves, without being asked again.
+    with landes.gateway.unit_of_work() as work:
+        fse.leave(work, landes.gateway, who, key, "2027-04-30", {"situation_accompagnement": "sortie_obligation"})
+        fse.six_months(work, landes.gateway, who, key, "2027-11-02", {"en_emploi": True, "situation_amelioree": True})
+    with landes.gateway.unit_of_work() as work:
+        pack = evidence.pack(work, landes.gateway, who)
+        (row,) = fse.statement(work, landes.gateway, "FSE-1")
+        counted = {one["code"]: one["total"] for one in fse.indicators(work, landes.gateway, "FSE-1", 1)["indicateurs"]}
+    assert [(one["date"], one["temps_travail"]) for one in pack["resultats"]] == [
+        ("2026-12-15", "partiel"), ("2027-03-15", "plein"),
+    ]  # fmt: skip
+    assert (row["sortie_en_emploi"], row["six_mois_en_emploi"]) == ("Oui", "Oui")
+    assert (counted["EECO01"], counted["EECR04"], counted["EECR05"], counted["EECR06"]) == (1, 1, 1, 1)
 
 
 def test_a_family_money_housing_reach_the_departement_as_the_ccas_said_them_and_health_does_not(
