@@ -28,6 +28,7 @@ from gateway import (
     journal,
     notification,
     policy_history,
+    reidentification,
     rights,
     verify,
 )
@@ -76,6 +77,9 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("/v1/audit/register", read("register", doors.register), methods=["GET"]),
         Route("/v1/audit/breaches", read("breaches", doors.breaches), methods=["GET"]),
         Route("/v1/audit/breaches/touched", doors.touched, methods=["POST"]),
+        Route("/v1/audit/reidentifications", doors.reidentify, methods=["POST"]),
+        Route("/v1/audit/reidentifications/{id}/approve", doors.approve, methods=["POST"]),
+        Route("/v1/audit/reidentifications/{id}/use", doors.use, methods=["POST"]),
         Route("/v1/audit/verify", doors.verify, methods=["POST"]),
     ]
 
@@ -320,6 +324,29 @@ class _Doors:
         told = await asyncio.to_thread(self._answer, lambda work, _: breach.touched(work, self.gateway, *args), http)
         return JSONResponse(told)
 
+    async def reidentify(self, http: Request) -> Response:
+        """Ask who a pseudonym is, with the reason; another officer approves, then the first looks once."""
+        caller = await officer(http)
+        asked = await read_json(http)
+        if not isinstance(asked, dict) or not all(isinstance(asked.get(n), str) for n in ("subject", "reason")):
+            raise Invalid("reidentification-form", "Send subject (a pseudonym) and reason.")
+        return await self._two(
+            http, lambda work: reidentification.request(work, asked["subject"], asked["reason"], _account(caller))
+        )
+
+    async def approve(self, http: Request) -> Response:
+        """Approve another officer's request to know who a pseudonym is."""
+        by = _account(await officer(http))
+        return await self._two(http, lambda work: reidentification.approve(work, http.path_params["id"], by))
+
+    async def use(self, http: Request) -> Response:
+        """Who it is: once, within the hour of the approval, for the officer who asked."""
+        by = _account(await officer(http))
+        return await self._two(http, lambda work: reidentification.use(work, self.gateway, http.path_params["id"], by))
+
+    async def _two(self, http: Request, act: Callable[[UnitOfWork], dict[str, Any]]) -> Response:
+        return JSONResponse(await http.app.state.committer.submit(act))
+
     async def verify(self, http: Request) -> Response:
         """Publish what is new, and have the independent reader check every entry."""
         caller = await officer(http)
@@ -335,6 +362,10 @@ class _Doors:
 
         reports = await asyncio.to_thread(check)
         return JSONResponse({"ok": all(one["ok"] for one in reports), "logs": reports})
+
+
+def _account(caller: Caller) -> reidentification.Account:
+    return reidentification.Account(client_id=caller.client_id, role="dpo")
 
 
 def verify_record(record: bytes) -> str:

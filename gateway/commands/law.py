@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,6 +24,7 @@ from gateway import (
     journal,
     person_export,
     rectification,
+    reidentification,
     rights,
 )
 from gateway.basis_states import states
@@ -59,6 +62,10 @@ def register(app: typer.Typer) -> None:
              "touched": breach_touched},
         ),
     }  # fmt: skip
+    groups["reidentify"] = (
+        "From a pseudonym back to a person: two accounts and a reason.",
+        {"request": reidentify_request, "approve": reidentify_approve, "use": reidentify_use, "list": reidentify_list},
+    )
     for name, (help_, commands) in groups.items():
         group = typer.Typer(help=help_, no_args_is_help=True)
         for verb, command in commands.items():
@@ -371,3 +378,47 @@ def breach_touched(
         journal.append(work, "log.read", outcome="breach-touched", purpose="audit_dpo", agent_role="operator")
         told = breach.touched(work, gateway, client, start, end)
     data(told)
+
+
+# --- two accounts and a reason ----------------------------------------------------------------------------------------
+
+
+def _account(gateway: Gateway) -> reidentification.Account:
+    """The account of this machine that runs the command, behind sudo if need be; a pseudonym in the journal."""
+    name = os.environ.get("SUDO_USER") or getpass.getuser()
+    return reidentification.Account(agent=gateway.keys.pseudonym("agent", name), role="operator")
+
+
+def reidentify_request(
+    subject: Annotated[str, typer.Argument(help="The pseudonym, as the journal gives it.")],
+    reason: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The written reason.")],
+) -> None:
+    """Ask to know who a pseudonym is; another account approves within 72 hours."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = reidentification.request(work, subject, reason.read_text(encoding="utf-8"), _account(gateway))
+    data(told)
+
+
+def reidentify_approve(id: str) -> None:
+    """Approve another account's request, after reading its reason (`maillon reidentify list`)."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = reidentification.approve(work, id, _account(gateway))
+    data(told)
+
+
+def reidentify_use(id: str) -> None:
+    """Who it is: once, within the hour, for the account that asked."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = reidentification.use(work, gateway, id, _account(gateway))
+    data(told)
+
+
+def reidentify_list() -> None:
+    """Requests that wait for an approval or may be used, one JSON object per line."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for one in reidentification.waiting(work):
+            data(one)

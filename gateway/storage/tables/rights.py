@@ -68,3 +68,18 @@ breach = Table(
     CheckConstraint("state in ('draft', 'open', 'closed')", name="ck_breach_state"),
 )
 Index("uq_breach_signal", breach.c.signal, unique=True)
+
+reidentification = Table(
+    "reidentification",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("subject", String(40), nullable=False, comment="the pseudonym asked about"),
+    Column("reason", Text, nullable=False, comment="read by the second account; the journal has its digest"),
+    Column("requested_by", String(80), nullable=False, comment="client, or pseudonym of an agent"),
+    Column("requested_at", Instant, nullable=False),
+    Column("approved_by", String(80)),
+    Column("approved_at", Instant),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    CheckConstraint("approved_by <> requested_by", name="ck_reidentification_two"),
+)
