@@ -38,7 +38,9 @@ def measure(name: str) -> dict[str, Any]:
 
 def names() -> list[str]:
     return [
-        path.stem for path in sorted(FOLDER.glob("*.py")) if not path.stem.startswith(("_", "check", "flame", "report"))
+        path.stem
+        for path in sorted(FOLDER.glob("*.py"))
+        if not path.stem.startswith(("_", "capacity", "check", "flame", "report"))
     ]
 
 

@@ -17,17 +17,21 @@ from tests.faults.house import free_port
 class Server:
     """One server in a temporary folder, with durable writes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: str = "") -> None:
         initdb, control = conftest._postgres_program("initdb"), conftest._postgres_program("pg_ctl")
         if not initdb or not control:
             pytest.skip("PostgreSQL server binaries are not installed")
         self._control = control
         self.folder = Path(tempfile.mkdtemp(prefix="maillon-chaos-postgres-"))
         self.port = free_port()
+        self._listen = "*" if network else "127.0.0.1"
         if conftest.os.geteuid() == 0:
             shutil.chown(self.folder, "postgres")
         self.data = str(self.folder / "data")
         self._run(initdb, "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        if network:
+            with Path(self.data, "pg_hba.conf").open("a") as permitted:
+                permitted.write(f"host all all {network} trust\n")
         self.start()
 
     @property
@@ -35,7 +39,7 @@ class Server:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        options = f"-p {self.port} -c listen_addresses={self._listen} -c unix_socket_directories={self.folder}"
         self._run(self._control, "-D", self.data, "-o", options, "-l", str(self.folder / "log"), "-w", "start")
 
     def kill(self) -> None:

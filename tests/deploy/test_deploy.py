@@ -1,0 +1,214 @@
+"""What `deploy/` promises: units, container file, dashboard and alerts that need no change to run."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.production import KEY_FILES
+from tests.faults.house import free_port
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")])
+MAILLON = Path(sys.executable).with_name("maillon")
+
+
+def unit(name: str) -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(DEPLOY / name)
+    return parser["Service"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_finds_nothing_wrong_in_the_units(tmp_path: Path) -> None:
+    """Their programs are looked for in this checkout: /opt/maillon is where the guide installs it."""
+    for one in UNITS:
+        content = one.read_text().replace("/opt/maillon/.venv/bin/maillon", str(MAILLON))
+        (tmp_path / one.name).write_text(content.replace("/opt/maillon", str(ROOT)))
+    for one in UNITS:
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", tmp_path / one.name], capture_output=True, text=True
+        )
+        ours = [line for line in done.stderr.splitlines() if one.stem.rstrip("@") in line or str(tmp_path) in line]
+        assert not ours, ours
+
+
+def test_the_keys_made_for_a_new_gateway_are_those_it_asks_for(tmp_path: Path) -> None:
+    subprocess.run([DEPLOY / "keys", tmp_path / "keys"], check=True)
+    made = {one.name: one.read_bytes() for one in (tmp_path / "keys").iterdir()}
+    assert set(made) == set(KEY_FILES)
+    assert {stat.S_IMODE((tmp_path / "keys" / name).stat().st_mode) for name in made} == {0o600}
+    subprocess.run([DEPLOY / "keys", tmp_path / "keys"], check=True)
+    assert {one.name: one.read_bytes() for one in (tmp_path / "keys").iterdir()} == made, "none is made again"
+
+
+# The commands of the units, as an unprivileged user, in a clean folder, under the production profile.
+
+
+class Installed:
+    """An installation as the guide makes it, but for its folders and ports."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.home, self.ports = folder / "home", (free_port(), free_port())
+        etc = folder / "etc"
+        self.home.mkdir()
+        etc.mkdir()
+        subprocess.run([DEPLOY / "keys", self.home / "keys"], check=True)
+        key, table = etc / "dpo.key", etc / "decision.toml"
+        shutil.copy(ROOT / "gateway" / "policies" / "decision.v1.toml", table)
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True, capture_output=True)
+        subprocess.run([DEPLOY / "sign", key, table], check=True)
+        subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", etc / "dpo.pem"], check=True)
+        key.unlink()
+        example = (DEPLOY / "maillon.env.example").read_text().replace("/etc/maillon", str(etc))
+        self.environment = dict(re.findall(r"^(MAILLON_\w+)=(.*)$", example, re.M)) | {
+            "MAILLON_HOME": str(self.home),
+            "MAILLON_DATABASE_URL": database,
+            "PATH": os.environ["PATH"],
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self.user: list[str] = []
+        if os.geteuid() == 0 and shutil.which("setpriv"):
+            self.user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+            interpreter = Path(sys._base_executable)  # type: ignore[attr-defined]
+            if subprocess.run([*self.user, "test", "-x", interpreter]).returncode:
+                # It lies in a private folder of this machine: to be reached, never written to.
+                self.user[-1:-1] = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+            for path in (*folder.parents, folder):
+                path.chmod(path.stat().st_mode | 0o711) if path.is_relative_to("/tmp/pytest-of-root") else None
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, 65534, 65534)
+        self.running: list[subprocess.Popen[str]] = []
+
+    def command(self, name: str) -> list[str]:
+        words = shlex.split(unit(name)["ExecStart"].replace("841%i", str(self.ports[1])))
+        assert words[0] == "/opt/maillon/.venv/bin/maillon"
+        return [str(MAILLON), *(str(self.ports[0]) if word == "8400" else word for word in words[1:])]
+
+    def start(self, name: str) -> subprocess.Popen[str]:
+        one = subprocess.Popen(
+            [*self.user, *self.command(name)], cwd=self.home, env=self.environment, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        self.running.append(one)
+        return one
+
+    def maillon(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.user, MAILLON, *words], cwd=self.home, env=self.environment, capture_output=True, text=True
+        )
+
+    def get(self, path: str, port: int = 0, patience: float = 120.0) -> httpx.Response:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port or self.ports[0]}{path}", timeout=10, trust_env=False)
+                if answer.status_code < 500:
+                    return answer
+            except httpx.TransportError:
+                pass
+            assert time.monotonic() < until, [one.stderr.read() for one in self.running if one.poll() and one.stderr]
+            time.sleep(0.3)
+
+
+@pytest.fixture
+def installation(tmp_path: Path, postgres_database: str) -> Iterator[Installed]:
+    one = Installed(tmp_path, postgres_database)
+    yield one
+    for process in one.running:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_the_units_commands_run_in_production_as_an_unprivileged_user(installation: Installed) -> None:
+    serving, working = installation.start("maillon-serve.service"), None
+    assert installation.get("/healthz").json() == {"status": "alive"}
+    assert installation.get("/readyz").status_code == 200
+    working = installation.start("maillon-work@.service")
+    exported = installation.get("/metrics", installation.ports[1]).text
+    assert "maillon_delivery_attempts_total" in exported
+    checked = {one["check"]: one["ok"] for one in json.loads(installation.maillon("doctor").stdout)["checks"]}
+    assert {name: checked[name] for name in ("profile", "database", "journal")} == dict.fromkeys(
+        ("profile", "database", "journal"), True
+    )
+    for process in (working, serving):
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(60) for process in (working, serving)] == [0, 0], "SIGTERM is an ordinary end"
+    owners = {path.stat().st_uid for path in installation.home.rglob("*")}
+    assert owners == {65534 if installation.user else os.geteuid()}
+
+
+def test_a_half_configured_production_says_all_that_is_missing(installation: Installed) -> None:
+    (installation.home / "keys" / "wrap.key").unlink()
+    installation.environment.pop("MAILLON_POLICY_TRUSTED")
+    one = installation.start("maillon-serve.service")
+    _, said = one.communicate(timeout=120)
+    assert one.returncode
+    assert "wrap.key" in said
+    assert "signed" in said
+
+
+# What is watched
+
+
+def test_every_metric_that_is_watched_is_exported() -> None:
+    """Dashboard and alerts against what the processes export; in a process of its own, as the registry is one."""
+    program = (
+        "from gateway import app, commands, delivery_metrics, worker\n"
+        "from prometheus_client import REGISTRY\n"
+        "for family in REGISTRY.collect():\n"
+        "    print(family.name, family.type, *getattr(family, '_labels', ()))\n"
+        "print(*sorted(REGISTRY._names_to_collectors))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    exported = set(said.stdout.split())
+    dashboard = (DEPLOY / "grafana-dashboard.json").read_text()
+    watched = set(re.findall(r"maillon_\w+", dashboard.replace("maillon-livraisons", "")))
+    watched |= set(re.findall(r"maillon_\w+", (DEPLOY / "alerts.yml").read_text()))
+    assert watched
+    assert watched <= exported, watched - exported
+
+
+def test_the_dashboard_and_the_alerts_are_well_formed() -> None:
+    yaml = pytest.importorskip("yaml")
+    board = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    (group,) = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    for rule in group["rules"]:
+        assert rule["labels"]["severity"] in ("page", "warning")
+        assert rule["alert"] in operations, f"the guide says what to do first about {rule['alert']}"
+        expressions.append(rule["expr"])
+    for one in expressions:
+        for opening, closing in ("()", "{}", "[]"):
+            assert one.count(opening) == one.count(closing), one
+
+
+def test_the_container_copies_what_the_package_needs_and_runs_what_the_units_run() -> None:
+    lines = (DEPLOY / "Containerfile").read_text().splitlines()
+    copied = {word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]}
+    for folder in ("schemas", "mappings", "connectors", "gateway", "requirements.lock", "pyproject.toml"):
+        assert folder in copied
+        assert (ROOT / folder).exists()
+    (entry,) = [json.loads(line.partition(" ")[2]) for line in lines if line.startswith("ENTRYPOINT")]
+    (command,) = [json.loads(line.partition(" ")[2]) for line in lines if line.startswith("CMD")]
+    assert [*entry, command[0]] == [MAILLON.name, "serve"]
+    assert next(line for line in lines if line.startswith("USER")) != "USER root"
