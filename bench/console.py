@@ -1,6 +1,6 @@
 """The pages of the console over a large database: CPU of each, first and again, and the cold start of `maillon serve`.
 
-    python bench/console.py [--exchanges N] [--full] [--json]
+    python bench/console.py [--exchanges N] [--full] [--home DIR] [--json]
 
 Each stored exchange is one received, one delivered or refused, three journal entries, spread over ninety days.
 """
@@ -49,6 +49,13 @@ def fill(gateway: Gateway, exchanges: int) -> None:
     for first in range(0, exchanges, BATCH):
         back = timedelta(days=DAYS) * (1 - first / exchanges)
         _batch(gateway, clock.instant(now - back), min(BATCH, exchanges - first), chance)
+
+
+def _reopened(home: Path) -> Gateway:
+    from gateway.registry import Gateway
+    from gateway.settings import Settings
+
+    return Gateway.open(Settings(profile="test", home=home, departement="040"))
 
 
 def _batch(gateway: Gateway, at: str, count: int, chance: random.Random) -> None:
@@ -150,11 +157,16 @@ def start(home: Path) -> float:
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    from gateway import volumes
+
     exchanges = 1_000_000 if asked.full else asked.exchanges
     with tempfile.TemporaryDirectory() as name:
-        home = Path(name) / "home"
-        gateway = _common.prepared(home)
-        fill(gateway, exchanges)
+        home = asked.home or Path(name) / "home"
+        known = (home / "maillon.db").exists()
+        gateway = _reopened(home) if known else _common.prepared(home)
+        if not known:
+            fill(gateway, exchanges)
+        volumes.keep(gateway)  # as a server does every hour
         found = pages(gateway)
         gateway.engine.dispose()
         started = start(home)
@@ -172,6 +184,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exchanges", type=int, default=20_000)
+    parser.add_argument("--home", type=Path, help="folder kept between two runs: filled once, then measured again")
 
 
 if __name__ == "__main__":
