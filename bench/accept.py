@@ -52,7 +52,7 @@ regime = "PIE"
 base_legale = ["CASF L263-4-1"]
 role_de = "ccas"
 """
-FREINS = ("logement", "finances", "famille", "mobilite", "numerique", "administratif")
+FREINS = ("logement", "finances", "famille", "mobilite", "numerique", "administratif_juridique")
 
 
 def body(rank: int) -> bytes:
@@ -117,16 +117,13 @@ class Server:
 
     def __enter__(self) -> Server:
         address = ("127.0.0.1", int(self.url.rpartition(":")[2]))
-        for _ in range(1200):
+        while self._process.poll() is None:  # however busy the machine: only a server that ended did not start
             try:
                 socket.create_connection(address, timeout=2).close()
                 return self
             except OSError:
-                if self._process.poll() is not None:
-                    break
                 time.sleep(0.1)
-        self._process.kill()
-        raise SystemExit("the server did not start")
+        raise SystemExit(f"the server ended with code {self._process.returncode}")
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
@@ -169,6 +166,10 @@ def signed(auth: PartnerAuth, url: str, token: str, ranks: range) -> list[bytes]
     ]  # fmt: skip
 
 
+SIGNED_TOGETHER = 200
+"""A proof is only taken for a minute after it was signed: on a slow machine, not all can be signed beforehand."""
+
+
 def product(count: int) -> dict[str, float]:
     key = ECKey.generate_key("P-256", auto_kid=True)
     with tempfile.TemporaryDirectory() as name:
@@ -181,10 +182,14 @@ def product(count: int) -> dict[str, float]:
                                    headers={"DPoP": auth.proof("POST", auth.token_endpoint)})  # fmt: skip
                 token = form.raise_for_status().json()["access_token"]
             asyncio.run(send(number, signed(auth, server.url, token, range(200))))
-            requests = signed(auth, server.url, token, range(200, 200 + count))
-            before, start = used(server.pid), time.perf_counter()
-            latencies = asyncio.run(send(number, requests))
-            wall, spent = time.perf_counter() - start, used(server.pid) - before
+            latencies: list[float] = []
+            wall = spent = 0.0
+            for first in range(200, 200 + count, SIGNED_TOGETHER):
+                ranks = range(first, min(first + SIGNED_TOGETHER, 200 + count))
+                requests = signed(auth, server.url, token, ranks)
+                before, start = used(server.pid), time.perf_counter()
+                latencies += asyncio.run(send(number, requests))
+                wall, spent = wall + time.perf_counter() - start, spent + used(server.pid) - before
     return {
         "accept_us": spent / count * 1e6,
         "accepted_per_s": count / wall,

@@ -165,14 +165,27 @@ def legal_code(path: str, value: Any = None) -> str | None:
     return None if code == NEVER else "" if code == OPEN else code
 
 
+Told = frozenset[tuple[str, str]]
+"""What some facts tell, as (category of the model, C-code) pairs."""
+
+
+def told(current: Current) -> Told:
+    """The categories and codes that these facts tell. Raises `schemas.paths.UnknownPath`."""
+    value = current.value if isinstance(current, Portrait) else lambda path: current[path].value
+    return frozenset(bridge().of(current, value))
+
+
+def codes_of(what: Told, within: Collection[str] | None = None) -> frozenset[str]:
+    """The C-codes that sending what was told would ask for, or those of them in these categories of the model."""
+    return frozenset({code for category, code in what if within is None or category in within} - {NEVER, OPEN})
+
+
 def asked(current: Current, within: Collection[str] | None = None) -> frozenset[str]:
     """The C-codes that sending these facts would ask for, or those of them in these categories of the model.
 
     Raises `schemas.paths.UnknownPath`.
     """
-    value = current.value if isinstance(current, Portrait) else lambda path: current[path].value
-    told = bridge().of(current, value)
-    return frozenset({code for category, code in told if within is None or category in within} - {NEVER, OPEN})
+    return codes_of(told(current), within)
 
 
 def role_of(body: str) -> str:

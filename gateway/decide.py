@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from gateway import canonical
 from gateway.basis import informed_collectively
 from gateway.basis_states import FlowStates, states
-from gateway.categories import asked as categories_asked
-from gateway.categories import legal_code
+from gateway.categories import Told, codes_of, legal_code, told
 from gateway.convention import Flow
 from gateway.merge import Portrait
 from gateway.policy import Decision, Policy, Question
@@ -192,9 +191,10 @@ def asked(work: UnitOfWork, gateway: Gateway, flow: Flow, current: Current) -> f
     The NIR is only asked for where it may travel; elsewhere asking for it would refuse the whole (D06).
     """
     categories = gateway.categories(gateway.document(flow.vers, flow.document))
-    known = _portrait(work, gateway, current).asked
+    seen = _portrait(work, gateway, current)
+    known = seen.asked
     if (codes := known.get(categories)) is None:
-        codes = known[categories] = categories_asked(current, within=categories)
+        codes = known[categories] = codes_of(seen.what(), within=categories)
     return codes if flow.purpose in _NIR_PURPOSES else codes - {"C3"}
 
 
@@ -236,6 +236,13 @@ class _Portrait:
     known_to_france_travail: bool
     asked: dict[frozenset[str], frozenset[str]]
     """C-codes that documents writing these categories of the model would carry."""
+    seen: list[Told]
+
+    def what(self) -> Told:
+        """What the dossier tells, by category and code, looked at once for all flows."""
+        if not self.seen:
+            self.seen.append(told(self.of))
+        return self.seen[0]
 
     def linked(self, body_id: str, role: str) -> bool:
         """Does this body have a current link with the person: it speaks of her, follows her, or must by law?"""
@@ -266,6 +273,7 @@ def _paint(gateway: Gateway, current: Current) -> _Portrait:
         right=right.value if right is not None else None,
         known_to_france_travail="identifiants[ft_numero].valeur" in current,
         asked={},
+        seen=[],
     )
 
 

@@ -216,6 +216,7 @@ _VARYING = {
 """Fields that differ in nearly every entry: checked together by one pattern. The others repeat, and are remembered."""
 COLUMNS = ("exchange_id", "subject", "sender_org", "recipient_org", "purpose", "decision")
 """Fields that the database repeats beside the entry, to find it by them."""
+_OURS = frozenset({"nonce", "ts"})
 _ABSENT = ""
 _MEMO_SIZE = 4_096
 
@@ -232,9 +233,10 @@ class _Shape:
         self.varying = itemgetter(*self.varying_names)
         self.columns = itemgetter("ts", "event", *(name if name in given else _ABSENT for name in COLUMNS))
         self.codes = itemgetter("event", *(name for name in sorted(given) if name not in _VARYING and name != "event"))
-        pattern = "\n".join(f"(?:{_VARYING[name]})" for name in self.varying_names)
+        # The instant and the nonce are the gateway's own: only their place is checked.
+        pattern = "\n".join("[^\n]*" if name in _OURS else f"(?:{_VARYING[name]})" for name in self.varying_names)
         self.match = re.compile(pattern, re.ASCII).fullmatch
-        self.known: dict[Any, list[str]] = {}
+        self.known: dict[Any, list[bytes]] = {}
         """Codes → the entry cut at its varying values: even places are text, odd ones wait for a value."""
 
     def counted(self, given: Mapping[str, Any]) -> dict[str, str | None]:
@@ -278,13 +280,13 @@ def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> tuple[byt
     try:
         shape = _shapes[names]
         parts = shape.known[shape.codes(fields)].copy()
-        values = shape.varying({**fields, **shape.counted(fields)} if shape.counts else fields)
-        if not shape.match("\n".join(values)):
+        values = "\n".join(shape.varying({**fields, **shape.counted(fields)} if shape.counts else fields))
+        if not shape.match(values):
             raise KeyError
     except (KeyError, TypeError):
         return _encode_new(names, fields)
-    parts[1::2] = values
-    return "".join(parts).encode(), shape.columns(fields)
+    parts[1::2] = values.encode().split(b"\n")
+    return b"".join(parts), shape.columns(fields)
 
 
 def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> tuple[bytes, tuple[str | None, ...]]:
@@ -300,12 +302,12 @@ def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> tuple[bytes, 
     if len(_shapes) > 512:
         _shapes.clear()
     shape = _shapes.get(present) or _shapes.setdefault(present, _Shape(given))
-    parts = shape.cut(given)
+    parts = [part.encode() for part in shape.cut(given)]
     if len(shape.known) >= _MEMO_SIZE:
         shape.known.clear()
     shape.known[shape.codes(given)] = parts.copy()
-    parts[1::2] = shape.varying({**given, **shape.counted(given)})
-    entry = "".join(parts).encode()
+    parts[1::2] = [value.encode() for value in shape.varying({**given, **shape.counted(given)})]
+    entry = b"".join(parts)
     if len(entry) > MAX_ENTRY:
         raise EntryRefused("entry", "too long")
     return entry, shape.columns(fields)

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
 from starlette.requests import Request as HttpRequest
 
 from gateway.access import Caller
+from gateway.lookup import rows
 from gateway.problems import Invalid, Problem, Unreadable
 from gateway.registry import Gateway
 from gateway.storage.tables.record import exchange as exchange_table
@@ -74,9 +74,5 @@ def once(
 
 
 def _earlier(work: UnitOfWork, idempotency: bytes) -> tuple[bytes, Callable[[], str]] | None:
-    row = work.connection.execute(
-        select(exchange_table.c.request_h, exchange_table.c.response).where(
-            exchange_table.c.idempotency_h == idempotency
-        )
-    ).first()
-    return (row.request_h, lambda: str(row.response)) if row else None
+    found = rows(work.connection, exchange_table, ("request_h", "response"), "idempotency_h", [idempotency])
+    return (found[0].request_h, lambda: str(found[0].response)) if found else None

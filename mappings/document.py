@@ -40,7 +40,10 @@ def scalar(value: Any) -> str | None:
 
 def items(value: Any) -> Sequence[Any]:
     """The siblings under one name, one or many."""
-    return () if value is None else cast(Sequence[Any], value) if isinstance(value, list) else (value,)
+    if value is None:
+        return ()
+    several: Sequence[Any] = value if value.__class__ is list else (value,)
+    return several
 
 
 def texts(value: Any) -> list[str | None]:
@@ -64,7 +67,8 @@ def first(element: Any, name: str) -> str | None:
     """Text of the first child of an XML element that bears this name."""
     for child in element:
         if child.tag == name:
-            return cast("str | None", child.text)
+            text: str | None = child.text
+            return text
     return None
 
 

@@ -37,6 +37,8 @@ def limited(read: Callable[..., Any], children: list[Child | None]) -> Callable[
     """A reader that refuses what is longer than the partner's schema allows, one limit per element."""
     if not any(children):
         return read
+    if len(children) == 1 and (only := children[0]) is not None:
+        return _limited_one(read, only)
     lengths = [child.length or 0 if child is not None else sys.maxsize for child in children]
 
     def checked(*texts: str | None) -> Any:
@@ -46,6 +48,17 @@ def limited(read: Callable[..., Any], children: list[Child | None]) -> Callable[
                 if child is not None and too_long(text, child):
                     raise Bad("too-long", f"{child.length}")
         return read(*texts)
+
+    return checked
+
+
+def _limited_one(read: Callable[[str], Any], child: Child) -> Callable[[str], Any]:
+    length = child.length or 0
+
+    def checked(text: str) -> Any:
+        if len(text) > length and too_long(text, child):
+            raise Bad("too-long", f"{length}")
+        return read(text)
 
     return checked
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,16 @@ def lists(current: Mapping[str, Fact]) -> Lists:
             found.setdefault(item[:opened], {})[item[opened + 1 : closed]] = None
             start = closed + 1
     return found
+
+
+def tops(current: Iterable[str]) -> Lists:
+    """The same for a form without lists inside lists: the outer items only."""
+    found: Lists = {}
+    for path in current:
+        name, bracket, rest = path.partition("[")
+        if bracket:
+            found.setdefault(name, {})[rest.partition("]")[0]] = None
+    return {name: dict.fromkeys(sorted(keys)) if len(keys) > 1 else keys for name, keys in found.items()}
 
 
 # --- what a generated writer calls off its fast path ------------------------------------------------------------------
@@ -81,7 +91,7 @@ def _merge(box: document.Container, path: tuple[Step, ...], inner: document.Cont
 
 
 _CALLED: dict[str, Any] = {
-    "Bad": Bad, "Finding": Finding, "Written": Written, "lists": lists, "tell": _tell, "codes": _codes,
+    "Bad": Bad, "Finding": Finding, "Written": Written, "lists": lists, "tops": tops, "tell": _tell, "codes": _codes,
     "item_code": _item_code, "word": _word, "merge": _merge, "enter": document.enter, "element": document.element,
     "serialise": document.serialise,
 }  # fmt: skip
@@ -139,7 +149,7 @@ class Generator:
             for word in words:
                 say(f"w_{word} = ctx.get({word!r}, '')")
             if any("[]" in path for path in _canonicals(self.file.section)):
-                say("items = lists(current)")
+                say("items = lists(current)" if _nests(self.file.section) else "items = tops(current)")
             say("d0 = {}")
             root = Box("d0", [])
             self._sections(self.file.section, Scope(root, root, "", "", "''"))
@@ -535,6 +545,18 @@ def _canonicals(sections: tuple[Section, ...]) -> Iterator[str]:
         yield section.canonical
         yield from (row.canonical for row in section.fields if row.canonical)
         yield from _canonicals(section.section)
+
+
+def _nests(sections: tuple[Section, ...], outer: str = "") -> bool:
+    """Whether a form writes items of lists that are inside items of lists."""
+    for section in sections:
+        inside = dotted(outer, section.canonical)
+        for path in (inside, *(dotted(inside, row.canonical) for row in section.fields if row.canonical)):
+            if ("[" in path.partition("[]")[0] and "[]" in path) or path.count("[]") > 1:
+                return True
+        if _nests(section.section, inside):
+            return True
+    return False
 
 
 def _shape(at: str, section: Section) -> str:

@@ -73,11 +73,11 @@ class Record:
 
     @property
     def rejected(self) -> bool:
-        return any(finding.severity == "reject" for finding in self.findings)
+        return bool(self.findings) and any(finding.severity == "reject" for finding in self.findings)
 
     @property
     def quarantined(self) -> bool:
-        return any(finding.severity != "notice" for finding in self.findings)
+        return bool(self.findings) and any(finding.severity != "notice" for finding in self.findings)
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -1,6 +1,6 @@
 """Where the time of a benchmark's product side goes: a flame graph, sampled by the process's own CPU clock.
 
-    python bench/flame.py [--foyers N] [--out docs/flame-ingest.svg] [--top]
+    python bench/report_flame.py [--foyers N] [--out docs/flame-ingest.svg] [--top]
 
 `setitimer(ITIMER_PROF)` interrupts the process each millisecond of CPU; the stack met there is one sample. Widths are
 parts of the CPU time, so that a busy machine changes nothing. `--top` prints where samples fell, function by function.
@@ -105,7 +105,7 @@ def _draw(box: Box, left: float, depth: int, total: int, boxes: list[str]) -> in
     x, width, y = left * WIDTH, part * WIDTH, (depth + 1.4) * ROW
     tint = 200 - (sum(box.name.encode()) * 7) % 90
     label = escape(box.name)
-    shown = escape(box.name[: int(width / 6.2)]) if width > 40 else ""
+    shown = escape(box.name.rpartition(":")[2][: int(width / 6.2)]) if width > 40 else ""
     boxes.append(
         f'<g><title>{label} {part:.1%}</title><rect x="{x:.1f}" y="{y:.1f}" width="{max(width - 0.5, 0.3):.1f}" '
         f'height="{ROW - 1}" fill="rgb(235,{tint},110)"/><text x="{x + 2:.1f}" y="{y + 12:.1f}">{shown}</text></g>'
@@ -160,7 +160,7 @@ def main() -> None:
         print(top(stacks))
         return
     whole = tree(stacks, "ingest.py:ingest")
-    asked.out.write_text(svg(whole, f"Durable ingest of {asked.foyers} new households, {whole.samples} ms of CPU"))
+    asked.out.write_text(svg(whole, f"Durable ingest of {asked.foyers} new households, {whole.samples} samples"))
     print(f"{asked.out}: {whole.samples} samples", file=sys.stderr)
 
 
