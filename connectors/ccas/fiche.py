@@ -6,13 +6,15 @@ Labels are French and come from one table (`schemas/partner/ccas/libelles.csv`);
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment
 
-from connectors.ccas.champs import TABLE
+from connectors.ccas.champs import PARIS, TABLE
 from connectors.table import XLSX, to_csv, to_xlsx
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "xlsx": XLSX, "html": "text/html; charset=utf-8"}
@@ -39,12 +41,27 @@ th, td { border: 1px solid #767676; padding: .35rem .6rem; text-align: left; ver
 {% for caption, headers, rows in tables %}
 <table><caption>{{ caption }}</caption>
 <thead><tr>{% for header in headers %}<th scope="col">{{ header }}</th>{% endfor %}</tr></thead>
-<tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+<tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell | jour }}</td>{% endfor %}</tr>{% endfor %}</tbody>
 </table>
 {% endfor %}
 </main></body></html>
 """
-_TEMPLATE = Environment(autoescape=True).from_string(_PAGE)  # escaped always: the page holds other people's texts
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def _readable(cell: str) -> str:
+    """A date as French writes it, a moment as Paris lives it; tables keep the form that can be sent back."""
+    if _DAY.fullmatch(cell):
+        return f"{cell[8:]}/{cell[5:7]}/{cell[:4]}"
+    if _MOMENT.fullmatch(cell):
+        return datetime.fromisoformat(cell).astimezone(PARIS).strftime("%d/%m/%Y à %H:%M")
+    return cell
+
+
+_ENVIRONMENT = Environment(autoescape=True)  # escaped always: the page holds other people's texts
+_ENVIRONMENT.filters["jour"] = _readable
+_TEMPLATE = _ENVIRONMENT.from_string(_PAGE)
 
 Table = tuple[str, list[str], list[list[str]]]
 

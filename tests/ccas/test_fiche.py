@@ -119,6 +119,14 @@ def test_the_readable_forms_hold_the_sheet_and_no_live_formula(form: str) -> Non
         assert word in text
 
 
+def test_the_page_says_dates_as_french_does_and_the_tables_keep_what_can_be_sent_back() -> None:
+    fiche = {"birthDate": "1988-04-12", "rendezVous": [{"debut": "2026-12-01T09:30:00Z"}]}
+    page = render(fiche, "html").decode()
+    assert "12/04/1988" in page
+    assert "01/12/2026 à 10:30" in page
+    assert "1988-04-12" in render(fiche, "csv").decode()
+
+
 def test_a_hostile_name_stays_text() -> None:
     page = render({"birthName": "<script>alert(1)</script>"}, "html").decode()
     assert "<script>" not in page
