@@ -158,7 +158,7 @@ def per_second(database: str, partner: int, count: int, at_work: list[Machine], 
             # Each reaches the database and the partner by its own cable.
             house.partner_url = f"http://{machine.host}:{partner}"
             house.database_url = database.replace("127.0.0.1", machine.host)
-            house.work(prefix=machine.prefix)
+            house.work(network=machine.name)
         try:
             eventually(lambda: _delivered(house) > count // 10, timeout=300, every=0.02)
             at, began = _delivered(house), time.perf_counter()

@@ -62,7 +62,7 @@ def test_what_a_lost_machine_held_is_delivered_by_the_other(tmp_path: Path, endi
             for machine in two:
                 house.partner_url = f"http://{machine.host}:{port}"
                 house.database_url = server.url.replace("127.0.0.1", machine.host)
-                workers.append(house.work(prefix=machine.prefix))
+                workers.append(house.work(network=machine.name))
                 most = 16 * len(workers)
                 eventually(lambda most=most: house.count(outbox, claimed) > most - 8, timeout=120)  # type: ignore[misc]
             house.kill(workers[0]) if ending == "killed" else two[0].plug(False)

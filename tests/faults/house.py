@@ -222,11 +222,12 @@ class House:
             **({"MAILLON_DATABASE_URL": self.database_url} if self.database_url else {}),
         }
 
-    def start(self, *command: str, failpoint: str = "", migrations: Path | None = None) -> Process:
+    def start(self, *command: str, failpoint: str = "", migrations: Path | None = None, network: str = "") -> Process:
         """A `maillon` command in a process of its own; its log is kept in the home. `failpoint`: where it dies;
-        `migrations`: those of another version of the product."""
+        `migrations`: those of another version of the product; `network`: the namespace it runs in (machines.py)."""
         self.happened("start", command=command, failpoint=failpoint, migrations=migrations)
         environment = self.environment | ({"MIGRATIONS": str(migrations)} if migrations else {})
+        environment |= {"NETNS": network} if network else {}
         one = Process(command, environment, self.home / "log", failpoint)
         self.running.append(one)
         return one
@@ -234,8 +235,8 @@ class House:
     def serve(self, failpoint: str = "", *, port: int = 0, migrations: Path | None = None) -> Process:
         return self.start("serve", "--port", str(port or self.port), failpoint=failpoint, migrations=migrations)
 
-    def work(self, failpoint: str = "", *, migrations: Path | None = None) -> Process:
-        return self.start("work", failpoint=failpoint, migrations=migrations)
+    def work(self, failpoint: str = "", *, migrations: Path | None = None, network: str = "") -> Process:
+        return self.start("work", failpoint=failpoint, migrations=migrations, network=network)
 
     def until_ready(self, timeout: float = 120.0, path: str = "/healthz") -> None:
         deadline = time.monotonic() + timeout

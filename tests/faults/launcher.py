@@ -10,6 +10,7 @@ longer exists stops the process at once.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import inspect
@@ -47,9 +48,13 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(IMPORTED)
 
 
+_NETWORK = 0x40000000
+"""CLONE_NEWNET, setns(2)."""
+
+
 class Process:
     """One `maillon` command, running with exactly this environment; its outputs are appended to `log`. MIGRATIONS names
-    the folder of another version's migrations."""
+    the folder of another version's migrations, NETNS the network namespace to run in."""
 
     def __init__(self, args: tuple[str, ...], environment: Mapping[str, str], log: Path, failpoint: str = "") -> None:
         self.args = args
@@ -90,6 +95,9 @@ def _run(args: tuple[str, ...], environment: dict[str, str], log: str, failpoint
         os.dup2(out, stream)
     if failpoint:
         arm(failpoint)
+    if namespace := environment.get("NETNS"):
+        with open(f"/run/netns/{namespace}") as place:
+            assert ctypes.CDLL(None).setns(place.fileno(), _NETWORK) == 0
     if another := environment.get("MIGRATIONS"):
         from gateway.storage import migrate
 

@@ -21,8 +21,8 @@ NETWORK = "10.231.0.0/16"
 class Machine:
     host: str
     """Address at which this machine reaches what runs outside."""
-    prefix: tuple[str, ...] = ()
-    """What a command begins with to run on this machine."""
+    name: str = ""
+    """Of its network namespace."""
     cable: str = ""
 
     @property
@@ -79,4 +79,4 @@ def _cabled(name: str, cable: str, network: str, first: int) -> Machine:
     _ip("-n", name, "address", "add", f"{there}/30", "dev", "eth0")
     _ip("-n", name, "link", "set", "eth0", "up")
     _ip("-n", name, "link", "set", "lo", "up")
-    return Machine(here, ("ip", "netns", "exec", name), cable)
+    return Machine(here, name, cable)
