@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -63,6 +63,14 @@ def children() -> float:
 def best(work: Callable[[], Any], rounds: int) -> float:
     """Least CPU seconds of several rounds: what a busy machine adds is not the program's."""
     return min(cpu_and_wall(work)[0] for _ in range(rounds))
+
+
+def queued(processes: Sequence[str] = ("thread-self",)) -> float:
+    """Milliseconds these processes waited for a core so far (Linux; 0 elsewhere): other programs' doing, not ours."""
+    try:
+        return sum(int(Path(f"/proc/{one}/schedstat").read_text().split()[1]) for one in processes) / 1e6
+    except OSError:
+        return 0.0
 
 
 @contextmanager

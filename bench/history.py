@@ -100,23 +100,15 @@ def fill(engine: Engine, rows: int) -> float:
     return time.perf_counter() - start
 
 
-def queued(processes: list[str]) -> float:
-    """Milliseconds these processes waited for a core so far (Linux; 0 elsewhere): other programs' doing, not ours."""
-    try:
-        return sum(int(Path(f"/proc/{one}/schedstat").read_text().split()[1]) for one in processes) / 1e6
-    except OSError:
-        return 0.0
-
-
 def looks(look: Callable[[], object], server: list[str]) -> tuple[list[float], list[float]]:
     """Sorted milliseconds of each look: on the wall clock, and without the wait for a core."""
     wall, own = [], []
     for _ in range(LOOKS):
-        before, start = queued(["thread-self", *server]), time.perf_counter()
+        before, start = _common.queued(["thread-self", *server]), time.perf_counter()
         look()
         spent = (time.perf_counter() - start) * 1000
         wall.append(spent)
-        own.append(max(0.0, spent - (queued(["thread-self", *server]) - before)))
+        own.append(max(0.0, spent - (_common.queued(["thread-self", *server]) - before)))
     return sorted(wall), sorted(own)
 
 

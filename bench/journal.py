@@ -1,13 +1,12 @@
-"""The journal beside its floors, in one run: writing, verifying, proving, and a person's history.
+"""The journal beside its floors, in one run: writing, verifying and proving. A history: `history.py`.
 
-    python bench/journal.py [--entries N] [--history N] [--rounds K] [--full] [--json]
+    python bench/journal.py [--entries N] [--rounds K] [--full] [--json]
 
 | what | floor | target |
 |---|---|---|
 | append | SHA-256 leaf and RFC 6962 frontier over the same bytes | ≤ 5 µs of CPU per entry beyond its insert, batched |
 | verify | one leaf hash and one node hash per entry, nothing read or compared | 1 M entries in ≤ 10 s |
 | proof | | ≤ 10 ms of CPU, p99 |
-| history | | ≤ 100 ms p99, whatever the size |
 
 The insert is measured alone (the driver's `executemany` of the same rows), so that what the journal adds is the rest.
 """
@@ -19,7 +18,7 @@ import gc
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from gateway.storage.tables import metadata
 from gateway.unit_of_work import UnitOfWork
 
 BATCH = 1_000
-TARGETS = {"append_us": 5.0, "verify_1m_s": 10.0, "proof_ms": 10.0, "history_p99_ms": 100.0}
+TARGETS = {"append_us": 5.0, "verify_1m_s": 10.0, "proof_ms": 10.0}
 
 
 def fields(number: int) -> dict[str, Any]:
@@ -163,48 +162,12 @@ def _accepted(folder: Path) -> None:
         raise SystemExit(f"the journal does not verify: {report}")
 
 
-def _rows(count: int) -> Iterator[tuple[Any, ...]]:
-    """Plausible rows without hashing: a person is written about 20 times, over a year."""
-    for idx in range(count):
-        subject = sha256(b"%d" % (idx % max(1, count // 20))).hexdigest()[:40]
-        day, second = divmod(idx * 365 // count * 86_400 + idx % 86_400, 86_400)
-        ts = f"2026-{1 + day // 31:02d}-{1 + day % 28:02d}T{second // 3600:02d}:{second // 60 % 60:02d}:00.000Z"
-        exchange = f"{idx:032x}"
-        yield ("6m", idx, ts, "exchange.deliver", exchange, subject, "caf", "ccas", "orientation", "permit",
-               b"x" * 600, b"\0" * 32)  # fmt: skip
-
-
-def measure_history(engine: Engine, count: int) -> dict[str, float]:
-    """p99 of one person's first page under four pseudonyms, in a journal of `count` entries."""
-    statement, batch = journal._statements(engine.dialect.name).insert, []
-    with engine.begin() as connection:
-        for row in _rows(count):
-            batch.append(row)
-            if len(batch) == 20_000:
-                connection.exec_driver_sql(statement, batch)
-                batch.clear()
-        if batch:
-            connection.exec_driver_sql(statement, batch)
-    latencies = []
-    with engine.connect().execution_options(read_only=True) as connection:
-        for _ in range(500):
-            known = random.randrange(max(1, count // 20))
-            names = [sha256(b"%d" % known).hexdigest()[:40], *(f"{random.getrandbits(160):040x}" for _ in range(3))]
-            start = time.perf_counter()
-            found = journal.history(connection, names, limit=100)
-            latencies.append((time.perf_counter() - start) * 1000)
-            if len(found) < 10:
-                raise SystemExit("the history of a known person is missing")
-    return {"history_rows": count, "history_p99_ms": sorted(latencies)[int(len(latencies) * 0.99)]}
-
-
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     entries = 1_000_000 if asked.full else asked.entries
     with tempfile.TemporaryDirectory() as name:
         engine = open_engine(asked.database or f"sqlite:///{name}/bench.db")
         metadata.create_all(engine)
         found = measure_append(engine, asked.rounds)
-        found |= measure_history(engine, asked.history)
         engine.dispose()
     found |= measure_reading(entries, asked.rounds)
     ratios: dict[str, tuple[float, float | None, bool]] = {
@@ -217,7 +180,6 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entries", type=int, default=50_000, help="size of the journal that is verified")
-    parser.add_argument("--history", type=int, default=50_000, help="size of the journal that is searched")
     parser.add_argument("--database", default="", help="URL of an empty database for the writing side")
     parser.add_argument("--rounds", type=int, default=3)
 

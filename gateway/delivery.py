@@ -232,6 +232,7 @@ def _told(work: UnitOfWork, prepared: Prepared, **more: str) -> dict[str, Any]:
     fields = decision_record.told(work, prepared.flow, prepared.question, prepared.decision)
     fields |= {
         "exchange_id": claimed.exchange_id,
+        "delivery_id": claimed.id,
         "sender_org": claimed.sender,
         "recipient_org": claimed.recipient,
         "subject": prepared.outgoing.reference,

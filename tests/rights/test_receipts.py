@@ -89,6 +89,8 @@ async def test_every_decision_permitted_or_refused_is_found_again_byte_for_byte(
         said = found.line()
         assert said["rule_ids"] == entry.fields["rule_ids"]
         assert said["facts"]["clock_ok"] is True
+    sent = [entry.fields for entry in entries if entry.fields["event"] in ("exchange.deliver", "exchange.ack")]
+    assert all(one["delivery_id"] for one in sent), "what two journals are compared by"
     flowing = [entry.fields for entry in entries if entry.fields["decision"] == "permit"]
     assert {one["convention"] for one in flowing} == {"essai-droits:1"}
     assert {one["notice_ref"] for one in flowing} == {"parcours-insertion:1"}
