@@ -51,6 +51,8 @@ class Version:
 
     faits: dict[str, Any]
     references: list[str] = field(default_factory=list)
+    avant: list[str] = field(default_factory=list)
+    """Reference dates of older files that told it just so, before it changed and came back."""
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Annee:
     fin: list[FoyerRsa] = field(default_factory=list)
     versions: dict[tuple[str, str], Version] = field(default_factory=dict)
     """Caisse's network and request number to what the files last told of that household."""
+    _passees: list[tuple[tuple[str, str], Version]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.monde = Monde(seed=self.seed, n=self.n, jour=date(2026, 2, 4), rythme=0.12)
@@ -94,7 +97,11 @@ class Annee:
                 du_foyer = {chemin: valeur for chemin, valeur in dit.items() if paths.field(chemin).sujet == "foyer"}
                 version = self.versions.get((reseau, foyer.demande))
                 if version is None or version.faits != du_foyer:
-                    version = self.versions[reseau, foyer.demande] = Version(du_foyer)
+                    cle = reseau, foyer.demande
+                    self._passees += [(cle, version)] if version else []
+                    avant = [d for lui, passee in self._passees if lui == cle and passee.faits == du_foyer
+                             for d in passee.references]  # fmt: skip
+                    version = self.versions[cle] = Version(du_foyer, avant=avant)
                 version.references.append(reference.decode())
 
 
@@ -155,9 +162,10 @@ def attendus(annee: Annee, recus: dict[Any, dict[str, Any]] | None = None) -> di
     dits = {}
     for foyer, personne in foyer_de_chacun(annee.fin).values():
         dit = faits(foyer, personne)
-        references = annee.versions[foyer.organisme, foyer.demande].references
+        version = annee.versions[foyer.organisme, foyer.demande]
         recu = (recus or {}).get(_qui(dit), {}).get(REFERENCE)
-        dits[_qui(dit)] = dit | {REFERENCE: recu if recu in references else references[0]}
+        admis = recu in version.references + version.avant
+        dits[_qui(dit)] = dit | {REFERENCE: recu if admis else version.references[0]}
     return dits
 
 
