@@ -242,7 +242,7 @@ def test_a_killed_machines_deliveries_are_taken_over_within_thirty_seconds(
     house.partner.latency = 60.0
     house.says([declaration(number) for number in range(8)])
     doomed = house.work()
-    eventually(lambda: house.count(table, table.c.state == "claimed") == 8, timeout=30)
+    eventually(lambda: house.count(table, table.c.state == "claimed") == 8, timeout=120)
     other = house.work()
     eventually(lambda: house.partner.in_flight > 0, timeout=20)
     house.partner.latency = 0.0

@@ -242,7 +242,7 @@ class House:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                if httpx.get(self.issuer + path, timeout=2, trust_env=False).status_code == 200:
+                if httpx.get(self.issuer + path, timeout=5, trust_env=False).status_code == 200:
                     return
             except httpx.HTTPError:
                 pass
