@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def house_at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
     """Makes furnished houses; when the experiment fails, their homes are kept beside its seed."""
     made: list[House] = []
 
-    def make(database: str = "", **options: Any) -> House:
-        one = House(tmp_path / f"home{len(made)}", database, **options).furnish()
+    def make(database: str = "", *, home: Path | None = None, **options: Any) -> House:
+        one = House(home or tmp_path / f"home{len(made)}", database, **options).furnish()
         made.append(one)
         return one
 
@@ -65,6 +66,17 @@ def house_at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
         for one in made:
             shutil.copytree(one.home, folder / one.home.name, ignore=shutil.ignore_patterns("keys"), dirs_exist_ok=True)
         (folder / "seed").write_text(f"{SEED}\n")
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 24 MB: what fills it meets ENOSPC."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "maillon", folder], capture_output=True).returncode:
+        pytest.skip("this account may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture

@@ -289,7 +289,7 @@ async def test_f_14_keys_change_under_load_without_one_error(house: House, monke
             partners.rotate(work, SENDER, {"keys": [new.as_dict(private=False)]})
         keys.append(new)
         access.rotate_signing_key(house.gateway.keys)
-        for _ in range(400):
+        for _ in range(2_400):
             await asyncio.sleep(0.05)
             if len(signed_with) == 2 and len(statuses) > 60:
                 break

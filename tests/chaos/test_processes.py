@@ -1,4 +1,4 @@
-"""F-1, F-2, F-3, F-15, F-16, F-20, F-24 and two machines: real processes, killed, starved and cut off.
+"""F-1, F-2, F-3, F-10, F-11, F-15, F-16, F-20, F-24 and two machines: real processes, killed, starved and cut off.
 
 Short seeds run with the suite; `make chaos` runs the long ones and prints the seed.
 """
@@ -9,8 +9,10 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
+from gateway import verify
+from gateway.access.client import TokenRefused
 from gateway.storage import migrate
 from gateway.storage.tables.delivery import outbox as table
 from tests.chaos.conftest import SEED
@@ -146,6 +150,61 @@ def test_f_3_the_database_is_killed_fifty_times(house_at: Houses) -> None:
     database_killed(house_at, times=50, exchanges=2_000)
 
 
+def statuses(house: House, numbers: range) -> list[int]:
+    """What one attempt at each of these messages is answered; 0: nothing was."""
+    told = []
+    for number in numbers:
+        try:
+            with house.client() as client:
+                told.append(house.post(client, number).status_code)
+        except (httpx.HTTPError, TokenRefused):
+            told.append(0)
+    return told
+
+
+def test_f_10_a_full_volume_tears_nothing_and_is_left_behind_alone(
+    small_volume: Path, database: str, house_at: Houses
+) -> None:
+    """The volume of the journal's files; on SQLite, of the database too."""
+    house = house_at(database, home=small_volume / "home")
+    running = start_all(house)
+    house.until_ready()
+    assert statuses(house, range(3)) == [202] * 3
+    ballast = small_volume / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as filling:
+        while True:
+            filling.write(bytes(4096))
+    told = statuses(house, range(3, 15))
+    if not database:
+        assert 202 not in told[4:], "the last free pages are used, then nothing is accepted"
+        assert set(told) <= {0, 202, 503, 507}
+    time.sleep(1.5)  # a few publications fail
+    assert verify.verify(house.gateway.journal_folder).ok
+    ballast.unlink()
+    house.until_ready()
+    senders = traffic.send_all(house, 20)
+    finish(house, running, senders)
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_f_11_when_the_disk_fails_nothing_is_acknowledged(house_at: Houses) -> None:
+    """Every fsync of the process answers EIO for a while."""
+    house = house_at()
+    running = start_all(house)
+    house.until_ready()
+    assert statuses(house, range(3)) == [202] * 3
+    inject = ["-e", "inject=fsync,fdatasync:error=EIO", "-o", "/dev/null", "-p", str(running[0].pid)]
+    failing = subprocess.Popen(["strace", "-f", "-qq", *inject])
+    eventually(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{running[0].pid}/status").read_text())
+    time.sleep(0.5)
+    told = statuses(house, range(3, 9))
+    failing.terminate()
+    failing.wait(30)
+    assert set(told) <= {0, 503, 507}, "an exchange that is not on the disk was accepted"
+    senders = traffic.send_all(house, 20)
+    finish(house, running, senders)
+
+
 NEXT_VERSION = """
 import sqlalchemy as sa
 from alembic import op
@@ -183,7 +242,7 @@ def test_f_15_a_rolling_upgrade_with_a_migration_under_load(
 
         carried(0.2)
         new = [house.serve(port=ports[1], migrations=versions), house.work(migrations=versions)]
-        eventually(lambda: is_ready(house, ports[1]), timeout=120)
+        eventually(lambda: is_ready(house, ports[1]))
         assert not is_ready(house, free_port())
         assert is_ready(house, ports[0]), "the version that runs is not turned away by what the next one added"
         balancer.targets = [("127.0.0.1", port) for port in ports]
@@ -192,7 +251,7 @@ def test_f_15_a_rolling_upgrade_with_a_migration_under_load(
         for rank, again in enumerate((lambda: house.serve(port=ports[0]), house.work)):
             house.kill(old[rank])
             old[rank] = again()
-        eventually(lambda: is_ready(house, ports[0]), timeout=120)
+        eventually(lambda: is_ready(house, ports[0]))
         carried(0.6)
         balancer.targets = [("127.0.0.1", ports[1])]
         for one in old:
@@ -219,7 +278,7 @@ def test_f_16_asked_to_stop_it_finishes_what_is_in_flight(house: House) -> None:
     senders = traffic.send_all(house, 4)
     for one in senders:
         one.join(30)
-    eventually(lambda: house.partner.in_flight > 0, timeout=20, every=0.02)
+    eventually(lambda: house.partner.in_flight > 0, every=0.02)
     deliverer = running[-1]
     began = time.monotonic()
     deliverer.send_signal(signal.SIGTERM)
@@ -242,9 +301,9 @@ def test_a_killed_machines_deliveries_are_taken_over_within_thirty_seconds(
     house.partner.latency = 60.0
     house.says([declaration(number) for number in range(8)])
     doomed = house.work()
-    eventually(lambda: house.count(table, table.c.state == "claimed") == 8, timeout=120)
+    eventually(lambda: house.count(table, table.c.state == "claimed") == 8)
     other = house.work()
-    eventually(lambda: house.partner.in_flight > 0, timeout=20)
+    eventually(lambda: house.partner.in_flight > 0)
     house.partner.latency = 0.0
     killed = time.monotonic()
     house.kill(doomed)
@@ -268,11 +327,11 @@ def test_f_20_cut_off_from_the_database_a_worker_is_replaced_and_its_old_fence_r
         house.partner.latency = 4.0
         house.says([declaration(1)])
         old = far.work()
-        eventually(lambda: house.partner.in_flight == 1, timeout=30)
+        eventually(lambda: house.partner.in_flight == 1)
         between.partitioned = True
         house.partner.latency = 0.0
         new = house.work()
-        eventually(lambda: house.count(table, table.c.state == "delivered") == 1, timeout=30)
+        eventually(lambda: house.count(table, table.c.state == "delivered") == 1)
         time.sleep(2.5)
         between.partitioned = False
         between.cut()
@@ -308,7 +367,7 @@ def test_f_24_without_descriptors_it_refuses_then_recovers(house_at: Houses) -> 
     again = traffic.Sender(house, [(number, 0) for number in range(1, 6)])
     again.run()
     assert not again.gave_up
-    eventually(lambda: open_count(house) == 0, timeout=30)
+    eventually(lambda: open_count(house) == 0)
     invariants.at_rest(serving.pid, before)
     serving.send_signal(signal.SIGTERM)
     serving.wait(40)

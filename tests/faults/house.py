@@ -291,7 +291,7 @@ class House:
             self.served.stop()
 
 
-def eventually(condition: Any, timeout: float = 30.0, every: float = 0.1) -> None:
+def eventually(condition: Any, timeout: float = 120.0, every: float = 0.1) -> None:
     """Wait until the condition holds; fails when it never does."""
     deadline = time.monotonic() + timeout
     while not condition():
