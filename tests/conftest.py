@@ -13,7 +13,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
+
+# How busy the machine is says nothing of the code: no example is late, no strategy too slow.
+settings.register_profile("maillon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("maillon")
 
 
 def _postgres_program(name: str) -> str | None:

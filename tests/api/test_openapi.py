@@ -41,6 +41,12 @@ def test_every_door_is_described_and_every_description_is_a_door(house: House) -
     assert described == doors
 
 
+def test_no_door_replaces_what_somebody_else_may_have_changed(house: House) -> None:
+    """So none has to demand `If-Match` (428): see "Nothing is overwritten" in docs/decisions.md."""
+    methods = {method for one in httpx.get(f"{house.base}/openapi.json").json()["paths"].values() for method in one}
+    assert methods <= {"get", "post"}
+
+
 def test_the_page_for_people_needs_nothing_from_elsewhere(house: House) -> None:
     page = httpx.get(f"{house.base}/docs")
     assert page.status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import ssl
 from collections.abc import Callable
@@ -367,17 +368,19 @@ async def test_f_18_a_poisonous_message_ends_apart_and_the_others_flow(house: Ho
     invariants.all_hold(house, dead=1)
 
 
+@pytest.mark.parametrize("copies", [9, pytest.param(1_700, marks=pytest.mark.chaos)])
 async def test_f_19_a_backlog_drains_for_all_and_claims_little_at_a_time(
-    database: str, house_at: Houses, monkeypatch: pytest.MonkeyPatch
+    database: str, house_at: Houses, monkeypatch: pytest.MonkeyPatch, copies: int
 ) -> None:
+    """The long one: more than 100 000 deliveries wait when the partner comes back."""
     house = house_at(database, recipients=RECIPIENTS)
     house.says([declaration(number) for number in range(60)])
     promised = _rows(house, table.c.recipient == "guichet")
     with house.gateway.unit_of_work() as work:
         for one in promised:
-            for _ in range(9):
+            for _ in range(copies):
                 work.add(table, **one._asdict() | {"id": clock.new_id(), "next_at": work.now})
-    biggest = 0
+    biggest, before = 0, invariants.measured(os.getpid())[0]
     claim = outbox.claim
 
     def measured(*arguments: Any, **options: Any) -> Any:
@@ -394,6 +397,7 @@ async def test_f_19_a_backlog_drains_for_all_and_claims_little_at_a_time(
     }
     assert ends["guichet_b"] < ends["guichet"], "the small queue did not wait for the large one"
     assert biggest <= 64
+    assert invariants.measured(os.getpid())[0] - before < 400_000_000, "what the partner of the test keeps included"
     invariants.drained(house)
     invariants.one_effect_each(house)
 
