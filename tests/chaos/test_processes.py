@@ -162,11 +162,18 @@ def statuses(house: House, numbers: range) -> list[int]:
     return told
 
 
-def test_f_10_a_full_volume_tears_nothing_and_is_left_behind_alone(
-    small_volume: Path, database: str, house_at: Houses
-) -> None:
+def test_f_10_a_full_volume_tears_nothing_and_is_left_behind_alone(small_volume: Path, house_at: Houses) -> None:
+    filled_then_freed(small_volume, house_at(home=small_volume / "home"))
+
+
+@pytest.mark.chaos
+@pytest.mark.postgres
+def test_f_10_a_full_volume_of_the_journal_alone(small_volume: Path, postgres_database: str, house_at: Houses) -> None:
+    filled_then_freed(small_volume, house_at(postgres_database, home=small_volume / "home"))
+
+
+def filled_then_freed(small_volume: Path, house: House) -> None:
     """The volume of the journal's files; on SQLite, of the database too."""
-    house = house_at(database, home=small_volume / "home")
     running = start_all(house)
     house.until_ready()
     assert statuses(house, range(3)) == [202] * 3
@@ -175,7 +182,7 @@ def test_f_10_a_full_volume_tears_nothing_and_is_left_behind_alone(
         while True:
             filling.write(bytes(4096))
     told = statuses(house, range(3, 15))
-    if not database:
+    if not house.database_url:
         assert 202 not in told[4:], "the last free pages are used, then nothing is accepted"
         assert set(told) <= {0, 202, 503, 507}
     time.sleep(1.5)  # a few publications fail
