@@ -16,6 +16,8 @@ from gateway.problems import Unavailable, Unknown
 from gateway.settings import Settings
 from gateway.witness import policy_text
 
+PAGE = Path(__file__).parent / "templates" / "verification.html"
+"""The page that checks a bundle in a browser, offline; it is to be had from elsewhere than the bundle too."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 _GUIDE = """\
@@ -30,11 +32,15 @@ Fichiers
 {files}
 policy.txt            clé publique du journal, et témoins dont la signature est exigée
 checkpoint*           état signé du journal (origine, nombre d'entrées, empreinte de l'arbre)
+verification.html     la même vérification dans un navigateur, sans rien installer
 verify.py             programme de vérification, lisible, indépendant du programme qui écrit le journal
 {optional}
 Vérifier
 --------
-Il faut Python 3.11 ou plus récent et le paquet « cryptography ». Pour chaque entrée :
+Dans un navigateur : ouvrez verification.html, donnez la clé publique du journal et choisissez ce fichier ZIP.
+
+En ligne de commande, il faut Python 3.11 ou plus récent et le paquet « cryptography ».
+Pour chaque entrée :
 
 {commands}
 
@@ -75,7 +81,7 @@ def proof_bundle(
     rules: bytes | None = None,
     authorities: bytes | None = None,
 ) -> bytes:
-    """The zip of one exchange: its entries, a proof of each, the checkpoint, the policy, the verifier, a guide.
+    """The zip of one exchange: its entries, a proof of each, the checkpoint, the policy, two verifiers, a guide.
 
     `rules` is the decision table of the entries' `policy_h`; `authorities` the PEM
     certificates of the time-stamp authority. The same journal gives the same bytes. Raises `Unknown`, `Unavailable`.
@@ -95,6 +101,7 @@ def proof_bundle(
     for log, place in zip(logs, places, strict=True):
         files["checkpoint" if len(logs) == 1 else f"checkpoint-{log}"] = (place / "checkpoint").read_bytes()
     files["policy.txt"] = policy_text(settings, logs).encode()
+    files[PAGE.name] = PAGE.read_bytes()
     files["verify.py"] = Path(verify.__file__).read_bytes()
     if rules is not None:
         files["rules.toml"] = rules

@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from gateway import journal, volumes
-from gateway.bundle import proof_bundle
+from gateway import bundle, journal, volumes
 from gateway.console import charts, law_words
 from gateway.console.blocks import (
     Badge,
@@ -50,6 +49,7 @@ def places() -> list[Place]:
         Place("/console/echanges", latest, ("dpo",)),
         Place("/console/echanges/{id}", one, ("dpo",), writes=True),
         Place("/console/echanges/{id}/preuve", proof, ("dpo",), writes=True),
+        Place("/console/verification", checker, ("dpo",)),
     ]
 
 
@@ -333,6 +333,7 @@ def _entries(view: View, exchange_id: str) -> list[Any]:
                         Link(say("echange.preuve"), f"/console/echanges/{exchange_id}/preuve"),
                     ),
                     (say("echange.preuve_contenu"), say("echange.preuve_detail")),
+                    (say("echange.verifier_titre"), Link(say("echange.verifier"), "/console/verification")),
                 ]
             )
         )
@@ -350,5 +351,10 @@ def proof(view: View) -> Answer:
     """The proof of an exchange in one file, to check elsewhere."""
     row = _row(view)
     view.journal("export", outcome="proof", exchange_id=row.id)
-    content = proof_bundle(view.connection, view.gateway.settings, row.id)
+    content = bundle.proof_bundle(view.connection, view.gateway.settings, row.id)
     return Download(content, "application/zip", f"preuve-{row.id}.zip")
+
+
+def checker(view: View) -> Answer:
+    """The page that checks such a file in a browser, offline."""
+    return Download(bundle.PAGE.read_bytes(), "text/html", bundle.PAGE.name)
