@@ -17,15 +17,17 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import basis, canonical, clock, journal
+from gateway import basis, canonical, clock, decision_record, journal
 from gateway.access import Caller, authenticate
+from gateway.categories import bridge
 from gateway.convention import Flow
 from gateway.decide import decide
 from gateway.doors import conditional, in_work, json_answer, read_json, require_match
 from gateway.once import Told, idempotency_key, once
 from gateway.past import past_recipients
 from gateway.person_search import facts_of
-from gateway.prefill import seen_by
+from gateway.policy import in_order
+from gateway.prefill import Ground, seen_by
 from gateway.problems import Invalid, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_record
@@ -105,9 +107,10 @@ class _Doors:
         return conditional(http, json_answer(shown, headers={"Vary": "Accept-Document"}))
 
     def _seen_by(self, work: UnitOfWork, caller: Caller, person: str, wanted: str) -> dict[str, Any] | None:
-        visible, withheld = seen_by(work, self.gateway, person, self._flows(work, caller))
+        visible, withheld, grounds = seen_by(work, self.gateway, person, self._flows(work, caller))
         if not visible:
             return None
+        self._log_grounds(work, caller, person, grounds, wanted)
         told: dict[str, Any] = {
             "withheld": [
                 {"category": one.code, "facts": one.count, "rule": one.rule, "article": one.article} for one in withheld
@@ -221,6 +224,21 @@ class _Doors:
 
     def _flows(self, work: UnitOfWork, caller: Caller) -> tuple[Flow, ...]:
         return self.gateway.flows_to(work, caller.body, caller.purposes)
+
+    def _log_grounds(self, work: UnitOfWork, caller: Caller, person: str, grounds: list[Ground], wanted: str) -> None:
+        """Say of each flow that a reading rests on what it gave, as is said of a delivery: a reading gives data too."""
+        named = self.gateway.categories(self.gateway.document(caller.body, wanted)) if wanted else ()
+        carried = frozenset[str]().union(*(bridge().codes_of(name) for name in named))
+        for one in grounds:
+            sent = one.shown & carried if wanted else one.shown
+            if sent:
+                told = decision_record.told(work, one.flow, one.question, one.decision)
+                kept_back = in_order(code for code in one.kept_back if code.startswith("C"))
+                journal.append(
+                    work, "exchange.permit", sender_org=one.flow.de, recipient_org=caller.body,
+                    client_id=caller.client_id, subject=self.gateway.keys.pseudonym(caller.body, person),
+                    **told | {"categories_sent": in_order(sent), "categories_redacted": kept_back}, outcome="dossier",
+                )  # fmt: skip
 
     def _log(self, work: UnitOfWork, caller: Caller, person: str | None, what: str) -> None:
         journal.append(

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -105,11 +106,13 @@ def lookups(connection: Connection, start: str, end: str) -> list[dict[str, Any]
 
 
 def sent(connection: Connection, start: str, end: str) -> dict[tuple[str, str, str], dict[str, int]]:
-    """What really reached somebody: (purpose, sender, recipient) → category → deliveries acknowledged."""
+    """What really reached somebody: (purpose, sender, recipient) → category → deliveries acknowledged, and readings of
+    the dossier."""
     found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for entry in period(connection, start, end, event="exchange.ack"):
+    gave = (("exchange.ack", "delivered"), ("exchange.permit", "dossier"))
+    for entry in chain.from_iterable(period(connection, start, end, event=event) for event, _ in gave):
         fields = entry.fields
-        if fields.get("outcome") != "delivered" or not fields.get("purpose"):
+        if (fields["event"], fields.get("outcome")) not in gave or not fields.get("purpose"):
             continue
         way = found[fields["purpose"], fields.get("sender_org", ""), fields.get("recipient_org", "")]
         for code in fields.get("categories_sent", ()):

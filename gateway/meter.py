@@ -213,7 +213,7 @@ def _history(work: UnitOfWork, gateway: Gateway, person_id: str) -> Said:
 def _form(work: UnitOfWork, gateway: Gateway, row: Row[Any], count: Count) -> None:
     """How much of the recipient's form others fill today, as the law permits today."""
     flows = tuple(flow for flow in gateway.flows_to(work, row.recipient) if flow.document == row.document)
-    visible, _ = seen_by(work, gateway, row.person_id, flows)
+    visible = seen_by(work, gateway, row.person_id, flows).visible
     written = gateway.write(row.recipient, row.document, visible, item=row.item)
     own = sum(source == row.recipient for source in written.filled.values())
     count.documents += 1

@@ -275,7 +275,8 @@ def _retention(gateway: Gateway) -> dict[str, dict[str, Any]]:
 _WORDS = {
     "permit": "autorisé", "deny": "refusé", "redact": "autorisé en partie",
     "exchange.request": "transmission demandée", "exchange.deliver": "envoi", "exchange.ack": "réponse du destinataire",
-    "exchange.deny": "transmission refusée", "log.read": "consultation", "right.access": "votre droit d'accès",
+    "exchange.deny": "transmission refusée", "log.read": "consultation",
+    "exchange.permit": "lecture de votre dossier", "right.access": "votre droit d'accès",
     "right.rectify": "rectification", "right.erase": "effacement", "right.request": "votre demande",
     "right.answer": "réponse à votre demande", "right.limit": "limitation", "right.unlimit": "fin de limitation",
     "right.portability": "portabilité", "consent.give": "accord donné", "consent.withdraw": "accord retiré",

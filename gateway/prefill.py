@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from gateway.categories import Withheld, legal_code, split
 from gateway.convention import Flow
 from gateway.decide import asked
@@ -10,6 +12,24 @@ from gateway.policy import Decision, Question
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, Fact
+
+
+class Ground(NamedTuple):
+    """One flow that lets a body see something: the decision, the categories (C-codes) it shows, those it keeps back."""
+
+    flow: Flow
+    question: Question
+    decision: Decision
+    shown: frozenset[str]
+    kept_back: frozenset[str]
+
+
+class Seen(NamedTuple):
+    """What a body may see of a person, the categories that none of its flows carries, and what the sight rests on."""
+
+    visible: dict[str, Fact]
+    withheld: list[Withheld]
+    grounds: list[Ground]
 
 
 def permitted(
@@ -27,16 +47,18 @@ def permitted(
     return *split(offered, decision, gateway.role), question, decision
 
 
-def seen_by(
-    work: UnitOfWork, gateway: Gateway, person_id: str, flows: tuple[Flow, ...]
-) -> tuple[dict[str, Fact], list[Withheld]]:
+def seen_by(work: UnitOfWork, gateway: Gateway, person_id: str, flows: tuple[Flow, ...]) -> Seen:
     """The union of what these flows may carry; withheld are the categories that none of them carries."""
     current = gateway.dossiers.current(work, person_id)
     visible: dict[str, Fact] = {}
     withheld: dict[str, Withheld] = {}
+    grounds = []
     for flow in flows:
-        kept, back, *_ = permitted(work, gateway, person_id, flow, current)
+        kept, back, question, decision = permitted(work, gateway, person_id, flow, current)
+        if kept:
+            codes = frozenset(code for path, fact in kept.items() if (code := legal_code(path, fact.value)))
+            grounds.append(Ground(flow, question, decision, codes, frozenset(one.code for one in back)))
         visible |= kept
         withheld |= {one.code: one for one in back}
     shown = {legal_code(path, fact.value) for path, fact in visible.items()}
-    return visible, [one for code, one in withheld.items() if code not in shown]
+    return Seen(visible, [one for code, one in withheld.items() if code not in shown], grounds)

@@ -99,7 +99,7 @@ def _prefilled(work: UnitOfWork, gateway: Gateway, person: str, document: str) -
     owner = _owner(document)
     body = next(id for id, one in gateway.bodies.items() if one.connector == owner)
     flows = tuple(flow for flow in gateway.flows_to(work, body) if flow.document == document)
-    current, withheld = seen_by(work, gateway, person, flows)
+    current, withheld, _ = seen_by(work, gateway, person, flows)
     return gateway.write(body, document, current), withheld
 
 

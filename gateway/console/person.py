@@ -232,9 +232,8 @@ def _sent(view: View, person: str, entries: Sequence[journal.Logged]) -> list[_S
         event, recipient = told["event"], told.get("recipient_org")
         if not event.startswith("exchange.") or not recipient:
             continue
-        one = found.setdefault(
-            (told.get("exchange_id", ""), recipient), _Sent(told["ts"], recipient, told.get("sender_org", ""))
-        )
+        of = told.get("exchange_id", f"{logged.log}:{logged.idx}")
+        one = found.setdefault((of, recipient), _Sent(told["ts"], recipient, told.get("sender_org", "")))
         one.told |= told
         one.place = f"{logged.log} n° {logged.idx}"
         if event == "exchange.deny":
@@ -243,6 +242,8 @@ def _sent(view: View, person: str, entries: Sequence[journal.Logged]) -> list[_S
             outcome = told.get("outcome", "")
             one.state = "delivered" if outcome in ("delivered", "duplicate") else outcome
             one.sent = set(told.get("categories_sent", ())) if one.state == "delivered" else set()
+        elif event == "exchange.permit":  # it read the dossier
+            one.state, one.sent = "delivered", set(told.get("categories_sent", ()))
         elif not one.state:
             one.state, one.sent = "queued", set()
         one.kept = [(code, "", "", 0) for code in told.get("categories_redacted", ())] if not one.kept else one.kept

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lxml import html
 
-from gateway import art30, breach, clock, journal
+from gateway import art30, breach, clock, decision_record, journal
 from gateway.app import build
 from gateway.problems import Conflict, Invalid, Unknown
 from tests.rights.conftest import MARIE, PAUL, Office, known
@@ -47,6 +47,46 @@ async def test_what_was_seen_and_is_not_declared_is_an_alert(both: Office) -> No
         ("caf", "recipient", ["C1"]),
         ("departement", "categories", ["C13"]),
     ]
+
+
+async def test_what_a_body_reads_in_the_dossier_is_counted_as_received(office: Office) -> None:
+    marie = await known(office)
+    mine = office.gateway.keys.pseudonym("ccas", marie)
+    app = build(office.gateway, embedded_worker=False)
+    async with app.router.lifespan_context(app), office.client("ccas", app) as reader:
+        search = {"nir": MARIE["identifiants[nir].valeur"], "date_naissance": MARIE["personne.date_naissance"]}
+        reference = (await reader.post("/v1/persons/search", json=search)).raise_for_status().json()["person"]
+        before = register(office)
+        shown = (await reader.get(f"/v1/persons/{reference}/dossier")).raise_for_status().json()
+        assert shown["facts"]
+        assert (await reader.get(f"/v1/persons/{'0' * 40}/dossier")).status_code == 404
+    with office.gateway.unit_of_work() as work:
+        told = journal.of_period(work.connection, *EVER, limit=500, event="exchange.permit")
+        assert told
+        assert {one.fields["recipient_org"] for one in told} == {"ccas"}
+        assert {(one.fields["subject"], one.fields["outcome"]) for one in told} == {(mine, "dossier")}
+        for one in told:
+            assert one.fields["sender_org"] != "ccas"
+            assert all(one.fields[name] for name in ("purpose", "article", "rule_ids"))
+            verdict = decision_record.replay_entry(work.connection, office.gateway.settings.home, one)
+            assert verdict.same
+            assert set(one.fields["categories_sent"]) <= set(verdict.again.before["categories_sent"])
+            assert not set(one.fields["categories_sent"]) & set(one.fields.get("categories_redacted", ()))
+    after = {one["id"]: one for one in register(office)["treatments"]}
+    for one in before["treatments"]:
+        read = sum(
+            entry.fields["purpose"] == one["purpose"] and entry.fields["regime"] == one["regime"] for entry in told
+        )
+        assert after[one["id"]]["observed_deliveries"] == one["observed_deliveries"] + read
+    assert [one for one in register(office)["differences"] if one["kind"] == "undeclared"] == []
+
+
+def test_a_category_read_beyond_what_is_declared_is_an_alert(office: Office) -> None:
+    with office.gateway.unit_of_work() as work:
+        journal.append(work, "exchange.permit", sender_org="departement", recipient_org="caf", purpose="accompagnement",
+                       categories_sent=["C13"], outcome="dossier")  # fmt: skip
+    alerts = [one for one in register(office)["differences"] if one["kind"] == "undeclared"]
+    assert [(one["recipient"], one["categories"]) for one in alerts] == [("caf", ["C13"])]
 
 
 async def test_the_register_is_a_spreadsheet_and_a_page(office: Office) -> None:
