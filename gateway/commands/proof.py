@@ -1,9 +1,10 @@
-"""Commands about the journal (verify, export, checkpoint, witness) and the receipts of its decisions."""
+"""Commands about the journal (verify, export, checkpoint, reconcile, witness) and the receipts of its decisions."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +23,13 @@ from gateway.settings import settings
 
 
 def register(app: typer.Typer) -> None:
-    log = typer.Typer(help="The journal of exchanges: verify, export, checkpoint, witness.", no_args_is_help=True)
+    log = typer.Typer(
+        help="The journal of exchanges: verify, export, checkpoint, reconcile, witness.", no_args_is_help=True
+    )
     log.command(name="verify")(verify_)
     log.command(name="export")(export)
     log.command(name="checkpoint")(checkpoint)
+    log.command(name="reconcile")(reconcile)
     log.command(name="witness")(witness_)
     app.add_typer(log, name="journal")
     receipt = typer.Typer(help="Decisions taken again, from their receipts.", no_args_is_help=True)
@@ -60,6 +64,41 @@ def checkpoint() -> None:
     gateway = Gateway.open(settings())
     gateway.publish_journal()
     typer.echo((gateway.journal_folder / "checkpoint").read_text(encoding="utf-8"), nl=False)
+
+
+def reconcile(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Journal the partner exported.")],
+    partner: Annotated[str, typer.Option(help="Identifier of the partner, as our journal names it.")],
+    us: Annotated[str, typer.Option(help="Identifier under which the partner's journal names us, as sender.")],
+    vkey: Annotated[str, typer.Option(help="Verifier key of the partner, or a file that holds it.")],
+) -> None:
+    """Compare what our journal says a partner acknowledged with what its journal says it received; exit 1 if they
+    differ.
+
+    Both journals are verified first. One JSON object per exchange that only one tells (`missing_here`,
+    `missing_there`) or that stands elsewhere than acknowledged (`moved`), then their number, with what each side
+    pruned: an exchange that one side pruned and the other not yet is told as missing.
+    """
+    gateway = Gateway.open(settings())
+    _read(gateway, "journal-reconcile")
+    gateway.publish_journal()
+    own = gateway.journal_folder
+    theirs = Path(vkey).read_text(encoding="utf-8").split() if Path(vkey).is_file() else [vkey]
+    ours = (own / "vkeys").read_text(encoding="utf-8").split()
+    pruned = {}
+    # While nobody publishes: a tile replaced under the reader's eyes would look like a lost one.
+    with journal_files.alone(own):
+        for place, keys, whose in ((own, ours, us), (folder, theirs, partner)):
+            report = verify.verify(place, keys)
+            if not report.ok:
+                fail("journal-invalid", f"The journal of {whose} does not verify ({report}): do not compare it.")
+            pruned[whose] = report.pruned
+        found = verify.reconcile(verify.entries(own, ours), verify.entries(folder, theirs), us=us, them=partner)
+    for one in found:
+        data(asdict(one))
+    data({"partner": partner, "divergences": len(found), "pruned": pruned})
+    if found:
+        raise typer.Exit(REFUSED)
 
 
 def witness_(
