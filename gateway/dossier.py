@@ -32,6 +32,9 @@ _SUPERSEDE = (
     .where(assertion_set.c.id == bindparam("set_id"))
     .values(superseded_at=bindparam("moment"), superseded_by=bindparam("successor"))
 )
+_SAY_AGAIN = (
+    update(assertion_set).where(assertion_set.c.id == bindparam("set_id")).values(asserted_at=bindparam("said_again"))
+)
 _RESTATE = (
     update(source_record)
     .where(source_record.c.record_h == bindparam("restated"), source_record.c.asserted_at < bindparam("moment"))
@@ -137,14 +140,22 @@ class Dossiers:
         """Add what a body says of a subject; returns the paths whose value it changed (also those it took back).
 
         An older statement arriving late is kept as history and changes nothing; `late` says that a later version of
-        the record it comes from is known.
+        the record it comes from is known. The same words said again later only move their date, and change what
+        another body contradicts.
         """
         live = self._live(work, subject)
         before = live.get(place)
         if before and partial:
             facts = before.facts | facts
         if before and _same(facts, before.facts):
-            return set()
+            if late or asserted_at <= before.asserted_at:
+                return set()
+            work.change(_SAY_AGAIN, set_id=before.id, said_again=asserted_at)
+            live[place] = _Live(before.id, asserted_at, before.received_at, before.facts)
+            others = [one.facts for where, one in live.items() if where != place]
+            return {
+                path for path, value in before.facts.items() if any(told.get(path, value) != value for told in others)
+            }
         source, document, record_h = place
         new = _Live(clock.new_id(), asserted_at, work.now, facts)
         late = before is not None and (late or asserted_at < before.asserted_at)

@@ -23,6 +23,7 @@ from gateway.identity import Keys, Match
 from gateway.policy import Decision, in_order
 from gateway.receipt import Change, Outcome, Receipt, Request
 from gateway.registry import Gateway
+from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, PersonFacts, Record
 
@@ -345,17 +346,18 @@ def _assert_foyer(work: UnitOfWork, gateway: Gateway, told: _Told, receipt: Rece
 def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Sequence[Record]) -> dict[bytes, Seen]:
     """Bring into memory, with few queries, all that these records will be compared with."""
     indexes = [gateway.dossiers.record_index(request.sender, request.document, record.key) for record in records]
+    take(work, Turn.RECORD, indexes)
     known = gateway.dossiers.digests(work.connection, indexes)
     new = [
         (index, record)
         for index, record in zip(indexes, records, strict=True)
         if not record.rejected and not (record.digest and index in known and known[index].digest == record.digest)
     ]
+    everyone = [_keys(work, gateway, request, record, one) for _, record in new for one in record.personnes]
+    take(work, Turn.PERSON, (index for keys in everyone for index in keys.shared))
     if len(new) > 1:
         gateway.identity.prefetch_foyers(work, [index for index, record in new if record.foyer])
-        gateway.identity.prefetch(
-            work, [_keys(work, gateway, request, record, one) for _, record in new for one in record.personnes]
-        )
+        gateway.identity.prefetch(work, everyone)
         subjects = {subject for found in work.scratch["identity"].values() for subject in found}
         gateway.dossiers.stays.prefetch(work, subjects)
         homes = {foyer for stays in work.scratch["homes"].values() for foyer, _ in stays}

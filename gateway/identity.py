@@ -42,6 +42,7 @@ _RUNGS = {
     "prenom+tel": 5,
     "prenom+mel": 5,
 }
+_SHARED = {"nir", "ft", "si+nom+date", "nom+date"}
 _SUGGESTED = {"nom+date+lieu", "nom+date", "prenom+tel", "prenom+mel"}
 
 
@@ -61,6 +62,11 @@ class Keys:
     """The blind indexes of one person's identifiers, by system, strongest combination first."""
 
     indexes: dict[str, bytes]
+
+    @property
+    def shared(self) -> list[bytes]:
+        """What two statements about one new person have in common: whoever writes them takes turns over these."""
+        return [index for system, index in self.indexes.items() if system in _SHARED]
 
     @property
     def nir(self) -> bytes | None:

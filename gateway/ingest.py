@@ -36,6 +36,9 @@ from schemas.record import Record
 BATCH = 500
 """Records committed together: large enough to spare the disk (a fifth faster than 200), small enough to redo quickly
 after a crash and to hold in memory (four megabytes of households)."""
+BATCH_IN_TURN = 200
+"""The same where writers take turns (`gateway/turns.py`): about six locks a household, and a PostgreSQL server as it is
+installed has room for 6,400 of all its clients."""
 
 STATUSES = ("accepted", "unchanged", "quarantined", "rejected")
 
@@ -241,14 +244,15 @@ class _Run:
 
     def _lots(self, done: int) -> Iterator[_Lot]:
         """What follows the records already committed, a batch at a time; what is known as it is, is not read."""
+        size = BATCH_IN_TURN if self.gateway.engine.dialect.name == "postgresql" else BATCH
         if not isinstance(self.reading, Sketched):
             records = islice(iter(self.reading), done, None)
-            while read := list(islice(records, BATCH)):
+            while read := list(islice(records, size)):
                 yield _Lot(list(range(done + 1, done + 1 + len(read))), read, [], [])
                 done += len(read)
             return
         sketches = self.reading.skip(done).sketches()
-        compared = (self._compared(lot) for lot in iter(lambda: list(islice(sketches, BATCH)), []))
+        compared = (self._compared(lot) for lot in iter(lambda: list(islice(sketches, size)), []))
         with ahead(self.reading, self.gateway.keys) as other:
             if other is None:
                 for new, same in compared:

@@ -88,6 +88,16 @@ def test_any_order_of_arrival_gives_the_same_dossier(order: list[Message], rando
     assert told_to_a_gateway(order)[:2] == told_to_a_gateway(shuffled)[:2]
 
 
+def test_what_is_said_again_is_as_recent_as_its_last_saying() -> None:
+    """The CAF repeats itself after the Département said otherwise: whatever came first, the CAF spoke last."""
+    caf = WHO | {"freins[logement].valeur": "cloture"}
+    told = [("caf", "a", caf, 1), ("departement", "a", WHO | {"freins[logement].valeur": "present"}, 3)]
+    again = ("caf", "a", caf, 4)
+    in_order, reversed_order = told_to_a_gateway([*told, again]), told_to_a_gateway([again, *reversed(told)])
+    assert in_order[:2] == reversed_order[:2]
+    assert in_order[0]["freins[logement].valeur"] == ("cloture", "caf")
+
+
 @given(messages())
 @hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_message_of_one_body_removes_what_another_said(order: list[Message]) -> None:
