@@ -141,7 +141,7 @@ class Dossiers:
 
         An older statement arriving late is kept as history and changes nothing; `late` says that a later version of
         the record it comes from is known. The same words said again later only move their date, and change what
-        another body contradicts.
+        was contradicted since.
         """
         live = self._live(work, subject)
         before = live.get(place)
@@ -152,10 +152,8 @@ class Dossiers:
                 return set()
             work.change(_SAY_AGAIN, set_id=before.id, said_again=asserted_at)
             live[place] = _Live(before.id, asserted_at, before.received_at, before.facts)
-            others = [one.facts for where, one in live.items() if where != place]
-            return {
-                path for path, value in before.facts.items() if any(told.get(path, value) != value for told in others)
-            }
+            since = [one.facts for one in live.values() if before.asserted_at < one.asserted_at < asserted_at]
+            return {path for path, value in facts.items() if any(told.get(path, value) != value for told in since)}
         source, document, record_h = place
         new = _Live(clock.new_id(), asserted_at, work.now, facts)
         late = before is not None and (late or asserted_at < before.asserted_at)
