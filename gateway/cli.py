@@ -10,7 +10,20 @@ import typer
 
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
-from gateway.commands import alerts, collect, drop, files, law, partners, proof, quarantine, record, referential, run
+from gateway.commands import (
+    alerts,
+    collect,
+    drop,
+    files,
+    keys,
+    law,
+    partners,
+    proof,
+    quarantine,
+    record,
+    referential,
+    run,
+)
 from gateway.commands.output import REFUSED, WRONG_USAGE, people
 from gateway.problems import Problem
 
@@ -21,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, files, collect, drop, quarantine, alerts, record, referential, partners, law, proof):
+for module in (run, files, collect, drop, quarantine, alerts, record, referential, partners, keys, law, proof):
     module.register(app)
 
 

@@ -133,7 +133,7 @@ def months_before(moment: datetime, months: int) -> str:
 
 
 def rotate_key(keys: Keyring) -> str:
-    """Add the next signing key; the next `publish` uses it. Gives its name. Log `key.rotate` beside it."""
+    """Add the next signing key; the next `publish` uses it. Gives its name."""
     signing_keys(keys)
     numbers = [int(path.stem.rpartition("-")[2]) for path in keys.folder.glob("journal-*.ed25519")]
     name = f"journal-{max(numbers, default=1) + 1}"

@@ -1,0 +1,64 @@
+"""Commands about the gateway's own signing keys; a partner's are changed with `maillon partner rotate`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from gateway import journal, journal_upkeep
+from gateway.access.tokens import CURRENT, NEXT, RELOAD_AFTER, rotate_signing_key
+from gateway.commands.output import WRONG_USAGE, data, fail
+from gateway.keys import Keyring
+from gateway.registry import Gateway
+from gateway.settings import settings
+
+
+class Signs(StrEnum):
+    """What a key signs."""
+
+    OAUTH = "oauth"
+    JOURNAL = "journal"
+
+
+def register(app: typer.Typer) -> None:
+    keys = typer.Typer(help="The gateway's own signing keys.", no_args_is_help=True)
+    keys.command(name="rotate")(rotate)
+    app.add_typer(keys, name="keys")
+
+
+def rotate(
+    signs: Annotated[Signs, typer.Argument(help="Access tokens, or the journal's checkpoints.")],
+    compromised: Annotated[
+        bool, typer.Option("--compromised", help="oauth: refuse what the former key signed, within a minute.")
+    ] = False,
+) -> None:
+    """Sign with a new key, without a stop; what the former one signed stays valid until it ends. Prints JSON.
+
+    A key of access tokens is announced before it signs: where none is, the first run makes and announces it
+    (`announced`), and the next one, a minute later, signs with it (`rotated`).
+    """
+    if compromised and signs is Signs.JOURNAL:
+        fail(
+            "not-for-the-journal",
+            "What it signed stays provable: rotate, then publish and tell the witnesses.",
+            WRONG_USAGE,
+        )
+    gateway = Gateway.open(settings())
+    # The operator asks for it: here, and nowhere else in production, the gateway makes a key file.
+    keys = Keyring(gateway.keys.folder)
+    outcome = "rotated"
+    with gateway.unit_of_work() as work:
+        if signs is Signs.OAUTH and not compromised and not (keys.folder / f"{NEXT}.es256").exists():
+            outcome = "announced"
+        journal.append(work, "key.rotate", outcome=f"{signs}-{outcome}")
+        work.flush()
+        name = CURRENT
+        if signs is Signs.JOURNAL:
+            name = journal_upkeep.rotate_key(keys)
+        elif outcome == "announced":
+            keys.es256(NEXT)
+        else:
+            rotate_signing_key(keys, compromised=compromised)
+    data({"key": name, "outcome": outcome} | ({"again_after_s": int(RELOAD_AFTER)} if outcome == "announced" else {}))
