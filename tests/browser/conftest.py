@@ -102,6 +102,12 @@ def _a_file_that_lies(on: Any, home: Path) -> None:
     assert ingest(on.gateway, path, "caf", "caf.flux_beneficiaire").held
 
 
+def follow(page: Any, selector: str) -> None:
+    """Click, and be on the page it leads to: what is read too early is the page before."""
+    with page.expect_navigation():
+        page.click(selector)
+
+
 def enter(client: httpx.Client, role: str) -> httpx.Client:
     """Sign in through the local provider, as a browser does."""
     answer = client.get(f"/console/connexion?comme={role}")

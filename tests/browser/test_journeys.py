@@ -14,7 +14,7 @@ from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set
 from gateway.storage.tables.record import quarantine as quarantine_table
 from mappings.codes import Entry
-from tests.browser.conftest import Lived
+from tests.browser.conftest import Lived, follow
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
 
@@ -26,7 +26,7 @@ class Clicks:
         self.page, self.count = page, 0
 
     def __call__(self, selector: str) -> None:
-        self.page.click(selector)
+        follow(self.page, selector)
         self.count += 1
 
 
@@ -38,7 +38,7 @@ def _rows(lived: Lived, query: Any) -> list[Any]:
 def test_a_dpo_says_who_received_what_about_a_person_and_what_was_refused(page: Any, lived: Lived) -> None:
     one = lived.people[0]
     page.goto("/console/")
-    page.click("text=Entrer comme DPO")
+    follow(page, "text=Entrer comme DPO")
     click = Clicks(page)
     click("nav >> text=Chercher une personne")
     page.fill("#nir", one.person.nir)
@@ -62,7 +62,7 @@ def test_a_reading_of_a_person_is_journaled_under_her_reference(page: Any, lived
     page.goto("/console/connexion?comme=dpo")
     page.goto("/console/personne")
     page.fill("#nir", one.person.nir)
-    page.click("main button[type=submit]")
+    follow(page, "main button[type=submit]")
     reference = page.url.partition("/personne/")[2].partition("?")[0]
     entries = [
         row.entry for row in _rows(lived, select(journal_entry.c.entry).where(journal_entry.c.subject == reference))
@@ -75,17 +75,17 @@ def test_an_engineer_clears_a_quarantined_code(page: Any, lived: Lived) -> None:
     with lived.gateway.unit_of_work() as work:
         code = quarantine.raw(work, lived.gateway, row.id)
     page.goto("/console/")
-    page.click("text=Entrer comme ingénieur")
-    page.click("nav >> text=Quarantaine")
-    page.click("main table a")
-    page.click(f"main a[href='/console/quarantaine/{row.id}']")
+    follow(page, "text=Entrer comme ingénieur")
+    follow(page, "nav >> text=Quarantaine")
+    follow(page, "main table a")
+    follow(page, f"main a[href='/console/quarantaine/{row.id}']")
     assert "n'est pas encore compris" in page.inner_text("main")
     # The mapping of the next release knows this code.
     table = mappings.load("caf.flux_beneficiaire").tables["situation_familiale"]
     table.entries["", code] = Entry("celibataire", "code ajouté")
     try:
         page.reload()
-        page.click("main button >> text=/^Rejouer$/")
+        follow(page, "main button >> text=/^Rejouer$/")
     finally:
         del table.entries["", code]
     assert "1 constat relu et échangé." in page.inner_text("main")
@@ -109,9 +109,9 @@ def test_the_value_of_a_finding_is_shown_after_proving_who_asks(page: Any, lived
     _age_the_proof(lived)
     page.goto(f"/console/quarantaine/{row.id}")
     assert "scellée" in page.inner_text("main")
-    page.click("text=Voir la valeur")
+    follow(page, "text=Voir la valeur")
     assert "/console/provider/authorize" in page.url
-    page.click("text=Continuer comme ingénieur")
+    follow(page, "text=Continuer comme ingénieur")
     assert "scellée" not in page.inner_text("main .facts")
     entries = [
         one.entry for one in _rows(lived, select(journal_entry.c.entry).where(journal_entry.c.event == "log.read"))
@@ -134,9 +134,9 @@ def test_an_operator_replays_a_dead_letter(page: Any, lived: Lived) -> None:
     dead = [row.id for row in _rows(lived, select(outbox.c.id).where(outbox.c.state == "dead"))]
     assert dead
     page.goto("/console/")
-    page.click("text=Entrer comme exploitant")
-    page.click("nav >> text=Envois abandonnés")
-    page.click("main table >> nth=1 >> button >> nth=0")
+    follow(page, "text=Entrer comme exploitant")
+    follow(page, "nav >> text=Envois abandonnés")
+    follow(page, "main table >> nth=1 >> button >> nth=0")
     assert "1 envoi remis en file" in page.inner_text("main")
     states: dict[str, str] = {}
     for _ in range(60):
@@ -150,9 +150,9 @@ def test_an_operator_replays_a_dead_letter(page: Any, lived: Lived) -> None:
 def test_an_operator_pauses_and_resumes_a_partner(page: Any, lived: Lived) -> None:
     page.goto("/console/connexion?comme=operateur")
     page.goto("/console/partenaires")
-    page.click("form[action='/console/partenaires/france_travail/suspendre'] button")
+    follow(page, "form[action='/console/partenaires/france_travail/suspendre'] button")
     assert "sont suspendus" in page.inner_text("main")
-    page.click("form[action='/console/partenaires/france_travail/reprendre'] button")
+    follow(page, "form[action='/console/partenaires/france_travail/reprendre'] button")
     assert "reprennent" in page.inner_text("main")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.browser.conftest import CHROMIUM, SCREENSHOTS, Lived
+from tests.browser.conftest import CHROMIUM, SCREENSHOTS, Lived, follow
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
 
@@ -21,7 +21,7 @@ def _search(page: Any, lived: Lived, **typed: str) -> None:
     page.goto("/console/personne")
     for name, value in typed.items():
         page.fill(f"#{name}", value)
-    page.click("main button[type=submit]")
+    follow(page, "main button[type=submit]")
 
 
 def _person(page: Any, lived: Lived) -> None:
@@ -40,28 +40,28 @@ def _first(href: str) -> Callable[[Any, Lived], None]:
 
     def go(page: Any, lived: Lived) -> None:
         page.goto(listing.get(href, href.rstrip("/")))
-        page.click(f"main table a[href^='{href}']")
+        follow(page, f"main table a[href^='{href}']")
 
     return go
 
 
 def _finding(page: Any, lived: Lived) -> None:
     _first("/console/quarantaine/")(page, lived)
-    page.click("main tbody a[href^='/console/quarantaine/']")
+    follow(page, "main tbody a[href^='/console/quarantaine/']")
 
 
 def _value(page: Any, lived: Lived) -> None:
     _finding(page, lived)
-    page.click("form[action$='/valeur'] button")
+    follow(page, "form[action$='/valeur'] button")
     if "/provider/" in page.url:
-        page.click("main button")
+        follow(page, "main button")
 
 
 def _divergence(page: Any, lived: Lived) -> None:
     page.goto("/console/divergences")
-    page.click("main table a[href^='/console/divergences/']")
+    follow(page, "main table a[href^='/console/divergences/']")
     if "/provider/" in page.url:
-        page.click("main button")
+        follow(page, "main button")
 
 
 def _trial(page: Any, lived: Lived) -> None:
@@ -71,19 +71,19 @@ def _trial(page: Any, lived: Lived) -> None:
     page.set_input_files(
         "#fichier", {"name": "essai.xml", "mimeType": "text/xml", "buffer": file.read_bytes()[:2_000_000]}
     )
-    page.click("main button[type=submit]")
+    follow(page, "main button[type=submit]")
 
 
 def _refused_trial(page: Any, lived: Lived) -> None:
     page.goto("/console/essai")
     page.select_option("#document", "caf.flux_beneficiaire")
     page.set_input_files("#fichier", {"name": "x.xml", "mimeType": "text/xml", "buffer": b"<!DOCTYPE a><a/>"})
-    page.click("main button[type=submit]")
+    follow(page, "main button[type=submit]")
 
 
 def _checked(page: Any, lived: Lived) -> None:
     page.goto("/console/integrite")
-    page.click("form[action$='/verifier'] button")
+    follow(page, "form[action$='/verifier'] button")
 
 
 def _asking(right: str, then: str = "") -> Callable[[Any, Lived], None]:
@@ -93,11 +93,11 @@ def _asking(right: str, then: str = "") -> Callable[[Any, Lived], None]:
         _person(page, lived)
         page.goto(page.url.partition("?")[0] + "/demande")
         page.select_option("#droit", right)
-        page.click("main button[type=submit]")
+        follow(page, "main button[type=submit]")
         if then:
             page.goto(page.url.partition("?")[0] + then)
         if "/provider/" in page.url:
-            page.click("main button")
+            follow(page, "main button")
 
     return go
 
@@ -105,13 +105,13 @@ def _asking(right: str, then: str = "") -> Callable[[Any, Lived], None]:
 def _refused_without_letter(page: Any, lived: Lived) -> None:
     _asking("access")(page, lived)
     page.set_input_files("#lettre", {"name": "vide.txt", "mimeType": "text/plain", "buffer": b""})
-    page.click("form:has(#lettre) button")
+    follow(page, "form:has(#lettre) button")
 
 
 def _breach(page: Any, lived: Lived) -> None:
     page.goto("/console/violations")
     page.select_option("#nature", "token-stolen")
-    page.click("main button[type=submit]")
+    follow(page, "main button[type=submit]")
 
 
 def _opening(page: Any, lived: Lived) -> None:
@@ -121,7 +121,7 @@ def _opening(page: Any, lived: Lived) -> None:
 
 def _contact(page: Any, lived: Lived) -> None:
     page.goto("/console/connecteurs/france_travail")
-    page.click("main form button")
+    follow(page, "main form button")
 
 
 def _at(path: str) -> Callable[[Any, Lived], None]:
