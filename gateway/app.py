@@ -13,14 +13,14 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import access, api, console, journal, notifier, openapi, schedule
+from gateway import access, api, console, journal, metrics, notifier, openapi, schedule
 from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
@@ -47,7 +47,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
         )
         scheduled = asyncio.create_task(schedule.run(gateway, closing))
         deliveries = asyncio.create_task(worker.run()) if embedded_worker else None
-        notices = asyncio.create_task(notifier.run(gateway, closing)) if embedded_worker else None
+        notices = asyncio.create_task(notifier.run(gateway, closing, sending=embedded_worker))
         try:
             yield
         finally:
@@ -56,8 +56,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
                 await deliveries
             app.state.committer.close()
             closing.set()
-            if notices is not None:
-                await notices
+            await notices
             await scheduled
             await publisher
             await gateway.close_transports()
@@ -98,8 +97,8 @@ def _operations(gateway: Gateway) -> list[Route]:
         good = all(checks.values())
         return JSONResponse({"status": "ready" if good else "not-ready", "checks": checks}, 200 if good else 503)
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def measured(_: Request) -> Response:
+        return Response(metrics.exported(), media_type=CONTENT_TYPE_LATEST)
 
     async def home(_: Request) -> Response:
         return Response(status_code=307, headers={"Location": "/console/"})
@@ -109,7 +108,7 @@ def _operations(gateway: Gateway) -> list[Route]:
         Route("/console", home, methods=["GET"]),
         Route("/healthz", alive, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
+        Route("/metrics", measured, methods=["GET"]),
     ]
 
 

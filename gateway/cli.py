@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
-import structlog
 import typer
 
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
+from gateway import logs
 from gateway.commands import (
     alerts,
     collect,
@@ -40,15 +39,7 @@ for module in (run, files, collect, drop, quarantine, alerts, record, referentia
 
 def main() -> None:
     """Run a command. A refusal is one line with its code and exit status 1; wrong usage is 2."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
+    logs.configure()
     try:
         app()
     except Problem as problem:

@@ -19,9 +19,13 @@ AGE = Histogram(
     buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800, 3600, 14400, 86400, 259200),
 )  # fmt: skip
 WAITING = Gauge(
-    "maillon_deliveries", "Deliveries that are not finished, by recipient and state", ["recipient", "state"]
-)
-STOPPED = Gauge("maillon_recipient_stopped", "1 when a recipient is paused by hand or left alone", ["recipient", "why"])
+    "maillon_deliveries", "Deliveries that are not finished, by recipient and state", ["recipient", "state"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+STOPPED = Gauge(
+    "maillon_recipient_stopped", "1 when a recipient is paused by hand or left alone", ["recipient", "why"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 TAKEOVERS = Counter("maillon_delivery_lost_leases", "Deliveries whose lease passed to another worker", ["recipient"])
 
 STATES = ("queued", "claimed", "waiting", "dead")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway import metrics
 from gateway.doors import access_of
 from gateway.problems import (
     HeadersTooLarge,
@@ -68,12 +70,13 @@ class Frame:
             return
         state = scope.setdefault("state", {})
         state["instance"], state["nonce"] = f"urn:uuid:{uuid.uuid4()}", secrets.token_urlsafe(16)
-        started = False
+        structlog.contextvars.bind_contextvars(instance=state["instance"])
+        began, status = time.perf_counter(), 0
 
         async def framed(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 self._complete(scope, MutableHeaders(scope=message))
             await send(message)
 
@@ -84,12 +87,16 @@ class Frame:
             log.info("request.gone")
         except Exception as error:
             # Only the kind: a message may quote what was sent.
-            log.error("request.defect", kind=type(error).__name__, instance=state["instance"])
-            if started:
+            log.error("request.defect", kind=type(error).__name__)
+            if status:
                 raise
             await answer(state, Problem("defect", "The gateway failed; tell its operator the instance."))(
                 scope, receive, framed
             )
+        finally:
+            structlog.contextvars.unbind_contextvars("instance")
+            door = getattr(scope.get("route"), "path", "")
+            metrics.REQUESTS.labels(door, status).observe(time.perf_counter() - began)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         method, headers, raw = scope["method"], scope["headers"], (scope.get("raw_path") or b"").lower()

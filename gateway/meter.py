@@ -38,6 +38,7 @@ FIELDS = Gauge(
     "maillon_fields",
     "Fields of recipients' documents, by what happened to them: filled, empty, own, typed_again, in_conflict",
     ["recipient", "document", "what"],
+    multiprocess_mode="mostrecent",
 )
 _CHUNK = 200
 

@@ -7,7 +7,7 @@ becomes a task for the DPO: a recipient that does not answer is never forgotten.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -97,9 +97,11 @@ def tell(
     return tuple(row["id"] for row in rows)
 
 
-def due(work: UnitOfWork, limit: int = 100) -> list[Notification]:
-    """Notifications to send now, oldest first."""
+def due(work: UnitOfWork, limit: int = 100, only: Collection[str] = ()) -> list[Notification]:
+    """Notifications to send now, oldest first; to these recipients, or to any. Nobody else gives them out until this
+    transaction ends."""
     query = select(table).where(table.c.state == "queued", table.c.next_at <= work.now)
+    query = query.where(table.c.recipient.in_(only)) if only else query
     query = query.order_by(table.c.next_at, table.c.id).limit(limit).with_for_update(skip_locked=True)
     return [_of(row) for row in work.connection.execute(query)]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import structlog
@@ -55,8 +55,16 @@ def routes(gateway: Gateway) -> list[Route]:
     return [Route("/v1/notifications/{id}/answer", answer_, methods=["POST"])]
 
 
-async def run(gateway: Gateway, stopping: asyncio.Event, pause: float = 5.0) -> None:
-    """Send what is due, and do the upkeep, until `stopping` is set. A failure is logged and tried again."""
+async def run(
+    gateway: Gateway,
+    stopping: asyncio.Event,
+    pause: float = 5.0,
+    *,
+    sending: bool = True,
+    only: Collection[str] = (),
+) -> None:
+    """Send what is due (to these bodies only, if some are named), and do the upkeep, until `stopping` is set. A failure
+    is logged and tried again."""
     upkeep_at = float("-inf")
     while not stopping.is_set():
         now = asyncio.get_running_loop().time()
@@ -64,7 +72,7 @@ async def run(gateway: Gateway, stopping: asyncio.Event, pause: float = 5.0) -> 
             if now - upkeep_at >= UPKEEP:
                 upkeep_at = now
                 await asyncio.to_thread(upkeep, gateway)
-            sent = await round_(gateway)
+            sent = await round_(gateway, only) if sending else 0
         except (OSError, Problem, SQLAlchemyError) as error:
             log.error("notifier.failed", kind=type(error).__name__)
             sent = 0
@@ -82,9 +90,9 @@ def upkeep(gateway: Gateway) -> None:
     erasure.reconcile(gateway)
 
 
-async def round_(gateway: Gateway) -> int:
+async def round_(gateway: Gateway, only: Collection[str] = ()) -> int:
     """One batch of what is due: letters are left, webhooks sent; gives how many were tried."""
-    due = await asyncio.to_thread(_claim, gateway)
+    due = await asyncio.to_thread(_claim, gateway, only)
     answers = await asyncio.gather(*(_send(gateway, one) for one in due))
     for one, answer in zip(due, answers, strict=True):
         if answer is not None:
@@ -102,11 +110,11 @@ def answer(work: UnitOfWork, gateway: Gateway, body: str, identifier: str, said:
     return state
 
 
-def _claim(gateway: Gateway) -> list[Notification]:
+def _claim(gateway: Gateway, only: Collection[str]) -> list[Notification]:
     """Count an attempt for each notification due. Letters are left and their acknowledgements read here; what remains
     is to be sent over the network."""
     with gateway.unit_of_work() as work:
-        due = notification.due(work, BATCH)
+        due = notification.due(work, BATCH, only)
         for one in due:
             if one.attempts == 0:
                 _log(work, one, "exchange.deliver", document=NOTICE, outcome="sending")

@@ -26,7 +26,9 @@ KEY_FILES = (
     "quarantine.key",
     "fse_sensible.key",
     "worklist.key",
+    "dpop-nonce.key",
     "journal.ed25519",
+    "webhook.ed25519",
     "oauth.es256",
 )
 

@@ -36,8 +36,13 @@ LEASE = 60.0
 FIRST = 60.0
 """Seconds after which a job nobody ran yet runs, and after which one that failed once is tried again."""
 
-FAILURES = Gauge("maillon_scheduled_failures", "Failures in a row of what the gateway does by itself", ["job"])
-DONE = Gauge("maillon_scheduled_success_timestamp_seconds", "When it was last done", ["job"])
+FAILURES = Gauge(
+    "maillon_scheduled_failures", "Failures in a row of what the gateway does by itself", ["job"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+DONE = Gauge(
+    "maillon_scheduled_success_timestamp_seconds", "When it was last done", ["job"], multiprocess_mode="mostrecent"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from gateway import logs
 from gateway.app import build
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -11,5 +12,6 @@ from gateway.settings import settings
 
 def app() -> FastAPI:
     """The application of this process, from its settings."""
+    logs.configure()
     own = settings()
     return build(Gateway.open(own), embedded_worker=own.database.startswith("sqlite"))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway import journal, journal_upkeep
+from gateway.access import webhooks
 from gateway.access.tokens import CURRENT, NEXT, RELOAD_AFTER, rotate_signing_key
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.keys import Keyring
@@ -25,7 +26,13 @@ class Signs(StrEnum):
 def register(app: typer.Typer) -> None:
     keys = typer.Typer(help="The gateway's own signing keys.", no_args_is_help=True)
     keys.command(name="rotate")(rotate)
+    keys.command(name="webhook")(webhook)
     app.add_typer(keys, name="keys")
+
+
+def webhook() -> None:
+    """The public key that the bodies we send notices to register, as Standard Webhooks writes it. Prints JSON."""
+    data({"webhook": webhooks.public_text(Gateway.open(settings()).keys.ed25519("webhook"))})
 
 
 def rotate(

@@ -7,21 +7,25 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from prometheus_client import start_http_server
 from sqlalchemy import select
 
 from connectors.manifest import installed
-from gateway import journal, outbox, recipients, schedule
+from gateway import journal, notifier, outbox, recipients, schedule
 from gateway.commands.output import WRONG_USAGE, data, fail, people
 from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox as outbox_table
 from gateway.worker import Worker
+
+log = structlog.get_logger(__name__)
 
 
 class Flux(StrEnum):
@@ -71,7 +75,7 @@ def serve(
     """The API and the console. On SQLite it also delivers; on PostgreSQL run `maillon work` beside it."""
     import uvicorn
 
-    from gateway import http_guard, production
+    from gateway import http_guard, metrics, production
 
     own = settings()
     production.require(own, host)
@@ -82,19 +86,21 @@ def serve(
         os.environ["MAILLON_ISSUER"] = f"http://{host}:{port}"
         settings.cache_clear()
     Gateway.open(settings())
-    people.print(f"issuer {settings().issuer}")
-    uvicorn.run(
-        "gateway.serving:app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=30,
-        timeout_worker_healthcheck=60,  # a process that is still importing on a busy machine is not a dead one
-        **http_guard.serving(),
-    )
+    log.info("serving", issuer=settings().issuer, host=host, port=port, processes=workers)
+    with metrics.together() if workers > 1 else nullcontext():
+        uvicorn.run(
+            "gateway.serving:app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=30,
+            timeout_worker_healthcheck=60,  # a process that is still importing on a busy machine is not a dead one
+            **http_guard.serving(),
+        )
 
 
 def work(
@@ -113,10 +119,12 @@ def work(
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stopping.set)
-        await asyncio.gather(worker.run(), schedule.run(gateway, worker.stopping))
+        stopping = worker.stopping
+        notices = notifier.run(gateway, stopping, only=partner or ())
+        await asyncio.gather(worker.run(), schedule.run(gateway, stopping), notices)
         await gateway.close_transports()
 
-    people.print("delivering")
+    log.info("delivering", only=partner or [])
     asyncio.run(run())
 
 

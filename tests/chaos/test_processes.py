@@ -134,6 +134,7 @@ def database_killed(house_at: Houses, times: int, exchanges: int) -> None:
             began = time.monotonic()
             house.until_ready(20, "/readyz")
             recoveries.append(time.monotonic() - began)
+            house.happened("recovered", seconds=recoveries[-1])
         assert max(recoveries) < 10
         finish(house, running, senders)
         house.gateway.engine.dispose()

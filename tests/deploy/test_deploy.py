@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from gateway.production import KEY_FILES
-from tests.faults.house import free_port
+from tests.faults.house import eventually, free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -144,6 +144,8 @@ def test_the_units_commands_run_in_production_as_an_unprivileged_user(installati
     working = installation.start("maillon-work@.service")
     exported = installation.get("/metrics", installation.ports[1]).text
     assert "maillon_delivery_attempts_total" in exported
+    processes = whole_metrics(installation)
+    assert len(processes) == 2, "the unit asks for two"
     checked = {one["check"]: one["ok"] for one in json.loads(installation.maillon("doctor").stdout)["checks"]}
     assert {name: checked[name] for name in ("profile", "database", "journal")} == dict.fromkeys(
         ("profile", "database", "journal"), True
@@ -151,8 +153,26 @@ def test_the_units_commands_run_in_production_as_an_unprivileged_user(installati
     for process in (working, serving):
         process.send_signal(signal.SIGTERM)
     assert [process.wait(60) for process in (working, serving)] == [0, 0], "SIGTERM is an ordinary end"
+    logged = [json.loads(line) for one in (serving, working) for line in one.stderr.read().splitlines()]
+    assert {"serving", "delivering"} <= {line["event"] for line in logged}, "every line of every process is JSON"
     owners = {path.stat().st_uid for path in installation.home.rglob("*")}
     assert owners == {65534 if installation.user else os.geteuid()}
+
+
+def whole_metrics(installation: Installed) -> set[str]:
+    """Each answer counts what every process answered, whichever gives it; gives the processes they tell of."""
+
+    def told() -> tuple[float, set[str]]:
+        text = installation.get("/metrics").text
+        counted = re.findall(r'^maillon_request_seconds_count{door="",status="421"} (\S+)$', text, re.M)
+        return sum(map(float, counted)), set(re.findall(r'^process_resident_memory_bytes{pid="(\d+)"}', text, re.M))
+
+    for _ in range(40):
+        assert installation.get("/").status_code == 421
+    eventually(lambda: told()[0] == 40, timeout=30)
+    answers = [told() for _ in range(20)]
+    assert {counted for counted, _ in answers} == {40.0}, "a process answers for itself alone"
+    return answers[-1][1]
 
 
 def test_a_half_configured_production_says_all_that_is_missing(installation: Installed) -> None:
@@ -212,3 +232,34 @@ def test_the_container_copies_what_the_package_needs_and_runs_what_the_units_run
     (command,) = [json.loads(line.partition(" ")[2]) for line in lines if line.startswith("CMD")]
     assert [*entry, command[0]] == [MAILLON.name, "serve"]
     assert next(line for line in lines if line.startswith("USER")) != "USER root"
+
+
+# Logs
+
+
+def test_a_library_that_logs_what_it_was_sent_is_heard_without_the_values() -> None:
+    """In a process of its own, as each command configures its log."""
+    program = (
+        "import logging, warnings\n"
+        "from gateway import logs\n"
+        "import structlog\n"
+        "logs.configure()\n"
+        "structlog.contextvars.bind_contextvars(instance='urn:uuid:1')\n"
+        "structlog.get_logger().error('ours', code='c')\n"
+        "logging.getLogger('uvicorn.error').warning('Cannot read %s', 'CANARI')\n"
+        "try:\n"
+        "    raise ValueError('CANARI')\n"
+        "except ValueError:\n"
+        "    logging.getLogger('asyncio').exception('Task failed')\n"
+        "warnings.warn('CANARI', UserWarning)\n"
+        "logging.getLogger('x').info('not said')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["ours", "library", "library", "library"]
+    assert [line.get("said") for line in lines] == [None, "Cannot read %s", None, None]
+    assert [line.get("kind") for line in lines] == [None, None, "ValueError", None]
+    assert [line.get("logger") for line in lines] == [None, "uvicorn.error", "asyncio", "py.warnings"]
+    assert {line["instance"] for line in lines} == {"urn:uuid:1"}
+    assert all({"timestamp", "level"} <= set(line) for line in lines)
+    assert "CANARI" not in done.stderr
