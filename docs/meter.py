@@ -1,4 +1,5 @@
-"""Writes the table of `README.md` that says what nobody types again, from the demonstration. A test compares it.
+"""Writes the two tables of `README.md` that say what nobody types again and what the law keeps back, from the
+demonstration. A test compares them.
 
 python docs/meter.py
 """
@@ -6,8 +7,10 @@ python docs/meter.py
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,19 +26,45 @@ _NAMES = {"caf": "CAF", "ccas": "CCAS", "ccas_voisin": "another CCAS", "departem
           "france_travail": "France Travail"}  # fmt: skip
 
 
+_WHY = {
+    "CT R5312-42-1 II": "a CCAS's word does not reach France Travail through another body",
+    "CT R5312-42-1 IV 2°": "France Travail's word goes to a CCAS only when it is her référent by delegation",
+    "RGPD 5(1)(c)": "not needed for this purpose",
+    "RGPD 9": "health",
+    "RGPD 14(3)": "she has not been given the notice yet",
+    "RGPD 21": "she objects",
+}
+"""What each article says here, in a few words. A new one must be put into words before it is published."""
+_ID = re.compile(r"\[[^\[\]]*:[^\[\]]*\]")
+
+
 def table(forms: Sequence[Form]) -> str:
-    """The table, in Markdown."""
+    """Both tables, in Markdown."""
     lines = [
-        "| form | for | fields | given by others | kept back by law | prefilled | of what may be given | from |",
-        "|---|---|--:|--:|---|--:|--:|---|",
+        "| form | for | given by others | kept back by law | may be given | prefilled | of it | from |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for one in forms:
-        kept = "; ".join(f"{count} ({article})" for article, count in sorted(one.withheld.items())) or "–"
         told = ", ".join(f"{_NAMES[source]} {count}" for source, count in sorted(one.sources.items()))
-        share = one.prefilled / (one.prefilled + one.missed)
-        cells = (f"`{one.document}`", _NAMES[one.recipient], one.fields, one.given, kept, one.prefilled, f"{share:.0%}")
-        lines.append(f"| {' | '.join(map(str, cells))} | {told} |")
+        kept = sum(fields.total() for fields in one.withheld.values())
+        may = one.given - kept
+        counts = (one.given, kept, may, one.prefilled, f"{one.prefilled / may:.0%}")
+        lines.append(f"| `{one.document}` | {_NAMES[one.recipient]} | {' | '.join(map(str, counts))} | {told} |")
+    lines += ["", "| kept back from | fields, and how many times | article | because |", "|---|---|---|---|"]
+    for one in forms:
+        for article, fields in sorted(one.withheld.items()):
+            named = ", ".join(f"`{name}` {count}" for name, count in sorted(_blocks(fields).items()))
+            lines.append(f"| `{one.document}` | {named} | {article} | {_WHY[article]} |")
     return "\n".join(lines) + "\n"
+
+
+def _blocks(fields: Counter[str]) -> Counter[str]:
+    """Fields by their name, those of an item of a list under the item (`freins[logement]`, `contrats[]`)."""
+    blocks: Counter[str] = Counter()
+    for name, count in fields.items():
+        start, bracket, _ = _ID.sub("[]", name).partition("]")
+        blocks[start + bracket] += count
+    return blocks
 
 
 def shown() -> str:

@@ -119,14 +119,7 @@ class _Doors:
         if not wanted:
             shown: dict[str, Any] = canonical.write(visible).document
             return shown | told
-        written = self.gateway.write(caller.body, wanted, visible)
-        document = written.document.decode() if isinstance(written.document, bytes) else written.document
-        return told | {
-            "document": document,
-            "fields_total": written.fields_total,
-            "fields_prefilled": len(written.filled),
-            "sources": written.filled,
-        }
+        return told | self.gateway.write(caller.body, wanted, visible).prefilled
 
     # --- what exchanges rest on ----------------------------------------------------------------------------
 

@@ -32,4 +32,4 @@ def write(current: Current) -> Written:
         path: {"value": fact.value, "source": fact.source, "date": fact.asserted_at, "certainty": fact.certainty}
         for path, fact in sorted(current.items())
     }
-    return Written({"document": ID, "facts": facts}, filled={path: fact.source for path, fact in current.items()})
+    return Written({"document": ID, "facts": facts}, filled=dict(current))

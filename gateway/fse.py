@@ -9,130 +9,30 @@ before they are declared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import select
 
 import mappings
-from gateway import clock, fse_apart, journal
+from gateway import clock, fse_apart, fse_form, journal
+from gateway.fse_form import SENSITIVE, Derived, derived, months, value_of
 from gateway.merge import Portrait
 from gateway.person_history import people_of
+from gateway.prefill import known_to
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
 from schemas import nomenclatures, paths
-from schemas.fse import QuestionnaireEntree, QuestionnaireSortie, ReponsesSensibles, Situation6Mois
-from schemas.record import Current, Fact, Facts, Written
+from schemas.fse import QuestionnaireEntree, QuestionnaireSortie, Situation6Mois
+from schemas.record import Current, Fact, Facts
 
 DOCUMENT = "maillon.fse"
-PARTICIPANT = "fse.participant"
-PREFILL = "maillon"
-"""In whose name a participation stands that nobody has opened yet."""
 SIX_MONTHS = timedelta(days=180)
 K = 5
 """Counts below this are not shown in an aggregate."""
 _CHUNK = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """An answer that nobody has to give again, and the facts it comes from."""
-
-    value: Any
-    inputs: tuple[str, ...]
-
-
-# --- what the record already says -------------------------------------------------------------------------------------
-
-_EMPLOI = {
-    "en_emploi": "actif_non_independant", "independant": "actif_independant", "en_formation": "inactif_en_formation",
-    "etudiant": "inactif_en_formation", "retraite": "inactif_hors_formation", "au_foyer": "inactif_hors_formation",
-    "inactif": "inactif_hors_formation",
-}  # fmt: skip
-_CLOSED = frozenset({"refuse", "clos", "clos_anterieur", "demande_en_attente"})
-
-
-def _months(start: str, end: str) -> int:
-    first, last = date.fromisoformat(start[:10]), date.fromisoformat(end[:10])
-    return (last.year - first.year) * 12 + last.month - first.month - (last.day < first.day)
-
-
-def _value(current: Current, path: str) -> Any:
-    fact = current.get(path)
-    return None if fact is None else fact.value
-
-
-def _marche_travail(current: Current, day: str) -> Derived | None:
-    """Registered: unemployed, long-term from twelve months. Otherwise her situation. Both at once: she is asked."""
-    registered = _value(current, "inscription_emploi.inscrit")
-    since = _value(current, "inscription_emploi.date_inscription")
-    situation = _EMPLOI.get(str(_value(current, "parcours_pro.situation_emploi")))
-    if registered and not situation:
-        if since is None or since > day:
-            return None
-        said = "chomeur_longue_duree" if _months(since, day) >= 12 else "chomeur"
-        return Derived(said, ("inscription_emploi.inscrit", "inscription_emploi.date_inscription"))
-    if situation and not registered:
-        return Derived(situation, ("parcours_pro.situation_emploi",))
-    return None
-
-
-def _minimas(current: Current, day: str) -> Derived | None:
-    state = _value(current, "droit_rsa.etat")
-    if state == "ouvert_versable":
-        return Derived(True, ("droit_rsa.etat",))
-    return Derived(False, ("droit_rsa.etat",)) if state in _CLOSED else None
-
-
-def _logement(current: Current, day: str) -> Derived | None:
-    """The questionnaire's word, when the bridge has exactly one."""
-    said = _value(current, "foyer.logement_statut")
-    for row in nomenclatures.crosswalk("logement"):
-        words = row["fse_d1"].split("|")
-        if row["valeur_canonique"] == said and len(words) == 1 and words[0]:
-            return Derived(words[0], ("foyer.logement_statut",))
-    return None
-
-
-def _same(path: str) -> Callable[[Current, str], Derived | None]:
-    def derive(current: Current, day: str) -> Derived | None:
-        value = _value(current, path)
-        return None if value is None else Derived(value, (path,))
-
-    return derive
-
-
-ENTRY: Mapping[str, Callable[[Current, str], Derived | None]] = {
-    "marche_travail": _marche_travail,
-    "niveau_etude": _same("parcours_pro.niveau_etude"),
-    "inscrit_emploi": _same("inscription_emploi.inscrit"),
-    "minimas_sociaux": _minimas,
-    "resident_qpv": _same("personne.adresses[residence].resident_qpv"),
-    "conditions_logement": _logement,
-}
-"""Entry answers that the record may give. `commune_rurale` needs the density grid; the others are asked."""
-ASKED = tuple(name for name in QuestionnaireEntree.model_fields if name not in ENTRY and name != "rempli_le")
-SENSITIVE = tuple(ReponsesSensibles.model_fields)
-
-
-def derived(current: Current, day: str) -> dict[str, Derived]:
-    """Entry answers known from the record on a day (`AAAA-MM-JJ`); never a sensitive one."""
-    return {name: found for name, rule in ENTRY.items() if (found := rule(current, day)) is not None}
-
-
-def form(current: Current, day: str, participation: str = f"{PREFILL}:1") -> Written:
-    """`fse.participant` for someone who would enter on a day: her identity and what the record says of her answers.
-
-    What must be asked stays empty, and a sensitive answer is never filled.
-    """
-    frozen: dict[str, Fact] = {path: fact for path, fact in current.items() if path.startswith("personne.")}
-    for name, one in derived(current, day).items():
-        said = current[one.inputs[-1]]
-        frozen[f"participations[{participation}].questionnaire_entree.{name}"] = replace(said, value=one.value)
-    return mappings.load(PARTICIPANT).write(frozen, {"participation": participation})
 
 
 def _results(current: Current, first: str, last: str) -> dict[str, Derived]:
@@ -143,7 +43,7 @@ def _results(current: Current, first: str, last: str) -> dict[str, Derived]:
     for path, fact in sorted(current.items()):
         if path.startswith("resultats[") and path.endswith("].nature") and fact.value in natures:
             dated = path.removesuffix("nature") + "date"
-            if first <= str(_value(current, dated) or "") <= last:
+            if first <= str(value_of(current, dated) or "") <= last:
                 found[natures[fact.value]] = Derived(True, (path, dated))
     return found
 
@@ -161,7 +61,8 @@ def enter(
     answers: Mapping[str, Any] | None = None,
     notice: str = "",
 ) -> str:
-    """Open a participation; gives its key. `answers` are what she was asked, sensitive ones among them.
+    """Open a participation; gives its key. What this body said or may see answers for her (`fse_form`), and `answers`
+    are what she was asked, sensitive ones among them.
 
     `notice` is the publicity text she saw. Raises `Conflict` (`participation-open`) when one of this operation is
     open, `Invalid` (`answer-unknown`, `answer-invalid`).
@@ -173,7 +74,8 @@ def enter(
     apart = {name: told.pop(name) for name in SENSITIVE if name in told}
     _known(told, QuestionnaireEntree)
     key = f"{body}:{clock.new_id()}"
-    frozen = {name: one.value for name, one in derived(current, day).items()} | told | {"rempli_le": day}
+    known = known_to(work, gateway, person_id, body)
+    frozen = {name: one.value for name, one in derived(known, day).items()} | told | {"rempli_le": day}
     facts: Facts = {"operation_financee": operation, "date_entree": day, "etat": "ouverte"}
     facts |= {f"questionnaire_entree.{name}": value for name, value in frozen.items()}
     if notice:
@@ -193,7 +95,7 @@ def answer(work: UnitOfWork, gateway: Gateway, person_id: str, key: str, answers
     facts = {f"questionnaire_entree.{n}": v for n, v in told.items()}
     given = current | _apart(work, gateway, person_id)
     for name, value in (facts | {f"reponses_sensibles.{n}": v for n, v in apart.items()}).items():
-        if _value(given, f"participations[{key}].{name}") not in (None, value):
+        if value_of(given, f"participations[{key}].{name}") not in (None, value):
             raise Conflict("answer-frozen", "Answers at entry are those of that day; they do not change.")
     body = key.partition(":")[0]
     _put(work, gateway, person_id, (body, DOCUMENT), key, facts)
@@ -211,7 +113,7 @@ def leave(
     told = dict(answers or {})
     _known(told, QuestionnaireSortie)
     frozen: dict[str, Any] = {name: one.value for name, one in _results(current, entry["date_entree"], day).items()}
-    if kept := _value(current, f"participations[{key}].questionnaire_entree.marche_travail"):
+    if kept := value_of(current, f"participations[{key}].questionnaire_entree.marche_travail"):
         frozen.setdefault("marche_travail", kept)
     facts: Facts = {"date_sortie": day, "etat": "close"}
     facts |= {f"questionnaire_sortie.{name}": value for name, value in (frozen | told | {"rempli_le": day}).items()}
@@ -370,9 +272,9 @@ def statement(work: UnitOfWork, gateway: Gateway, operation: str) -> list[dict[s
     for person_id, current in everyone(work, gateway):
         hers = [one for one in participations(current) if one["operation"] == operation]
         facts = current | _apart(work, gateway, person_id) if hers else {}
-        found += [mappings.load(PARTICIPANT).write(facts, {"participation": one["key"]}).document for one in hers]
+        found += [mappings.load(fse_form.ID).write(facts, {"participation": one["key"]}).document for one in hers]
     journal.append(
-        work, "export", document=PARTICIPANT, n_records=len(found), purpose="statistiques_pilotage",
+        work, "export", document=fse_form.ID, n_records=len(found), purpose="statistiques_pilotage",
         agent_role="operator", outcome="exported",
     )  # fmt: skip
     return found
@@ -386,10 +288,10 @@ Row = tuple[Mapping[str, Any], Mapping[str, Fact], Current]
 
 def _age(row: Row) -> int | None:
     """Age at entry, frozen by the two dates."""
-    born = _value(row[1], "personne.date_naissance")
+    born = value_of(row[1], "personne.date_naissance")
     if not born or len(str(born)) != 10:
         return None
-    return _months(str(born), row[0]["date_entree"]) // 12
+    return months(str(born), row[0]["date_entree"]) // 12
 
 
 def _group(row: Row) -> str:
@@ -400,7 +302,7 @@ def _group(row: Row) -> str:
 
 
 def _asked(name: str) -> Callable[[Row], bool]:
-    return lambda row: _value(row[2], f"participations[{row[0]['key']}].reponses_sensibles.{name}") == "oui"
+    return lambda row: value_of(row[2], f"participations[{row[0]['key']}].reponses_sensibles.{name}") == "oui"
 
 
 def _work(*values: str) -> Callable[[Row], bool]:
@@ -420,12 +322,12 @@ INDICATORS: Mapping[str, tuple[str, Callable[[Row], bool]]] = {
     "EECO10": ("CITE 3 et 4", lambda row: _group(row) == "cite_3_4"),
     "EECO11": ("CITE 5 à 8", lambda row: _group(row) == "cite_5_8"),
     "EECO12": ("Handicap déclaré", _asked("handicap")),
-    "EECO13": ("Pays tiers", lambda row: _value(row[1], "personne.nationalite_groupe") == "autre"),
+    "EECO13": ("Pays tiers", lambda row: value_of(row[1], "personne.nationalite_groupe") == "autre"),
     "EECO14": ("Origine étrangère déclarée", _asked("origine_etrangere")),
     "EECO15": ("Minorité déclarée", _asked("minorite")),
     "EECO16": ("Sans abri ou exclus du logement",
                lambda row: row[0]["entree"].get("conditions_logement") in ("sans", "centre_accueil", "foyer")
-               or _value(row[1], "personne.adresses[residence].sans_domicile_fixe") is True),
+               or value_of(row[1], "personne.adresses[residence].sans_domicile_fixe") is True),
     "EECO17": ("Commune rurale", lambda row: row[0]["entree"].get("commune_rurale") is True),
     "EECR01": ("En recherche d'emploi à la sortie", lambda row: row[0]["sortie"].get("en_recherche") is True),
     "EECR02": ("En formation à la sortie", lambda row: row[0]["sortie"].get("en_formation") is True),
@@ -451,7 +353,7 @@ def indicators(work: UnitOfWork, gateway: Gateway, operation: str, k: int = K) -
             for code, (_, holds) in INDICATORS.items():
                 if holds((one, current, answers)):
                     counts[code]["total"] += 1
-                    if (sex := _value(current, "personne.sexe_etat_civil")) in _COLUMNS:
+                    if (sex := value_of(current, "personne.sexe_etat_civil")) in _COLUMNS:
                         counts[code][sex] += 1
     shown = suppressed(counts, k)
     return {

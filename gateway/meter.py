@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from prometheus_client import Gauge
 from sqlalchemy import Row, select
 
 import mappings
-from gateway import canonical, fse, merge
+from gateway import canonical, merge
 from gateway.categories import Withheld, legal_code
 from gateway.dossier import APART
 from gateway.person_history import people_of
@@ -41,6 +41,7 @@ FIELDS = Gauge(
     multiprocess_mode="mostrecent",
 )
 _CHUNK = 200
+_RANK = re.compile(r"\[\d+\]")
 
 
 @dataclass(slots=True)
@@ -112,8 +113,8 @@ class Form:
     fields: int = 0
     given: int = 0
     """Fields that facts of other bodies fill, law and conventions left aside."""
-    withheld: dict[str, int] = field(default_factory=dict)
-    """Of these, fields kept back, by the article that keeps them."""
+    withheld: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Of these, fields kept back: by the article that keeps them, each by its name, without ranks in lists."""
     prefilled: int = 0
     """Of these, fields that nobody has to type."""
     sources: Counter[str] = field(default_factory=Counter)
@@ -122,18 +123,14 @@ class Form:
     @property
     def missed(self) -> int:
         """Given, permitted, and yet to be typed: a defect."""
-        return self.given - sum(self.withheld.values()) - self.prefilled
+        return self.given - sum(fields.total() for fields in self.withheld.values()) - self.prefilled
 
 
 def form(work: UnitOfWork, gateway: Gateway, people: Sequence[str], recipient: str, document: str) -> Form:
     """One recipient's form about these persons, against what other bodies already gave."""
     told = Form(document, recipient)
     for person_id in people:
-        if document == fse.PARTICIPANT:  # filled where it is asked: no flow carries it
-            _count_form(told, fse.form(_others(work, gateway, person_id, recipient), work.now[:10]).filled)
-            told.fields += fse.form({}, work.now[:10]).fields_total
-            continue
-        flows = tuple(flow for flow in gateway.flows_to(work, recipient) if flow.document == document)
+        flows = gateway.flows_carrying(work, recipient, document)
         current, others = gateway.dossiers.current(work, person_id), _others(work, gateway, person_id, recipient)
         allowed: dict[str, Fact] = {}
         back: dict[tuple[str, str], Withheld] = {}
@@ -142,13 +139,14 @@ def form(work: UnitOfWork, gateway: Gateway, people: Sequence[str], recipient: s
             allowed |= kept
             back |= {(one.code, one.article): one for one in not_kept}
         given = gateway.write(recipient, document, others)
-        _count_form(told, given.filled, gateway.write(recipient, document, allowed).filled)
+        _count_form(told, given.sources, gateway.write(recipient, document, allowed).sources)
         told.fields += given.fields_total
-        for one in back.values():  # each category that was kept back, given back: what it alone would fill
+        # Each category that was kept back, given back: what it alone would fill. A reason says more than the default.
+        for one in sorted(back.values(), key=lambda one: one.rule == "D05"):
             known = set(gateway.write(recipient, document, allowed).filled)
             allowed |= {path: fact for path, fact in others.items() if legal_code(path, fact.value) == one.code}
-            if more := set(gateway.write(recipient, document, allowed).filled) - known:
-                told.withheld[one.article] = told.withheld.get(one.article, 0) + len(more & set(given.filled))
+            if more := gateway.write(recipient, document, allowed).filled.keys() & given.filled.keys() - known:
+                told.withheld[one.article].update(_RANK.sub("", place) for place in more)
     return told
 
 
@@ -157,8 +155,8 @@ def _others(work: UnitOfWork, gateway: Gateway, person_id: str, recipient: str) 
     return merge.current(one for one in gateway.dossiers.said(work, person_id) if one.source != recipient)
 
 
-def _count_form(told: Form, given: Mapping[str, str], filled: Mapping[str, str] | None = None) -> None:
-    ready = given if filled is None else {name: source for name, source in filled.items() if name in given}
+def _count_form(told: Form, given: Collection[str], filled: Mapping[str, str]) -> None:
+    ready = {name: source for name, source in filled.items() if name in given}
     told.given += len(given)
     told.prefilled += len(ready)
     told.sources.update(ready.values())
@@ -213,10 +211,10 @@ def _history(work: UnitOfWork, gateway: Gateway, person_id: str) -> Said:
 
 def _form(work: UnitOfWork, gateway: Gateway, row: Row[Any], count: Count) -> None:
     """How much of the recipient's form others fill today, as the law permits today."""
-    flows = tuple(flow for flow in gateway.flows_to(work, row.recipient) if flow.document == row.document)
+    flows = gateway.flows_carrying(work, row.recipient, row.document)
     visible = seen_by(work, gateway, row.person_id, flows).visible
     written = gateway.write(row.recipient, row.document, visible, item=row.item)
-    own = sum(source == row.recipient for source in written.filled.values())
+    own = sum(fact.source == row.recipient for fact in written.filled.values())
     count.documents += 1
     count.own += own
     count.filled += len(written.filled) - own

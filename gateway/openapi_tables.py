@@ -140,13 +140,16 @@ SCHEMAS: Json = {
         "type": "object",
         "required": ["document", "withheld"],
         "properties": {
-            "document": {"description": "`maillon.dossier`, or the caller's own document."},
+            "document": {"description": "`maillon.dossier`, or the document that was asked for."},
             "facts": {"type": "object", "description": "Path to value, source, date and certainty."},
             "withheld": {"type": "array", "items": _object(
                 "category facts rule article", category=_TEXT, facts=_COUNT, rule=_TEXT, article={})},
             "fields_total": _COUNT,
             "fields_prefilled": _COUNT,
-            "sources": {"type": "object", "additionalProperties": _TEXT},
+            "sources": {"type": "object", "additionalProperties": _TEXT,
+                        "description": "Field of the document to the body whose fact filled it."},
+            "dates": {"type": "object", "additionalProperties": _TEXT,
+                      "description": "Field of the document to the date of that fact."},
         },
     },
     "Basis": {
@@ -273,7 +276,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "get", "/v1/persons/{ref}/dossier", "show_dossier", "The shared record, as you may see it", "persons",
         scope="exchange", problems=(422, 503),
-        parameters=(_REF, _header("Accept-Document", "One of your own documents, to be filled from the record."),
+        parameters=(_REF, _header("Accept-Document", "One of your own documents, or `fse.participant`, to be filled."),
                     *_param("IfNoneMatch")),
         answers={200: _json("Facts with their sources, and what was withheld.", "Dossier", ETag=_TAG), 304: _UNCHANGED},
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gateway import merge
 from gateway.categories import Withheld, legal_code, split
 from gateway.convention import Flow
 from gateway.decide import asked
@@ -45,6 +46,12 @@ def permitted(
         if legal_code(path, fact.value) in wanted
     }
     return *split(offered, decision, gateway.role), question, decision
+
+
+def known_to(work: UnitOfWork, gateway: Gateway, person_id: str, body: str) -> dict[str, Fact]:
+    """What a body said of a person, and what its flows let it see of the rest."""
+    said = (one for one in gateway.dossiers.said(work, person_id) if one.source == body)
+    return merge.current(said) | seen_by(work, gateway, person_id, gateway.flows_to(work, body)).visible
 
 
 def seen_by(work: UnitOfWork, gateway: Gateway, person_id: str, flows: tuple[Flow, ...]) -> Seen:

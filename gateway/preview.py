@@ -12,8 +12,7 @@ from rich.console import Console
 import mappings
 from connectors.contract import Reading
 from connectors.manifest import ManifestError, installed
-from gateway import dry_run, fse
-from gateway.categories import Withheld
+from gateway import dry_run, fse_form
 from gateway.convention import lint as lint_conventions
 from gateway.ingest import Counts
 from gateway.policy_table import lint as lint_policy
@@ -21,7 +20,6 @@ from gateway.prefill import seen_by
 from gateway.problems import Invalid, Unknown
 from gateway.registry import Gateway, configured
 from gateway.settings import settings
-from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, Fact, Record, Written
 
 
@@ -77,30 +75,31 @@ def count(reading: Reading) -> dict[str, Any]:
     return {"records": records, "persons": people, "facts": facts, "rejected": rejected, "quarantined": quarantined}
 
 
-def prefill(gateway: Gateway, person: str, document: str) -> dict[str, Any]:
-    """A recipient's document filled from what is known and permitted. Raises `Unknown` for no such person."""
+def prefill(gateway: Gateway, person: str, document: str, recipient: str = "") -> dict[str, Any]:
+    """A recipient's document filled from what is known and permitted to it.
+
+    Without a `recipient`, the first body that receives this document. Raises `Unknown` for no such person.
+    """
     with gateway.unit_of_work() as work:
         if not gateway.dossiers.exists(work, person):
             raise Unknown("person-unknown", "Give a person id; `maillon person search` finds it.")
-        written, withheld = _prefilled(work, gateway, person, document)
-    return {
-        "document": written.document.decode() if isinstance(written.document, bytes) else written.document,
-        "fields_total": written.fields_total,
-        "fields_prefilled": len(written.filled),
-        "sources": written.filled,
+        body = recipient or _receiver(gateway, document)
+        if "write" not in gateway.document(body, document).direction:
+            raise Invalid("document-not-received", f"{document} is sent by this body, not received by it.")
+        visible, withheld, _ = seen_by(work, gateway, person, gateway.flows_carrying(work, body, document))
+        written = gateway.write(body, document, visible)
+    return written.prefilled | {
         "empty": written.empty,
         "withheld": {one.code: one.article for one in withheld},
     }
 
 
-def _prefilled(work: UnitOfWork, gateway: Gateway, person: str, document: str) -> tuple[Written, list[Withheld]]:
-    if document == fse.PARTICIPANT:  # the gateway's own form: it goes to no partner
-        return fse.form(gateway.dossiers.current(work, person), work.now[:10]), []
-    owner = _owner(document)
-    body = next(id for id, one in gateway.bodies.items() if one.connector == owner)
-    flows = tuple(flow for flow in gateway.flows_to(work, body) if flow.document == document)
-    current, withheld, _ = seen_by(work, gateway, person, flows)
-    return gateway.write(body, document, current), withheld
+def _receiver(gateway: Gateway, document: str) -> str:
+    """The first body that receives this document; for the FSE form, which any body may ask for, the Département."""
+    for id, one in gateway.bodies.items():
+        if one.role == "departement" if document == fse_form.ID else one.connector == _owner(document):
+            return id
+    raise Unknown("recipient-unknown", "No registered body receives this document: name one with --for.")
 
 
 def print_changes(counts: Counts, console: Console) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, select
@@ -17,7 +17,7 @@ import mappings
 from connectors.contract import Connector
 from connectors.manifest import REACH, Document, Installed, installed
 from connectors.transport import Transport
-from gateway import canonical, convention, erasure_list, journal
+from gateway import canonical, convention, erasure_list, fse_form, journal
 from gateway.convention import Flow
 from gateway.dossier import Dossiers
 from gateway.identity import Identity
@@ -39,6 +39,18 @@ SECRECY = frozenset({"departement", "delegataire", "ccas", "france_travail", "ca
 """Roles whose staff the law puts under professional secrecy (CASF L133-5, L262-44; Code pénal 226-13)."""
 
 _REACH = frozenset(setting.name for setting in REACH)
+
+
+class _Own(Protocol):
+    """A document that no connector speaks: any body may ask for it, filled from what it may see."""
+
+    DOCUMENT: Document
+    OFFERED: frozenset[str]
+
+    def write(self, current: Current, /) -> Written: ...
+
+
+_OWN: Mapping[str, _Own] = {canonical.ID: canonical, fse_form.ID: fse_form}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +167,8 @@ class Gateway:
 
     def document(self, body_id: str, document: str) -> Document:
         """The manifest's entry of a document. Raises `Invalid` (`document-unknown`)."""
-        if document == canonical.ID:
-            return canonical.DOCUMENT
+        if own := _OWN.get(document):
+            return own.DOCUMENT
         manifest = self.installed(self.body(body_id)).manifest
         try:
             return manifest.documents[document]
@@ -167,20 +179,20 @@ class Gateway:
 
     def categories(self, document: Document) -> frozenset[str]:
         """Canonical categories a document writes: what permission is asked for is what the mapping writes."""
-        if document.id == canonical.ID:
-            return canonical.OFFERED
+        if own := _OWN.get(document.id):
+            return own.OFFERED
         written = [mapping for one in document.mapping if (mapping := mappings.load(one)).file.direction != "read"]
         return frozenset().union(*(mapping.categories for mapping in written))
 
     def write(self, body_id: str, document: str, current: Current, **context: Any) -> Written:
         """One of a body's documents, from facts it may receive."""
-        if document == canonical.ID:
-            return canonical.write(current)
+        if own := _OWN.get(document):
+            return own.write(current)
         return self.connector(body_id).write(document, current, **context)
 
     def by_mailbox(self, body_id: str, document: str) -> bool:
         """Is this document left for the body to fetch, rather than sent to it?"""
-        return document == canonical.ID or self.installed(self.body(body_id)).manifest.transport == "inbox"
+        return document in _OWN or self.installed(self.body(body_id)).manifest.transport == "inbox"
 
     def role(self, body_id: str) -> str:
         """The legal role of a body; empty for one that is no longer known. The person speaks for herself."""
@@ -200,8 +212,13 @@ class Gateway:
         return convention.flow(work, id)
 
     def flows_to(self, work: UnitOfWork, recipient: str, purposes: frozenset[str] | None = None) -> tuple[Flow, ...]:
-        """Flows that end at this body, for these purposes or for all."""
-        return tuple(convention.flows_to(work, recipient, purposes))
+        """Flows that end at this body, for these purposes or for all; none from a body not registered yet."""
+        return tuple(flow for flow in convention.flows_to(work, recipient, purposes) if flow.de in self.bodies)
+
+    def flows_carrying(self, work: UnitOfWork, recipient: str, document: str) -> tuple[Flow, ...]:
+        """Flows that fill this document for a body; the FSE form, which none carries, is filled by all."""
+        flows = self.flows_to(work, recipient)
+        return flows if document == fse_form.ID else tuple(flow for flow in flows if flow.document == document)
 
     def allowed_purposes(self, body: str) -> frozenset[str]:
         """Purposes that the conventions in force open to a body; asked by the authorization server."""

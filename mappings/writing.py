@@ -485,7 +485,7 @@ class Generator:
         return self.times[self.shapes[place]] < 2
 
     def _filled(self, place: str) -> None:
-        self.out.say(f"filled[{place}] = f.source")
+        self.out.say(f"filled[{place}] = f")
         if not self._alone(place):
             self.out.say(f"if {place} in empty: empty.remove({place})")
 

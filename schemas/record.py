@@ -105,8 +105,8 @@ class Written:
 
     document: Any
     """bytes (XML, CSV) or a JSON-ready dict."""
-    filled: dict[str, str] = field(default_factory=dict)
-    """Partner path to the id of the body whose fact filled it."""
+    filled: dict[str, Fact] = field(default_factory=dict, repr=False)
+    """Partner path to the fact that filled it."""
     empty: list[str] = field(default_factory=list)
     """Partner paths of the form left empty: nobody has said it, or it is withheld."""
     findings: list[Finding] = field(default_factory=list)
@@ -117,3 +117,19 @@ class Written:
     @property
     def fields_total(self) -> int:
         return len(self.filled) + len(self.empty)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Partner path to the id of the body whose fact filled it."""
+        return {place: fact.source for place, fact in self.filled.items()}
+
+    @property
+    def prefilled(self) -> dict[str, Any]:
+        """The form as whoever asked for it reads it: the document, and where and when each field comes from."""
+        return {
+            "document": self.document.decode() if isinstance(self.document, bytes) else self.document,
+            "fields_total": self.fields_total,
+            "fields_prefilled": len(self.filled),
+            "sources": self.sources,
+            "dates": {place: fact.asserted_at for place, fact in self.filled.items()},
+        }

@@ -47,7 +47,7 @@ class Ccas:
             raise DocumentRefused("unknown-document", f"a CCAS does not receive {document}")
         words = {"organisme": self._context.organisme, "departement": self._context.departement}
         written = mappings.load(FICHE).write(current, words)
-        written.document["sources"] = dict(sorted(written.filled.items()))
+        written.document["sources"] = dict(sorted(written.sources.items()))
         return written
 
     async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:

@@ -157,9 +157,10 @@ def _preview(file: Path, read: str, write: str, report: bool, count: bool) -> No
 def prefill(
     person: Annotated[str, typer.Argument(help="Person id, or a pairwise reference.")],
     document: Annotated[str, typer.Option("--document", help="Document of the recipient.")],
+    recipient: Annotated[str, typer.Option("--for", help="Who would receive it; the first body that does.")] = "",
 ) -> None:
     """A recipient's document filled from what is known and permitted, and how many fields nobody has to type."""
-    data(preview.prefill(Gateway.open(settings()), person, document))
+    data(preview.prefill(Gateway.open(settings()), person, document, recipient))
 
 
 def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.flux_beneficiaire.")]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from connectors.table import to_csv, to_xlsx
-from gateway import clock, evidence, fse, meter, worklist
+from gateway import clock, evidence, fse, fse_form, meter, worklist
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -233,7 +233,7 @@ def evidence_participants(
     cells = [list(row.values()) for row in rows]
     out.touch(mode=0o600)
     out.write_bytes(to_xlsx({"participants": (heads, cells)}) if out.suffix == ".xlsx" else to_csv(heads, cells))
-    data({"document": fse.PARTICIPANT, "operation": operation, "participations": len(rows), "file": str(out)})
+    data({"document": fse_form.ID, "operation": operation, "participations": len(rows), "file": str(out)})
 
 
 # --- the double-entry meter -------------------------------------------------------------------------------------------

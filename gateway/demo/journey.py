@@ -28,7 +28,7 @@ from connectors.departement import sandbox as departement_sandbox
 from connectors.departement.synthetic import person_id
 from connectors.france_travail import sandbox as france_travail_sandbox
 from connectors.hubee import sandbox as hubee_sandbox
-from gateway import basis, fse, meter, quarantine, verify
+from gateway import basis, fse_form, meter, quarantine, verify
 from gateway.access.client import PartnerAuth
 from gateway.collect import Collected, collect
 from gateway.demo.forms import ccas_beneficiary, global_accompaniment, information, neighbour_beneficiary, objection
@@ -45,7 +45,7 @@ FORMS = (
     ("france_travail.calcul_orientation", "france_travail"),
     ("departement.webrsa_ali", "departement"),
     ("ccas.beneficiaires", "ccas"),
-    (fse.PARTICIPANT, "departement"),
+    (fse_form.ID, "departement"),
 )
 """The forms whose double entry is counted, and who would have to fill each."""
 NOT_YET_INFORMED = 3
@@ -270,7 +270,7 @@ class Journey:
                 one = meter.form(work, self.gateway, people, recipient, document)
                 self.told.meter.append(one)
                 told = ", ".join(f"{source} {count}" for source, count in sorted(one.sources.items()))
-                kept = ", ".join(f"{count} ({article})" for article, count in sorted(one.withheld.items()))
+                kept = ", ".join(f"{fields.total()} ({article})" for article, fields in sorted(one.withheld.items()))
                 counts = (str(one.fields), str(one.given), kept or "0", str(one.prefilled))
                 table.add_row(document, recipient, *counts, told)
                 if one.missed:

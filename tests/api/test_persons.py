@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from gateway import basis
+from gateway import basis, convention
 from gateway.api_persons import FLOOR
 from gateway.demo.forms import global_accompaniment, information
+from gateway.demo.stage import FOLDER
 from gateway.worker import Worker
 from tests.api.house import House, problem
 
 ANNE = {
     "fileNumber": "SA-0500", "birthName": "Canarianne", "firstName": "Canariprenom", "birthDate": "1979-03-04",
     "socialSecurityNumber": "2790340999903", "accomodationMode": "SocialRenting",
+    "socioProfessionalCategory": "Employed",
 }  # fmt: skip
 SOUGHT = {"nir": "2790340999903", "date_naissance": "1979-03-04", "nom_naissance": "Canarianne"}
 NOBODY = {"nir": "2790340999904", "date_naissance": "1979-03-04", "nom_naissance": "Canariabsente"}
@@ -114,6 +116,8 @@ def test_the_dossier_names_the_source_of_each_fact_and_what_was_withheld(house: 
         filled = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "departement.webrsa_ali"})
         assert filled.status_code == 200, filled.text
         assert 0 < filled.json()["fields_prefilled"] <= filled.json()["fields_total"]
+        assert filled.json()["sources"].keys() == filled.json()["dates"].keys(), "each field with its source and date"
+        assert all(len(day) > 9 for day in filled.json()["dates"].values())
         wrong = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "departement.referentiel"})
         problem(wrong, 422, "document-not-received")
 
@@ -122,6 +126,47 @@ def record(house: House, **changes: Any) -> dict[str, Any]:
     """An information given, as a partner's software makes it: the gateway adds whom it is about."""
     made = information(house.gateway, "00000000-0000-0000-0000-000000000000") | changes
     return {name: value for name, value in made.items() if name not in ("person_id", "subject_ref")}
+
+
+def test_the_fse_form_comes_filled_from_what_the_caller_may_see_and_never_with_a_sensitive_answer(
+    house: House, anne: str
+) -> None:
+    def ask(body: str) -> Any:
+        with house.client(body) as client:
+            ref = house.search(body, SOUGHT).json()["person"] or "0" * 40
+            return client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "fse.participant"})
+
+    told = ask("departement").json()
+    assert told["document"]["conditions_logement"] == "locataire_hlm", (
+        "the CCAS said it, housing may go to the Département"
+    )
+    assert told["sources"]["conditions_logement"] in {"ccas", "ccas_voisin"}
+    assert not {"handicap", "origine_etrangere", "minorite"} & told["sources"].keys()
+    assert told["document"]["handicap"] == ""
+    problem(ask("caf"), 404, "person-unknown")
+    read = [
+        one for one in house.entries() if one["event"] == "exchange.permit" and one["recipient_org"] == "departement"
+    ]
+    assert "C11" in read[-1]["categories_sent"], "the housing it was given is in the register"
+
+
+def test_a_convention_may_name_a_body_before_it_is_registered(house: House, anne: str) -> None:
+    text = (FOLDER / "convention.toml").read_text(encoding="utf-8")
+    later = text.replace('"demo-landes"', '"demo-plus-tard"').replace('"ccas_voisin"', '"ccas_a_venir"')
+    with house.gateway.unit_of_work() as work:
+        convention.add(work, later.replace('"ccas-voisin"', '"ccas-a-venir"').encode())
+    with house.client("departement") as client:
+        ref = house.search("departement", SOUGHT).json()["person"]
+        assert client.get(f"/v1/persons/{ref}/dossier").status_code == 200
+
+
+def test_what_the_caller_may_not_see_fills_nothing_of_the_fse_form(house: House, anne: str) -> None:
+    with house.client("departement") as client:
+        ref = house.search("departement", SOUGHT).json()["person"]
+        told = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "fse.participant"}).json()
+        seen = client.get(f"/v1/persons/{ref}/dossier").json()["facts"]
+    assert "parcours_pro.situation_emploi" not in seen
+    assert told["document"]["marche_travail"] == "", "the CCAS knows it, and no rule carries it for this purpose"
 
 
 def test_what_exchanges_rest_on_is_recorded_once_and_listed(house: House, anne: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from gateway import erasure, fse, fse_apart, person_export
+from gateway import erasure, fse, fse_apart, fse_form, person_export
 from gateway.dossier import APART
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.storage.tables.journal import journal_entry
@@ -70,8 +70,8 @@ def test_entry_answers_stay_those_of_the_day_whatever_is_said_later(landes: Terr
 def test_a_sensitive_answer_is_asked_never_derived_and_never_shown(landes: Territory) -> None:
     known = {"personne.rqth.etat": "oui", "parcours_pro.boe": True, "personne.nationalite_groupe": "autre"}
     who = landes.known(**KNOWN | known)
-    found = fse.derived(landes.current(who), "2026-05-04")
-    assert not set(found) & set(fse.SENSITIVE)
+    found = fse_form.derived(landes.current(who), "2026-05-04")
+    assert not set(found) & set(fse_form.SENSITIVE)
     assert all("rqth" not in path and "boe" not in path for one in found.values() for path in one.inputs)
     with landes.gateway.unit_of_work() as work:
         key = fse.enter(work, landes.gateway, who, "departement", OPERATION, "2026-05-04")
@@ -127,12 +127,12 @@ def test_the_statement_of_an_operation_is_one_row_for_each_participation(landes:
 
 def test_the_entry_form_is_filled_with_what_bodies_said_and_never_with_a_sensitive_answer(landes: Territory) -> None:
     who = landes.known(**KNOWN)
-    written = fse.form(landes.current(who), "2026-05-04")
-    assert written.filled == dict.fromkeys(
+    written = fse_form.write(landes.current(who), "2026-05-04")
+    assert written.sources == dict.fromkeys(
         ("nom_naissance", "prenom", "date_naissance", "sexe", "commune", "marche_travail", "niveau_etude",
          "inscrit_emploi", "minimas_sociaux"), "departement"
     )  # fmt: skip
-    assert set(fse.SENSITIVE) - {"vulnerable"} <= set(written.empty)
+    assert set(fse_form.SENSITIVE) - {"vulnerable"} <= set(written.empty)
 
 
 def test_an_answer_given_apart_is_frozen_and_checked_like_the_others(landes: Territory) -> None:
@@ -147,7 +147,7 @@ def test_an_answer_given_apart_is_frozen_and_checked_like_the_others(landes: Ter
 
 
 def test_the_last_class_attended_is_not_the_diploma(landes: Territory) -> None:
-    assert "niveau_etude" not in fse.derived(facts(parcours_pro__derniere_classe="1203"), "2026-05-04")
+    assert "niveau_etude" not in fse_form.derived(facts(parcours_pro__derniere_classe="1203"), "2026-05-04")
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,25 @@ def test_the_last_class_attended_is_not_the_diploma(landes: Territory) -> None:
     ],
 )  # fmt: skip
 def test_the_labour_market_status_is_derived_or_asked(known: dict[str, Any], day: str, expected: str | None) -> None:
-    found = fse.derived(facts(**known), day).get("marche_travail")
+    found = fse_form.derived(facts(**known), day).get("marche_travail")
     assert (found.value if found else None) == expected
 
 
+def test_what_the_form_asks_for_is_what_its_answers_come_from() -> None:
+    known = facts(inscription_emploi__inscrit=True, inscription_emploi__date_inscription="2025-05-05",
+                  parcours_pro__niveau_etude="cap_bep", droit_rsa__etat="ouvert_versable",
+                  foyer__logement_statut="locataire_social")  # fmt: skip
+    known["personne.adresses[residence].resident_qpv"] = Fact(True, "caf", "essai", "2026-11-20T08:00:00Z")
+    found = fse_form.derived(known, "2026-05-04") | fse_form.derived(
+        facts(parcours_pro__situation_emploi="en_emploi"), ""
+    )
+    assert found.keys() == fse_form.ENTRY.keys()
+    assert {path for one in found.values() for path in one.inputs} <= set(fse_form.INPUTS)
+    assert not {"fse", "fse_sensible", "sante"} & fse_form.OFFERED
+
+
 def test_housing_is_derived_only_when_the_bridge_has_one_word() -> None:
-    words = {said: fse.derived(facts(foyer__logement_statut=said), "2026-05-04").get("conditions_logement")
+    words = {said: fse_form.derived(facts(foyer__logement_statut=said), "2026-05-04").get("conditions_logement")
              for said in ("locataire_social", "fortune")}  # fmt: skip
     assert words["locataire_social"] is not None
     assert words["locataire_social"].value == "locataire_hlm"

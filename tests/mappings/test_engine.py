@@ -107,7 +107,7 @@ def test_a_mapping_reads_what_it_wrote(mapping):
     facts = {"personne.nom_naissance": "DURAND", "personne.date_naissance": "1985-06-14"}
     written = one.write(said(facts))
     assert written.document == {"usager": {"nom": "DURAND", "naissance": "1985-06-14"}}
-    assert written.filled == {"usager/nom": "caf", "usager/naissance": "caf"}
+    assert written.sources == {"usager/nom": "caf", "usager/naissance": "caf"}
     assert one.read(written.document).personnes[0].facts == facts
 
 

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from gateway import clock, meter
+from gateway import clock, meter, preview
 from gateway.exchange import exchange
 from gateway.meter import Count, First
+from gateway.problems import Invalid, Unknown
 from gateway.receipt import Request
-from schemas.record import PersonFacts, Record
+from schemas.record import Current, PersonFacts, Record
 from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
 
 
@@ -115,6 +116,44 @@ def test_a_form_counts_what_others_gave_what_the_law_keeps_back_and_what_is_fill
     assert 0 < one.prefilled < one.given
     assert one.withheld
     assert (none.given, none.prefilled, none.missed) == (0, 0, 0), "nobody but the Département said anything"
+
+
+def test_a_form_is_filled_for_whom_it_is_asked_each_field_with_its_source_and_date(landes: Territory) -> None:
+    delivered(landes)
+    told_by_the_ccas(landes, accomodationMode="SocialRenting")
+    sheet = preview.prefill(landes.gateway, landes.who, "ccas.beneficiaires")
+    entry = preview.prefill(landes.gateway, landes.who, "fse.participant", "departement")
+    for one in (sheet, entry):
+        assert len(one["sources"]) == one["fields_prefilled"] > 0
+        assert one["sources"].keys() == one["dates"].keys()
+        assert one["fields_total"] == one["fields_prefilled"] + len(one["empty"])
+    assert entry == preview.prefill(landes.gateway, landes.who, "fse.participant"), (
+        "the Département holds the operations"
+    )
+    assert entry["sources"]["conditions_logement"] == "ccas"
+    other = preview.prefill(landes.gateway, landes.who, "fse.participant", "france_travail")
+    assert "conditions_logement" in other["empty"], "housing does not go to France Travail"
+    with pytest.raises(Unknown):
+        preview.prefill(landes.gateway, "nobody", "fse.participant")
+    with pytest.raises(Invalid):
+        preview.prefill(landes.gateway, landes.who, "ccas.suivi", "ccas")
+
+
+def test_a_permitted_field_that_is_not_filled_is_missed(landes: Territory, monkeypatch: pytest.MonkeyPatch) -> None:
+    delivered(landes)
+    whole = landes.gateway.write
+
+    def forgetful(recipient: str, document: str, current: Current, **context: Any) -> Any:
+        written = whole(recipient, document, current, **context)
+        if len(current) < known:
+            written.filled.pop("birthDate", None)
+        return written
+
+    with landes.gateway.unit_of_work() as work:
+        known = len(landes.gateway.dossiers.current(work, landes.who))
+        assert meter.form(work, landes.gateway, [landes.who], "ccas", "ccas.beneficiaires").missed == 0
+        monkeypatch.setattr(landes.gateway, "write", forgetful)
+        assert meter.form(work, landes.gateway, [landes.who], "ccas", "ccas.beneficiaires").missed == 1
 
 
 def test_one_recipient_alone_and_the_metrics(landes: Territory) -> None:
