@@ -11,6 +11,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import product
 from operator import itemgetter
 from typing import Any
 
@@ -141,7 +142,6 @@ _SLUG = r"(?!.*\d{10})[a-z][a-z0-9]*(?:[_.:-][a-z0-9]+)*"
 
 _DIGEST = r"[0-9a-f]{64}"
 _PSEUDONYM = r"[0-9a-f]{40}(?:[0-9a-f]{24})?"
-_COUNT = r"0|[1-9]\d{0,15}"
 
 _uuid = _text(_UUID, 36)
 _digest = _text(_DIGEST, 64)
@@ -203,20 +203,22 @@ FIELDS: Mapping[str, Render] = {
 }
 """Field name → form of its value. `subject` and `agent` are pseudonyms, `*_h` keyed digests in hexadecimal."""
 
-_VARYING = {
-    "exchange_id": _UUID,
-    "delivery_id": _UUID,
-    "idem_key_h": _DIGEST,
-    "subject": _PSEUDONYM,
-    "payload_h": _DIGEST,
-    "peer_checkpoint_h": _DIGEST,
-    "nonce": ".{32}",
-    "ts": ".{24}",
-} | {name: _COUNT for name, render in FIELDS.items() if render is _count}
-"""Fields that differ in nearly every entry: checked together by one pattern. The others repeat, and are remembered."""
+_FORMS = {
+    "exchange_id": ("0" * 8 + "-0000-0000-0000-" + "0" * 12,),
+    "delivery_id": ("0" * 8 + "-0000-0000-0000-" + "0" * 12,),
+    "idem_key_h": ("0" * 64,),
+    "subject": ("0" * 40, "0" * 64),
+    "payload_h": ("0" * 64,),
+    "peer_checkpoint_h": ("0" * 64,),
+    "nonce": ("0" * 32,),
+    "ts": ("0000-00-00T00:00:00.000Z",),
+}
+_AS_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+"""Written with every hexadecimal digit as 0, a value of these fields is one of their forms: checked all at once."""
+_VARYING = frozenset(_FORMS) | {name for name, render in FIELDS.items() if render is _count}
+"""Fields that differ in nearly every entry. The others repeat, and are remembered."""
 COLUMNS = ("exchange_id", "subject", "sender_org", "recipient_org", "purpose", "decision")
 """Fields that the database repeats beside the entry, to find it by them."""
-_OURS = frozenset({"nonce", "ts"})
 _ABSENT = ""
 _MEMO_SIZE = 4_096
 
@@ -224,19 +226,18 @@ _MEMO_SIZE = 4_096
 class _Shape:
     """How to write the entries that have the same fields: codes already seen cost one look-up for all of them."""
 
-    __slots__ = ("codes", "columns", "counts", "known", "match", "names", "varying", "varying_names")
+    __slots__ = ("checked", "codes", "columns", "counts", "forms", "known", "names", "varying")
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.names = sorted((*given, "v"))
         self.counts = [name for name in given if FIELDS.get(name) is _count]
-        self.varying_names = [name for name in self.names if name in _VARYING]
-        self.varying = itemgetter(*self.varying_names)
+        self.varying = itemgetter(*(name for name in self.names if name in _VARYING))
         self.columns = itemgetter("ts", "event", *(name if name in given else _ABSENT for name in COLUMNS))
         self.codes = itemgetter("event", *(name for name in sorted(given) if name not in _VARYING and name != "event"))
-        # The instant and the nonce are the gateway's own: only their place is checked.
-        pattern = "\n".join("[^\n]*" if name in _OURS else f"(?:{_VARYING[name]})" for name in self.varying_names)
-        self.match = re.compile(pattern, re.ASCII).fullmatch
-        self.known: dict[Any, list[bytes]] = {}
+        formed = [name for name in self.names if name in _FORMS]
+        self.checked = itemgetter(*formed)
+        self.forms = frozenset("\n".join(form).encode() for form in product(*(_FORMS[name] for name in formed)))
+        self.known: dict[Any, list[str]] = {}
         """Codes → the entry cut at its varying values: even places are text, odd ones wait for a value."""
 
     def counted(self, given: Mapping[str, Any]) -> dict[str, str | None]:
@@ -280,13 +281,12 @@ def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> tuple[byt
     try:
         shape = _shapes[names]
         parts = shape.known[shape.codes(fields)].copy()
-        values = "\n".join(shape.varying({**fields, **shape.counted(fields)} if shape.counts else fields))
-        if not shape.match(values):
+        if "\n".join(shape.checked(fields)).encode().translate(_AS_ZERO) not in shape.forms:
             raise KeyError
-    except (KeyError, TypeError):
+        parts[1::2] = shape.varying({**fields, **shape.counted(fields)} if shape.counts else fields)
+        return "".join(parts).encode(), shape.columns(fields)
+    except (KeyError, TypeError, UnicodeEncodeError):
         return _encode_new(names, fields)
-    parts[1::2] = values.encode().split(b"\n")
-    return b"".join(parts), shape.columns(fields)
 
 
 def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> tuple[bytes, tuple[str | None, ...]]:
@@ -302,12 +302,12 @@ def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> tuple[bytes, 
     if len(_shapes) > 512:
         _shapes.clear()
     shape = _shapes.get(present) or _shapes.setdefault(present, _Shape(given))
-    parts = [part.encode() for part in shape.cut(given)]
+    parts = shape.cut(given)
     if len(shape.known) >= _MEMO_SIZE:
         shape.known.clear()
     shape.known[shape.codes(given)] = parts.copy()
-    parts[1::2] = [value.encode() for value in shape.varying({**given, **shape.counted(given)})]
-    entry = b"".join(parts)
+    parts[1::2] = shape.varying({**given, **shape.counted(given)})
+    entry = "".join(parts).encode()
     if len(entry) > MAX_ENTRY:
         raise EntryRefused("entry", "too long")
     return entry, shape.columns(fields)
