@@ -10,7 +10,7 @@ A refusal is an ordinary outcome (`withheld`, with its reason and article), neve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,40 +60,24 @@ def _carry(
     position: int,
     known: dict[bytes, Seen],
 ) -> Receipt:
-    index = gateway.dossiers.record_index(request.sender, request.document, record.key)
-    asserted_at = clock.instant(record.asserted_at) if record.asserted_at else work.now
-    seen = known.get(index)
+    told = _placed(work, gateway, request, record, known)
     if record.rejected:
-        if seen:
-            gateway.dossiers.restated(work, index, asserted_at)
+        if told.seen:
+            gateway.dossiers.restated(work, told.index, told.asserted_at)
         return quarantine.reject(work, gateway, request, record, position)
-    if seen and record.digest and seen.digest == record.digest:
+    if told.unchanged:
         if not record.partial:
-            gateway.dossiers.restated(work, index, asserted_at)
+            gateway.dossiers.restated(work, told.index, told.asserted_at)
         return Receipt("unchanged")
-    # A whole record older than the one known of this key is history: it decides nothing any more.
-    late = bool(seen and not record.partial and asserted_at < seen.asserted_at)
     receipt = Receipt("unchanged")
-    told = _Told(request, record, index, asserted_at, late)
     foyer, foyer_changes = _assert_foyer(work, gateway, told, receipt)
     for rank, one in enumerate(record.personnes):
-        person, doubtful = _identify(work, gateway, told, one)
-        changed = foyer_changes | _assert_person(work, gateway, told, one, rank, person, foyer, receipt)
-        receipt.persons.append(person)
-        receipt.changed += len(changed)
-        if doubtful:
-            receipt.status = "quarantined"
-        elif changed:
-            receipt.outcomes += _offer(work, gateway, request, person, changed, receipt)
-            if not gateway.vault.created(work, person):
-                outbox.replay_waiting(work, person)
-    if foyer and not record.partial and not late:
-        for person in gateway.dossiers.stays.omitted(work, (foyer, request.sender), receipt.persons, asserted_at):
-            receipt.outcomes += _offer(work, gateway, request, person, set(record.foyer), receipt)
-            receipt.changed += 1
-    if not late:
-        gateway.dossiers.taken(work, index, record, asserted_at, request.id, _scope(request, record))
-        known[index] = Seen(record.digest, asserted_at, len(record.personnes))
+        _carry_person(work, gateway, told, one, rank, foyer, foyer_changes, receipt)
+    if foyer and not record.partial and not told.late:
+        _leave_out(work, gateway, told, foyer, receipt)
+    if not told.late:
+        gateway.dossiers.taken(work, told.index, record, told.asserted_at, request.id, _scope(request, record))
+        known[told.index] = Seen(record.digest, told.asserted_at, len(record.personnes))
     if record.quarantined:
         quarantine.keep(work, gateway, request, record, position)
         receipt.status = "quarantined"
@@ -113,7 +97,54 @@ class _Told:
     record: Record
     index: bytes
     asserted_at: str
-    late: bool
+    seen: Seen | None
+    """What the last record of this key was."""
+
+    @property
+    def unchanged(self) -> bool:
+        return bool(self.seen and self.record.digest and self.seen.digest == self.record.digest)
+
+    @property
+    def late(self) -> bool:
+        """A whole record older than the one known of this key is history: it decides nothing any more."""
+        return bool(self.seen and not self.record.partial and self.asserted_at < self.seen.asserted_at)
+
+
+def _placed(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, known: Mapping[bytes, Seen]) -> _Told:
+    index = gateway.dossiers.record_index(request.sender, request.document, record.key)
+    asserted_at = clock.instant(record.asserted_at) if record.asserted_at else work.now
+    return _Told(request, record, index, asserted_at, known.get(index))
+
+
+def _carry_person(
+    work: UnitOfWork,
+    gateway: Gateway,
+    told: _Told,
+    one: PersonFacts,
+    rank: int,
+    foyer: str,
+    foyer_changes: set[str],
+    receipt: Receipt,
+) -> None:
+    """Who she is, what changes, and who may know of it."""
+    person, doubtful = _identify(work, gateway, told, one)
+    changed = foyer_changes | _assert_person(work, gateway, told, one, rank, person, foyer, receipt)
+    receipt.persons.append(person)
+    receipt.changed += len(changed)
+    if doubtful:
+        receipt.status = "quarantined"
+    elif changed:
+        receipt.outcomes += _offer(work, gateway, told.request, person, changed, receipt)
+        if not gateway.vault.created(work, person):
+            outbox.replay_waiting(work, person)
+
+
+def _leave_out(work: UnitOfWork, gateway: Gateway, told: _Told, foyer: str, receipt: Receipt) -> None:
+    """Whoever this whole record names no more has left the household, as far as this sender knows."""
+    home = (foyer, told.request.sender)
+    for person in gateway.dossiers.stays.omitted(work, home, receipt.persons, told.asserted_at):
+        receipt.outcomes += _offer(work, gateway, told.request, person, set(told.record.foyer), receipt)
+        receipt.changed += 1
 
 
 def _scope(request: Request, record: Record) -> str:
