@@ -62,6 +62,15 @@ class Reading(Protocol):
     def __iter__(self) -> Iterator[Record]: ...
 
 
+@runtime_checkable
+class Lasting(Protocol):
+    """A reading that replaces something its connector keeps: code lists, a catalogue. A rehearsal never asks for it."""
+
+    def keep(self) -> None:
+        """Replace it, once every record is durable. Asked again after a crash, it does the same."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sketch:
     """A record known by its key and digest, not read yet."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ class Setting(_Table):
     secret: bool = False
     required: bool = False
     default: str = ""
+    folder: bool = False
+    """Where the connector keeps lists the partner sends; by default a folder of its own under `MAILLON_HOME`."""
 
 
 REACH: tuple[Setting, ...] = (
@@ -178,7 +181,10 @@ class Manifest(_Table):
         problems += [(name, "required setting") for name, s in known.items() if s.required and not values.get(name)]
         if problems:
             raise ManifestError(Path(f"{self.id} settings"), problems)
-        return Settings({name: values.get(name) or setting.default for name, setting in known.items()})
+        return Settings({name: values.get(name) or self._default(setting) for name, setting in known.items()})
+
+    def _default(self, setting: Setting) -> str:
+        return str(Path(os.environ.get("MAILLON_HOME", "var")) / self.id) if setting.folder else setting.default
 
 
 class Evidence(_Table):

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.archive import check_archive
-from connectors.contract import DocumentRefused
+from connectors.contract import DocumentRefused, Lasting
 from connectors.manifest import Document
 from gateway import api_journal, api_persons, clock, inbox, journal, webhooks_in
 from gateway.access import Caller, authenticate, burn
@@ -134,7 +134,8 @@ class _Doors:
             if body.startswith(b"PK"):
                 check_archive(io.BytesIO(body), max_unpacked=MAX_UNPACKED)
             records = []
-            for record in self.gateway.connector(caller.body).read(document, io.BytesIO(body), content_type=media):
+            reading = self.gateway.connector(caller.body).read(document, io.BytesIO(body), content_type=media)
+            for record in reading:
                 records.append(record)
                 if len(records) > MAX_RECORDS:
                     return TooLarge("too-many-records", f"At most {MAX_RECORDS} records; use `maillon ingest`.")
@@ -154,6 +155,8 @@ class _Doors:
                 "records-rejected", "No record can be applied; nothing was kept.", records=len(records),
                 errors=errors[:_TOLD],
             )  # fmt: skip
+        if isinstance(reading, Lasting):
+            reading.keep()
         return with_bytes(records, body)
 
     def _carry(self, work: UnitOfWork, caller: Caller, document: str, records: list[Any]) -> Told:

@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from connectors.contract import Envelope, Reading, Sketch, Sketched
+from connectors.contract import Envelope, Lasting, Reading, Sketch, Sketched
 from gateway import clock, dry_run, journal, tasks
 from gateway.ahead import Ahead, ahead
 from gateway.exchange import exchange
@@ -176,6 +176,8 @@ class _Run:
                 self._advance(work, request.id, done)
             if self.progress:
                 self.progress(done, self.envelope.declared)
+        if isinstance(self.reading, Lasting):
+            self.reading.keep()
         self._end(request)
 
     def rehearse(self) -> None:

@@ -33,7 +33,7 @@ MAX_REFERENTIEL = 64 * 1024 * 1024
 
 
 class ReferentielReading:
-    """A référentiel: no record in it. Going through it keeps it, unless a newer one is already kept."""
+    """A référentiel: no record in it. It replaces the one that is kept, unless that one is newer."""
 
     def __init__(self, source: BinaryIO, kept: Referentiels) -> None:
         data = source.read(MAX_REFERENTIEL + 1)
@@ -49,8 +49,10 @@ class ReferentielReading:
         )
 
     def __iter__(self) -> Iterator[Record]:
-        self._kept.keep(self.envelope.organisme, self._data)
         return iter(())
+
+    def keep(self) -> None:
+        self._kept.keep(self.envelope.organisme, self._data)
 
 
 class Departement:

@@ -9,10 +9,11 @@
 
 from connectors.kit.answers import acknowledged, not_obtained, obtained, unsent
 from connectors.kit.cases import Case, Result, suite
+from connectors.kit.catalogue import Catalogue, CatalogueReading, schema
 from connectors.kit.grading import held
-from connectors.kit.records import RecordsReading, content, row
+from connectors.kit.records import RecordsReading, content, entry, row
 
 __all__ = [
-    "Case", "RecordsReading", "Result", "acknowledged", "content", "held", "not_obtained", "obtained", "row",
-    "suite", "unsent",
+    "Case", "Catalogue", "CatalogueReading", "RecordsReading", "Result", "acknowledged", "content", "entry", "held",
+    "not_obtained", "obtained", "row", "schema", "suite", "unsent",
 ]  # fmt: skip

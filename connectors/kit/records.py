@@ -18,7 +18,7 @@ from connectors import table, xml
 from connectors.contract import DocumentRefused, Envelope
 from connectors.manifest import Document
 from connectors.source import rewindable
-from schemas.record import Record, Written
+from schemas.record import Current, Record, Written
 
 
 class RecordsReading:
@@ -35,21 +35,13 @@ class RecordsReading:
         self._source = rewindable(source, document.max_bytes)
         self._values: list[Any] = []
         if document.format == "json":
-            self._values = self._array(strict.read(self._source, max_bytes=document.max_bytes))
+            self._values = array(strict.read(self._source, max_bytes=document.max_bytes), container)
             counted = len(self._values)
         else:
             counted = sum(1 for _ in self._raw())
             if not counted:
                 raise DocumentRefused("empty-document", "the document holds no record")
         self.envelope = Envelope(document.id, counted=counted)
-
-    def _array(self, value: Any) -> list[Any]:
-        found = value.get(self._container) if isinstance(value, dict) else value
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise DocumentRefused("wrong-shape", f"the records are an array of objects under {self._container}")
-        if isinstance(value, dict) and (strangers := sorted(value.keys() - {self._container})):
-            raise DocumentRefused("unknown-element", f"nothing but {self._container} is expected", path=strangers[0])
-        return found
 
     def _raw(self) -> Iterator[tuple[Any, Callable[[], bytes]]]:
         """Each value to read, and what gives a document that holds it alone (before the next value is asked for)."""
@@ -59,7 +51,7 @@ class RecordsReading:
                 yield element, partial(_element_alone, self._container, element)
         elif self._document.format == "json":
             for value in self._values:
-                yield value, partial(_array_of_one, self._container, value)
+                yield value, partial(array_of_one, self._container, value)
         else:
             sheet = table.sheets(self._source, max_bytes=self._document.max_bytes)[0]
             for row in sheet:
@@ -73,7 +65,18 @@ class RecordsReading:
             yield record
 
 
-def _array_of_one(container: str, value: Any) -> bytes:
+def array(value: Any, container: str) -> list[dict[str, Any]]:
+    """The objects of a JSON array, bare or alone under `container`. Raises `DocumentRefused`."""
+    found = value.get(container) if isinstance(value, dict) else value
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise DocumentRefused("wrong-shape", f"the records are an array of objects under {container}")
+    if isinstance(value, dict) and (strangers := sorted(value.keys() - {container})):
+        raise DocumentRefused("unknown-element", f"nothing but {container} is expected", path=strangers[0])
+    return found
+
+
+def array_of_one(container: str, value: Any) -> bytes:
+    """A document that holds this object alone."""
     return json.dumps({container: [value]} if container else [value], ensure_ascii=False).encode()
 
 
@@ -84,6 +87,19 @@ def _element_alone(container: str, element: etree._Element) -> bytes:
 def _enclosed(container: str, element: bytes) -> bytes:
     inside = f"<{container}>".encode() + element + f"</{container}>".encode() if container else element
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + inside
+
+
+def entry(current: Current, name: str, item: str = "") -> tuple[str, Current]:
+    """The key of the one entry of a canonical list that a form carries, and the facts without the other entries.
+
+    `item` is what the gateway says of it (`context["item"]`); the first told when it says nothing.
+    """
+    start = f"{name}["
+    item = item or next((path[len(start) :].partition("]")[0] for path in current if path.startswith(start)), "")
+    kept = {
+        path: fact for path, fact in current.items() if not path.startswith(start) or path.startswith(f"{start}{item}]")
+    }
+    return item, kept
 
 
 def content(written: Written, container: str = "") -> bytes:

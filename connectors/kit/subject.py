@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,12 +71,19 @@ class Subject:
         describe = getattr(self.one.sandbox, "describe", None) if self.one.sandbox else None
         return cast("Mapping[str, Any]", describe(self.stand_in(), BASE)) if describe else {}
 
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        """For lists that are kept: never the operator's own."""
+        return tempfile.TemporaryDirectory()
+
     @property
     def settings(self) -> dict[str, str]:
         """What the stand-in says it is reached with, and something for the required settings it does not name."""
         told = dict(self._described.get("settings") or {}) | dict(self.values)
         for one in self.manifest.setting:
-            if one.required and not told.get(one.name):
+            if one.folder:
+                told[one.name] = self._folder.name
+            elif one.required and not told.get(one.name):
                 told[one.name] = BASE if one.name.endswith("_url") else "40"
         return told
 
@@ -181,6 +188,14 @@ def _item(document: Document, facts: Facts) -> str:
 
 
 def as_text(written: Written) -> str:
-    """What leaves, as text to search in."""
+    """What leaves, as text to search in; the names that a JSON document gives its fields are left out."""
     document = written.document
-    return document.decode() if isinstance(document, bytes) else json.dumps(document, ensure_ascii=False)
+    return document.decode() if isinstance(document, bytes) else "\n".join(_leaves(document))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(one)
+    else:
+        yield str(value)

@@ -42,7 +42,9 @@ def readable(subject: Subject) -> list[tuple[Sample, list[Record]]]:
 def read(subject: Subject) -> Iterator[str]:
     for sample, records in readable(subject):
         where = f"{sample.document}, {sample.situation}"
-        if not any(one.facts for record in records for one in record.personnes) and not any(
+        if not subject.manifest.documents[sample.document].mapping:
+            yield from (f"{where}: a document that speaks of nobody names a person" for one in records if one.personnes)
+        elif not any(one.facts for record in records for one in record.personnes) and not any(
             record.foyer or record.findings for record in records
         ):
             yield f"{where}: nothing is read and nothing is told"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from lxml import etree
 
-from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing
+from connectors.contract import Acknowledgement, DocumentRefused, Lasting, NotObtained, Outgoing
 from connectors.departement.connector import Departement
 from connectors.departement.referentiel import Folder
 from connectors.departement.sandbox import PEOPLE, SCENARIOS, describe, sandbox
@@ -30,7 +30,9 @@ def departement(folder: Path, **settings: str) -> Departement:
 
 def loaded(folder: Path, number: str = "40") -> Departement:
     connector = departement(folder, departement=number)
-    assert list(connector.read("departement.referentiel", io.BytesIO(referentiel(number, 7)))) == []
+    reading = connector.read("departement.referentiel", io.BytesIO(referentiel(number, 7)))
+    assert list(reading) == []
+    reading.keep()
     return connector
 
 
@@ -43,7 +45,10 @@ async def pulled(folder: Path, scenario: str | None = None) -> list[Record]:
     records: list[Record] = []
     async with transport(scenario) as way:
         async for document, data in connector.collect(way):
-            records += list(connector.read(document, io.BytesIO(data)))
+            reading = connector.read(document, io.BytesIO(data))
+            records += list(reading)
+            if isinstance(reading, Lasting):
+                reading.keep()
     return records
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from connectors.contract import Lasting
 from connectors.departement import synthetic
 from connectors.departement.synthetic import Allocataire
 from gateway import basis, clock, convention, evidence, fse, inbox
@@ -49,7 +50,10 @@ class Territory:
     def tell(self, body: str, document: str, content: bytes | dict[str, Any]) -> list[Receipt]:
         """A body sends one of its documents."""
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
-        records = list(self.gateway.connector(body).read(document, io.BytesIO(data)))
+        reading = self.gateway.connector(body).read(document, io.BytesIO(data))
+        records = list(reading)
+        if isinstance(reading, Lasting):
+            reading.keep()
         with self.gateway.unit_of_work() as work:
             request = Request(clock.new_id(), body, document, self.gateway.flows(work, body))
             return exchange(work, self.gateway, request, records)
