@@ -179,8 +179,9 @@ class _Doors:
             record = found["record"]
             try:
                 require_match(http, _shown(found)["etag"])
+                told = past_recipients(work, self.gateway, person, record["purpose"])
                 change = basis.withdraw(
-                    work, record["record_id"], past_recipients=past_recipients(work, person, record["purpose"]),
+                    work, record["record_id"], past_recipients=told,
                     reference=lambda body: self.gateway.keys.pseudonym(body, person),
                 )  # fmt: skip
             except Problem as problem:

@@ -15,8 +15,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from gateway import convention
-from gateway.audit_queries import all_flows, may_carry, sent
+from gateway import convention, retention
+from gateway.audit_queries import all_flows, sent
 from gateway.categories import bridge
 from gateway.person_export import FOLDER
 from gateway.policy import in_order
@@ -89,7 +89,7 @@ def _declared(gateway: Gateway, flow: convention.Flow) -> set[str]:
     """What this flow may carry: what its document writes, within the law and the convention."""
     written = gateway.categories(gateway.document(flow.vers, flow.document))
     codes = frozenset[str]().union(*(bridge().codes_of(name) for name in written))
-    return may_carry(gateway, flow) & codes
+    return retention.may_carry(gateway.policy, flow) & codes
 
 
 def _differences(gateway: Gateway, flows: list[convention.Flow], seen: Mapping[Any, Any]) -> list[dict[str, Any]]:

@@ -16,17 +16,15 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
-from gateway import clock, convention, journal, policy_history
+from gateway import convention, journal, policy_history, retention
 from gateway.basis_record import fold
 from gateway.journal import RETENTION_MONTHS, Logged
 from gateway.journal_upkeep import months_before
 from gateway.policy import in_order
-from gateway.policy_obligations import hours
 from gateway.problems import Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_event, basis_record
 from gateway.storage.tables.journal import journal_entry, journal_log
-from gateway.storage.tables.record import assertion_set
 from gateway.unit_of_work import UnitOfWork
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -127,7 +125,7 @@ def unused_categories(work: UnitOfWork, gateway: Gateway, start: str, end: str) 
     for flow in all_flows(work, gateway):
         if not flow.active:
             continue
-        never = may_carry(gateway, flow) - seen.get((flow.purpose, flow.de, flow.vers), {}).keys()
+        never = retention.may_carry(gateway.policy, flow) - seen.get((flow.purpose, flow.de, flow.vers), {}).keys()
         if never:
             found.append({"flow": flow.id, "purpose": flow.purpose, "never_used": in_order(never)})
     return found
@@ -137,12 +135,6 @@ def all_flows(work: UnitOfWork, gateway: Gateway) -> list[convention.Flow]:
     """Every flow of every convention, active or not."""
     senders = {one["parties"][rank] for one in convention.list_(work) for rank in range(len(one["parties"]))}
     return [flow for sender in sorted(senders) for flow in gateway.flows(work, sender)]
-
-
-def may_carry(gateway: Gateway, flow: convention.Flow) -> set[str]:
-    """C-codes that the law permits on this flow, within what the convention says."""
-    permitted = set(gateway.policy.table.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose))
-    return permitted if flow.codes is None else permitted & flow.codes
 
 
 def expired_conventions(work: UnitOfWork) -> list[dict[str, Any]]:
@@ -170,23 +162,8 @@ def consents_past(work: UnitOfWork, after: str = "", limit: int = 200) -> list[d
 
 
 def retention_due(work: UnitOfWork, gateway: Gateway) -> dict[str, Any]:
-    """What is older than its regime allows: statements by body (longest retention of its flows), entries by log."""
-    regimes = gateway.policy.table.regimes
-    longest: dict[str, float] = defaultdict(float)
-    for flow in all_flows(work, gateway):
-        longest[flow.de] = max(longest[flow.de], hours(regimes[flow.regime].retention))
-    data = []
-    for source in sorted(work.connection.execute(select(assertion_set.c.source).distinct()).scalars()):
-        cutoff = clock.instant(datetime.fromisoformat(work.now) - timedelta(hours=longest[source]))
-        table = assertion_set.c
-        query = select(func.count(), func.count(table.subject_id.distinct()), func.min(table.received_at))
-        count, subjects, oldest = work.connection.execute(
-            query.where(table.source == source, table.received_at < cutoff)
-        ).one()
-        if count:
-            data.append({"source": source, "before": cutoff, "statements": count, "subjects": subjects,
-                         "oldest": oldest, "regime_known": source in longest and longest[source] > 0})  # fmt: skip
-    return {"data": data, "journal": _entries_due(work)}
+    """What is older than its regime allows: statements by body, entries by log."""
+    return {"data": retention.due(work, gateway), "journal": _entries_due(work)}
 
 
 def _entries_due(work: UnitOfWork) -> list[dict[str, Any]]:

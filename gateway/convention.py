@@ -477,6 +477,16 @@ def services_of(work: UnitOfWork, commune: str) -> list[dict[str, Any]]:
     return found
 
 
+def declared(work: UnitOfWork) -> tuple[Flow, ...]:
+    """Every flow of every convention in its last version, as it is today, but those of drafts."""
+    return tuple(flow for flow in _flows(work, None) if flow.etat != "brouillon")
+
+
+def versions(work: UnitOfWork) -> tuple[tuple[str, int], ...]:
+    """Each convention with its last version: what `declared` depends on, with the day."""
+    return tuple(sorted((identifier, version) for identifier, (version, _) in _latest(work).items()))
+
+
 def purposes_of(work: UnitOfWork, body: str) -> frozenset[str]:
     """The purposes that the conventions in force open to a body, as sender or recipient."""
     return frozenset(flow.purpose for flow in _flows(work, None) if flow.active and body in (flow.de, flow.vers))

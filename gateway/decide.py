@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gateway import canonical
+from gateway import canonical, retention
 from gateway.basis import informed_collectively
 from gateway.basis_states import FlowStates, states
 from gateway.categories import Told, codes_of, legal_code, told
@@ -62,6 +62,7 @@ class _Said(NamedTuple):
 
     states: FlowStates
     categories: frozenset[str]
+    elapsed: frozenset[str]
     informed: bool
     age_status: str
     convention_active: bool
@@ -75,10 +76,12 @@ def _said(
 ) -> _Said:
     known = states(work, (person_id,))[person_id].for_flow(flow.regime, flow.purpose, flow.vers, work.now)
     seen = _portrait(work, gateway, current)
+    wanted = codes if codes is not None else asked(work, gateway, flow, current)
     linked = seen.linked(flow.vers, flow.role_vers or gateway.body(flow.vers).role)
     return _Said(
         known,
-        codes if codes is not None else asked(work, gateway, flow, current),
+        wanted,
+        wanted - _still_known(gateway, flow, seen, codes) if seen.within is not current else frozenset(),
         known.person_informed or informed_collectively(work, flow.information, flow.notice),
         _age_status(known.age_status, current, work.now),
         flow.active and in_perimeter(gateway, flow, current),
@@ -117,7 +120,8 @@ def _question(gateway: Gateway, flow: Flow, said: _Said) -> Question:
         reason_hash=flow.necessite,
         household_link="self",
         data_origin_regime="none",
-        record_expired=False,
+        record_expired=bool(said.elapsed) and said.elapsed == said.categories,
+        elapsed_categories=said.elapsed,
         rate_exceeded=False,
         human_validations=known.human_validations,
         clock_ok=True,
@@ -198,6 +202,12 @@ def asked(work: UnitOfWork, gateway: Gateway, flow: Flow, current: Current) -> f
     return codes if flow.purpose in _NIR_PURPOSES else codes - {"C3"}
 
 
+def _still_known(gateway: Gateway, flow: Flow, seen: _Portrait, codes: frozenset[str] | None) -> frozenset[str]:
+    """The legal categories of which something that the flow may look at is still within its retention."""
+    looked_at = gateway.categories(gateway.document(flow.vers, flow.document)) if codes is None else None
+    return codes_of(told(seen.within), within=looked_at)
+
+
 def identifiers_for(
     work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current
 ) -> Mapping[str, str]:
@@ -209,10 +219,11 @@ def identifiers_for(
     codes = frozenset(code for path in _MATCH_ONLY.values() if path in current and (code := legal_code(path)))
     decision = gateway.policy.decide(question(work, gateway, person_id, identification, current, codes))
     allowed = decision.sent if decision.permits else frozenset()
+    still = within_retention(work, gateway, current)
     return {
-        name: str(current[path].value)
+        name: str(still[path].value)
         for name, path in _MATCH_ONLY.items()
-        if path in current and legal_code(path) in allowed
+        if path in still and legal_code(path) in allowed
     }
 
 
@@ -234,6 +245,8 @@ class _Portrait:
     """The role of the body that follows her: her current référent, else the body her orientation names."""
     right: Any
     known_to_france_travail: bool
+    within: Current
+    """The same dossier without what is past its retention; itself when nothing is."""
     asked: dict[frozenset[str], frozenset[str]]
     """C-codes that documents writing these categories of the model would carry."""
     seen: list[Told]
@@ -258,11 +271,16 @@ def _portrait(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait
     """The portrait of this very dossier: another one, or the same read again after a change, gets another."""
     known: _Portrait | None = work.scratch.get("portrait")
     if known is None or known.of is not current:
-        known = work.scratch["portrait"] = _paint(gateway, current)
+        known = work.scratch["portrait"] = _paint(work, gateway, current)
     return known
 
 
-def _paint(gateway: Gateway, current: Current) -> _Portrait:
+def within_retention(work: UnitOfWork, gateway: Gateway, current: Current) -> Current:
+    """This dossier without what is past its retention; the same object when nothing is."""
+    return _portrait(work, gateway, current).within
+
+
+def _paint(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
     places = {path.rpartition(".")[0] for path in current if path.endswith(_HOST)}
     right = current.get("droit_rsa.etat")
     return _Portrait(
@@ -272,6 +290,7 @@ def _paint(gateway: Gateway, current: Current) -> _Portrait:
         referent=_referent(gateway, current),
         right=right.value if right is not None else None,
         known_to_france_travail="identifiants[ft_numero].valeur" in current,
+        within=retention.within(work, gateway, current) if isinstance(current, Portrait) else current,
         asked={},
         seen=[],
     )

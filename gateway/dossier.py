@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -38,16 +39,16 @@ _SAY_AGAIN = (
 _RESTATE = (
     update(source_record)
     .where(source_record.c.record_h == bindparam("restated"), source_record.c.asserted_at < bindparam("moment"))
-    .values(asserted_at=bindparam("moment"))
+    .values(asserted_at=bindparam("moment"), received_at=bindparam("heard"))
 )
 APART = "maillon.fse_sensible"
 """The register apart (`gateway/fse_apart.py`)."""
 RESTATED = frozenset({"droit_rsa.date_reference"})
 """The date of a statement is not what it says: alone, it changes nothing."""
-_TAKEN = ("digest", "asserted_at", "exchange_id", "scope", "persons")
+_TAKEN = ("digest", "asserted_at", "exchange_id", "scope", "persons", "received_at")
 _LIVE = f"superseded_at IS NULL AND document <> '{APART}'"
 """What a register apart holds is no part of a dossier."""
-_SET = ("id", "subject_id", "source", "document", "record_h", "asserted_at", "received_at", "payload")
+_SET = ("id", "subject_id", "source", "document", "record_h", "asserted_at", "received_at", "payload", "origin_h")
 
 
 class Seen(NamedTuple):
@@ -64,12 +65,18 @@ class _Live:
     asserted_at: str
     received_at: str
     facts: Facts
+    last_said: str = ""
+    """When its sender last said it here, if that is later than `received_at`."""
 
 
 class Dossiers:
     """Reads and writes the shared record inside a unit of work."""
 
-    def __init__(self, keys: Keyring, vault: Vault, role_of: Callable[[str], str]) -> None:
+    def __init__(
+        self, keys: Keyring, vault: Vault, role_of: Callable[[str], str], shortest: timedelta = timedelta(0)
+    ) -> None:
+        """`shortest` is the shortest retention there is: what was received since is not looked at for its age."""
+        self._shortest = shortest
         self._keys = keys
         self._vault = vault
         self._role_of = role_of
@@ -99,11 +106,12 @@ class Dossiers:
             exchange_id=exchange_id,
             scope=scope or None,
             persons=len(record.personnes),
+            received_at=work.now,
         )
 
     def restated(self, work: UnitOfWork, index: bytes, asserted_at: str) -> None:
         """The sender said this record again, as it is known (or unreadable this time): it was not left out."""
-        work.change(_RESTATE, restated=index, moment=asserted_at)
+        work.change(_RESTATE, restated=index, moment=asserted_at, heard=work.now)
 
     # --- assertions -----------------------------------------------------------------------------------------------
 
@@ -116,14 +124,22 @@ class Dossiers:
         self._vault.unwrap(work, wanted)
         for one in wanted:
             live[one] = {}
+        long_ago = clock.instant(datetime.fromisoformat(work.now) - self._shortest)
+        old: dict[bytes, list[_Live]] = {}
         for row in rows(work.connection, assertion_set, _SET, "subject_id", wanted, _LIVE):
             try:
                 facts = self._vault.open(work, row.subject_id, row.payload)
             except Erased:
                 continue
-            live[row.subject_id][row.source, row.document, row.record_h] = _Live(
-                row.id, row.asserted_at, row.received_at, facts
-            )
+            told = _Live(row.id, row.asserted_at, row.received_at, facts)
+            live[row.subject_id][row.source, row.document, row.record_h] = told
+            if row.origin_h is not None and row.received_at < long_ago:
+                old.setdefault(row.origin_h, []).append(told)
+        for record_h, heard in rows(
+            work.connection, source_record, ("record_h", "received_at"), "record_h", old, "received_at IS NOT NULL"
+        ):
+            for told in old[record_h]:
+                told.last_said = heard
 
     def put(
         self,
@@ -136,12 +152,13 @@ class Dossiers:
         exchange_id: str,
         partial: bool,
         late: bool = False,
+        origin: bytes | None = None,
     ) -> set[str]:
         """Add what a body says of a subject; returns the paths whose value it changed (also those it took back).
 
         An older statement arriving late is kept as history and changes nothing; `late` says that a later version of
         the record it comes from is known. The same words said again later only move their date, and change what
-        was contradicted since.
+        was contradicted since. `origin` is the index of the sender's record that this came with.
         """
         live = self._live(work, subject)
         before = live.get(place)
@@ -151,7 +168,7 @@ class Dossiers:
             if late or asserted_at <= before.asserted_at:
                 return set()
             work.change(_SAY_AGAIN, set_id=before.id, said_again=asserted_at)
-            live[place] = _Live(before.id, asserted_at, before.received_at, before.facts)
+            live[place] = _Live(before.id, asserted_at, before.received_at, before.facts, work.now)
             since = [one.facts for one in live.values() if before.asserted_at < one.asserted_at < asserted_at]
             return {path for path, value in facts.items() if any(told.get(path, value) != value for told in since)}
         source, document, record_h = place
@@ -170,6 +187,7 @@ class Dossiers:
             superseded_at=work.now if late else None,
             superseded_by=before.id if late and before else None,
             payload=self._vault.seal(work, subject, facts),
+            origin_h=origin,
         )
         if late:
             return set()
@@ -244,6 +262,7 @@ class Dossiers:
                 one.asserted_at,
                 one.received_at,
                 lasting(one.facts) if record_h in away else one.facts,
+                one.last_said,
             )
             for subject in subjects
             for (source, document, record_h), one in work.scratch["dossier"][subject].items()
@@ -284,7 +303,7 @@ def _upsert(dialect: str) -> Any:
     statement = (postgresql if dialect == "postgresql" else sqlite).insert(source_record)
     return statement.on_conflict_do_update(
         index_elements=["record_h"],
-        set_={name: statement.excluded[name] for name in ("digest", "asserted_at", "exchange_id", "scope", "persons")},
+        set_={name: statement.excluded[name] for name in _TAKEN},
     )
 
 

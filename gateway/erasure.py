@@ -133,7 +133,7 @@ def erase(
         why = "; ".join(sorted({f"{one.regime} {one.purpose} ({', '.join(one.articles)})" for one in needed}))
         raise Conflict("still-needed", f"RGPD 17(3)(b): {why}. Only the DPO may decide otherwise, in writing.")
     people = people_of(work, head)
-    subjects = (*people, *_own_households(work, people))
+    subjects = (*people, *own_households(work, people))
     identifier_ = clock.new_id()
     told = _tell(work, gateway, identifier_, people)
     deleted = _destroy(work, gateway, people, subjects)
@@ -144,6 +144,13 @@ def erase(
     )  # fmt: skip
     _write_down(work, gateway, people, subjects, ground, entry)
     return Certificate(identifier_, head, ground, work.now, subjects, deleted, told, entry)
+
+
+def forget_household(work: UnitOfWork, gateway: Gateway, foyer_id: str, entry: Entry) -> dict[str, int]:
+    """A household of which nothing is kept any more: its key goes, its members stay. Counts by table."""
+    deleted = _destroy(work, gateway, (), (foyer_id,))
+    _write_down(work, gateway, (), (foyer_id,), "elapsed", entry)
+    return deleted
 
 
 def reconcile(gateway: Gateway) -> int:
@@ -183,7 +190,7 @@ def _returned(gateway: Gateway, missing: set[str]) -> dict[str, Any]:
     return found
 
 
-def _own_households(work: UnitOfWork, people: Collection[str]) -> list[str]:
+def own_households(work: UnitOfWork, people: Collection[str]) -> list[str]:
     """Households that only these people ever lived in."""
     mine = select(membership.c.foyer_id).where(membership.c.person_id.in_(people))
     shared = select(membership.c.foyer_id).where(membership.c.foyer_id.in_(mine), membership.c.person_id.not_in(people))
@@ -195,7 +202,7 @@ def _tell(work: UnitOfWork, gateway: Gateway, record_id: str, people: list[str])
     """Every body that received, or was about to receive, anything of her is told to erase, under its own reference."""
     bodies: set[str] = set()
     for one in people:
-        told = _recipients(work, one)
+        told = _recipients(work, gateway, one)
         bodies |= told
         notification.tell(
             work, record_id, "right.erase", told, action="erase", purpose="droits_personne",
@@ -204,18 +211,17 @@ def _tell(work: UnitOfWork, gateway: Gateway, record_id: str, people: list[str])
     return tuple(sorted(bodies))
 
 
-def _recipients(work: UnitOfWork, person_id: str) -> set[str]:
+def _recipients(work: UnitOfWork, gateway: Gateway, person_id: str) -> set[str]:
     held = select(held_by_recipient.c.recipient).where(held_by_recipient.c.person_id == person_id)
     letters = select(mailbox.c.body).where(mailbox.c.person_id == person_id)
-    return set(past_recipients(work, person_id)) | set(work.connection.execute(held.union(letters)).scalars())
+    named = set(work.connection.execute(held.union(letters)).scalars())
+    return named | set(past_recipients(work, gateway, person_id))
 
 
 def _destroy(work: UnitOfWork, gateway: Gateway, people: Collection[str], subjects: tuple[str, ...]) -> dict[str, int]:
     """Delete every row that holds something of these subjects, and their keys; counts by table."""
     connection = work.connection
-    if connection.dialect.name == "sqlite":
-        # What is deleted is overwritten, so that no page of the file keeps a wrapped key.
-        connection.execute(text("PRAGMA secure_delete = ON"))
+    overwrite(work)
     deleted = {"quarantine": quarantine.forget(work, gateway, people)}
     records = select(assertion_set.c.record_h).where(assertion_set.c.subject_id.in_(subjects))
     single = select(exchange.c.id).where(
@@ -249,6 +255,12 @@ def _destroy(work: UnitOfWork, gateway: Gateway, people: Collection[str], subjec
     for cache in ("dossier", "homes", "merged", "identity", "heads", "nirs", "vault"):
         work.scratch.pop(cache, None)
     return {name: count for name, count in deleted.items() if count}
+
+
+def overwrite(work: UnitOfWork) -> None:
+    """What this transaction deletes is overwritten, so that no page of a SQLite file keeps it."""
+    if work.connection.dialect.name == "sqlite":
+        work.connection.execute(text("PRAGMA secure_delete = ON"))
 
 
 def _write_down(

@@ -342,6 +342,7 @@ def _assert_person(
         exchange_id=request.id,
         partial=record.partial,
         late=told.late,
+        origin=told.index,
     )
     if foyer:
         home = (foyer, request.sender)
@@ -369,6 +370,7 @@ def _assert_foyer(work: UnitOfWork, gateway: Gateway, told: _Told, receipt: Rece
         exchange_id=request.id,
         partial=record.partial,
         late=told.late,
+        origin=told.index,
     )
     receipt.changes.append(Change("foyer", new, frozenset(changed), record.foyer))
     return foyer, changed

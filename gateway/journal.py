@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -38,8 +38,8 @@ from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.unit_of_work import UnitOfWork
 
 __all__ = [
-    "DEFAULT_LOG", "EVENTS", "FIELDS", "RETENTION_MONTHS", "Entry", "EntryRefused", "Logged", "append", "at", "fitting",
-    "history", "of_exchange", "of_period", "origin_of",
+    "DEFAULT_LOG", "EVENTS", "FIELDS", "RETENTION_MONTHS", "Entry", "EntryRefused", "Logged", "about", "append", "at",
+    "fitting", "history", "of_exchange", "of_period", "origin_of",
 ]  # fmt: skip
 
 RETENTION_MONTHS = {"6m": 6, "12m": 12, "36m": 36}
@@ -232,6 +232,12 @@ def history(
     ]
     merged = heapq.merge(*pages, key=lambda logged: logged.cursor)
     return [logged for _, logged in zip(range(limit), merged, strict=False)]
+
+
+def about(connection: Connection, subjects: Collection[str], events: Collection[str]) -> list[Logged]:
+    """Every entry of these events about a person, by all her pseudonyms."""
+    query = _READ.where(journal_entry.c.subject.in_(subjects), journal_entry.c.event.in_(events)).order_by(*_ORDER)
+    return [Logged(row.log, row.idx, row.ts, row.entry) for row in connection.execute(query)]
 
 
 def of_exchange(connection: Connection, exchange_id: str) -> list[Logged]:

@@ -56,6 +56,8 @@ class Assertions:
     asserted_at: str
     received_at: str
     facts: Facts
+    last_said: str = ""
+    """When it was last said here, if later than `received_at`; empty also when nobody looked, as it is recent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +150,10 @@ class Portrait(Mapping[str, Fact]):
     `sources` are all the bodies with something live to say, also where another's word stands.
     """
 
-    __slots__ = ("_facts", "_words", "sources")
+    __slots__ = ("_facts", "_words", "said", "sources")
 
     def __init__(self, said: Iterable[Assertions]) -> None:
-        told = list(said)
+        self.said = told = list(said)
         self._words = chosen(told)
         self._facts: dict[str, Fact] = {}
         self.sources = frozenset([one.source for one in told])

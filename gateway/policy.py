@@ -8,10 +8,11 @@ categories out; a required category taken out refuses the whole; obligations mer
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.policy_obligations import merge
+from gateway.policy_obligations import hours, merge
 from gateway.policy_question import Decision, Question, in_order, question_of, values_of
 from gateway.policy_replay import Replay, replay
 from gateway.policy_table import DEFAULT, DERIVED, FACTS, OBLIGATIONS, Condition, Obligation, Pair, Rule, Table, read
@@ -49,7 +50,7 @@ class Policy:
         self._denies = [(i, rule) for i, rule in numbered if rule.effect == "deny"]
         self._redacts = [rule for _, rule in numbered if rule.effect == "redact"]
         permits = [rule for _, rule in numbered if rule.effect == "permit"]
-        self._default = {rule.id: rule for rule in table.rules if rule.id in ("D00", "D05", "D99")}
+        self._default = {rule.id: rule for rule in table.rules if rule.id in ("D00", "D05", "D19", "D99")}
         self._codes = frozenset(table.categories)
         self._permits_for = {
             purpose: [rule for rule in permits if any(_may_hold(when, "purpose", purpose) for when in rule.when)]
@@ -58,6 +59,8 @@ class Policy:
         listed = OBLIGATIONS & table.source["obligations"].keys()
         self._unknown_duty = {rule for rule in permits if not {name for name, _ in rule.obligations} <= listed}
         self._merged: dict[tuple[Any, ...], tuple[str, ...]] = {}
+        kept = (length for one in table.regimes.values() for length in (one.retention, *one.shorter.values()))
+        self.shortest_retention = timedelta(hours=min(map(hours, kept)))
 
     @classmethod
     def load(cls, path: Path = DEFAULT, require_signature: bool = False, trusted: bytes = b"") -> Policy:
@@ -105,6 +108,8 @@ class Policy:
         if facts["basis"] not in regime.bases:
             return None
         if not (question.categories <= codes and question.required <= codes and question.consent_categories <= codes):
+            return None
+        if not question.elapsed_categories <= codes:
             return None
         if question.convention_categories is not None and not question.convention_categories <= codes:
             return None
@@ -185,6 +190,8 @@ class Policy:
         if not weighed.matched:
             return self._refuse([self._default["D00"]], dormant, facts)
         granted, redacts, useless = weighed.granted, weighed.redacts, self._default["D05"]
+        if question.elapsed_categories:
+            redacts = dict.fromkeys(question.elapsed_categories, self._default["D19"]) | redacts
         sent = frozenset(code for code in asked if code in granted and code not in redacts)
         removed = {code: redacts.get(code, useless) for code in in_order(asked - sent)}
         articles = {

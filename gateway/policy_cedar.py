@@ -23,6 +23,7 @@ def request(question: Question, category: str) -> dict[str, Any]:
     """The Cedar request that asks for one category of this question."""
     context: dict[str, Any] = {name: getattr(question, name) for name in FACTS}
     context["category"] = category
+    context["record_expired"] = question.record_expired or category in question.elapsed_categories
     context["consent_categories"] = sorted(question.consent_categories)
     if question.convention_categories is not None:
         context["convention_categories"] = sorted(question.convention_categories)

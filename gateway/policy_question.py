@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any
@@ -45,6 +45,8 @@ class Question:
     """C-codes the convention restricts the flow to; None: it adds no restriction."""
     consent_categories: frozenset[str] = frozenset()
     """C-codes named in the person's consent record."""
+    elapsed_categories: frozenset[str] = frozenset()
+    """C-codes of which nothing known is still within its retention."""
     client_habilitated: bool = False
     agent_habilitated: bool = False
     link_active: bool = False
@@ -71,6 +73,7 @@ values_of = attrgetter(*FACTS)
 _CUT = "\ufffc"
 _REFERENCE = re.compile(r"[\w.:@/+=-]{0,128}", re.ASCII)
 SETS = ("categories", "required", "convention_categories", "consent_categories", "honours")
+_ELAPSED = "elapsed_categories"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +144,18 @@ class Decision:
             "categories_redacted": in_order(self.redacted),
             "redactions": self.redacted,
             "obligations": self.obligations,
-            "facts": facts | {name: _plain_set(getattr(question, name)) for name in SETS},
+            "facts": facts | {name: _plain_set(value) for name, value in _sets(question)},
             **{name: facts[name] for name in ("regime", "purpose", "art9_gate")},
             **dict.fromkeys(("consent_ref", "evaluated_at", "notice_ref", "reason_hash"), _CUT),
         }
         # Keys and values are BMP text, small integers and booleans: the standard encoder is then RFC 8785 exactly.
         return tuple(json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True).split(_CUT))
+
+
+def _sets(question: Question) -> Iterator[tuple[str, frozenset[str] | None]]:
+    yield from ((name, getattr(question, name)) for name in SETS)
+    if question.elapsed_categories:  # said only where there is something to say
+        yield _ELAPSED, question.elapsed_categories
 
 
 _NUMBER = {f"C{number}": number for number in range(100)}
@@ -175,6 +184,7 @@ def question_of(record: bytes) -> Question:
     reason_given = facts.pop("reason_given")
     for name in SETS:
         facts[name] = None if facts[name] is None else frozenset(facts[name])
+    facts[_ELAPSED] = frozenset(facts.get(_ELAPSED, ()))
     known = {item.name for item in fields(Question)}
     references = {name: content.get(name, "") for name in ("reason_hash", "notice_ref", "consent_ref")}
     question = Question(**{name: value for name, value in facts.items() if name in known}, **references)

@@ -101,6 +101,8 @@ class Regime:
     archive: str
     traces: str
     articles: tuple[str, ...]
+    shorter: Mapping[str, str]
+    """C-codes kept for less than `retention`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,8 @@ def _problems(source: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
     for identifier, regime in source["regimes"].items():
         if not regime.get("article") or not set(regime["recipients"]) <= domains["sender"]:
             yield identifier, "policy-regime", f"{identifier}: needs an article and known recipients"
+        if not regime.get("shorter", {}).keys() <= set(source["categories"]):
+            yield identifier, "policy-regime", f"{identifier}: a shorter retention names a known category"
     for pair in source["pair"]:
         named = {*pair["allowed"], *pair["never"], *pair.get("only_by", {})}
         if (
@@ -424,6 +428,7 @@ def _table(source: Mapping[str, Any], version: str, signed: bool) -> Table:
         name: Regime(
             name, tuple(row["bases"]), frozenset(row["recipients"]), row["consent"], row["objection"], row["pending"],
             row["information"], row["retention"], row.get("archive", ""), row["traces"], tuple(row["article"]),
+            row.get("shorter", {}),
         )
         for name, row in source["regimes"].items()
     }  # fmt: skip

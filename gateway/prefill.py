@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from gateway import merge
 from gateway.categories import Withheld, legal_code, split
 from gateway.convention import Flow
-from gateway.decide import asked
+from gateway.decide import asked, within_retention
 from gateway.decide import question as put
-from gateway.policy import Decision, Question
+from gateway.policy import Decision, Question, in_order
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, Fact
@@ -40,12 +41,21 @@ def permitted(
     question = put(work, gateway, person_id, flow, current)
     decision = gateway.policy.decide(question)
     wanted = asked(work, gateway, flow, current)
+    still = within_retention(work, gateway, current)
     offered = {
-        path: fact
-        for path, fact in (current if said is None else said).items()
-        if legal_code(path, fact.value) in wanted
+        path: fact for path, fact in (still if said is None else said).items() if legal_code(path, fact.value) in wanted
     }
-    return *split(offered, decision, gateway.role), question, decision
+    kept, back = split(offered, decision, gateway.role)
+    if still is not current and said is None:
+        back += _too_old(gateway, [path for path in current if path not in still], current, wanted)
+    return kept, back, question, decision
+
+
+def _too_old(gateway: Gateway, gone: list[str], current: Current, wanted: frozenset[str]) -> list[Withheld]:
+    """What its retention keeps back, counted."""
+    rule = gateway.policy.table.rule("D19")
+    counts = Counter(code for path in gone if (code := legal_code(path, current[path].value)) in wanted)
+    return [Withheld(code, counts[code], rule.id, rule.articles[0]) for code in in_order(counts)]
 
 
 def known_to(work: UnitOfWork, gateway: Gateway, person_id: str, body: str) -> dict[str, Fact]:

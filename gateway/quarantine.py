@@ -173,6 +173,8 @@ def holding(
     She is recognised by her identifiers, by the sender's own key of the record, or by her name, first name and birth
     date when no other NIR contradicts. Every record is opened: this is for the rights of one person, not for traffic.
     """
+    if not people:
+        return
     rows = work.connection.execute(select(identifier.c.index_h).where(identifier.c.subject_id.in_(people))).scalars()
     indexes = frozenset(bytes(one) for one in rows)
     said = select(assertion_set.c.record_h).where(assertion_set.c.subject_id.in_(people))

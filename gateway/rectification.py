@@ -17,6 +17,7 @@ from gateway import clock, journal, notification, outbox
 from gateway.categories import bridge, legal_code
 from gateway.exchange import items_of
 from gateway.merge import RECTIFIED
+from gateway.past import given
 from gateway.person_history import HERSELF, head_of, people_of
 from gateway.problems import Conflict, Invalid
 from gateway.registry import Gateway
@@ -160,6 +161,8 @@ def _tell(work: UnitOfWork, gateway: Gateway, people: list[str], touched: set[st
         sent = set((row.categories or "").split(",")) if row.categories else _codes(gateway, document)
         if codes & sent:
             bodies[row.person_id].add(row.recipient)
+    for one in people:
+        bodies[one] |= {body for body, read in given(work, gateway, one).items() if codes & read}
     for one, told in bodies.items():
         notification.tell(
             work, record_id, "right.rectify", told, action="rectify", purpose="droits_personne", categories=codes,

@@ -106,7 +106,7 @@ class Gateway:
 
     @cached_property
     def dossiers(self) -> Dossiers:
-        return Dossiers(self.keys, self.vault, self.role)
+        return Dossiers(self.keys, self.vault, self.role, self.policy.shortest_retention)
 
     @cached_property
     def identity(self) -> Identity:

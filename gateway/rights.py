@@ -190,7 +190,7 @@ def resolve(
         raise Unknown("basis-unknown", "No such record.")
     return basis.resolve_objection(
         work, identifier, upheld=upheld, reason_hash=reason_hash,
-        past_recipients=past_recipients(work, row.person_id, row.purpose),
+        past_recipients=past_recipients(work, gateway, row.person_id, row.purpose),
         reference=lambda body: gateway.keys.pseudonym(body, row.person_id),
     )  # fmt: skip
 
@@ -199,7 +199,7 @@ def _tell(
     work: UnitOfWork, gateway: Gateway, person_id: str, record_id: str, event: str, action: str, purpose: str
 ) -> None:
     notification.tell(
-        work, record_id, event, past_recipients(work, person_id, purpose), action=action, purpose=purpose,
+        work, record_id, event, past_recipients(work, gateway, person_id, purpose), action=action, purpose=purpose,
         reference=lambda body: gateway.keys.pseudonym(body, person_id),
     )  # fmt: skip
 

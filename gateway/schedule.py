@@ -22,7 +22,7 @@ from prometheus_client import Gauge
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from gateway import breach_watch, clock, journal_upkeep, timestamp, volumes, witness, worklist
+from gateway import breach_watch, clock, journal_upkeep, purge, timestamp, volumes, witness, worklist
 from gateway.journal_files import WITNESS_POLICY
 from gateway.problems import Problem
 from gateway.registry import Gateway
@@ -73,6 +73,10 @@ async def _prune(gateway: Gateway) -> None:
     await asyncio.to_thread(journal_upkeep.prune, gateway.engine, gateway.keys, gateway.settings)
 
 
+async def _purge(gateway: Gateway) -> None:
+    await asyncio.to_thread(purge.purge, gateway)
+
+
 async def _count(gateway: Gateway) -> None:
     await asyncio.to_thread(volumes.keep, gateway)
 
@@ -89,6 +93,7 @@ JOBS: tuple[Job, ...] = (
     Job("journal-witness", "witness_every", _cosign, lambda settings: (settings.home / WITNESS_POLICY).exists()),
     Job("journal-stamp", "stamp_every", _stamp, lambda settings: bool(settings.timestamp_url)),
     Job("journal-prune", "prune_every", _prune),
+    Job("retention-purge", "purge_every", _purge),
     Job("journal-volumes", "volumes_every", _count),
     Job("journal-verify", "verify_every", _verify),
     Job("breach-watch", "watch_every", _watch),

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     never."""
     prune_every: float = 86_400.0
     """Seconds between two deletions of the journal entries whose retention has elapsed. 0: never."""
+    purge_every: float = 86_400.0
+    """Seconds between two purges of the persons, or parts of their records, whose retention has elapsed. 0: never."""
     volumes_every: float = 3_600.0
     """Seconds between two looks at whether a day that is over was counted for the register. 0: never."""
     worklist_every: float = 900.0

@@ -23,10 +23,13 @@ from gateway import (
     erasure,
     journal,
     person_export,
+    purge,
     rectification,
     reidentification,
+    retention,
     rights,
 )
+from gateway.audit_queries import reading
 from gateway.basis_states import states
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.past import past_recipients
@@ -62,6 +65,7 @@ def register(app: typer.Typer) -> None:
              "touched": breach_touched},
         ),
     }  # fmt: skip
+    groups["retention"] = ("What is past its retention.", {"due": retention_due, "purge": retention_purge})
     groups["reidentify"] = (
         "From a pseudonym back to a person: two accounts and a reason.",
         {"request": reidentify_request, "approve": reidentify_approve, "use": reidentify_use, "list": reidentify_list},
@@ -112,7 +116,7 @@ def withdraw(id: str) -> None:
         told = basis.withdraw(
             work,
             id,
-            past_recipients=past_recipients(work, person, row.purpose),
+            past_recipients=past_recipients(work, gateway, person, row.purpose),
             reference=lambda body: gateway.keys.pseudonym(body, person),
         )
     _changed(told)
@@ -378,6 +382,28 @@ def breach_touched(
         journal.append(work, "log.read", outcome="breach-touched", purpose="audit_dpo", agent_role="operator")
         told = breach.touched(work, gateway, client, start, end)
     data(told)
+
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+
+def retention_due() -> None:
+    """What is older than its regime allows, one JSON object per source; `regime_known` false: no flow says how long."""
+    gateway = Gateway.open(settings())
+    with reading(gateway) as work:
+        for one in retention.due(work, gateway):
+            data(one)
+
+
+def retention_purge(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be purged, and keep it.")] = False,
+) -> None:
+    """Purge what is past its retention: one certificate per line, then the counts, and what is held or of unknown
+    regime."""
+    told = purge.purge(Gateway.open(settings()), dry_run=dry_run)
+    for one in told.purged:
+        data(one.line())
+    data(told.line() | {"dry_run": dry_run})
 
 
 # --- two accounts and a reason ----------------------------------------------------------------------------------------

@@ -289,7 +289,7 @@ def _withdraw(view: View, one: Demand) -> tuple[str, int]:
     told = basis.withdraw(
         view.work,
         found["record"]["record_id"],
-        past_recipients=past_recipients(view.work, person, purpose),
+        past_recipients=past_recipients(view.work, view.gateway, person, purpose),
         reference=lambda body: view.gateway.keys.pseudonym(body, person),
     )
     return "retire", len(told.notifications)

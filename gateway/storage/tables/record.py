@@ -66,6 +66,8 @@ assertion_set = Table(
     Column("superseded_at", Instant, comment="empty while live; nothing is ever overwritten"),
     Column("superseded_by", Id),
     Column("payload", Sealed, nullable=False, comment="path → value, sealed under the subject's key"),
+    Column("origin_h", Blind, comment="source_record that it came with; empty when no sender restates it"),
+    Column("look_at", Instant, comment="when the purge should look at it again, if it did"),
 )
 Index("ix_assertion_set_live", assertion_set.c.subject_id, assertion_set.c.superseded_at)
 Index("ix_assertion_set_exchange", assertion_set.c.exchange_id)
@@ -79,6 +81,7 @@ source_record = Table(
     Column("exchange_id", Id, nullable=False),
     Column("scope", String(160), comment="sender, document and caisse: what one full file covers"),
     Column("persons", Integer, nullable=False, server_default="0"),
+    Column("received_at", Instant, comment="when it was last said here, changed or not: its retention starts anew"),
     sqlite_with_rowid=False,
 )
 Index("ix_source_record_scope", source_record.c.scope, source_record.c.asserted_at)
