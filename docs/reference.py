@@ -15,7 +15,7 @@ import mappings
 from connectors import kit
 from connectors.kit import grading
 from connectors.manifest import CRITERIA, installed
-from gateway import policy_table
+from gateway import policy_table, preview
 from mappings import explain
 from mappings.types import TYPES
 
@@ -30,7 +30,6 @@ def pages() -> dict[str, str]:
         "reference/connectors.md": connectors(),
         "reference/contract.md": contract(),
         "reference/types.md": types(),
-        "reference/lints.md": lints(),
         "reference/errors.md": errors(),
         "reference/findings.md": findings(),
         "reference/metrics.md": metrics(),
@@ -45,7 +44,7 @@ def pages() -> dict[str, str]:
         "Ce qui est lu, écrit, perdu ou laissé de côté, document par document : la même page que `maillon explain`.",
         table(("document", "version", "titre"), rows),
     )
-    return made | french
+    return made | french | lints()
 
 
 # --- writing Markdown -----------------------------------------------------------------------------------------------
@@ -245,16 +244,16 @@ def findings() -> str:
                 table(("code", "where"), rows))  # fmt: skip
 
 
-def lints() -> str:
-    rows = set()
-    for path in (ROOT / "mappings" / "lint.py", ROOT / "mappings" / "grammar.py", ROOT / "mappings" / "engine.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple) and len(node.value.elts) == 3:
-                rows.add((code(_said(node.value.elts[1])), _said(node.value.elts[2])))
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "MappingError" and node.args:
-                rows.add((code(_said(node.args[0])), _said(node.args[1])))
-    kept = sorted(row for row in rows if row[0])
-    return page("Lints", "`maillon lint` prints `file:line: code message`.", table(("code", "message"), kept))
+def lints() -> dict[str, str]:
+    """A page for each lint, and the list of them."""
+    told = preview.lints()
+    rows = [(f"[{code}](lints/{code}.md)", one.finds) for code, one in sorted(told.items())]
+    listed = page(
+        "Lints",
+        "`maillon lint` prints `file:line: code message [page]`; `maillon lint --explain CODE` prints the page.",
+        table(("code", "what it finds"), rows),
+    )
+    return {"reference/lints.md": listed} | {f"reference/lints/{code}.md": one.page for code, one in told.items()}
 
 
 def metrics() -> str:

@@ -15,11 +15,13 @@ from connectors.manifest import ManifestError, installed
 from gateway import dry_run, fse_form
 from gateway.convention import lint as lint_conventions
 from gateway.ingest import Counts
+from gateway.policy_table import DEFAULT
 from gateway.policy_table import lint as lint_policy
 from gateway.prefill import seen_by
 from gateway.problems import Invalid, Unknown
 from gateway.registry import Gateway, configured
 from gateway.settings import settings
+from mappings.lint import Explained, explained
 from schemas.record import Current, Fact, Record, Written
 
 
@@ -111,6 +113,11 @@ def print_changes(counts: Counts, console: Console) -> None:
     for name, word in (("quarantined", "à revoir"), ("rejected", "illisible")):
         if number := getattr(counts, name):
             console.print(f"  [yellow]{number} {word}{'s' if number > 1 and name == 'rejected' else ''}[/]")
+
+
+def lints() -> dict[str, Explained]:
+    """Every lint of `maillon lint`, explained: mappings, manifests, policy, conventions."""
+    return explained() | explained(DEFAULT.with_name("lints.toml"))
 
 
 def lint_gateway(paths: list[Path]) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,35 @@ class Lint:
 
 Found = Iterator[tuple[int, str, str]]
 """(line, code, message)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a lint finds, why it matters, how it is repaired, and one line of a file before and after."""
+
+    code: str
+    finds: str
+    matters: str
+    repair: str
+    before: str
+    after: str
+    shown: str = ""
+    """The repair to show, when putting `after` back is not one."""
+
+    @property
+    def page(self) -> str:
+        """Its page, in Markdown."""
+        blocks = [f"# {self.code}", self.finds, self.matters, f"**Repair.** {self.repair}"]
+        for title, text in (("Before", self.before), ("After", self.shown or self.after)):
+            if text.strip():
+                blocks += [f"{title}:", f"```toml\n{text.strip()}\n```"]
+        return "\n\n".join(blocks) + "\n"
+
+
+def explained(file: Path = Path(__file__).with_name("lints.toml")) -> dict[str, Explained]:
+    """The lints that a file tells, by code; by default those of mappings."""
+    told = tomllib.loads(file.read_text(encoding="utf-8"))
+    return {code: Explained(code, **words) for code, words in told.items()}
 
 
 def lint(files: Iterable[Path]) -> list[Lint]:
@@ -123,6 +153,11 @@ def _types(file: MappingFile, places: Places) -> Found:
             yield line, "unknown-table", f"no [codes.{row.codes}] here"
         if row.disputed is not None and not row.disputed.strip():
             yield line, "no-reason", "a disputed row says why, in French"
+    keys = [(places.section(rank), row) for rank, section, _ in sections(file) for row in section.key]
+    keys += [(places.quoted("record"), row) for row in file.record.key]
+    for line, row in keys:
+        if row.type not in TYPES:
+            yield line, "unknown-type", f"no type is named {row.type!r}"
 
 
 def _words(file: MappingFile, places: Places) -> Found:

@@ -176,12 +176,23 @@ def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.fl
     sys.stdout.write(page)
 
 
-def lint(paths: Annotated[list[Path] | None, typer.Argument()] = None) -> None:
-    """Check mappings, manifests and policy; exit 1 with `file:line: code message`."""
-    found = [*lint_module.lint(paths or mappings.files()), *preview.lint_gateway(paths or [])]
+def lint(
+    paths: Annotated[list[Path] | None, typer.Argument()] = None,
+    explain: Annotated[str, typer.Option(help="Print the page of one code instead.")] = "",
+) -> None:
+    """Check mappings, manifests and policy; exit 1 with `file:line: code message [page]`."""
+    if explain:
+        pages = preview.lints()
+        if explain not in pages:
+            fail("lint-unknown", f"Codes: {', '.join(sorted(pages))}.", WRONG_USAGE)
+        sys.stdout.write(pages[explain].page)
+        return
+    found = [*map(str, lint_module.lint(paths or mappings.files())), *preview.lint_gateway(paths or [])]
     for one in found:
-        sys.stdout.write(f"{one}\n")
+        code = one.partition(": ")[2].partition(" ")[0]
+        sys.stdout.write(f"{one} [reference/lints/{code}]\n")
     if found:
+        people.print("[dim]Each page: maillon lint --explain CODE[/]")
         raise typer.Exit(REFUSED)
     people.print("[green]nothing to report[/]")
 

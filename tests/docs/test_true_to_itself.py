@@ -103,3 +103,40 @@ def test_every_finding_has_its_words() -> None:
     labels = tomllib.loads((ROOT / "gateway/console/strings.toml").read_text(encoding="utf-8"))["constat"]
     assert len(codes) > 80
     assert sorted(codes - labels.keys()) == []
+
+
+LOADING = {"mapping-taken", "mapping-type", "mapping-canonical"}
+"""What only loading a mapping says: the lint tells the same faults under its own codes first."""
+_SAID = re.compile(r'"((?:policy|convention|mapping)-[a-z]+)"')
+_STARTING = {"policy-altered", "policy-invalid", "policy-missing", "policy-unsigned"}
+"""What a gateway that starts says of its table as a whole."""
+
+
+def test_every_lint_has_its_page_and_every_page_its_lint(site: Path) -> None:
+    from gateway import preview
+
+    text = {name: (ROOT / name).read_text("utf-8") for name in ("mappings/lint.py", "gateway/policy_table.py")}
+    said = set(re.findall(r'yield [^\n]*?, "([a-z-]+)", ', text["mappings/lint.py"]))
+    said |= {code for path in (ROOT / "mappings").glob("*.py") for code in _SAID.findall(path.read_text("utf-8"))}
+    said |= set(_SAID.findall(text["gateway/policy_table.py"])) - _STARTING
+    said |= {"policy-toml", "convention-invalid", "manifest", "mapping-unknown"}
+    assert said - LOADING == set(preview.lints())
+    assert {path.stem for path in (site / "reference" / "lints").iterdir()} == set(preview.lints())
+
+
+def _policy_lints() -> list[str]:
+    told = tomllib.loads((ROOT / "gateway" / "policies" / "lints.toml").read_text("utf-8"))
+    return [code for code in told if code.startswith("policy-")]
+
+
+@pytest.mark.parametrize("code", _policy_lints())
+def test_the_fault_of_each_policy_page_is_told(code: str, tmp_path: Path) -> None:
+    from gateway import policy_table, preview
+
+    page, sound = preview.lints()[code], policy_table.DEFAULT.read_text("utf-8")
+    assert page.after in sound
+    for name in ("categories.toml", "delais.toml"):
+        (tmp_path / name).write_bytes(policy_table.DEFAULT.with_name(name).read_bytes())
+    broken = tmp_path / policy_table.DEFAULT.name
+    broken.write_text(sound.replace(page.after, page.before, 1), "utf-8")
+    assert code in [line.partition(": ")[2].partition(" ")[0] for line in policy_table.lint(broken)]

@@ -8,7 +8,7 @@ import pytest
 
 from mappings import all_mappings, files
 from mappings.explain import explain
-from mappings.lint import lint
+from mappings.lint import explained, lint
 from mappings.types import TYPES
 
 SOUND = """\
@@ -50,58 +50,44 @@ def write(tmp_path: Path):
     return make
 
 
-FAULTS = [
-    ('"nom_naissance"', '"nom_de_naissance"', 12, "unknown-path"),
-    ('partner = "nom" }', 'partner = "nom", type = "texte" }', 12, "unknown-type"),
-    ('partner = "nom" }', 'partner = ["nom", "prenom"], type = "date" }', 12, "type-inputs"),
-    ('"nom_naissance"', '"rqth.etat"', 12, "outside-category"),
-    ('codes = "civilite"', 'codes = "civilites"', 13, "unknown-table"),
-    ('MR = "monsieur"', 'MR = "monsieur", MLE = "madame"', 16, "undeclared-loss"),
-    ('source = "essai"\n', 'source = "essai"\nlist = "cnaf/QUAL"\n', 16, "uncovered-code"),
-    ('source = "essai"\n', 'source = "essai"\nlist = "cnaf/SEXE"\n', 16, "stranger-code"),
-    (', MR = "monsieur"', "", 13, "uncovered-value"),
-    ('MR = "monsieur"', 'MR = "sieur"', 13, "not-canonical"),
-    ('category = "identite"\n', "", 7, "missing-category"),
-    ('title = "Identité"\n', "", 7, "missing-title"),
-    ("examples/une.json", "examples/deux.json", 22, "missing-file"),
-    ('[[example]]\nname = "une personne"\npartner = "examples/une.json"\n', "", 1, "missing-example"),
-    ('{ canonical = "nom_naissance", partner = "nom" },', '{ canonical = "nom_naissance", partner = "nom" },\n' * 2, 12,
-     "duplicate"),
-    ("version = 1", "version = 2", 1, "file-name"),
-    ('partner = "nom" }', 'partner = "nom", obligatoire = true }', 1, "mapping-grammar"),
-    ('title = "Essai"', 'title = Essai', 3, "mapping-toml"),
-    ('[[example]]', '[codes.vide]\nsource = "essai"\n\n[[example]]', 20, "unused-table"),
-    ('[[example]]', '[[not_shared]]\npath = "age"\nreason = " "\n\n[[example]]', 21, "no-reason"),
-]  # fmt: skip
+ACTIONS = """\
+[[section]]
+title = "Actions"
+category = "objectif_action"
+canonical = "actions[]"
+partner = "actions[]"
+"""
+PAGES = explained()
+LINES = {
+    "unknown-path": 12, "unknown-type": 12, "type-inputs": 12, "outside-category": 12, "unknown-table": 13,
+    "undeclared-loss": 16, "uncovered-code": 16, "stranger-code": 16, "uncovered-value": 13, "not-canonical": 13,
+    "missing-category": 7, "missing-title": 7, "missing-file": 22, "missing-example": 1, "duplicate": 12,
+    "file-name": 1, "mapping-grammar": 1, "mapping-toml": 3, "unused-table": 20, "no-reason": 21,
+}  # fmt: skip
 
 
 def test_a_sound_mapping_has_no_fault(write):
     assert lint([write(SOUND)]) == []
 
 
-@pytest.mark.parametrize(("before", "after", "line", "code"), FAULTS, ids=[fault[3] for fault in FAULTS])
-def test_a_fault_is_told_with_its_line_and_code(write, before, after, line, code):
-    assert before in SOUND
-    found = lint([write(SOUND.replace(before, after, 1))])
-    assert (line, code) in [(one.line, one.code) for one in found], found
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_the_fault_of_each_page_is_told_with_its_line_and_code(write, page):
+    assert page.after in SOUND
+    found = lint([write(SOUND.replace(page.after, page.before, 1))])
+    assert page.code in [one.code for one in found], found
+    if page.code in LINES:
+        assert (LINES[page.code], page.code) in [(one.line, one.code) for one in found], found
     assert str(found[0]).startswith(f"{found[0].file}:{found[0].line}: ")
 
 
-def test_sensitive_codes_kept_verbatim_are_a_fault(write):
-    text = SOUND.replace(
-        'values = { MME = "madame", MR = "monsieur" }', 'list = "cnaf/MOTISUSVERSRSA"\nidentity = true'
-    )
-    assert "sensitive-codes" in [one.code for one in lint([write(text)])]
-
-
-def test_an_element_of_the_schema_left_out_is_a_fault(write):
-    text = SOUND.replace(
-        'format = "json", record = "fiche"',
-        'format = "xml", schema = "caf/vrsb0801", root = "Racine", record = "InfosFoyerRSA"',
-    )
-    found = lint([write(text)])
-    assert any(one.code == "unmapped-element" and one.message.endswith("not shared") for one in found)
-    assert [one.code for one in found if one.code == "unknown-element"] == ["unknown-element"] * 2
+def test_a_key_of_an_unknown_type_is_a_fault_too(write):
+    key = 'key = [{ partner = "numero", type = "numero" }]'
+    for before, after in (
+        ("[[section]]", f"[record]\n{key}\n\n[[section]]"),
+        ("[codes.", f"{ACTIONS}{key}\n\n[codes."),
+    ):
+        found = lint([write(SOUND.replace(before, after, 1))])
+        assert [one.code for one in found] == ["unknown-type"]
 
 
 def test_the_caf_flux_is_without_a_fault():
