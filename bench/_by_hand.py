@@ -192,7 +192,7 @@ def write_contrat(current: Current, context: dict[str, Any]) -> Written:
                 written.empty.append(place)
                 continue
             written.document[name] = f"{fact.value}T00:00:00.000Z"
-            written.filled[place] = fact.source
+            written.filled[place] = fact
     return written
 
 
@@ -233,23 +233,23 @@ def write_rendez_vous(current: Current, context: dict[str, Any]) -> Written:
                 missing(name, required)
             else:
                 form[name] = code
-                filled[f"[{key}]/{name}"] = fact.source
+                filled[f"[{key}]/{name}"] = fact
 
         if (fact := facts.get("debut")) is None:
             missing("date", required=True)
         else:
             moment = datetime.fromisoformat(fact.value)
             form["date"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            filled[f"[{key}]/date"] = fact.source
+            filled[f"[{key}]/date"] = fact
         if (fact := facts.get("duree_min")) is None:
             missing("duree", required=False)
         else:
             form["duree"] = int(fact.value)
-            filled[f"[{key}]/duree"] = fact.source
+            filled[f"[{key}]/duree"] = fact
         motif, first = facts.get("motif"), facts.get("premier_accompagnement")
         if motif is not None and motif.value == "accompagnement" and first is not None and first.value is True:
             form["motif"] = "ACC"
-            filled[f"[{key}]/motif"] = motif.source
+            filled[f"[{key}]/motif"] = motif
         else:
             coded("motif", MOTIFS, "motif", required=True)
         coded("statut", STATUTS, "statut", required=True)
@@ -259,13 +259,13 @@ def write_rendez_vous(current: Current, context: dict[str, Any]) -> Written:
             form["typeReception"] = "IND"
         else:
             form["typeReception"] = "COL" if fact.value else "IND"
-            filled[f"[{key}]/typeReception"] = fact.source
+            filled[f"[{key}]/typeReception"] = fact
         for path, name in (("lieu", "libelleAdresse"), ("adresse_lieu", "adresse")):
             if (fact := facts.get(path)) is None:
                 missing(name, required=False)
             elif fact.value:
                 form[name] = fact.value
-                filled[f"[{key}]/{name}"] = fact.source
+                filled[f"[{key}]/{name}"] = fact
         host: dict[str, Any] = {}
         if (fact := facts.get("organisme.code_organisme_ft")) is None:
             missing("organisme/code", required=False)
@@ -274,13 +274,13 @@ def write_rendez_vous(current: Current, context: dict[str, Any]) -> Written:
             empty.append(f"[{key}]/organisme/code")
         else:
             host["code"] = fact.value
-            filled[f"[{key}]/organisme/code"] = fact.source
+            filled[f"[{key}]/organisme/code"] = fact
         for path, name in (("organisme.ref", "idStructure"), ("organisme.nom", "libelleStructure")):
             if (fact := facts.get(path)) is None:
                 missing(f"organisme/{name}", required=False)
             elif fact.value:
                 host[name] = fact.value
-                filled[f"[{key}]/organisme/{name}"] = fact.source
+                filled[f"[{key}]/organisme/{name}"] = fact
         if (address := context.get("organisme_email")) is not None:
             host["emailContact"] = address
         if host:
@@ -293,7 +293,7 @@ def write_rendez_vous(current: Current, context: dict[str, Any]) -> Written:
                 missing(f"interlocuteur/{name}", required=False)
             elif fact.value:
                 who[name] = fact.value
-                filled[f"[{key}]/interlocuteur/{name}"] = fact.source
+                filled[f"[{key}]/interlocuteur/{name}"] = fact
         if who:
             form["interlocuteur"] = who
         written.document.update(form)

@@ -42,8 +42,13 @@ def tops(current: Iterable[str]) -> Lists:
     for path in current:
         name, bracket, rest = path.partition("[")
         if bracket:
-            found.setdefault(name, {})[rest.partition("]")[0]] = None
-    return {name: dict.fromkeys(sorted(keys)) if len(keys) > 1 else keys for name, keys in found.items()}
+            if (keys := found.get(name)) is None:
+                keys = found[name] = {}
+            keys[rest.partition("]")[0]] = None
+    for name, keys in found.items():
+        if len(keys) > 1:
+            found[name] = dict.fromkeys(sorted(keys))
+    return found
 
 
 # --- what a generated writer calls off its fast path ------------------------------------------------------------------
