@@ -113,7 +113,7 @@ def _operations(gateway: Gateway) -> list[Route]:
 
 
 def readiness(gateway: Gateway) -> dict[str, bool]:
-    """Can this process take exchanges: database reachable and current, journal publishing."""
+    """Can this process take exchanges: database reachable and current, journal publishing, code lists as changed."""
     try:
         with gateway.engine.connect().execution_options(read_only=True) as connection:
             connection.execute(text("select 1"))
@@ -123,9 +123,10 @@ def readiness(gateway: Gateway) -> dict[str, bool]:
     try:
         with gateway.unit_of_work() as work:
             require_available(work, gateway.settings)
+            current = not gateway.dossiers.code_lists.stale(work)
     except OperatorProblem:
         return {"database": database, "journal": False}
-    return {"database": database, "journal": True}
+    return {"database": database, "journal": True, "code_lists": current}
 
 
 # --- every answer -----------------------------------------------------------------------------------------

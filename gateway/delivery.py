@@ -315,5 +315,6 @@ def _take_back(work: UnitOfWork, gateway: Gateway, claimed: Claim, facts: Any) -
         gateway.dossiers.record_index(claimed.recipient, claimed.document, f"{claimed.person_id}{key}"),
     )
     gateway.dossiers.put(
-        work, claimed.person_id, place, dict(facts), asserted_at=work.now, exchange_id=claimed.exchange_id, partial=True
-    )
+        work, claimed.person_id, place, dict(facts), asserted_at=work.now, exchange_id=claimed.exchange_id,
+        partial=True, coded=False,
+    )  # fmt: skip

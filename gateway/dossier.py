@@ -16,11 +16,13 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway import clock
+from gateway.code_lists import CodeLists
 from gateway.keys import Keyring
 from gateway.lookup import rows
 from gateway.merge import Assertions, Portrait
 from gateway.stays import CLOSED, Stays, lasting
 from gateway.storage.tables.record import assertion_set, foyer, membership, person, source_record
+from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased, Vault
 from schemas.record import Facts, Record
@@ -81,6 +83,7 @@ class Dossiers:
         self._vault = vault
         self._role_of = role_of
         self.stays = Stays(role_of, self._open_right)
+        self.code_lists = CodeLists()
 
     # --- records already seen -------------------------------------------------------------------------------------
 
@@ -153,13 +156,19 @@ class Dossiers:
         partial: bool,
         late: bool = False,
         origin: bytes | None = None,
+        coded: bool = True,
     ) -> set[str]:
         """Add what a body says of a subject; returns the paths whose value it changed (also those it took back).
 
         An older statement arriving late is kept as history and changes nothing; `late` says that a later version of
         the record it comes from is known. The same words said again later only move their date, and change what
-        was contradicted since. `origin` is the index of the sender's record that this came with.
+        was contradicted since. `origin` is the index of the sender's record that this came with. Without codes of lists
+        (`coded`), it is written whatever the lists of this process. Raises `Unavailable` (`referential-stale`, `busy`).
         """
+        if coded:
+            self.code_lists.require(work)
+        if take(work, Turn.RECORD, [place[2]]):
+            work.scratch.get("dossier", {}).pop(subject, None)
         live = self._live(work, subject)
         before = live.get(place)
         if before and partial:

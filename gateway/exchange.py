@@ -10,7 +10,7 @@ A refusal is an ordinary outcome (`withheld`, with its reason and article), neve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -270,8 +270,7 @@ def _remember_keys(
 ) -> Keys:
     known: dict[int, tuple[PersonFacts, Keys]] = work.scratch.setdefault("keys", {})
     if one.key:
-        place = gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{one.key}")
-        keys.indexes["place"] = place
+        keys.indexes["place"] = _place_of(gateway, request, record, one.key)
     known[id(one)] = one, keys
     return keys
 
@@ -324,7 +323,7 @@ def _assert_person(
     receipt: Receipt,
 ) -> set[str]:
     request, record = told.request, told.record
-    place_h = gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{one.key or rank}")
+    place_h = _place_of(gateway, request, record, one.key or rank)
     place = (request.sender, request.document, place_h)
     known = gateway.dossiers.knows(work, person)
     facts = one.facts
@@ -376,10 +375,23 @@ def _assert_foyer(work: UnitOfWork, gateway: Gateway, told: _Told, receipt: Rece
     return foyer, changed
 
 
+def _place_of(gateway: Gateway, request: Request, record: Record, who: str | int) -> bytes:
+    """Blind index of what this record says of one of its persons."""
+    return gateway.dossiers.record_index(request.sender, request.document, f"{record.key}\x00{who}")
+
+
+def _places(gateway: Gateway, request: Request, record: Record) -> Iterator[bytes]:
+    """All that this record is written under."""
+    yield gateway.dossiers.record_index(request.sender, request.document, record.key)
+    for rank, one in enumerate(record.personnes):
+        yield _place_of(gateway, request, record, one.key or rank)
+
+
 def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Sequence[Record]) -> dict[bytes, Seen]:
     """Bring into memory, with few queries, all that these records will be compared with."""
     indexes = [gateway.dossiers.record_index(request.sender, request.document, record.key) for record in records]
-    take(work, Turn.RECORD, indexes)
+    gateway.dossiers.code_lists.require(work)  # before any turn: a change of list waits for those who hold this one
+    take(work, Turn.RECORD, (index for record in records for index in _places(gateway, request, record)))
     known = gateway.dossiers.digests(work.connection, indexes)
     new = [
         (index, record)

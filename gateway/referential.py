@@ -6,7 +6,8 @@ migration. A split, and two items that one code would join though they differ, w
 guessed. Whoever received one of these values is offered the document again, decided anew.
 
 Applying the same file twice changes nothing; one that was cut goes on where it stopped, since what was moved has no
-former code left. On PostgreSQL, apply it while no `maillon serve` or `maillon work` runs: it reads what it supersedes.
+former code left. It is applied while processes run: it takes its turn with those who write the same records (`turns`),
+and a process that has the former list writes no more facts once the change is opened (`code_lists`).
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ from typing import Any, NamedTuple
 from sqlalchemy import insert, select, update
 
 from gateway import clock, journal, tasks
+from gateway.code_lists import DOCUMENT, SENDER, alone, changes
 from gateway.dossier import Place
+from gateway.lookup import rows
 from gateway.person_history import head_of, people_of
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.rectification import send_again
 from gateway.registry import Gateway
 from gateway.storage.tables.record import assertion_set, exchange, person, task
+from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
 from schemas import nomenclatures, paths
 from schemas.fields import FIELDS
 from schemas.nomenclatures.migration import Change, Migration
 from schemas.record import Facts
 
-SENDER, DOCUMENT = "maillon", "maillon.referentiel"
 CHOOSE = "code-to-choose"
-_CHUNK = 200
+_CHUNK = 100
+"""Persons at once: a few hundred records, each a turn held until they are written."""
 
 
 @dataclass(slots=True)
@@ -201,6 +205,9 @@ def apply(gateway: Gateway, migration: Migration, *, dry_run: bool = False) -> T
     while True:
         with UnitOfWork(gateway.engine, read_only=dry_run) as work:
             subjects = _subjects(work, last)
+            if not dry_run:
+                gateway.dossiers.code_lists.require(work)
+                take(work, Turn.RECORD, _records(work, subjects))
             before = told.sets
             for subject in subjects:
                 _subject(work, gateway, migration, subject, told, None if dry_run else exchange_id)
@@ -220,6 +227,12 @@ def _subjects(work: UnitOfWork, after: str) -> list[str]:
     return list(work.connection.execute(query.order_by(a.subject_id).limit(_CHUNK)).scalars())
 
 
+def _records(work: UnitOfWork, subjects: list[str]) -> list[bytes]:
+    """The records that speak of them: whoever writes one of these is waited for, then waits."""
+    found = rows(work.connection, assertion_set, ("record_h",), "subject_id", subjects, "superseded_at IS NULL")
+    return [row.record_h for row in found]
+
+
 def _subject(
     work: UnitOfWork, gateway: Gateway, migration: Migration, subject: str, told: Told, exchange_id: str | None
 ) -> None:
@@ -229,16 +242,16 @@ def _subject(
     for place, asserted_at, facts in list(gateway.dossiers.sets_of(work, subject)):
         new = translate(facts, migration)
         _count(told, new)
-        if new.moved or new.retired:
-            told.sets += 1
-            touched = True
-        if exchange_id is None:
-            continue
-        if new.to_choose:
+        if new.to_choose and exchange_id:
             tasks.open_once(work, CHOOSE, subject, place, exchange_id, asserted_at)
-        changed |= gateway.dossiers.put(
-            work, subject, place, new.facts, asserted_at=asserted_at, exchange_id=exchange_id, partial=False
-        )
+        if not (new.moved or new.retired):
+            continue
+        told.sets += 1
+        touched = True
+        if exchange_id:
+            changed |= gateway.dossiers.put(
+                work, subject, place, new.facts, asserted_at=asserted_at, exchange_id=exchange_id, partial=False
+            )
     told.subjects += touched
     if changed and exchange_id:
         told.deliveries += _offer_again(work, gateway, subject, changed, exchange_id)
@@ -264,8 +277,7 @@ def _offer_again(work: UnitOfWork, gateway: Gateway, subject: str, changed: set[
 
 def applied(work: UnitOfWork) -> list[dict[str, Any]]:
     """Every change applied here, oldest first: id, list, versions, when, and what each former code became."""
-    query = select(exchange.c.id, exchange.c.received_at, exchange.c.response)
-    query = query.where(exchange.c.sender == SENDER, exchange.c.document == DOCUMENT).order_by(exchange.c.id)
+    query = changes(exchange.c.id, exchange.c.received_at, exchange.c.response).order_by(exchange.c.id)
     return [
         {"exchange": row.id, "applied_at": row.received_at, **json.loads(row.response)}
         for row in work.connection.execute(query)
@@ -296,6 +308,7 @@ def _check(work: UnitOfWork, migration: Migration) -> str:
 
 
 def _open(work: UnitOfWork, exchange_id: str, migration: Migration) -> None:
+    alone(work)
     work.connection.execute(
         insert(exchange).values(
             id=exchange_id, sender=SENDER, document=DOCUMENT, purpose="referentiel", received_at=work.now, records=0,
@@ -336,6 +349,8 @@ def choose(work: UnitOfWork, gateway: Gateway, task_id: str, code: str, to: str)
     if row.state != "open":
         raise Conflict("task-settled", "This task was closed already; read the list again.")
     migration, place = _migration_of(work, row.exchange_id), _place(row)
+    gateway.dossiers.code_lists.require(work)
+    take(work, Turn.RECORD, [place[2]])
     facts = gateway.dossiers.told_in(work, row.subject_id, place)
     left = translate(facts, migration)
     if left.to_choose:

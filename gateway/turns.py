@@ -26,20 +26,22 @@ class Turn(IntEnum):
     PERSON = 2
 
 
-def take(work: UnitOfWork, turn: Turn, indexes: Iterable[bytes]) -> None:
-    """Hold these blind indexes until the transaction ends.
+def take(work: UnitOfWork, turn: Turn, indexes: Iterable[bytes]) -> bool:
+    """Hold these blind indexes until the transaction ends; True when some were not held yet, so that what was read of
+    them before may be old.
 
     A transaction that holds some already (several exchanges share it) does not wait for more: `Unavailable` (503,
     `busy`) asks to do this exchange again in a transaction of its own.
     """
     if work.connection.dialect.name != "postgresql":
-        return
+        return False
     held: dict[Turn, set[int]] = work.scratch.setdefault("turns", {one: set() for one in Turn})
     wanted = {int.from_bytes(index[:8], "big", signed=True) for index in indexes} - held[turn]
     if not wanted:
-        return
+        return False
     first = not any(held[one] for one in Turn if one >= turn)
     answers = work.connection.exec_driver_sql(_WAIT if first else _TRY, (sorted(wanted),)).all()
     if not first and not all(answer for (answer,) in answers):
         raise Unavailable("busy", "Another exchange about the same person is being written; send again.", retry_after=1)
     held[turn] |= wanted
+    return True

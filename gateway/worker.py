@@ -26,6 +26,7 @@ from gateway.outbox import Claim
 from gateway.problems import Problem
 from gateway.recipients import RetryBudget, Terms
 from gateway.registry import Gateway
+from gateway.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
@@ -189,9 +190,10 @@ class Worker:
         gateway, answered = self._gateway, list(served.answered)
         now = time.monotonic()
         with gateway.unit_of_work() as work:
+            outdated = self._outdated(work)
             states = delivery.settle_all(work, gateway, recipient, answered) if answered else []
             claims: list[Claim] = []
-            if not self.stopping.is_set() and served.room:
+            if not self.stopping.is_set() and served.room and not outdated:
                 work.flush()
                 room = recipients.allowed(work, recipient, served.room, len(served.flying), served.terms)
                 retries = served.budget.left if room > 1 else None  # a probe is always allowed
@@ -205,6 +207,12 @@ class Worker:
         served.since = now
         _count(answered, states)
         return len(claims), ready
+
+    def _outdated(self, work: UnitOfWork) -> bool:
+        """With a former code list, a document would lack what the list does not know: others deliver it."""
+        if name := self._gateway.dossiers.code_lists.stale(work):
+            log.error("delivery.referential_stale", list=name)
+        return bool(name)
 
     # --- leases -----------------------------------------------------------------------------------------------------
 

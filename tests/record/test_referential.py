@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,11 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from gateway import clock, journal, referential, tasks
+from gateway.app import readiness
 from gateway.cli import app
+from gateway.code_lists import CodeLists
 from gateway.exchange import exchange
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Unavailable, Unknown
 from gateway.receipt import Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
@@ -24,6 +30,7 @@ from gateway.settings import settings as process_settings
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set
+from gateway.worker import Worker
 from schemas.nomenclatures import migration
 from schemas.nomenclatures.migration import Change, Migration, MigrationInvalid
 from schemas.record import Fact, PersonFacts, Record
@@ -316,6 +323,104 @@ def test_whoever_holds_the_former_value_is_offered_the_document_again(tmp_path: 
     landes.deliver("ccas")
     assert {state for state, _ in landes.states("ccas")} == {"delivered"}
     landes.gateway.engine.dispose()
+
+
+@both_databases
+def test_it_is_applied_while_others_write_and_nothing_is_lost_nor_said_twice(gateway: Gateway, tmp_path: Path) -> None:
+    """Processes of the new release go on writing the very records that are being said again, and new ones."""
+    change, begun, applied = written(tmp_path), threading.Event(), threading.Event()
+    for rank in range(WRITERS):
+        announced(gateway, rank, 0, "chez_un_tiers")
+
+    def write(rank: int) -> str:
+        turn = 0
+        while True:
+            last_turn = applied.is_set()
+            turn += 1
+            announced(gateway, rank, turn)
+            announced(gateway, WRITERS + turn * WRITERS + rank, turn, "fortune")
+            begun.set()
+            if last_turn:
+                return str(turn)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        running = [pool.submit(write, rank) for rank in range(WRITERS)]
+        assert begun.wait(60)
+        told = referential.apply(gateway, change)
+        applied.set()
+        turns = sorted(one.result(timeout=120) for one in running)
+    assert told.moved == {"chez_un_tiers": WRITERS}
+    live = places(gateway)
+    assert max(Counter(place for place, _ in live).values()) == 1, "one live statement for each record"
+    said = [facts for _, facts in live]
+    assert not [facts for facts in said if facts.get(HOUSING) in change.changes]
+    assert Counter(facts.get(HOUSING) for facts in said)["heberge_tiers"] == WRITERS
+    stood = [facts["personne.lieu_naissance.libelle"] for facts in said if facts.get("personne.nom_naissance") in NAMES]
+    assert sorted(stood) == turns, "the last word of each is the one that stands"
+
+
+@both_databases
+def test_a_process_with_the_former_list_writes_nothing_more_once_the_change_is_opened(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    change, accepted, refused = written(tmp_path), [0], list[tuple[str, int]]()
+    former = Gateway.open(gateway.settings)
+    former.dossiers.code_lists = CodeLists(lambda name: dict.fromkeys(["chez_un_tiers", "caravane", "proprietaire"]))
+
+    def write() -> None:
+        while True:
+            try:
+                announced(former, accepted[0], 0, "chez_un_tiers")
+            except Unavailable as problem:
+                refused.append((problem.code, problem.status))
+                return
+            accepted[0] += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(write)
+        until(lambda: accepted[0] > 2)
+        told = referential.apply(gateway, change)
+        running.result(timeout=30)
+    assert refused == [("referential-stale", 503)]
+    assert told.moved == {"chez_un_tiers": accepted[0]}, "what it wrote before the change, down to the last, was moved"
+    assert not [facts for _, facts in places(gateway) if facts.get(HOUSING) in change.changes]
+    assert readiness(former)["code_lists"] is False
+    assert readiness(gateway)["code_lists"] is True
+    with former.unit_of_work() as work:
+        assert Worker(former)._outdated(work), "nor does it deliver"
+    former.dossiers.code_lists = CodeLists()
+    announced(former, 99, 0, "fortune")
+    former.engine.dispose()
+
+
+WRITERS = 3
+NAMES = {f"N{rank}" for rank in range(WRITERS)}
+
+
+def announced(gateway: Gateway, rank: int, turn: int, housing: str = "") -> None:
+    """A CCAS tells of one of its persons, in one record each; her housing only when it is given."""
+    facts = WHO | {"identifiants[nir].valeur": f"28506{rank % 90 + 10}{rank:06d}", "personne.nom_naissance": f"N{rank}"}
+    facts |= {"personne.lieu_naissance.libelle": str(turn), **({HOUSING: housing} if housing else {})}
+    with gateway.unit_of_work() as work:
+        request = Request(clock.new_id(), "ccas", "ccas.suivi", ())
+        exchange(work, gateway, request, [Record(f"r{rank}", [PersonFacts(facts)])])
+
+
+def places(gateway: Gateway) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Every live statement: whose record it is, and what it says."""
+    with gateway.unit_of_work() as work:
+        live = work.connection.execute(select(assertion_set).where(assertion_set.c.superseded_at.is_(None))).all()
+        return [
+            ((row.subject_id, row.source, row.record_h), gateway.vault.open(work, row.subject_id, row.payload))
+            for row in live
+        ]
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
