@@ -22,10 +22,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+import mappings
+from mappings.grammar import MappingError, MappingFile
+
 if TYPE_CHECKING:
     from connectors.contract import Connector
 
 GROUP = "maillon.connectors"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+MAX_TABLE = 64 * 1024 * 1024
+"""Bytes of a table, once decompressed."""
 
 Role = Literal["departement", "delegataire", "ccas", "commune", "france_travail", "caf_msa", "dpo", "personne"]
 """The eight roles a sender or recipient may hold in the decision table."""
@@ -146,6 +152,8 @@ class Manifest(_Table):
     homepage: str = ""
     source: str
     """Where the formats come from: publication, schema, version."""
+    tables: bool = False
+    """Each mapping of this partner with a `[table]` is one more of its documents: a CSV or workbook of many persons."""
     document: tuple[Document, ...] = ()
     setting: tuple[Setting, ...] = ()
 
@@ -273,8 +281,23 @@ def _toml(file: Path, model: type[T]) -> T:
 
 
 def load(folder: Path) -> Manifest:
-    """Read `manifest.toml` in a connector's folder. Raises `ManifestError`."""
-    return _toml(folder / "manifest.toml", Manifest)
+    """Read `manifest.toml` in a connector's folder, with the tables that mappings add. Raises `ManifestError`."""
+    told = _toml(folder / "manifest.toml", Manifest)
+    try:
+        added = tuple(map(_document, mappings.tables(told.id))) if told.tables else ()
+        return told.model_copy(update={"document": (*told.document, *added)})
+    except (MappingError, ValidationError) as error:
+        raise ManifestError(folder / "manifest.toml", [("tables", str(error))]) from None
+
+
+def _document(file: MappingFile) -> Document:
+    """The document that a table is."""
+    assert file.table is not None
+    return Document(
+        id=file.id, title=file.title, direction=("read",), format="csv", mapping=(file.id,), bulk=True,
+        purposes=cast("tuple[Purpose, ...]", file.table.purposes), content_type=("text/csv", XLSX),
+        max_bytes=MAX_TABLE, source=file.table.source,
+    )  # fmt: skip
 
 
 def load_quality(folder: Path) -> Quality:

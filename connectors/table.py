@@ -14,29 +14,32 @@ import io
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import python_calamine
 from openpyxl import Workbook
 
+from connectors import manifest
 from connectors.archive import check_archive
 from connectors.contract import DocumentRefused
 from connectors.source import rewindable
 from connectors.workbook import check_area
 
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = manifest.MAX_TABLE
 MAX_COLUMNS = 512
 MAX_LINES_PER_ROW = 64
 MAX_CELL = 32_767
 """The longest text a spreadsheet cell can hold."""
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLSX = manifest.XLSX
 _LOOKED_AT = 20
 """Lines among which the headers are looked for."""
 _DELIMITERS = ";,\t|"
+_NONE: Mapping[str, str] = MappingProxyType({})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 csv.field_size_limit(MAX_CELL)
 
@@ -94,10 +97,28 @@ def is_workbook(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES, titles: Collection[str] = ()) -> list[Sheet]:
+class _Wanted:
+    """The titles that tell the line of headers, reduced, and those that stand for one of them."""
+
+    def __init__(self, titles: Collection[str], aliases: Mapping[str, str]) -> None:
+        self._titles = frozenset(map(header, titles))
+        self._aliases = {title: header(column) for title, column in aliases.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._titles)
+
+    def named_by(self, row: Iterable[str]) -> bool:
+        found = {self._aliases.get(title, title) for title in map(header, row)}
+        return 2 * len(self._titles & found) >= len(self._titles)
+
+
+def sheets(
+    source: BinaryIO, *, max_bytes: int = MAX_BYTES, titles: Collection[str] = (), aliases: Mapping[str, str] = _NONE
+) -> list[Sheet]:
     """Every table in `source`: one for CSV, one per sheet that has rows for a workbook.
 
-    Headers are the first line; with `titles`, the first of the twenty first lines that names half of them.
+    Headers are the first line; with `titles`, the first of the twenty first lines that names half of them. `aliases`:
+    a reduced title to the one of `titles` that it stands for.
 
     Raises `DocumentRefused`: ``too-large``, ``table-nul``, ``table-headers``, ``table-duplicate-header``,
     ``table-too-many-columns``, ``table-empty``, ``archive-*``. While rows are read: ``table-unclosed-quote``,
@@ -106,7 +127,7 @@ def sheets(source: BinaryIO, *, max_bytes: int = MAX_BYTES, titles: Collection[s
     spool = rewindable(source, max_bytes)
     head = spool.read(8)
     spool.seek(0)
-    wanted = frozenset(map(header, titles))
+    wanted = _Wanted(titles, aliases)
     if is_workbook(head):
         return _workbook(spool, wanted)
     if head.startswith((b"\xd0\xcf\x11\xe0", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"<")):
@@ -171,7 +192,7 @@ class _Lines:
         return line
 
 
-def _csv(spool: BinaryIO, titles: frozenset[str]) -> Sheet:
+def _csv(spool: BinaryIO, titles: _Wanted) -> Sheet:
     encoding = _encoding(spool)
     text = io.TextIOWrapper(io.BufferedReader(_Lent(spool)), encoding=encoding, errors="strict", newline="")
     lines = _Lines(_decoded(text))
@@ -197,12 +218,12 @@ def _marks(line: str) -> int:
     return max(line.count(mark) for mark in _DELIMITERS)
 
 
-def _above(rows: Iterable[Sequence[str]], titles: frozenset[str]) -> int:
+def _above(rows: Iterable[Sequence[str]], titles: _Wanted) -> int:
     """How many filled rows stand above the one that names the columns."""
     if not titles:
         return 0
     filled = (row for row in rows if any(cell.strip() for cell in row))
-    named = (rank for rank, row in enumerate(filled) if 2 * len(titles & set(map(header, row))) >= len(titles))
+    named = (rank for rank, row in enumerate(filled) if titles.named_by(row))
     return next(named, 0)
 
 
@@ -262,7 +283,7 @@ def _tidy(cell: str) -> str:
     return "" if text in {"NULL", "null", "#N/A"} else text
 
 
-def _workbook(spool: BinaryIO, titles: frozenset[str]) -> list[Sheet]:
+def _workbook(spool: BinaryIO, titles: _Wanted) -> list[Sheet]:
     check_archive(spool)
     check_area(spool)
     try:
@@ -278,7 +299,7 @@ def _workbook(spool: BinaryIO, titles: frozenset[str]) -> list[Sheet]:
     return kept
 
 
-def _sheet(name: str, sheet: Any, titles: frozenset[str]) -> Sheet | None:
+def _sheet(name: str, sheet: Any, titles: _Wanted) -> Sheet | None:
     first = 1 + (sheet.start[0] if sheet.start else 0)
     filled = ((line, row) for line, row in enumerate(sheet.iter_rows(), first) if any(c not in ("", None) for c in row))
     ahead = list(islice(filled, _LOOKED_AT))

@@ -9,6 +9,7 @@ from mappings.grammar import Codes, MappingError, Scalar
 from mappings.types import Bad
 from schemas import nomenclatures
 from schemas.nomenclatures.labels import label_key, repair
+from schemas.normalisation import name_key
 from schemas.record import NON_PARTAGE
 
 
@@ -36,6 +37,8 @@ class Table:
     identity: bool = False
     checks_label: bool = False
     has_parent: bool = False
+    folded: dict[str, str] = field(default_factory=dict)
+    """Reduced writing of a code to the code, when case, accents and punctuation say nothing."""
 
     def read(self, text: str, parent: str = "", label: str | None = None) -> Any:
         """The canonical value of a partner's code; None when the code is known to mean nothing here.
@@ -46,7 +49,10 @@ class Table:
         code = text.strip()
         if not code:
             return None
-        entry = self.entries.get((parent.strip() if self.has_parent else "", code))
+        within = parent.strip() if self.has_parent else ""
+        entry = self.entries.get((within, code))
+        if entry is None and self.folded:
+            entry = self.entries.get((within, self.folded.get(name_key(code), "")))
         if entry is None:
             raise Bad("unknown-code", self.name)
         if label is not None and entry.label and not same_label(label, entry.label):
@@ -99,6 +105,10 @@ def build(name: str, codes: Codes) -> Table:
             table.entries[parent, code] = Entry("", known.label, "deux valeurs canoniques pour ce code")
     for code in codes.disputed.keys() - {code for _, code in table.entries}:
         table.entries["", code] = Entry("", labels.get(code, ""), codes.disputed[code])
+    if codes.folded:
+        table.folded = {name_key(code): code for _, code in table.entries}
+        if len(table.folded) < len({code for _, code in table.entries}):
+            raise MappingError("mapping-codes", f"{name}: two codes differ by case, accents or punctuation only")
     _reverse(table, codes)
     return table
 
@@ -139,6 +149,8 @@ def _from_crosswalk(codes: Codes) -> list[tuple[str, str, Scalar, str, str]]:
         raise MappingError("mapping-codes", "a crosswalk table names its columns partner and canonical")
     found: list[tuple[str, str, Scalar, str, str]] = []
     for row in nomenclatures.crosswalk(codes.crosswalk):
+        if any(row[column] != value for column, value in codes.where.items()):
+            continue
         for code in row[codes.partner].split(codes.separator):
             code = code.strip()
             if not code.startswith(codes.prefix) or not code.removeprefix(codes.prefix):

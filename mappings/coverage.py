@@ -58,6 +58,11 @@ def unknown(mapping: Mapping) -> list[str]:
     return missing + [path for whole, path in declared if whole not in known]
 
 
+def columns(file: MappingFile) -> list[str]:
+    """The columns of a table that rows name, in the order they are first named."""
+    return list(_mapped(file))
+
+
 def _schema(file: MappingFile) -> tables.Element:
     table = file.partner.schema_ or file.partner.elements
     assert table is not None

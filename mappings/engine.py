@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ from schemas import paths
 from schemas.record import Current, Finding, Record, Written
 
 FOLDER = Path(__file__).parent
-
+ADDED = "MAILLON_MAPPINGS"
+"""Variable that names the folder of the mappings which an installation adds, laid out like ours."""
 
 _PARSER = etree.XMLParser(
     encoding="utf-8",
@@ -202,14 +204,21 @@ def compile_file(path: Path) -> Mapping:
     return mapping
 
 
-def files(folder: Path = FOLDER) -> list[Path]:
+def files() -> list[Path]:
     """Every mapping file, in a stable order."""
+    return [path for folder in folders() for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/*.v*.toml"))
 
 
 def folders() -> Iterator[Path]:
-    """Where mappings are: ours, then the `mappings` folder of each installed package that announces a connector."""
+    """Where mappings are: ours, those this installation adds (`MAILLON_MAPPINGS`), then the `mappings` folder of each
+    installed package that announces a connector."""
     yield FOLDER
+    if added := os.environ.get(ADDED):
+        yield Path(added)
     for point in sorted(entry_points(group="maillon.connectors"), key=lambda point: point.name):
         spec = find_spec(point.module)
         for place in (spec.submodule_search_locations or ()) if spec else ():
@@ -220,7 +229,7 @@ def folders() -> Iterator[Path]:
 def _index() -> dict[str, list[tuple[int, Path]]]:
     found: dict[str, dict[int, Path]] = {}
     for folder in folders():
-        for path in files(folder):
+        for path in _files(folder):
             name, _, version = path.name.removesuffix(".toml").rpartition(".v")
             id = f"{path.parent.name}.{name}"
             if found.setdefault(id, {}).setdefault(int(version), path) != path:
@@ -239,8 +248,16 @@ def load(id: str, version: int | None = None) -> Mapping:
 
 
 def forget() -> None:
-    """Compile again from the files, at the next use: one of them was edited."""
-    load.cache_clear()
+    """Compile again from the files, at the next use: one of them was edited or added."""
+    for cached in (_index, load, tables):
+        cached.cache_clear()
+
+
+@cache
+def tables(partner: str) -> tuple[MappingFile, ...]:
+    """The tables of this partner that are documents by themselves (`[table]`), latest version of each."""
+    latest = (max(versions)[1] for id, versions in sorted(_index().items()) if id.startswith(f"{partner}."))
+    return tuple(file for path in latest if (file := parse(path)).table is not None)
 
 
 def all_mappings() -> list[Mapping]:

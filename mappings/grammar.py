@@ -105,7 +105,9 @@ class Codes(_Word):
     grade: str | None = None
     parent: str | None = None
     prefix: str = ""
+    where: dict[str, str] = Field(default_factory=dict)
     separator: str = "|"
+    folded: bool = False
     prefer: dict[str, str] = Field(default_factory=dict)
     disputed: dict[str, str] = Field(default_factory=dict)
     sensitive: str | None = None
@@ -162,6 +164,21 @@ class Partner(_Word):
     ordered: bool = True
 
 
+class Table(_Word):
+    """A table that a body of `partner.system` sends: the document that this mapping is, without another declaration.
+
+    What its cells need is told by the types of the rows that read them.
+    """
+
+    required: tuple[str, ...] = ()
+    """Columns without which the file is refused as a whole."""
+    aliases: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Other titles under which a column is met."""
+    purposes: tuple[str, ...] = ()
+    source: str = ""
+    """Which software writes it, and how it is asked to."""
+
+
 class NotShared(_Word):
     path: str | tuple[str, ...]
     reason: str
@@ -199,6 +216,7 @@ class MappingFile(_Word):
     invalid: Severity = "quarantine"
     empty: Literal["omit", "null", "blank"] = "omit"
     zone: str = "Europe/Paris"
+    table: Table | None = None
     record: RecordWords = RecordWords()
     section: tuple[Section, ...] = ()
     codes: dict[str, Codes] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, par
 from mappings.types import TYPES
 from mappings.writing import dotted
 from schemas import nomenclatures, paths
+from schemas.normalisation import name_key
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -189,7 +190,25 @@ def _duplicates(file: MappingFile, places: Places) -> Found:
             yield places.quoted(name), "duplicate", f"two examples are named {name!r}"
 
 
-_STATIC: tuple[Callable[[MappingFile, Places], Found], ...] = (_paths, _types, _words, _duplicates)
+def _table(file: MappingFile, places: Places) -> Found:
+    """A `[table]` names columns that rows read, and no title that could be two of them."""
+    if (table := file.table) is None:
+        return
+    if file.partner.format != "table" or file.direction != "read":
+        yield places.quoted("[table]", quotes=False), "table-format", 'a [table] is read, from format = "table"'
+        return
+    known = coverage.columns(file)
+    for column in (*table.required, *table.aliases):
+        if column not in known:
+            yield places.quoted(column), "unknown-column", f"no row reads the column {column}"
+    declared = [path for one in file.not_shared for path in one.paths]
+    titles = Counter(map(name_key, (*known, *(alias for one in table.aliases.values() for alias in one), *declared)))
+    for column in (*known, *(alias for one in table.aliases.values() for alias in one)):
+        if titles[name_key(column)] > 1:
+            yield places.quoted(column), "same-title", f"{column} is the title of two columns once reduced"
+
+
+_STATIC: tuple[Callable[[MappingFile, Places], Found], ...] = (_paths, _types, _words, _duplicates, _table)
 
 
 # --- on the compiled mapping ----------------------------------------------------------------------------------------

@@ -654,6 +654,29 @@ def _rome(row: Row, zone: str) -> Codec:
     return Codec(_say(lambda text: found[0] if (found := _ROME.fullmatch(text.strip())) else "", "bad-rome"), str)
 
 
+_ROME_LAST = re.compile(r"\s*(.*?)\s*\(([A-Z][0-9]{4})\)\s*", re.DOTALL)
+
+
+@_type("rome_last", "code ROME entre parenthèses, à la fin du métier")
+def _rome_last(row: Row, zone: str) -> Codec:
+    def read(text: str) -> str | None:
+        return found[2] if (found := _ROME_LAST.fullmatch(text)) else None
+
+    return Codec(read, _without_return)
+
+
+@_type("job_title", "métier, sans le code ROME qui le suit")
+def _job_title(row: Row, zone: str) -> Codec:
+    def read(text: str) -> str | None:
+        return n.clean(found[1] if (found := _ROME_LAST.fullmatch(text)) else text) or None
+
+    return Codec(read, _without_return)
+
+
+def _without_return(value: Any) -> str:
+    raise Bad("not-reversible", "the job and its code are one text")
+
+
 def _part_of_locality(number: int) -> Codec:
     def read(text: str) -> str | None:
         if not text.strip():

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import mappings
 from connectors import manifest
 from connectors.contract import Acknowledgement, DocumentRefused, Envelope, NotObtained, Outgoing, Reading
 from connectors.departement import ali
@@ -21,7 +22,7 @@ from connectors.departement.accompagnement import DOCUMENT as ACCOMPAGNEMENT
 from connectors.departement.accompagnement import AccompagnementReading
 from connectors.departement.depot import deposit, fetch
 from connectors.departement.referentiel import Folder, Referentiels, read_referentiel
-from connectors.departement.tableaux import LAYOUTS, TableReading
+from connectors.departement.tableaux import TableReading
 from connectors.departement.webrsa import WebrsaReading
 from schemas.record import Current, Record, Written
 
@@ -78,8 +79,8 @@ class Departement:
             return WebrsaReading(source, self.kept, self.departement, self._max_age)
         if document == ACCOMPAGNEMENT:
             return AccompagnementReading(source, self.departement)
-        if document in LAYOUTS:
-            return TableReading(source, LAYOUTS[document], self.departement)
+        if document in self.manifest.documents and (mapping := mappings.load(document)).file.table:
+            return TableReading(source, mapping, self.departement)
         raise DocumentRefused("unknown-document", f"a Département does not send {document}")
 
     def write(self, document: str, current: Current, **context: Any) -> Written:

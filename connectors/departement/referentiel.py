@@ -4,12 +4,11 @@ Every id in the ALI flows is an integer local to one Département: the same 3 is
 référentiel says which. A flow is read against the référentiel of its Département and structure, or refused.
 
 An integer becomes the list's own code when the list has one (`CEL`, `DEM`, `2`…). A list without codes has labels
-only: those are recognised through `schemas/partner/departement/concepts.csv`, in full, or not at all.
+only: those are recognised through `schemas/nomenclatures/crosswalk/libelles_departement.csv`, in full, or not at all.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
@@ -23,8 +22,9 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from connectors.contract import DocumentRefused
-from connectors.departement.structure import TABLES, check, structure, to_json
+from connectors.departement.structure import check, structure, to_json
 from connectors.xml import parse
+from schemas.nomenclatures import crosswalk
 
 ROOT = "Referentiel_WebRSA"
 PARIS = ZoneInfo("Europe/Paris")
@@ -45,8 +45,7 @@ def local_time(text: str) -> datetime:
 
 @cache
 def _concepts() -> dict[tuple[str, str], str]:
-    with (TABLES / "concepts.csv").open(encoding="utf-8", newline="") as rows:
-        return {(row["liste"], row["libelle"]): row["concept"] for row in csv.DictReader(rows)}
+    return {(row["liste"], row["libelle"]): row["concept"] for row in crosswalk("libelles_departement")}
 
 
 def concept_of(liste: str, label: str) -> str:

@@ -1,127 +1,123 @@
-"""The Département's tables: the orientation export, and the beneficiary table of software without public format.
+"""The Département's tables: any file of rows that a mapping with a `[table]` describes, whatever software wrote it.
 
-Cells are first repaired (dates of any dialect, several telephones in one cell, labels of orientation types), then a
-mapping reads the row. A row that names a person already met in the file under another id waits for a human.
+Titles are compared reduced (case, accents, punctuation and line breaks apart). Cells are first repaired as the types of
+the rows that read them ask (dates of any dialect, several telephones, digits that a spreadsheet lost), then the mapping
+reads the row. A row that names a person already met in the file under another id waits for a human.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import mappings
 from connectors.contract import DocumentRefused, Envelope
-from connectors.departement.referentiel import concept_of
 from connectors.source import rewindable
-from connectors.table import MAX_BYTES, Row, Sheet, alone, day, is_scientific, sheets
-from schemas.normalisation import name_key, phones
+from connectors.table import MAX_BYTES, Row, Sheet, alone, day, header, is_scientific, sheets
+from mappings import Mapping
+from mappings.coverage import columns
+from mappings.grammar import Row as Field
+from schemas import paths
+from schemas.normalisation import name_key, nir, phones
 from schemas.record import Finding, Record
+
+_NUMBERS = frozenset({
+    "nir", "identifier", "matricule_caf", "matricule_msa", "numero_demande", "ft_numero", "idassedic", "siret",
+})  # fmt: skip
+_NAMES = ("personne.nom_usage", "personne.nom_naissance")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One table: its columns as the mapping names them, what must be there, and how cells are repaired."""
+    """What a mapping asks of a table: its columns by reduced title, and which of them hold what."""
 
-    document: str
+    titles: dict[str, str]
     required: tuple[str, ...]
-    dates: tuple[str, ...] = ()
-    phones: tuple[str, ...] = ()
-    identity: tuple[str, str, str, str] = ("", "", "", "")
-    """Columns of the sender's id, name, first name and birth date."""
-    name: Callable[[str], str] = str
-    """From a reduced title to the mapping's column."""
-    numbers: tuple[str, ...] = ()
-    """Columns whose digits a spreadsheet may have destroyed."""
-    derived: tuple[str, ...] = ()
-    """Columns that `derive` makes."""
-    derive: Callable[[dict[str, str], list[Finding], str], None] = field(default=lambda cells, findings, at: None)
+    types: dict[str, frozenset[str]]
+    """Column to the types of the rows that read it."""
+    identity: tuple[str, ...]
+    """Columns of the sender's id, name, first name and birth date; empty where no row reads one."""
+
+    @classmethod
+    def of(cls, mapping: Mapping) -> Layout:
+        table = mapping.file.table
+        assert table is not None
+        declared = [path for one in mapping.file.not_shared for path in one.paths]
+        titles = {header(column): column for column in (*columns(mapping.file), *declared)}
+        titles |= {header(alias): column for column, aliases in table.aliases.items() for alias in aliases}
+        types: dict[str, set[str]] = {}
+        read: dict[str, str] = {}
+        for path, row, section in mapping.rows():
+            read.setdefault(paths.shape(path), _first(row))
+            for one in (row, *section.key, *mapping.file.record.key):
+                for column in one.partners:
+                    types.setdefault(column, set()).add(one.type)
+        name = next((read[path] for path in _NAMES if path in read), "")
+        told = (name, read.get("personne.prenoms", ""), read.get("personne.date_naissance", ""))
+        key = next(map(_first, mapping.file.record.key), "")
+        return cls(titles, table.required, {one: frozenset(held) for one, held in types.items()}, (key, *told))
+
+    def column(self, title: str) -> str:
+        """The mapping's column of a reduced title; the title itself when no row reads it."""
+        return self.titles.get(title, title)
+
+    def holding(self, *kinds: str) -> Iterator[str]:
+        return (column for column, types in self.types.items() if types & set(kinds))
 
 
-def _upper(title: str) -> str:
-    return title.upper().replace(" ", "_")
-
-
-def _orientation_nature(cells: dict[str, str], findings: list[Finding], at: str) -> None:
-    label = cells.get("NATURE_ORIENTATION", "")
-    if concept := concept_of("typesorients", label):
-        cells["CATEGORIE"] = concept
-    elif label:
-        findings.append(Finding("unknown-label", f"{at}, NATURE_ORIENTATION", "quarantine", label, "typesorients"))
-
-
-def _rome(cells: dict[str, str], findings: list[Finding], at: str) -> None:
-    text = cells.get("emploi recherche code rome", "")
-    if match := re.search(r"\(([A-N]\d{4})\)\s*$", text):
-        cells["rome"] = match[1]
-        cells["emploi recherche code rome"] = text[: match.start()].strip()
-
-
-ORIENTATION = Layout(
-    "departement.orientation_csv",
-    required=("ID_CD", "PRENOM", "DTNAI", "NATURE_ORIENTATION", "DATE_DEBUT_ORIENTATION"),
-    dates=("DTNAI", "DATE_DEBUT_ORIENTATION"),
-    phones=("TELEPHONE_FIXE", "TELEPHONE_PORTABLE"),
-    identity=("ID_CD", "NOM", "PRENOM", "DTNAI"),
-    name=_upper,
-    numbers=("MATRICULE", "ID_CD"),
-    derived=("CATEGORIE",),
-    derive=_orientation_nature,
-)
-BENEFICIAIRES = Layout(
-    "departement.beneficiaires_csv",
-    required=("identifiant dans le si", "prenom", "nom", "date de naissance"),
-    dates=("date de naissance",),
-    phones=("telephone",),
-    identity=("identifiant dans le si", "nom", "prenom", "date de naissance"),
-    numbers=("nir", "numero allocataire caf msa", "identifiant dans le si"),
-    derived=("rome",),
-    derive=_rome,
-)
-LAYOUTS = {layout.document: layout for layout in (ORIENTATION, BENEFICIAIRES)}
+def _first(row: Field) -> str:
+    return next(iter(row.partners), "")
 
 
 class TableReading:
     """One table of the Département: checked to its last line, then read row by row."""
 
-    def __init__(self, source: BinaryIO, layout: Layout, departement: str) -> None:
+    def __init__(self, source: BinaryIO, mapping: Mapping, departement: str) -> None:
         self._source = rewindable(source, MAX_BYTES)
-        self._layout = layout
+        self._mapping, self._layout = mapping, Layout.of(mapping)
         self._departement = departement
         sheet = self._sheet()
-        names = {layout.name(title) for title in sheet.headers}
-        if missing := [name for name in layout.required if name not in names]:
+        here = [self._layout.column(title) for title in sheet.headers if title]
+        if missing := [name for name in self._layout.required if name not in here]:
             raise DocumentRefused("missing-header", "a mandatory column is missing", path=missing[0])
-        findings = tuple(_columns(sheet, layout))
-        self.envelope = Envelope(layout.document, counted=sum(1 for _ in sheet), findings=findings)
+        if twice := [name for name in here if here.count(name) > 1]:
+            raise DocumentRefused("table-duplicate-header", "two columns mean the same", path=twice[0])
+        findings = tuple(self._columns(sheet, set(here)))
+        self.envelope = Envelope(mapping.id, counted=sum(1 for _ in sheet), findings=findings)
 
     def _sheet(self) -> Sheet:
         self._source.seek(0)
-        return sheets(self._source, titles=self._layout.required)[0]
+        layout = self._layout
+        return sheets(self._source, titles=layout.required or layout.types, aliases=layout.titles)[0]
+
+    def _columns(self, sheet: Sheet, here: set[str]) -> Iterator[Finding]:
+        """What the columns of this table are to its mapping: those it does not read, those it would read."""
+        if sheet.above:
+            yield Finding("lines-above-headers", f"{sheet.above}", "notice")
+        for name in sorted(here - set(self._layout.titles.values())):
+            yield Finding("unread-column", name[:80], "notice", detail="no row of the mapping reads it")
+        for name in sorted(set(columns(self._mapping.file)) - here):
+            yield Finding("absent-column", name, "notice", detail="the mapping would read it")
 
     def __iter__(self) -> Iterator[Record]:
-        mapping = mappings.load(self._layout.document)
         met: dict[bytes, str] = {}
         sheet = self._sheet()
         for row in sheet:
-            record = self._record(mapping, row, met)
+            record = self._record(row, met)
             record.original = partial(alone, sheet.headers, row)
             yield record
 
-    def _record(self, mapping: Any, row: Row, met: dict[bytes, str]) -> Record:
+    def _record(self, row: Row, met: dict[bytes, str]) -> Record:
         layout, at = self._layout, f"ligne {row.line}"
         findings: list[Finding] = []
-        cells = {layout.name(title): text for title, text in row.cells.items()}
-        numeric = {layout.name(title) for title in row.numeric}
-        _repair(cells, layout, numeric, findings, at)
-        layout.derive(cells, findings, at)
+        cells = {layout.column(title): text for title, text in row.cells.items()}
+        _repair(cells, layout, {layout.column(title) for title in row.numeric}, findings, at)
         if row.surplus:
             findings.append(Finding("surplus-cells", at, detail="cells beyond the last title"))
         findings += _met_before(cells, layout, met, at)
-        record: Record = mapping.read(cells, departement=self._departement)
+        record = self._mapping.read(cells, departement=self._departement)
         record.findings = findings + [_located(finding, at) for finding in record.findings]
         if absent := [name for name in layout.required if name in layout.identity and name not in cells]:
             record.findings.append(Finding("identity-missing", f"{at}, {absent[0]}", "reject"))
@@ -129,38 +125,22 @@ class TableReading:
         return record
 
 
-def _columns(sheet: Sheet, layout: Layout) -> Iterator[Finding]:
-    """What the columns of this table are to its mapping: those it does not read, those it would read."""
-    mapping = mappings.load(layout.document)
-    here = {layout.name(title) for title in sheet.headers if title}
-    read = {name for _, row, section in mapping.rows() for one in (row, *section.key) for name in one.partners}
-    declared = {path for one in mapping.file.not_shared for path in one.paths}
-    if sheet.above:
-        yield Finding("lines-above-headers", f"{sheet.above}", "notice")
-    for name in sorted(here - read - declared):
-        yield Finding("unread-column", name[:80], "notice", detail="no row of the mapping reads it")
-    for name in sorted(read - here - set(layout.derived)):
-        yield Finding("absent-column", name, "notice", detail="the mapping would read it")
-
-
 def _repair(cells: dict[str, str], layout: Layout, numeric: set[str], findings: list[Finding], at: str) -> None:
-    for name in layout.dates:
-        if name in cells:
-            found = day(cells[name])
-            if found is None:
-                findings.append(Finding("bad-date", f"{at}, {name}"))
-                del cells[name]
-            else:
-                cells[name] = found
-    for name in layout.phones:
-        if name in cells:
-            read = phones(cells.pop(name))
-            if read.numeros:
-                cells[name] = " / ".join(read.numeros)
-            if read.illisibles:
-                findings.append(Finding("bad-phone", f"{at}, {name}"))
-    for name in layout.numbers:
-        if name in cells and (is_scientific(cells[name]) or (name == "nir" and name in numeric)):
+    for name in cells.keys() & set(layout.holding("date")):
+        if (found := day(cells[name])) is None:
+            findings.append(Finding("bad-date", f"{at}, {name}"))
+            del cells[name]
+        else:
+            cells[name] = found
+    for name in cells.keys() & set(layout.holding("phones")):
+        read = phones(cells.pop(name))
+        if read.numeros:
+            cells[name] = " / ".join(read.numeros)
+        if read.illisibles:
+            findings.append(Finding("bad-phone", f"{at}, {name}"))
+    for name in cells.keys() & set(layout.holding(*_NUMBERS)):
+        doubtful = name in numeric and "nir" in layout.types[name] and nir(cells[name]).controle != "valide"
+        if is_scientific(cells[name]) or doubtful:
             findings.append(Finding("number-lost-digits", f"{at}, {name}", raw=cells.pop(name)))
 
 

@@ -74,10 +74,10 @@ def test_the_columns_of_a_table_are_reported_before_its_rows() -> None:
     table = to_csv(["Export IODAS du 3 novembre 2026"], [titles, [*ROW[:13], *ROW[14:], "vert"]])
     reading = DROME.read("departement.orientation_csv", io.BytesIO(table))
     assert {(f.code, f.path) for f in reading.envelope.findings if f.code != "absent-column" or f.path == "EMAIL"} == {
-        ("lines-above-headers", "1"), ("unread-column", "COULEUR_PREFEREE"), ("absent-column", "EMAIL"),
+        ("lines-above-headers", "1"), ("unread-column", "couleur preferee"), ("absent-column", "EMAIL"),
     }  # fmt: skip
     (record,) = reading
-    assert {f.path.rpartition(" ")[2] for f in record.findings} == {"COULEUR_PREFEREE"}, "it waits for a human"
+    assert {f.path.rpartition(" ")[2] for f in record.findings} == {"preferee"}, "it waits for a human"
     assert record.personnes[0].facts["personne.nom_naissance"] == "ORTHOLIER"
     whole = DROME.read("departement.orientation_csv", io.BytesIO(to_csv(ORIENTATION, [ROW])))
     assert whole.envelope.findings == ()
@@ -98,7 +98,7 @@ def test_the_orientation_export_says_who_goes_where() -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"NATURE_ORIENTATION": "Autre chose"}, "unknown-label"),
+        ({"NATURE_ORIENTATION": "Autre chose"}, "unknown-code"),
         ({"DTNAI": ""}, "identity-missing"),
         ({"DTNAI": "1990-02-30"}, "bad-date"),
         ({"ID_CD": "2,6E+12"}, "number-lost-digits"),

@@ -57,7 +57,7 @@ def test_the_bridges_are_all_here() -> None:
 @pytest.mark.parametrize(("name", "codes", "table"), BORROWED, ids=ids(BORROWED))
 def test_every_exact_row_goes_and_comes_back(name: str, codes: Codes, table: Table) -> None:
     rows = exact(table)
-    assert rows, "a bridge without a single exact row"
+    assert rows or codes.lossy, "a bridge without a single exact row"
     for parent, code in rows:
         canonical = table.read(code, parent)
         assert canonical is not None

@@ -63,6 +63,12 @@ READ = [
     ("email", {}, "x@deleted.rdv-solidarites.fr", None),
     ("words", {}, "Ana, Lou", ["Ana", "Lou"]),
     ("idassedic", {}, "1234567a", "1234567A"),
+    ("rome_last", {}, "Aide à domicile (K1304) ", "K1304"),
+    ("rome_last", {}, "Aide à domicile", None),
+    ("rome_last", {}, "Aide (K1304) à domicile", None),
+    ("job_title", {}, "Aide à domicile (K1304) ", "Aide à domicile"),
+    ("job_title", {}, "Aide (à domicile)", "Aide (à domicile)"),
+    ("job_title", {}, "(K1304)", None),
 ]
 
 
