@@ -132,6 +132,18 @@ class Acknowledgement:
     detail: str = ""
     facts: Mapping[str, Any] | None = field(default=None, repr=False)
     """Facts the recipient gave back about the person (an id it assigned), to be asserted in its name."""
+    peer_idx: int | None = None
+    """Where the recipient's own journal tells this delivery, when it keeps one and says so (`journal_index`)."""
+
+
+JOURNAL = "Maillon-Journal"
+"""Header of an answer or of an acknowledgement: origin of a journal, a space, the index of its entry."""
+
+
+def journal_index(text: str) -> int | None:
+    """The index that a `Maillon-Journal` header gives; None when it is none."""
+    _, _, index = text.strip().rpartition(" ")
+    return int(index) if index.isascii() and index.isdecimal() and len(index) < 16 else None
 
 
 class NotObtained(Exception):

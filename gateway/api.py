@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.archive import check_archive
-from connectors.contract import DocumentRefused, Lasting
+from connectors.contract import JOURNAL, DocumentRefused, Lasting, journal_index
 from connectors.manifest import Document
 from gateway import api_journal, api_persons, clock, inbox, journal, webhooks_in
 from gateway.access import Caller, authenticate, burn
@@ -37,6 +37,7 @@ from gateway.doors import (
     require_match,
 )
 from gateway.exchange import exchange
+from gateway.journal import Entry
 from gateway.journal_files import require_available
 from gateway.once import Told, idempotency_key, once
 from gateway.problems import Invalid, Problem, TooLarge, Unknown, Unreadable, Unsupported
@@ -84,6 +85,7 @@ class _Doors:
         """Take one document of the caller's own format; answer once it is durable."""
         caller = await authenticate(http, later=True)
         key, known, media = idempotency_key(http), self._announced(http, caller), media_of(http)
+        delivery = _delivery(http)
         if media not in known.content_type:
             raise Unsupported("media-type", f"Send {known.id} as {' or '.join(known.content_type)}.")
         body = await read_body(http, known.max_bytes)
@@ -92,10 +94,13 @@ class _Doors:
         if len(body) > SMALL or body.startswith(b"PK"):
             records = await asyncio.to_thread(self._read_first, caller, known.id, media, key, body)
         status, render = await in_work(
-            http, lambda work: self._accept(work, caller, known.id, media, key, body, records)
+            http, lambda work: self._accept(work, caller, known.id, media, key, body, records, delivery)
         )
         http.app.state.wake()
-        headers = {"Location": f"/v1/exchanges/{json.loads(render())['id']}"} if status == 202 else None
+        told = json.loads(render())
+        headers = {"Location": f"/v1/exchanges/{told['id']}"} if status == 202 else {}
+        if place := told["journal"]:
+            headers[JOURNAL] = f"{place['origin']} {place['index']}"
         return Response(render(), status, headers, media_type="application/json")
 
     def _announced(self, http: HttpRequest, caller: Caller) -> Document:
@@ -108,14 +113,22 @@ class _Doors:
         return known
 
     def _accept(
-        self, work: UnitOfWork, caller: Caller, document: str, media: str, key: str, body: bytes, records: Any
+        self,
+        work: UnitOfWork,
+        caller: Caller,
+        document: str,
+        media: str,
+        key: str,
+        body: bytes,
+        records: Any,
+        delivery: str,
     ) -> Any:
         burn(work, caller)
         require_available(work, self.gateway.settings)
 
         def act() -> Told | Problem:
             found = self._read(caller, document, media, body) if records is None else records
-            return found if isinstance(found, Problem) else self._carry(work, caller, document, found)
+            return found if isinstance(found, Problem) else self._carry(work, caller, document, found, delivery)
 
         return once(work, self.gateway, caller, key, f"{document}\x00".encode() + body, act)
 
@@ -159,13 +172,19 @@ class _Doors:
             reading.keep()
         return with_bytes(records, body)
 
-    def _carry(self, work: UnitOfWork, caller: Caller, document: str, records: list[Any]) -> Told:
+    def _carry(self, work: UnitOfWork, caller: Caller, document: str, records: list[Any], delivery: str) -> Told:
         id = clock.new_id()
+        received = None
+        if delivery:  # its sender keeps a journal of its own: this entry is what the two are compared by
+            received = journal.append(
+                work, "exchange.request", exchange_id=id, delivery_id=delivery, sender_org=caller.body,
+                client_id=caller.client_id, n_records=len(records), outcome="received",
+            )  # fmt: skip
         flows = self.gateway.flows(work, caller.body, caller.purposes)
         receipts = exchange(work, self.gateway, Request(id, caller.body, document, flows, caller.client_id), records)
         return Told(
             202,
-            lambda: _told(id, work.now, document, records, receipts),
+            lambda: _told(id, work.now, document, records, receipts, received),
             id=id,
             document=document,
             purpose=",".join(sorted(caller.purposes))[:64],
@@ -213,7 +232,7 @@ class _Doors:
         letters = await in_work(http, lambda work: inbox.letters(work, self.gateway, caller.body, after, limit))
         rows = [
             {"id": one.id, "document": one.document, "content_type": one.content_type, "person": one.person,
-             "created_at": one.created_at, "fetched_at": one.fetched_at}
+             "created_at": one.created_at, "fetched_at": one.fetched_at, "delivery": one.delivery}
             for one in letters
         ]  # fmt: skip
         return listing("letters", rows, limit)
@@ -250,9 +269,9 @@ class _Doors:
 
     async def acknowledge_letter(self, http: HttpRequest) -> Response:
         """The body has taken the document in; again changes nothing. `If-Match`: the tag of the document fetched."""
-        caller = await authenticate(http)
+        caller, peer_idx = await authenticate(http), _peer_idx(http)
 
-        def acknowledge(work: UnitOfWork) -> Problem | None:
+        def acknowledge(work: UnitOfWork) -> Entry | Problem:
             try:
                 if http.headers.get("if-match"):
                     _, content = inbox.fetch(work, self.gateway, caller.body, http.path_params["id"])
@@ -260,23 +279,46 @@ class _Doors:
                 row = inbox.acknowledge(work, caller.body, http.path_params["id"])
             except Problem as problem:
                 return problem
-            _log_inbox(work, self.gateway, caller, row, "exchange.ack", "acknowledged")
-            return None
+            told = {} if row.document == inbox.NOTICE else {
+                "recipient_org": caller.body, "delivery_id": row.delivery_id, "peer_idx": peer_idx,
+            }  # fmt: skip
+            return _log_inbox(work, self.gateway, caller, row, "exchange.ack", "acknowledged", **told)
 
-        await in_work(http, acknowledge)
-        return Response(status_code=204)
+        entry = await in_work(http, acknowledge)
+        return Response(status_code=204, headers={JOURNAL: f"{entry.origin} {entry.idx}"})
 
 
-def _log_inbox(work: UnitOfWork, gateway: Gateway, caller: Caller, row: Any, event: str, outcome: str) -> None:
-    journal.append(
+def _log_inbox(
+    work: UnitOfWork, gateway: Gateway, caller: Caller, row: Any, event: str, outcome: str, **more: Any
+) -> Entry:
+    return journal.append(
         work, event, sender_org=caller.body, client_id=caller.client_id, outcome=outcome,
-        subject=gateway.keys.pseudonym(caller.body, row.person_id) if row.person_id else None,
+        subject=gateway.keys.pseudonym(caller.body, row.person_id) if row.person_id else None, **more,
     )  # fmt: skip
 
 
-def _told(id: str, received: str, document: str, records: list[Any], receipts: list[Receipt]) -> dict[str, Any]:
+def _delivery(http: HttpRequest) -> str:
+    """The sender's own id of this delivery, if it gives one. Raises `Unreadable`."""
+    given = http.headers.get("maillon-delivery", "")
+    if given and journal.FIELDS["delivery_id"](given) is None:
+        raise Unreadable("delivery-id", "Give Maillon-Delivery as a UUID, or leave it out.")
+    return given
+
+
+def _peer_idx(http: HttpRequest) -> int | None:
+    """Where the body's own journal tells that it took a document in, if it says so. Raises `Unreadable`."""
+    given = http.headers.get(JOURNAL)
+    index = journal_index(given) if given else None
+    if given and index is None:
+        raise Unreadable("journal-index", f"Give {JOURNAL} as an origin, a space and an index, or leave it out.")
+    return index
+
+
+def _told(
+    id: str, received: str, document: str, records: list[Any], receipts: list[Receipt], entry: Entry | None
+) -> dict[str, Any]:
     """The answer to an exchange; the index of its journal entry is known just before the commit."""
-    entry = next((receipt.entry for receipt in receipts if receipt.entry is not None), None)
+    entry = entry or next((receipt.entry for receipt in receipts if receipt.entry is not None), None)
     return {
         "id": id,
         "received_at": received,

@@ -459,6 +459,20 @@ def flow(work: UnitOfWork, identifier: str) -> Flow | None:
     return next((one for one in _flows(work, None) if one.id == identifier), None)
 
 
+def flow_as_it_was(work: UnitOfWork, identifier: str) -> Flow | None:
+    """A flow by its id, in the last version of its convention that declared it."""
+    named = identifier.partition(":")[0].partition(".")[0]
+    query = select(convention_table).where(convention_table.c.id == named).order_by(convention_table.c.version.desc())
+    for row in work.connection.execute(query):
+        try:
+            flows = parse(bytes(row.content)).flows(today(work))
+        except Invalid:  # what this version said is no longer allowed
+            continue
+        if found := next((one for one in flows if one.id == identifier), None):
+            return replace(found, version=row.version)
+    return None
+
+
 def services_of(work: UnitOfWork, commune: str) -> list[dict[str, Any]]:
     """Who serves a commune (INSEE code) today under the conventions in force, and the flows open there for each."""
     found = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -24,15 +24,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.manifest import Document
-from gateway import decision_record, inbox, journal, outbox, recipients
+from gateway import convention, decision_record, inbox, journal, outbox, recipients
 from gateway.basis_states import states
 from gateway.categories import Withheld
 from gateway.convention import Flow
-from gateway.decide import identifiers_for
+from gateway.decide import identifiers_for, question
 from gateway.outbox import Claim
 from gateway.policy import Decision, Question
 from gateway.prefill import permitted
-from gateway.problems import Problem
+from gateway.problems import Invalid, Problem
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import held_by_recipient
 from gateway.storage.tables.record import person
@@ -112,7 +112,7 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
     `flow` is the claim's as it is today, if a convention still declares it; `held` what the recipient already has in
     its place, if anything (a row of `held_by_recipient`).
     """
-    if flow is None:
+    if flow is None or not _still_written(gateway, claimed):
         _orphan(work, gateway, claimed)
         return None
     current = gateway.dossiers.current(work, claimed.person_id)
@@ -148,6 +148,15 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
     return prepared
 
 
+def _still_written(gateway: Gateway, claimed: Claim) -> bool:
+    """Is the recipient's document still in its connector's manifest?"""
+    try:
+        gateway.document(claimed.recipient, claimed.document)
+    except Invalid:
+        return False
+    return True
+
+
 def conclude(
     work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Acknowledgement, *, counted: bool = True
 ) -> str:
@@ -174,7 +183,10 @@ def conclude(
         _remember(work, gateway, prepared, answer, sent)
         if answer.facts:
             _take_back(work, gateway, claimed, answer.facts)
-    journal.append(work, "exchange.ack", **_told(work, prepared, outcome=answer.outcome, reason_code=answer.code))
+    told = _told(work, prepared, outcome=answer.outcome, reason_code=answer.code)
+    if answer.peer_idx is not None:
+        told["peer_idx"] = answer.peer_idx
+    journal.append(work, "exchange.ack", **told)
     return state
 
 
@@ -182,23 +194,35 @@ _STATES = {"delivered": "delivered", "duplicate": "delivered", "refused": "dead"
 
 
 def _orphan(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> None:
-    """No convention declares this flow any more: it ends as any flow without a convention does."""
-    rule = gateway.policy.table.rule("D01")
-    outbox.settle(work, claimed, "withheld", reason=rule.reason, article="; ".join(rule.articles))
-    journal.append(
-        work,
-        "exchange.deny",
-        exchange_id=claimed.exchange_id,
-        sender_org=claimed.sender,
-        recipient_org=claimed.recipient,
-        subject=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
-        article=list(rule.articles),
-        decision="deny",
-        rule_ids=[rule.id],
-        policy_h=gateway.policy.version,
-        reason_code=rule.reason,
-        outcome="withheld",
-    )
+    """Nothing declares this flow, or this document, any more: it ends as any flow without a convention does, under the
+    regime and the purpose it had."""
+    flow = convention.flow_as_it_was(work, claimed.flow) or _unknown_flow(claimed)
+    flow = replace(flow, etat="suspendue")
+    current = gateway.dossiers.current(work, claimed.person_id)
+    try:
+        asked_of = question(work, gateway, claimed.person_id, flow, current)
+    except Problem:  # one of the ends, or what the document writes, is no longer known here
+        asked_of = _nothing_known(gateway, flow)
+    _withhold(work, gateway, claimed, flow, asked_of, gateway.policy.decide(asked_of))
+
+
+def _unknown_flow(claimed: Claim) -> Flow:
+    return Flow(
+        id=claimed.flow, convention="", de=claimed.sender, vers=claimed.recipient, document=claimed.document,
+        purpose="inconnu", regime="inconnu", base_legale=(), role_de="", role_vers="", categories=None, codes=None,
+        art9_gate="none", necessite="", information="individuelle", notice="", territoires=frozenset(),
+        etat="suspendue",
+    )  # fmt: skip
+
+
+def _nothing_known(gateway: Gateway, flow: Flow) -> Question:
+    """What is still known of a flow whose ends are not: no convention, no link, no category."""
+    return Question(
+        sender=flow.role_de or gateway.role(flow.de), recipient=flow.role_vers or gateway.role(flow.vers),
+        regime=flow.regime, purpose=flow.purpose, categories=frozenset(), objection_state="none", limitation=False,
+        household_link="self", age_status="adult", data_origin_regime="none", record_expired=False,
+        rate_exceeded=False, clock_ok=True,
+    )  # fmt: skip
 
 
 def _withhold(

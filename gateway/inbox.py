@@ -32,6 +32,8 @@ class Letter:
     created_at: str
     fetched_at: str | None
     acknowledged_at: str | None
+    delivery: str
+    """Id of the delivery, under which the journal tells it."""
 
 
 def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, document: Document) -> str:
@@ -71,6 +73,7 @@ def letters(work: UnitOfWork, gateway: Gateway, body: str, after: str = "", limi
             row.created_at,
             row.fetched_at,
             row.acknowledged_at,
+            row.delivery_id,
         )
         for row in rows
     ]

@@ -125,8 +125,9 @@ SCHEMAS: Json = {
     ),
     "Exchanges": _page("exchanges", "Exchange"),
     "Letter": _object(
-        "id document content_type person created_at fetched_at",
-        id={"type": "string", "format": "uuid"}, document=_TEXT, content_type=_TEXT, created_at=_INSTANT,
+        "id document content_type person created_at fetched_at delivery",
+        id={"type": "string", "format": "uuid"}, delivery={"type": "string", "format": "uuid"},
+        document=_TEXT, content_type=_TEXT, created_at=_INSTANT,
         fetched_at=_WHEN, person=_TEXT | {"description": "This body's own reference."},
     ),
     "Letters": _page("letters", "Letter"),
@@ -227,6 +228,7 @@ _DOCUMENTS = (
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 )  # fmt: skip
 _TAG = "Strong entity tag."
+_JOURNALED = {"Maillon-Journal": "Where our journal tells it: its origin, a space, the index of the entry."}
 _REF = _path("ref", "The caller's own reference of a person, from the search.")
 _ID = _path("id", "Id given by this gateway.")
 
@@ -236,10 +238,13 @@ OPERATIONS: tuple[Operation, ...] = (
         description="The body is the document itself, at most 8 MiB, 2 000 records and 150 000 values; larger files "
                     "go through `maillon ingest`. Answered once it is durable.",
         parameters=(_header("Maillon-Document", "Id of the document, such as `ccas.suivi`.", True),
+                    _header("Maillon-Delivery", "Your own id of this delivery (UUID), if you keep a journal to compare "
+                                                "with this one."),
                     *_param("IdempotencyKey")),
         body={"required": True, "content": dict.fromkeys(_DOCUMENTS, _ANY)},
-        answers={202: _json("Accepted; what each recipient will get, or why not.", "Receipt", Location="Its exchange."),
-                 200: _json("Already accepted under this key: the same answer.", "Receipt")},
+        answers={202: _json("Accepted; what each recipient will get, or why not.", "Receipt", Location="Its exchange.",
+                            **_JOURNALED),
+                 200: _json("Already accepted under this key: the same answer.", "Receipt", **_JOURNALED)},
         problems=(409, 413, 415, 422, 503),
     ),
     Operation(
@@ -265,8 +270,10 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "post", "/v1/inbox/{id}/ack", "acknowledge_letter", "You have taken a document in", "inbox", scope="exchange",
-        parameters=(_ID, *_param("IfMatch")), problems=(412, 503),
-        answers={204: {"description": "Acknowledged; again changes nothing."}},
+        parameters=(_ID, _header("Maillon-Journal", "Where your own journal tells it: an origin, a space, an index."),
+                    *_param("IfMatch")), problems=(400, 412, 503),
+        answers={204: {"description": "Acknowledged; again changes nothing.",
+                       "headers": {name: {"description": said, "schema": _TEXT} for name, said in _JOURNALED.items()}}},
     ),
     Operation(
         "post", "/v1/persons/search", "search_person", "Find a person you accompany", "persons", scope="exchange",

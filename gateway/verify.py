@@ -548,10 +548,15 @@ def reconcile(
         told = _exchange_of(raw, b"exchange.ack", "recipient_org", them)
         if told:
             acknowledged[told[0]] = index, told[1].get("peer_idx")
-    found = []
+    found: list[Divergence] = []
+    received: set[str] = set()
     for index, raw in theirs:
         told = _exchange_of(raw, b"exchange.request", "sender_org", us)
-        if not told:
+        if not told or told[1].get("recipient_org", them) != them:  # what they then offered to others
+            continue
+        if "delivery_id" in told[1]:
+            received.add(told[1].get("exchange_id", ""))
+        elif told[0] in received:  # more about an exchange already named by its delivery
             continue
         ack = acknowledged.pop(told[0], None)
         if ack is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from connectors.contract import Acknowledgement, NotObtained
+from connectors.contract import JOURNAL, Acknowledgement, NotObtained, journal_index
 from connectors.failures import DestinationRefused, TransportError
 from connectors.transport import Answer
 
@@ -24,10 +24,11 @@ def _code(answer: Answer) -> str:
 
 def acknowledged(answer: Answer, *, remote_id: str | None = None) -> Acknowledgement:
     """A 2xx is delivered, 409 is already held, what says « later » is tried again, everything else is refused."""
+    told = journal_index(answer.headers.get(JOURNAL, ""))
     if 200 <= answer.status < 300:
-        return Acknowledgement("delivered", "accepted", remote_id=remote_id)
+        return Acknowledgement("delivered", "accepted", remote_id=remote_id, peer_idx=told)
     if answer.status == 409:
-        return Acknowledgement("duplicate", "already-held", remote_id=remote_id)
+        return Acknowledgement("duplicate", "already-held", remote_id=remote_id, peer_idx=told)
     if answer.status in _LATER:
         return Acknowledgement("retry", _code(answer), retry_after=answer.retry_after())
     return Acknowledgement("refused", _code(answer))

@@ -16,18 +16,19 @@ from httpx import AsyncClient
 from sqlalchemy import select, update
 from typer.testing import CliRunner, Result
 
-from gateway import decision_record, journal, policy_history
+from gateway import convention, decision_record, journal, policy_history
 from gateway.app import build
 from gateway.commands import proof
 from gateway.decide import question
 from gateway.journal import Logged
 from gateway.journal_files import JournalBroken
 from gateway.policy_table import DEFAULT
-from gateway.problems import Conflict, Misconfigured, Unknown
+from gateway.problems import Conflict, Invalid, Misconfigured, Unknown
 from gateway.settings import settings
+from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.journal import decision_record as table
 from gateway.storage.tables.journal import journal_entry
-from tests.rights.conftest import ISSUER, MARIE, PAUL, Office, known
+from tests.rights.conftest import HERE, ISSUER, MARIE, PAUL, Office, known
 
 commands = typer.Typer()
 proof.register(commands)
@@ -238,3 +239,39 @@ async def test_two_writers_of_the_same_new_decisions_both_commit(both: Office) -
     assert failed == []
     assert sum(entry.fields["event"] == "exchange.permit" for entry in decided(both)) == 4
     assert all(verdict(both, entry).same for entry in decided(both))
+
+
+@pytest.mark.parametrize("gone", ["flow", "document", "everything"])
+async def test_a_delivery_whose_flow_vanished_meanwhile_is_refused_with_a_receipt(
+    both: Office, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = both.gateway
+    marie = both.says("caf", MARIE, foyer={"droit_rsa.etat": "ouvert_versable"}).persons[0]
+    with gateway.unit_of_work() as work:
+        if gone == "flow":
+            text = (HERE / "convention.toml").read_text(encoding="utf-8")
+            start, rest = text.index('[[flux]]\nde = "caf"'), text.index('[[flux]]\nde = "france_travail"')
+            convention.add(work, (text[:start] + text[rest:]).encode())
+        elif gone == "everything":
+            work.connection.execute(update(outbox).values(flow="convention-perdue:caf:departement:x:y"))
+    if gone == "document":
+        known = gateway.document
+
+        def removed(body: str, document: str) -> Any:
+            if body == "departement":
+                raise Invalid("document-unknown", "removed from its manifest")
+            return known(body, document)
+
+        monkeypatch.setattr(gateway, "document", removed)
+    await both.settle()
+    with gateway.unit_of_work() as work:
+        row = work.connection.execute(select(outbox).where(outbox.c.person_id == marie)).one()
+        (entry,) = journal.of_period(work.connection, "2000", "3000", decision="deny")
+        verdict = decision_record.replay_entry(work.connection, gateway.settings.home, entry)
+    assert row.state == "withheld"
+    assert verdict.same
+    if gone == "everything":
+        assert (row.reason, entry.fields["rule_ids"], entry.fields["regime"]) == ("indeterminate", ["D99"], "inconnu")
+    else:
+        assert (row.reason, entry.fields["rule_ids"][0]) == ("convention-missing", "D01")
+        assert (entry.fields["regime"], entry.fields["purpose"]) == ("RSA", "instruction_rsa")
