@@ -59,8 +59,8 @@ class _Doors:
 
     async def add_checkpoint(self, http: HttpRequest) -> Response:
         """Cosign a followed log's checkpoint. The log's own signature is its proof; answers are those of C2SP."""
-        peer = http.client.host if http.client else ""
-        access_of(self.gateway).rates.require("token-address", peer)
+        access = access_of(self.gateway)
+        access.rates.require("token-address", access.trust.peer(http.scope))
         body = await read_body(http, witness.MAX_BODY)
         answer = await run_in_threadpool(self._add, body)
         return Response(answer.body, answer.status, media_type=answer.media_type)

@@ -40,6 +40,8 @@ def missing(settings: Settings) -> list[str]:
     lacks = []
     if not settings.issuer.startswith("https://"):
         lacks.append("MAILLON_ISSUER must be an https address.")
+    if not settings.proxies:
+        lacks.append("MAILLON_PROXIES must name the reverse proxy that ends TLS, by its address.")
     if not settings.database_url.startswith("postgresql"):
         lacks.append("MAILLON_DATABASE_URL must name a PostgreSQL database.")
     if settings.journal_origin == "maillon.local/journal":

@@ -27,6 +27,11 @@ class Settings(BaseSettings):
     """`sqlite:///…` (default: `maillon.db` in `home`) or `postgresql://…`."""
     issuer: str = "http://127.0.0.1:8400"
     """Issuer of access tokens; https, except on loopback in the demo and test profiles."""
+    proxies: str = ""
+    """Addresses or networks, separated by commas, of the reverse proxies that end TLS: their word is taken for the
+    scheme (`X-Forwarded-Proto`), the calling address (`X-Forwarded-For`) and the client's certificate."""
+    proxy_certificate: str = "client-cert"
+    """Header in which they give that certificate: as RFC 9440 writes it, or as escaped PEM."""
     journal_origin: str = "maillon.local/journal"
     dpop_nonce: bool = False
     policy_file: Path = Path(__file__).parent / "policies" / "decision.v1.toml"

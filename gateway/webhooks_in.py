@@ -78,7 +78,8 @@ class _Door:
 
     async def _refused(self, http: HttpRequest, refused: DocumentRefused) -> Problem:
         """The refusal, journaled; one address may only fill the journal up to a point."""
-        access, peer = access_of(self.gateway), http.client.host if http.client else ""
+        access = access_of(self.gateway)
+        peer = access.trust.peer(http.scope)
         problem: Problem = refusal(refused)
         if refused.code in _UNPROVED:
             headers = {"WWW-Authenticate": 'Signature realm="webhooks"'}

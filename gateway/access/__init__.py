@@ -80,7 +80,8 @@ class Access:
     in threads. `on_refusal(event, *, reason, client_id, endpoint, method, status)` is told of every refused attempt, in
     a thread; `client_id` is None unless it is a registered client's, and nothing else of the request is passed.
 
-    Raises `Misconfigured` for an issuer that is not https, except on loopback in the demo and test profiles.
+    Raises `Misconfigured` for an issuer that is not https, except on loopback in the demo and test profiles, and for
+    proxies that are not addresses.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Access:
     ) -> None:
         self.issuer = checked_issuer(gateway.settings.issuer, gateway.settings.profile)
         self.https = self.issuer.startswith("https:")
-        self.trust = trust or ProxyTrust()
+        self.trust = trust or ProxyTrust.of(gateway.settings.proxies, gateway.settings.proxy_certificate)
         self.rates = rates or Rates()
         self.keys = TokenKeys(gateway.keys)
         self.nonces = Nonces(gateway.keys.secret("dpop-nonce")) if gateway.settings.dpop_nonce else None

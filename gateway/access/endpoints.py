@@ -86,7 +86,7 @@ class _Doors:
         return response
 
     async def _answer(self, request: Request, path: str, endpoint: str) -> Response:
-        access, peer = self.access, request.client.host if request.client else ""
+        access, peer = self.access, self.access.trust.peer(request.scope)
         journaled = True
         if wait := access.rates.exceeded("token-address", peer):
             answer = self._denied("temporarily_unavailable", "address-rate", 429)
@@ -105,7 +105,7 @@ class _Doors:
     async def _ask(self, request: Request, path: str, endpoint: str) -> Answer:
         access = self.access
         try:
-            if access.https and request.url.scheme != "https" and not access.trust.trusts(request.scope):
+            if access.https and not access.trust.secure(request.scope):
                 raise _BadForm(400, "plain-http")
             form = await _read_form(request)
             found = mtls.certificate(request.scope, access.trust)

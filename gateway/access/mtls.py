@@ -1,8 +1,8 @@
 """Client certificates (RFC 8705): the partner's certificate names it, or binds its tokens.
 
 Validating the chain is the TLS terminator's work. The certificate reaches us through the ASGI `tls` extension when the
-server terminates TLS itself, or through one header (RFC 9440, `Client-Cert`) of a proxy whose address is configured;
-from anybody else that header is ignored.
+server terminates TLS itself, or through one header (RFC 9440, `Client-Cert`) of a proxy whose address is configured
+(`MAILLON_PROXIES`); from anybody else that header is ignored, as is all that speaks for another.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -19,18 +20,52 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.access.jose import Refused
+from gateway.problems import Misconfigured
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyTrust:
-    """Which peers may speak for others. Empty: nobody may."""
+    """Which peers may speak for others: the proxies that end TLS. Empty: nobody may."""
 
-    addresses: frozenset[str] = frozenset()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
     certificate_header: str = "client-cert"
+
+    @classmethod
+    def of(cls, addresses: str, certificate_header: str = "client-cert") -> ProxyTrust:
+        """From addresses and networks, separated by commas. Raises `Misconfigured`."""
+        try:
+            networks = tuple(ip_network(one.strip()) for one in addresses.split(",") if one.strip())
+        except ValueError as error:
+            told = "MAILLON_PROXIES lists addresses or networks: 127.0.0.1, 10.0.0.0/8."
+            raise Misconfigured("proxies", told) from error
+        return cls(networks, certificate_header)
 
     def trusts(self, scope: Mapping[str, Any]) -> bool:
         peer = scope.get("client")
-        return peer is not None and peer[0] in self.addresses
+        return peer is not None and self._includes(peer[0])
+
+    def secure(self, scope: Mapping[str, Any]) -> bool:
+        """Whether the call came over TLS, as far as this server or a trusted proxy saw it."""
+        if scope["scheme"] in ("https", "wss"):
+            return True
+        said = {value.lower() for value in _values(scope, b"x-forwarded-proto")}
+        return self.trusts(scope) and said <= {b"https"}
+
+    def peer(self, scope: Mapping[str, Any]) -> str:
+        """The address that calls: the last one that trusted proxies forward for, or that of the connection."""
+        own = str(scope["client"][0]) if scope.get("client") else ""
+        if self.trusts(scope):
+            forwarded = b",".join(_values(scope, b"x-forwarded-for")).decode("latin-1")
+            for one in reversed([each.strip() for each in forwarded.split(",") if each.strip()]):
+                if not self._includes(one):
+                    return one[:64]
+        return own
+
+    def _includes(self, host: str) -> bool:
+        try:
+            return bool(self.networks) and any(ip_address(host) in one for one in self.networks)
+        except ValueError:
+            return False
 
 
 def certificate(scope: Mapping[str, Any], trust: ProxyTrust) -> x509.Certificate | None:
@@ -43,8 +78,7 @@ def certificate(scope: Mapping[str, Any], trust: ProxyTrust) -> x509.Certificate
         if chain:
             return _current(x509.load_pem_x509_certificate(str(chain[0]).encode()))
         if trust.trusts(scope):
-            name = trust.certificate_header.lower().encode()
-            values = [value for header, value in scope["headers"] if header == name]
+            values = [one for one in _values(scope, trust.certificate_header.lower().encode()) if one.strip()]
             if len(values) == 1:
                 return _current(_from_header(values[0].strip()))
             if values:
@@ -52,6 +86,10 @@ def certificate(scope: Mapping[str, Any], trust: ProxyTrust) -> x509.Certificate
     except ValueError as error:
         raise Refused("certificate") from error
     return None
+
+
+def _values(scope: Mapping[str, Any], name: bytes) -> list[bytes]:
+    return [value for header, value in scope["headers"] if header == name]
 
 
 def _from_header(value: bytes) -> x509.Certificate:

@@ -94,7 +94,7 @@ class Resource:
         except CallerProblem as problem:
             reason, refusal = problem.code, problem
         endpoint, method = getattr(request.scope.get("route"), "path", ""), request.scope.get("method", "")
-        peer = request.client.host if request.client else ""
+        peer = self.trust.peer(request.scope)
         # One address may fill the journal up to a point; beyond, one entry a minute says that it went on.
         if self.rates.exceeded("refused-address", peer):
             if not self.rates.first_excess("refused-address", peer):
@@ -107,7 +107,7 @@ class Resource:
     async def _admit(
         self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool, seen: list[str | None]
     ) -> Caller:
-        if self.https and request.scope["scheme"] not in ("https", "wss") and not self.trust.trusts(request.scope):
+        if self.https and not self.trust.secure(request.scope):
             raise Refused("plain-http")
         raw, proofs = _credentials(request)
         scheme, _, text = raw.partition(b" ")

@@ -46,7 +46,12 @@ def _jwks(path: Path) -> Any:
 def partner_add(
     id: str,
     connector: Annotated[str, typer.Option(help="Connector that speaks for it; see `maillon connector list`.")],
-    jwks: Jwks,
+    jwks: Annotated[
+        Path | None, typer.Option("--jwks", exists=True, dir_okay=False, help="JWKS file with public keys.")
+    ] = None,
+    certificate: Annotated[
+        str, typer.Option(help="Instead of keys: what names it in its certificate, `san_dns=…`, `subject_dn=…`…")
+    ] = "",
     purpose: Annotated[
         list[str] | None, typer.Option(help="May be repeated; by default all its conventions allow.")
     ] = None,
@@ -56,6 +61,9 @@ def partner_add(
     """Register a partner's OAuth client; prints JSON with its client_id."""
     if connector not in installed() and role != "dpo":
         fail("connector-unknown", f"Connectors: {', '.join(sorted(installed()))}.", WRONG_USAGE)
+    if (jwks is None) == (not certificate):
+        fail("one-credential", "Give --jwks, or --certificate.", WRONG_USAGE)
+    kind, _, value = certificate.partition("=")
     gateway = Gateway.open(settings())
     default = installed()[connector].manifest if connector in installed() else None
     with gateway.unit_of_work() as work:
@@ -63,11 +71,12 @@ def partner_add(
             work,
             id,
             connector,
-            _jwks(jwks),
+            _jwks(jwks) if jwks else None,
             purpose or (),
             name or (default.name if default and id == default.id else id),
             role=role or (default.role if default else None),
             issuer=settings().issuer,
+            tls_client_auth={kind: value} if certificate else None,
         )
         journal.append(work, "admin.partner_add", client_id=id, outcome="added")
     data(told)

@@ -28,20 +28,22 @@ def found() -> x509.Certificate:
 
 @pytest.fixture
 def behind_a_proxy(tmp_path):
-    return open_office(tmp_path, app={"trust": access.ProxyTrust(frozenset({PROXY}))})
+    return open_office(tmp_path, app={"trust": access.ProxyTrust.of(f"127.0.0.1, {PROXY}, 192.168.0.0/16")})
 
 
 def rfc_9440(found: x509.Certificate) -> str:
     return f":{base64.b64encode(found.public_bytes(Encoding.DER)).decode()}:"
 
 
-async def send(office, form=None, *, path="/oauth/token", peer=PROXY, headers=(), method="POST", tls=None, error=None):
+async def send(
+    office, form=None, *, path="/oauth/token", peer=PROXY, headers=(), method="POST", tls=None, error=None, scheme=""
+):
     """One request as it reaches the application: through a proxy at `peer`, or with the server's own TLS."""
 
     async def app(scope, receive, deliver):
         chain = [tls.public_bytes(Encoding.PEM).decode()] if tls else []
         extensions = {"tls": {"client_cert_chain": chain, "client_cert_error": error}} if tls else {}
-        await office.app({**scope, "extensions": extensions}, receive, deliver)
+        await office.app({**scope, "extensions": extensions, "scheme": scheme or scope["scheme"]}, receive, deliver)
 
     transport = httpx.ASGITransport(app, client=(peer, 1234))
     async with httpx.AsyncClient(transport=transport, base_url=office.issuer) as client:
@@ -153,6 +155,21 @@ async def test_a_trusted_proxy_may_speak_plain_http_behind_itself(behind_a_proxy
             headers = {"DPoP": office.ccas.proof()}
             answer = await client.post("/oauth/token", data=office.ccas.form(), headers=headers)
         assert answer.status_code == status
+
+
+async def test_o_098_a_trusted_proxy_is_believed_and_only_for_what_it_says(behind_a_proxy):
+    """It says that the partner came in clear: refused. The address counted is the one it forwards for."""
+    office, trust = behind_a_proxy, behind_a_proxy.gateway.access.trust
+    scope = {"scheme": "http", "client": (PROXY, 1), "headers": [(b"x-forwarded-for", b"6.6.6.6, 9.9.9.9,127.0.0.1")]}
+    assert (trust.peer(scope), trust.secure(scope)) == ("9.9.9.9", True)
+    assert trust.peer(scope | {"headers": []}) == PROXY
+    assert trust.peer(scope | {"client": ("8.8.8.8", 1)}) == "8.8.8.8", "anybody may write that header"
+    assert not trust.secure(scope | {"client": ("8.8.8.8", 1), "headers": [(b"x-forwarded-proto", b"https")]})
+    plain = [("DPoP", office.ccas.proof()), ("X-Forwarded-Proto", "http")]
+    answer = await send(office, office.ccas.form(), headers=plain, scheme="http")
+    refused(office, answer, 400, "invalid_request", "plain-http")
+    good = [("DPoP", office.ccas.proof()), ("X-Forwarded-Proto", "https")]
+    assert (await send(office, office.ccas.form(), headers=good, scheme="http")).status_code == 200
 
 
 async def test_a_client_of_one_method_cannot_use_the_other(behind_a_proxy, found):

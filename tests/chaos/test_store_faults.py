@@ -25,6 +25,7 @@ from alembic import command
 from sqlalchemy import select, text
 
 from gateway import basis, clock, verify
+from gateway.keys import Keyring
 from gateway.problems import Problem
 from gateway.registry import Gateway
 from gateway.storage import open_engine
@@ -133,6 +134,22 @@ def test_f_11_a_disk_that_fails_under_the_journal_signs_nothing_and_resumes(
         break
     assert place > 3, "no fsync was made to fail"
     invariants.journal_verifies(house)
+
+
+def test_f_10_11_a_key_that_could_not_be_written_is_made_by_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", failing)
+        for make in (Keyring(tmp_path).secret, Keyring(tmp_path).es256):
+            with pytest.raises(OSError, match="No space"):
+                make("exchange")
+    assert not list(tmp_path.iterdir()), "nothing is left that the next attempt would stumble over"
+    assert Keyring(tmp_path).secret("exchange") == Keyring(tmp_path).secret("exchange")
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
 
 
 def test_f_11_when_the_journal_cannot_be_written_nothing_is_accepted(

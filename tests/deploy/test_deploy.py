@@ -18,7 +18,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from joserfc.jwk import ECKey
 
+from gateway.access.client import PartnerAuth, TokenRefused
+from gateway.demo.stage import FOLDER
 from gateway.production import KEY_FILES
 from tests.faults.house import eventually, free_port
 
@@ -141,6 +144,7 @@ def test_the_units_commands_run_in_production_as_an_unprivileged_user(installati
     serving, working = installation.start("maillon-serve.service"), None
     assert installation.get("/healthz").json() == {"status": "alive"}
     assert installation.get("/readyz").status_code == 200
+    an_exchange(installation)
     working = installation.start("maillon-work@.service")
     exported = installation.get("/metrics", installation.ports[1]).text
     assert "maillon_delivery_attempts_total" in exported
@@ -157,6 +161,46 @@ def test_the_units_commands_run_in_production_as_an_unprivileged_user(installati
     assert {"serving", "delivering"} <= {line["event"] for line in logged}, "every line of every process is JSON"
     owners = {path.stat().st_uid for path in installation.home.rglob("*")}
     assert owners == {65534 if installation.user else os.geteuid()}
+
+
+class ThroughTheProxy(httpx.HTTPTransport):
+    """What the reverse proxy does: the issuer's https address, answered by the gateway's port on this machine."""
+
+    def __init__(self, port: int, proto: str) -> None:
+        super().__init__()
+        self.port, self.proto = port, proto
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self.port)
+        request.headers["X-Forwarded-Proto"] = self.proto
+        return super().handle_request(request)
+
+
+def an_exchange(installation: Installed) -> None:
+    """A partner registered by command sends its first document through the proxy that ends TLS; in clear it may not."""
+    issuer, etc, keys = installation.environment["MAILLON_ISSUER"], installation.home.parent / "etc", {}
+    for id in ("caf", "departement", "ccas", "france_travail"):
+        keys[id] = ECKey.generate_key("P-256", auto_kid=True)
+        jwks = etc / "jwks.json"
+        jwks.write_text(json.dumps({"keys": [keys[id].as_dict(private=False)]}))
+        done = installation.maillon("partner", "add", id, "--connector", id, "--jwks", str(jwks))
+        assert done.returncode == 0, done.stderr
+    done = installation.maillon("convention", "add", str(shutil.copy(FOLDER / "convention.toml", etc)))
+    assert done.returncode == 0, done.stderr
+
+    def sent(proto: str) -> httpx.Response:
+        ours = PartnerAuth(issuer, "ccas", keys["ccas"], purpose="accompagnement")
+        with httpx.Client(auth=ours, transport=ThroughTheProxy(installation.ports[0], proto), timeout=30) as client:
+            return client.post(
+                f"{issuer}/v1/exchanges", json={"birthName": "Canari", "firstName": "Rose", "birthDate": "1970-01-02"},
+                headers={"Maillon-Document": "ccas.suivi", "Idempotency-Key": "first"},
+            )  # fmt: skip
+
+    with pytest.raises(TokenRefused):
+        sent("http")
+    answer = sent("https")
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["strict-transport-security"]
 
 
 def whole_metrics(installation: Installed) -> set[str]:
@@ -178,10 +222,12 @@ def whole_metrics(installation: Installed) -> set[str]:
 def test_a_half_configured_production_says_all_that_is_missing(installation: Installed) -> None:
     (installation.home / "keys" / "wrap.key").unlink()
     installation.environment.pop("MAILLON_POLICY_TRUSTED")
+    installation.environment.pop("MAILLON_PROXIES")
     one = installation.start("maillon-serve.service")
     _, said = one.communicate(timeout=120)
     assert one.returncode
     assert "wrap.key" in said
+    assert "MAILLON_PROXIES" in said
     assert "signed" in said
 
 
