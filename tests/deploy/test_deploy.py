@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,8 +94,7 @@ class Installed:
             if subprocess.run([*self.user, "test", "-x", interpreter]).returncode:
                 # It lies in a private folder of this machine: to be reached, never written to.
                 self.user[-1:-1] = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-            for path in (*folder.parents, folder):
-                path.chmod(path.stat().st_mode | 0o711) if path.is_relative_to("/tmp/pytest-of-root") else None
+            folder.chmod(0o711)
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, 65534, 65534)
         self.running: list[subprocess.Popen[str]] = []
@@ -131,13 +131,15 @@ class Installed:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, postgres_database: str) -> Iterator[Installed]:
-    one = Installed(tmp_path, postgres_database)
-    yield one
-    for process in one.running:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def installation(postgres_database: str) -> Iterator[Installed]:
+    """In a folder that another user can reach: those of pytest are closed to all but its own."""
+    with tempfile.TemporaryDirectory(prefix="maillon-installed-") as folder:
+        one = Installed(Path(folder), postgres_database)
+        yield one
+        for process in one.running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_the_units_commands_run_in_production_as_an_unprivileged_user(installation: Installed) -> None:
@@ -179,13 +181,16 @@ class ThroughTheProxy(httpx.HTTPTransport):
 def an_exchange(installation: Installed) -> None:
     """A partner registered by command sends its first document through the proxy that ends TLS; in clear it may not."""
     issuer, etc, keys = installation.environment["MAILLON_ISSUER"], installation.home.parent / "etc", {}
+    agreement = Path(shutil.copy(FOLDER / "convention.toml", etc))
+    agreement.chmod(0o644)
     for id in ("caf", "departement", "ccas", "france_travail"):
         keys[id] = ECKey.generate_key("P-256", auto_kid=True)
         jwks = etc / "jwks.json"
         jwks.write_text(json.dumps({"keys": [keys[id].as_dict(private=False)]}))
+        jwks.chmod(0o644)
         done = installation.maillon("partner", "add", id, "--connector", id, "--jwks", str(jwks))
         assert done.returncode == 0, done.stderr
-    done = installation.maillon("convention", "add", str(shutil.copy(FOLDER / "convention.toml", etc)))
+    done = installation.maillon("convention", "add", str(agreement))
     assert done.returncode == 0, done.stderr
 
     def sent(proto: str) -> httpx.Response:
