@@ -57,16 +57,17 @@ def read_back() -> dict[str, Ran]:
 
 
 def results(runs: Iterable[Path]) -> dict[str, Ran]:
-    """The results of these runs, by test; of two runs of one test, the later one counts."""
+    """The results of these runs, by test; of two runs of one case, the later one counts."""
     suites = [suite for path in runs for suite in etree.parse(path).getroot().iter("testsuite")]
-    found: dict[str, Ran] = {}
+    cases: dict[str, dict[str, etree._Element]] = {}
+    dates: dict[str, str] = {}
     for suite in sorted(suites, key=lambda one: one.get("timestamp", "")):
-        cases: dict[str, list[etree._Element]] = {}
         for case in suite.iter("testcase"):
-            function = case.get("name", "").partition("[")[0]
-            cases.setdefault(f"{case.get('classname', '').replace('.', '/')}.py::{function}", []).append(case)
-        found |= {test: Ran(_told(ones), suite.get("timestamp", "")[:10]) for test, ones in cases.items()}
-    return found
+            name = case.get("name", "")
+            test = f"{case.get('classname', '').replace('.', '/')}.py::{name.partition('[')[0]}"
+            cases.setdefault(test, {})[name] = case
+            dates[test] = suite.get("timestamp", "")[:10]
+    return {test: Ran(_told(list(ones.values())), dates[test]) for test, ones in cases.items()}
 
 
 def _told(cases: list[etree._Element]) -> str:
