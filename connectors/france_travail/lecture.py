@@ -45,11 +45,15 @@ def read(document: str, source: BinaryIO) -> Lecture:
     if document in TABLES:
         return _table(document, source)
     content = source.read(MAX_BYTES + 1)
-    if document == DOSSIER:
+    repaired = False
+    if document == DOSSIER and _decodes(content):
         # Damaged labels are repaired before control characters are dropped: some of them are half of a letter.
-        content = repair(content.decode("utf-8")).text.encode() if _decodes(content) else content
+        text, repaired = repair(content.decode("utf-8"))
+        content = text.encode()
     value = strict_json.parse(content, max_bytes=MAX_BYTES)
     record = _ONE[document](value, content)
+    if repaired:
+        record.findings.append(Finding("encoding-repaired", "", "notice", detail="UTF-8 read as Latin-1 by the sender"))
     return Lecture(Envelope(document), [record])
 
 

@@ -19,12 +19,14 @@ ODDITIES = {
     "impact_absent", "libelles_mojibake", "code_inconnu", "libelle_contredit", "valeur_inconnue", "objectifs_inventes",
     "champs_nouveaux", "cles_absentes", "anciennes_cles", "orientations_vides", "rendez_vous_200", "fusion",
     "activites_enveloppe", "activites_inexploitables", "activites_refusees", "rendez_vous_sans_id",
-    "coupure_apres_ecriture",
+    "coupure_apres_ecriture", "criteres_insuffisants", "orientation_non_decidable", "contrat_transition_impossible",
+    "sanction_impossible", "fusion_perte", "activites_pleines",
 }  # fmt: skip
-"""Scenarios that other files test: they touch the content of a document or a write."""
+"""Scenarios that `test_command_line.py` and others test: they touch the content of a document or a write."""
 
 PULLED = {
     "client_refuse": ("refused", "invalid_client", None),
+    "jeton_acces_refuse": ("refused", "unauthorized", None),
     "portee_refusee": ("refused", "invalid_scope", None),
     "portee_absente": ("refused", "scope_missing", None),
     "redirection": ("refused", "agent_header_missing", None),
@@ -36,6 +38,7 @@ PULLED = {
     "approchant_absent_null": ("waiting", "not_found", None),
     "approchant_absent_204": ("waiting", "not_found", None),
     "approchant_absent_404": ("waiting", "not_found", None),
+    "identite_non_certifiee": ("waiting", "not_certified", None),
     "homonymes": ("refused", "ambiguous", None),
     "hors_perimetre": ("refused", "forbidden", None),
     "non_rattachee": ("refused", "forbidden", None),

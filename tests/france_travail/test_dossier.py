@@ -151,6 +151,11 @@ def test_what_does_not_change_the_meaning_changes_no_fact(scenario: str) -> None
     assert not record.quarantined
 
 
+def test_damaged_labels_are_repaired_and_it_is_said() -> None:
+    (found,) = altered("libelles_mojibake").findings
+    assert (found.code, found.path, found.severity) == ("encoding-repaired", "", "notice")
+
+
 def test_a_new_field_is_noticed_by_its_place_alone() -> None:
     notices = [(finding.code, finding.path, finding.severity) for finding in altered("champs_nouveaux").findings]
     assert notices == [

@@ -209,6 +209,8 @@ class Sandbox:
             return _json(401, {"codeHttp": 401, "codeErreur": "JETON_INVALIDE", "message": "Jeton usager invalide"})
         if faulty and faulty.effect == "fusion" and usager:
             self.fusionner(usager.numero)
+        if faulty and faulty.effect == "fusion_perte" and usager:
+            usager.rendez_vous.clear()
         status, told = self._act(call, request, content, usager)
         if faulty and faulty.effect == "code_200" and status == 202:
             status = 200

@@ -126,6 +126,21 @@ def _anciennes_cles(orientations: Any) -> Any:
     return orientations
 
 
+def _criteres_insuffisants(orientations: Any) -> Any:
+    for item in orientations:
+        item |= {"parcours": "IND", "organisme": "IND", "etat": "BROUILLON"}
+    return orientations
+
+
+def _mille(items: Any) -> Any:
+    """As many as one answer holds: there may be more."""
+    return [items[0] | {"identifiantActivite": f"{items[0]['identifiantActivite']}-{rank}"} for rank in range(1000)]
+
+
+def _fonctionnelle(code: str, message: str, status: int = 400) -> Answer:
+    return status, {}, {"codeErreur": code, "codeHttp": status, "message": message}
+
+
 SCENARIOS: dict[str, Scenario] = {
     "client_refuse": Scenario(
         "Le couple identifiant et secret est refusé (invalid_client)", "token",
@@ -135,6 +150,8 @@ SCENARIOS: dict[str, Scenario] = {
         _oauth("invalid_scope", "Unknown/invalid scope(s).")),
     "jeton_acces_expire": Scenario(
         "Le jeton d'accès est refusé une fois avant son terme", "*", (401, {}, {"message": "Unauthorized"}), times=1),
+    "jeton_acces_refuse": Scenario(
+        "Le jeton d'accès est refusé, même renouvelé", "*", (401, {}, {"message": "Unauthorized"})),
     "jeton_expire": Scenario("Le premier jetonUsager est déjà expiré", effect="jeton_expire", times=1),
     "portee_absente": Scenario("Le jeton d'accès ne porte pas la portée de l'API", answer=(403, {}, {})),
     "redirection": Scenario(
@@ -151,6 +168,9 @@ SCENARIOS: dict[str, Scenario] = {
         "Personne inconnue, valeurs JSON null", "recherche", _retour("S002", 200, "Aucun approchant trouvé", None)),
     "approchant_absent_204": Scenario("Personne inconnue, réponse vide (204)", "recherche", (204, {}, None)),
     "approchant_absent_404": Scenario("Personne inconnue, 404", "recherche", (404, {}, {})),
+    "identite_non_certifiee": Scenario(
+        "Personne trouvée, identité non certifiée", "recherche",
+        alter=lambda told: told | {"topIdentiteCertifiee": "N"}),
     "homonymes": Scenario("Plusieurs personnes (S003)", "recherche", _retour("S003", 200, "Plusieurs usagers trouvés")),
     "hors_perimetre": Scenario(
         "Personne hors du périmètre (R001)", "recherche", _retour("R001", 403, "Accès non autorisé")),
@@ -180,14 +200,28 @@ SCENARIOS: dict[str, Scenario] = {
     "cles_absentes": Scenario("Blocs et champs facultatifs absents", "dossier", alter=_cles_absentes),
     "anciennes_cles": Scenario("Orientations aux anciennes clés, sans fuseau", "lecture", alter=_anciennes_cles),
     "orientations_vides": Scenario("Aucune orientation, tableau vide", "lecture", (200, {}, [])),
+    "criteres_insuffisants": Scenario(
+        "Orientation en brouillon : critères insuffisants (IND)", "lecture", alter=_criteres_insuffisants),
+    "orientation_non_decidable": Scenario(
+        "Décision refusée : aucune préconisation en attente", "decision",
+        _fonctionnelle("ORIENTATION_NON_DECIDABLE", "Aucune préconisation en attente")),
+    "contrat_transition_impossible": Scenario(
+        "Contrat : l'état ne permet pas de signer", "contrat_signer",
+        _fonctionnelle("TRANSITION_IMPOSSIBLE", "L'état du contrat ne le permet pas", 409)),
+    "sanction_impossible": Scenario(
+        "Sanction : événement impossible à ce stade", "sanction",
+        _fonctionnelle("EVENEMENT_IMPOSSIBLE", "Événement impossible à ce stade")),
     "rendez_vous_sans_id": Scenario("Rendez-vous accepté sans identifiant", "rdv_post", (202, {}, {})),
     "rendez_vous_200": Scenario("Rendez-vous accepté en 200", "rdv_post", effect="code_200"),
     "fusion": Scenario("Deux dossiers fusionnés : les rendez-vous ont perdu leur numéro", effect="fusion", times=1),
+    "fusion_perte": Scenario(
+        "Deux dossiers fusionnés : les rendez-vous n'y sont plus (ID_NON_RECONNU)", effect="fusion_perte", times=1),
     "activites_enveloppe": Scenario(
         "Activités dans une enveloppe", "activites", alter=lambda items: {"activites": items}),
     "activites_inexploitables": Scenario(
         "Activités sans usager exploitable", "activites",
         alter=lambda items: [{**items[0], "usager": {"identifiant": "", "typeIdentifiant": "autre"}}, *items]),
+    "activites_pleines": Scenario("Mille activités, le plus qu'une réponse porte", "activites", alter=_mille),
     "activites_refusees": Scenario(
         "Critère d'activité refusé", "activites", (400, {}, [{"code": "A001", "message": "Critère", "details": ""}])),
 }  # fmt: skip
