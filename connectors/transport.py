@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import limits as rates
@@ -36,7 +36,9 @@ from connectors.failures import (
     TransportError,
     Unreachable,
 )
-from connectors.wire import Wire
+
+if TYPE_CHECKING:
+    from connectors.wire import Wire
 
 __all__ = [
     "LOOPBACK", "Answer", "AnswerRefused", "Busy", "DestinationRefused", "Interrupted", "Limits", "Resolver",
@@ -401,6 +403,8 @@ class Transport:
         if self._given is not None:
             return self._given
         if self._own is None:
+            from connectors.wire import Wire  # aiohttp, for whoever calls somebody
+
             self._own = Wire(self._destinations.address, self._tls or _tls(), self.limits.connect)
         return self._own
 

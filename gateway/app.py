@@ -11,10 +11,9 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,7 +24,7 @@ from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
 from gateway.journal_upkeep import keep_publishing
-from gateway.problems import Invalid, NotAllowed, OperatorProblem, Problem, Unknown
+from gateway.problems import NotAllowed, OperatorProblem, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.storage.migrate import is_current
 from gateway.worker import Worker
@@ -33,11 +32,11 @@ from gateway.worker import Worker
 log = structlog.get_logger(__name__)
 
 
-def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
+def build(gateway: Gateway, *, embedded_worker: bool = True) -> Starlette:
     """The application of one process. On SQLite it also delivers; on PostgreSQL, `maillon work` does."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.committer = Committer(gateway.unit_of_work, 1 if gateway.engine.dialect.name == "sqlite" else 4)
         worker = Worker(gateway)
         app.state.wake = worker.wake.set
@@ -61,13 +60,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
             await publisher
             await gateway.close_transports()
 
-    app = FastAPI(
-        title="Maillon",
-        summary="Passerelle d'échange du diagnostic social et professionnel partagé",
-        version="1",
-        lifespan=lifespan,
-        openapi_url=None,
-    )
+    app = Starlette(lifespan=lifespan)
     app.state.gateway = gateway
     app.router.redirect_slashes = False  # a redirect would repeat whatever Host was sent
     for part in (access, api, *_present("gateway.audit"), notifier, console, openapi):
@@ -75,7 +68,6 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> FastAPI:
     app.router.routes.extend(_operations(gateway))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Frame, gateway=gateway)
     return app
 
@@ -169,9 +161,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
     body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
     body |= {"instance": request.scope["state"]["instance"]}
     return JSONResponse(body, error.status_code, error.headers, media_type="application/problem+json")
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    where: list[Any] = [{"path": "/".join(map(str, one["loc"])), "code": one["type"]} for one in error.errors()]
-    return answer(request.scope["state"], Invalid("invalid", errors=where))

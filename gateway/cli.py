@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import typer
 
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
 from gateway import logs
-from gateway.commands import (
-    alerts,
-    collect,
-    drop,
-    files,
-    keys,
-    law,
-    partners,
-    proof,
-    quarantine,
-    record,
-    referential,
-    run,
-)
 from gateway.commands.output import REFUSED, WRONG_USAGE, people
 from gateway.problems import Problem
 
-app = typer.Typer(
-    name="maillon",
-    help="Exchange gateway of the shared social and employment diagnosis.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-for module in (run, files, collect, drop, quarantine, alerts, record, referential, partners, keys, law, proof):
-    module.register(app)
+FAMILIES = (
+    "run", "files", "collect", "drop", "quarantine", "alerts", "record", "referential", "partners", "keys", "law",
+    "proof",
+)  # fmt: skip
+"""Modules of `gateway/commands`, in the order of the help."""
+LONG = frozenset({"serve", "work"})
+"""Commands of `run` that start often and must start soon: they import no other family."""
+
+
+@cache
+def application(*families: str) -> typer.Typer:
+    """The commands of these families; of all without a name."""
+    made = typer.Typer(
+        name="maillon",
+        help="Exchange gateway of the shared social and employment diagnosis.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for family in families or FAMILIES:
+        import_module(f"gateway.commands.{family}").register(made)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    """`app`: every command, for whoever asks for it."""
+    if name == "app":
+        return application()
+    raise AttributeError(name)
 
 
 def main() -> None:
     """Run a command. A refusal is one line with its code and exit status 1; wrong usage is 2."""
     logs.configure()
     try:
-        app()
+        application(*(["run"] if LONG.intersection(sys.argv[1:2]) else []))()
     except Problem as problem:
         people.print(f"[bold red]{problem.code}[/]: {problem.detail}", soft_wrap=True)
         sys.exit(WRONG_USAGE if problem.status == 404 and problem.code.endswith("-missing") else REFUSED)

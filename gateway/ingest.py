@@ -184,6 +184,7 @@ class _Run:
         """Do everything but commit: the counts and the changes are those of a real run."""
         self._known()  # another file under the same key is refused here as it would be
         request = self._request(clock.new_id())
+        done = 0
         for lot in self._lots(0):
             work = self.gateway.unit_of_work()
             try:
@@ -191,6 +192,9 @@ class _Run:
                 self._take(work, request, lot)
             finally:
                 work.abandon()
+            done += lot.size
+            if self.progress:
+                self.progress(done, self.envelope.declared)
         self.counts.held = self.envelope.held
 
     def _request(self, exchange_id: str) -> Request:

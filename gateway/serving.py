@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from gateway import logs
 from gateway.app import build
@@ -10,7 +10,7 @@ from gateway.registry import Gateway
 from gateway.settings import settings
 
 
-def app() -> FastAPI:
+def app() -> Starlette:
     """The application of this process, from its settings."""
     logs.configure()
     own = settings()

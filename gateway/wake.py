@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-import psycopg
 import structlog
 from sqlalchemy import Engine
 
@@ -43,6 +42,8 @@ def _notify(work: UnitOfWork) -> None:
 async def listen(engine: Engine, told: Callable[[str], None], stopping: asyncio.Event) -> None:
     """Call `told` with each recipient announced, until `stopping` is set; connects again when the connection is lost,
     and then says "" once, because something may have been missed."""
+    import psycopg  # an embedded database never listens
+
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     pause = _AGAIN
     while not stopping.is_set():

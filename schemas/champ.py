@@ -29,7 +29,9 @@ CATEGORIES = (
 class Modele(BaseModel):
     """Base of the canonical models: unknown fields refused, no silent conversion of types, content never shown."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, validate_default=False, hide_input_in_errors=True, defer_build=True
+    )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(•••)"

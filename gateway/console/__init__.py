@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from starlette.routing import Mount, Route
 
-from gateway.console import dpo, home, integration, operator
+from gateway.console import dpo, home, integration, operator, trials
 from gateway.console.common import Console, Place
 from gateway.console.doors import Doors
 from gateway.registry import Gateway
@@ -25,7 +25,7 @@ __all__ = ["places", "routes"]
 
 def places() -> list[Place]:
     """Every page that asks for a session."""
-    return [*home.places(), *dpo.places(), *integration.places(), *operator.places()]
+    return [*home.places(), *dpo.places(), *integration.places(), *operator.places(), *trials.places()]
 
 
 def routes(gateway: Gateway) -> list[Route | Mount]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 
 from gateway import clock, outbox, volumes
-from gateway.console import law_words
+from gateway.console import law_words, trials
 from gateway.console.blocks import (
     Badge,
     Code,
@@ -346,6 +346,7 @@ def files(view: View) -> Page:
     page = Page(say("fichiers.titre"), [Text(say("fichiers.intro"), lead=True)])
     if held:
         page.blocks.append(Notice(many("fichiers.retenus", len(held)), "wait"))
+    page.blocks += trials.waiting(view)
     page.moving = any(row.state == "running" for row in rows)
     older = f"/console/fichiers?apres={rows[-1].id}" if len(rows) == PAGE else ""
     page.blocks.append(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from gateway import bundle, journal, volumes
-from gateway.console import charts, law_words
+from gateway.console import law_words
 from gateway.console.blocks import (
     Badge,
     Code,
@@ -144,6 +144,8 @@ def _chart(view: View, pairs: dict[tuple[str, str], list[int]]) -> Picture:
         say("registre.graphique_ligne", paire=label, livres=number(values[0]), refuses=number(values[1]))
         for label, (_, values) in zip(labels, shown, strict=True)
     )
+    from gateway.console import charts
+
     source = charts.stacked(
         labels,
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -167,3 +168,33 @@ def test_the_keyboard_alone_reaches_the_answer(page: Any, lived: Lived) -> None:
     page.keyboard.type(one.person.nir)
     page.keyboard.press("Enter")
     assert "Ont reçu des données" in page.inner_text("main .lead")
+
+
+def _until_it_ends(page: Any, moving: str) -> None:
+    while page.locator(".state", has_text=moving).count():
+        page.reload()
+
+
+def test_an_operator_reads_what_a_file_would_change_then_applies_it(page: Any, lived: Lived) -> None:
+    told = [{"title": "Mme", "firstName": "Ysoline", "birthName": "TREMPLIN", "birthDate": "1979-03-02", "id": "T-1"}]
+    page.goto("/console/connexion?comme=operateur")
+    page.goto("/console/fichiers")
+    follow(page, "form[action='/console/fichiers/essai'] button")
+    page.select_option("#envoi", "ccas|ccas.beneficiaires")
+    page.set_input_files(
+        "#fichier", {"name": "b.json", "mimeType": "application/json", "buffer": json.dumps(told).encode()}
+    )
+    before = len(_rows(lived, select(assertion_set.c.id)))
+    follow(page, "main form[enctype] button[type=submit]")
+    _until_it_ends(page, "lecture d'essai")
+    assert "1 nouvelle personne" in page.inner_text("main")
+    assert len(_rows(lived, select(assertion_set.c.id))) == before
+    follow(page, "form[action$='/appliquer'] button")
+    _until_it_ends(page, "en cours d'application")
+    assert "Ce fichier est appliqué" in page.inner_text("main")
+    assert len(_rows(lived, select(assertion_set.c.id))) > before
+    acts = _rows(lived, select(journal_entry.c.entry).where(journal_entry.c.event == "admin.setting"))
+    assert any('"applied"' in str(row.entry) for row in acts)
+    assert list((lived.gateway.settings.home / "essais").rglob("document")) == []
+    follow(page, "form[action$='/jeter'] button")
+    assert "il n'en reste rien" in page.inner_text("main")

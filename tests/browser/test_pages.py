@@ -74,6 +74,30 @@ def _trial(page: Any, lived: Lived) -> None:
     follow(page, "main button[type=submit]")
 
 
+def _file_form(page: Any, lived: Lived) -> None:
+    page.goto("/console/fichiers")
+    follow(page, "form[action='/console/fichiers/essai'] button")
+
+
+def _file_tried(page: Any, lived: Lived) -> None:
+    file = next(lived.gateway.settings.home.rglob("*.xml"))
+    _file_form(page, lived)
+    page.select_option("#envoi", "caf|caf.flux_beneficiaire")
+    page.set_input_files("#fichier", file)
+    follow(page, "main form[enctype] button[type=submit]")
+    while page.locator(".state", has_text="lecture d'essai").count():
+        page.reload()
+
+
+def _file_refused(page: Any, lived: Lived) -> None:
+    _file_form(page, lived)
+    page.select_option("#envoi", "caf|caf.flux_beneficiaire")
+    page.set_input_files("#fichier", {"name": "x.xml", "mimeType": "text/xml", "buffer": b"<!DOCTYPE a><a/>"})
+    follow(page, "main form[enctype] button[type=submit]")
+    while page.locator(".state", has_text="lecture d'essai").count():
+        page.reload()
+
+
 def _refused_trial(page: Any, lived: Lived) -> None:
     page.goto("/console/essai")
     page.select_option("#document", "caf.flux_beneficiaire")
@@ -191,6 +215,9 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "partenaires": ("operateur", _at("/console/partenaires")),
     "abandonnes": ("operateur", _at("/console/abandonnes")),
     "fichiers": ("operateur", _at("/console/fichiers")),
+    "fichier-choisir": ("operateur", _file_form),
+    "fichier-essaye": ("operateur", _file_tried),
+    "fichier-refuse": ("operateur", _file_refused),
     "etat": ("operateur", _at("/console/etat")),
 }
 """State → (role, how to reach it)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -87,3 +89,14 @@ def test_a_mapping_that_was_edited_is_compiled_again() -> None:
     assert mappings.load(DOCUMENT) is before
     mappings.forget()
     assert mappings.load(DOCUMENT) is not before
+
+
+def test_what_must_start_soon_imports_no_other_family_of_commands() -> None:
+    code = "import sys; from gateway import cli; cli.application('run'); print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    others = {f"gateway.commands.{name}" for name in cli.FAMILIES} - {"gateway.commands.run"}
+    assert loaded.isdisjoint(others | {"alembic", "aiohttp", "psycopg", "openpyxl", "pygal", "markdown_it"})
+    known = {command.name or command.callback.__name__ for command in cli.application("run").registered_commands}
+    assert known >= cli.LONG

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from gateway.storage import open_engine
-from gateway.storage.migrate import is_current, migrate
+from gateway.storage.migrate import config, head, is_current, migrate
 from gateway.storage.tables import metadata
 
 
@@ -35,3 +36,7 @@ def _flat(differences: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
             yield from _flat(one)
         else:
             yield one
+
+
+def test_the_last_migration_is_found_without_alembic() -> None:
+    assert head() == ScriptDirectory.from_config(config()).get_current_head()
