@@ -96,6 +96,11 @@ def use(work: UnitOfWork, gateway: Gateway, identifier: str, by: Account) -> dic
     return told | {"person": found, "identity": {path: current[path].value for path in _SHOWN if path in current}}
 
 
+def get(work: UnitOfWork, identifier: str) -> dict[str, Any]:
+    """One request, as it stands. Raises `Unknown`."""
+    return show(_row(work, identifier), work.now)
+
+
 def waiting(work: UnitOfWork) -> list[dict[str, Any]]:
     """Requests that a second account may approve, or the first may use, oldest first."""
     rows = work.connection.execute(select(table).where(table.c.expires_at > work.now).order_by(table.c.id))

@@ -2,7 +2,8 @@
 
 | role | pages |
 |---|---|
-| `dpo` | `register` `person` `agreements` `rights` `rights_act` `breaches` `registers` `integrity` `watch` |
+| `dpo` | `register` `person` `agreements` `purges` `rights` `rights_act` `breaches` `reidentify` `registers` |
+| | `integrity` `watch` |
 | `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` |
 | `operateur` | `operator` |
 

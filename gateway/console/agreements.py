@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 import mappings
 from gateway import clock, convention, journal, notification
-from gateway.console import law_words
+from gateway.console import law_words, purges
 from gateway.console.blocks import (
     Badge,
     Code,
@@ -279,6 +279,7 @@ def retention(view: View) -> Page:
                 rows,
                 say("conservation.vide"),
             ),
+            *purges.blocks(view),
             Title(say("conservation.regimes")),
             Table("regimes", say("conservation.regimes_legende"), heads, regimes),
         ],

@@ -146,6 +146,7 @@ MENU: dict[str, tuple[tuple[str, str], ...]] = {
         ("menu.bases", "/console/bases"),
         ("menu.droits", "/console/droits"),
         ("menu.violations", "/console/violations"),
+        ("menu.reidentification", "/console/reidentification"),
         ("menu.integrite", "/console/integrite"),
         ("menu.conservation", "/console/conservation"),
         ("menu.anomalies", "/console/anomalies"),

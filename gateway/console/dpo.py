@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from gateway.console import agreements, breaches, integrity, person, register, registers, rights, rights_act, watch
+from gateway.console import (
+    agreements,
+    breaches,
+    integrity,
+    person,
+    register,
+    registers,
+    reidentify,
+    rights,
+    rights_act,
+    watch,
+)
 from gateway.console.common import Place
 
 
 def places() -> list[Place]:
     """Every page of this role."""
-    families = (register, person, agreements, rights, rights_act, breaches, registers, integrity, watch)
+    families = (register, person, agreements, rights, rights_act, breaches, reidentify, registers, integrity, watch)
     return [place for family in families for place in family.places()]

@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider for development and demonstration: three accounts, no password, no network.
+"""A small OpenID Connect provider for development and demonstration: four accounts, no password, no network.
 
 It speaks authorization code with PKCE (RFC 7636, S256 only) and signs its ID tokens (ES256), so that the console signs
 in through the very code it uses with a real provider. It refuses to exist in the production profile.
@@ -26,7 +26,7 @@ from gateway.problems import Misconfigured
 
 CLIENT = "maillon-console"
 PATH = "/console/provider"
-ACCOUNTS = {"dpo": ["dpo"], "integration": ["integration"], "operateur": ["operateur"]}
+ACCOUNTS = {"dpo": ["dpo"], "dpo_adjoint": ["dpo"], "integration": ["integration"], "operateur": ["operateur"]}
 """Account → roles it claims."""
 _CODE_LASTS, _TOKEN_LASTS = 60, 300
 

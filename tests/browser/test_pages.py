@@ -138,6 +138,18 @@ def _breach(page: Any, lived: Lived) -> None:
     follow(page, "main button[type=submit]")
 
 
+def _reidentification(reason: str) -> Callable[[Any, Lived], None]:
+    """A request just made, or its form with what is to correct."""
+
+    def go(page: Any, lived: Lived) -> None:
+        page.goto("/console/reidentification")
+        page.fill("#pseudonyme", "ab" * 20)
+        page.fill("#motif", reason)
+        follow(page, "main button[type=submit]")
+
+    return go
+
+
 def _opening(page: Any, lived: Lived) -> None:
     _person(page, lived)
     page.goto(page.url.partition("?")[0] + "/demande")
@@ -185,6 +197,9 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "droits": ("dpo", _at("/console/droits")),
     "droits-repondues": ("dpo", _at("/console/droits?vue=repondues")),
     "violations": ("dpo", _at("/console/violations")),
+    "reidentification": ("dpo", _at("/console/reidentification")),
+    "reidentification-demande": ("dpo", _reidentification("Réquisition du procureur, dossier 2026-41.")),
+    "reidentification-erreur": ("dpo", _reidentification("pour voir")),
     "registres": ("dpo", _at("/console/registres")),
     "integrite": ("dpo", _checked),
     "conservation": ("dpo", _at("/console/conservation")),

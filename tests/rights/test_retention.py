@@ -22,6 +22,10 @@ from gateway import (
     retention,
     rights,
 )
+from gateway.audit_queries import reading
+from gateway.console import purges
+from gateway.console.blocks import Table
+from gateway.console.common import View
 from gateway.exchange import exchange
 from gateway.policy import replay
 from gateway.prefill import permitted
@@ -302,6 +306,27 @@ def test_a_crash_leaves_whole_persons_and_the_next_run_goes_on(
     monkeypatch.setattr(clock, "now", lambda: START + timedelta(days=170))
     assert [one.kind for one in purge.purge(both.gateway).purged] == ["person"]
     assert count(both, assertion_set) == 0
+
+
+def test_the_retention_page_shows_what_is_due_then_its_certificate(office: Office, later: Later) -> None:
+    caf(office)
+    later(170)
+
+    def shown() -> tuple[list[Any], list[Any]]:
+        with reading(office.gateway) as work:
+            view = View(None, office.gateway, None, work)  # type: ignore[arg-type]
+            due, done = (one for one in purges.blocks(view) if isinstance(one, Table))
+            return list(due.rows), list(done.rows)
+
+    due, done = shown()
+    assert [(row[1].value, row[2].value, row[4]) for row in due] == [(2, 2, "RSA")]
+    assert done == []
+    (made,) = purge.purge(office.gateway).purged
+    due, done = shown()
+    assert due == []
+    assert [(row[1], row[4].text, row[5].text) for row in done] == [
+        ("la personne entière", made.id, f"12m:{made.entry.idx}")
+    ]
 
 
 def test_the_command_says_what_is_due_then_purges_it(office: Office, later: Later, run: Any) -> None:  # noqa: F811
