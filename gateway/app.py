@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -30,6 +31,8 @@ from gateway.storage.migrate import is_current
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
+WARM_AFTER = 3.0
+"""Seconds after which a process that started prepares what its first document will need."""
 
 
 def build(gateway: Gateway, *, embedded_worker: bool = True) -> Starlette:
@@ -40,6 +43,9 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> Starlette:
         app.state.committer = Committer(gateway.unit_of_work, 1 if gateway.engine.dialect.name == "sqlite" else 4)
         worker = Worker(gateway)
         app.state.wake = worker.wake.set
+        warming = threading.Timer(WARM_AFTER, gateway.warm)
+        warming.daemon = True
+        warming.start()
         closing = asyncio.Event()
         publisher = asyncio.create_task(
             keep_publishing(gateway.engine, gateway.keys, gateway.settings, closing, _not_published)
@@ -50,6 +56,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> Starlette:
         try:
             yield
         finally:
+            warming.cancel()
             worker.stopping.set()
             if deliveries is not None:
                 await deliveries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from sqlalchemy import Engine, select
 
 import mappings
 from connectors.contract import Connector
-from connectors.manifest import REACH, Document, Installed, installed
+from connectors.manifest import REACH, Document, Installed, ManifestError, installed
 from connectors.transport import Transport
 from gateway import canonical, convention, erasure_list, fse_form, journal
 from gateway.convention import Flow
@@ -24,7 +25,7 @@ from gateway.identity import Identity
 from gateway.journal_files import folder_of, publish
 from gateway.keys import Keyring
 from gateway.policy import Policy
-from gateway.problems import Invalid, Misconfigured
+from gateway.problems import Invalid, Misconfigured, Problem
 from gateway.references import References
 from gateway.settings import Settings
 from gateway.storage import open_engine
@@ -32,6 +33,7 @@ from gateway.storage.migrate import migrate
 from gateway.storage.tables.access import client
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Vault
+from mappings import MappingError
 from schemas.normalisation import name_key
 from schemas.record import Current, Written
 
@@ -176,6 +178,15 @@ class Gateway:
             raise Invalid(
                 "document-unknown", f"{manifest.name} exchanges: {', '.join(sorted(manifest.documents))}."
             ) from None
+
+    def warm(self) -> None:
+        """Load the connectors of the registered bodies and compile their mappings, so that the first page or exchange
+        does not wait for them. What is wrong there is told when it is used."""
+        for id in list(self.bodies):
+            with contextlib.suppress(Problem, ManifestError, MappingError):
+                for document in self.connector(id).manifest.document:
+                    for mapping in document.mapping:
+                        mappings.load(mapping).warm()
 
     def categories(self, document: Document) -> frozenset[str]:
         """Canonical categories a document writes: what permission is asked for is what the mapping writes."""

@@ -105,6 +105,13 @@ class Mapping:
         """Fill the partner's form. `filled` and `empty` of the answer are the double-entry meter."""
         return self._writer[0](current, context or {})
 
+    def warm(self) -> None:
+        """Compile now what the first record or form would have compiled."""
+        if self.file.direction != "write":
+            self._reader  # noqa: B018
+        if self.file.direction != "read":
+            self._writer  # noqa: B018
+
     @property
     def source(self) -> str:
         """The Python that reads a record, as generated."""

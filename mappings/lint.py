@@ -50,6 +50,8 @@ class Explained:
     after: str
     shown: str = ""
     """The repair to show, when putting `after` back is not one."""
+    base: str = ""
+    """The sound mapping that `after` stands in (`tests/mappings/test_lint.py`)."""
 
     @property
     def page(self) -> str:

@@ -50,6 +50,33 @@ def write(tmp_path: Path):
     return make
 
 
+SOUND_TABLE = """\
+id = "essai.document"
+version = 1
+title = "Essai"
+direction = "read"
+partner = { system = "essai", format = "table" }
+
+[table]
+required = ["Nom de naissance"]
+
+[table.aliases]
+"Date de naissance" = ["Né le"]
+
+[[section]]
+title = "Identité"
+category = "identite"
+canonical = "personne"
+fields = [
+  { canonical = "nom_naissance", partner = "Nom de naissance" },
+  { canonical = "date_naissance", partner = "Date de naissance", type = "date" },
+]
+
+[[example]]
+name = "une personne"
+partner = "examples/une.json"
+"""
+BASES = {"": SOUND, "table": SOUND_TABLE}
 ACTIONS = """\
 [[section]]
 title = "Actions"
@@ -66,14 +93,16 @@ LINES = {
 }  # fmt: skip
 
 
-def test_a_sound_mapping_has_no_fault(write):
-    assert lint([write(SOUND)]) == []
+@pytest.mark.parametrize("base", BASES)
+def test_a_sound_mapping_has_no_fault(write, base):
+    assert lint([write(BASES[base])]) == []
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_the_fault_of_each_page_is_told_with_its_line_and_code(write, page):
-    assert page.after in SOUND
-    found = lint([write(SOUND.replace(page.after, page.before, 1))])
+    sound = BASES[page.base]
+    assert page.after in sound
+    found = lint([write(sound.replace(page.after, page.before, 1))])
     assert page.code in [one.code for one in found], found
     if page.code in LINES:
         assert (LINES[page.code], page.code) in [(one.line, one.code) for one in found], found
