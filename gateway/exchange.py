@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import clock, decision_record, journal, outbox, parcours, quarantine
 from gateway.categories import bridge
@@ -71,10 +71,11 @@ def _carry(
         return Receipt("unchanged")
     receipt = Receipt("unchanged")
     foyer, foyer_changes = _assert_foyer(work, gateway, told, receipt)
+    named: list[str] = []
     for rank, one in enumerate(record.personnes):
-        _carry_person(work, gateway, told, one, rank, foyer, foyer_changes, receipt)
+        named.append(_carry_person(work, gateway, told, one, rank, foyer, foyer_changes, receipt))
     if foyer and not record.partial and not told.late:
-        _leave_out(work, gateway, told, foyer, receipt)
+        _leave_out(work, gateway, told, foyer, named, receipt)
     if not told.late:
         gateway.dossiers.taken(work, told.index, record, told.asserted_at, request.id, _scope(request, record))
         known[told.index] = Seen(record.digest, told.asserted_at, len(record.personnes))
@@ -125,24 +126,26 @@ def _carry_person(
     foyer: str,
     foyer_changes: set[str],
     receipt: Receipt,
-) -> None:
-    """Who she is, what changes, and who may know of it."""
-    person, doubtful = _identify(work, gateway, told, one)
-    changed = foyer_changes | _assert_person(work, gateway, told, one, rank, person, foyer, receipt)
+) -> str:
+    """Who she is, what changes, and who may know of it. Gives the person whose history it entered."""
+    who = _identify(work, gateway, told, one)
+    person = who.person
+    changed = foyer_changes | _assert_person(work, gateway, told, one, rank, who, foyer, receipt)
     receipt.persons.append(person)
     receipt.changed += len(changed)
-    if doubtful:
+    if who.doubtful:
         receipt.status = "quarantined"
     elif changed:
         receipt.outcomes += _offer(work, gateway, told.request, person, changed, receipt)
         if not gateway.vault.created(work, person):
             outbox.replay_waiting(work, person)
+    return who.own
 
 
-def _leave_out(work: UnitOfWork, gateway: Gateway, told: _Told, foyer: str, receipt: Receipt) -> None:
+def _leave_out(work: UnitOfWork, gateway: Gateway, told: _Told, foyer: str, named: list[str], receipt: Receipt) -> None:
     """Whoever this whole record names no more has left the household, as far as this sender knows."""
     home = (foyer, told.request.sender)
-    for person in gateway.dossiers.stays.omitted(work, home, receipt.persons, told.asserted_at):
+    for person in gateway.dossiers.stays.omitted(work, home, [*receipt.persons, *named], told.asserted_at):
         receipt.outcomes += _offer(work, gateway, told.request, person, set(told.record.foyer), receipt)
         receipt.changed += 1
 
@@ -275,29 +278,40 @@ def _remember_keys(
     return keys
 
 
-def _identify(work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts) -> tuple[str, bool]:
-    """The person these facts speak of, new if need be; and whether a human must confirm who it is."""
+class _Who(NamedTuple):
+    """Whom some facts speak of."""
+
+    person: str
+    own: str
+    """Whose history they enter: hers, or that of the person merged into her whom the sender means."""
+    doubtful: bool = False
+    """A human must confirm who it is."""
+
+
+def _identify(work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts) -> _Who:
+    """The person these facts speak of, new if need be."""
     if one.person_id:
-        return one.person_id, False
+        return _Who(one.person_id, one.person_id)
     request = told.request
     keys = _keys(work, gateway, request, told.record, one)
     match = gateway.identity.resolve(work, keys)
     if match.person_id:
-        gateway.identity.remember(work, match.person_id, keys, request.sender)
-        return match.person_id, False
+        own = gateway.identity.own(work, keys, match.person_id)
+        gateway.identity.remember(work, own, keys, request.sender)
+        return _Who(match.person_id, own)
     if match.certainty == "inconnu":
         person = gateway.dossiers.new_subject(work, "personne")
         gateway.identity.remember(work, person, keys, request.sender)
-        return person, False
-    person, doubtful = _provisional(work, gateway, request, one, keys, match)
-    if not doubtful:
-        gateway.identity.remember(work, person, keys, request.sender)
-    return person, doubtful
+        return _Who(person, person)
+    who = _provisional(work, gateway, request, one, keys, match)
+    if not who.doubtful:
+        gateway.identity.remember(work, who.own, keys, request.sender)
+    return who
 
 
 def _provisional(
     work: UnitOfWork, gateway: Gateway, request: Request, one: PersonFacts, keys: Keys, match: Match
-) -> tuple[str, bool]:
+) -> _Who:
     """Record a doubtful person apart; the same doubt from the same sender always meets the same provisional person,
     and is no doubt any more once a human decided who she is."""
     strong = sorted(index for system, index in keys.indexes.items() if system != "place")
@@ -305,11 +319,13 @@ def _provisional(
     mark = Keys({"provisional": gateway.keys.blind("provisional", f"{request.sender}|{one.key}|{told}")})
     gateway.identity.prefetch(work, [mark])
     if waiting := work.scratch["identity"][mark.indexes["provisional"]]:
-        return gateway.identity.decided(work, min(waiting))
+        own = min(waiting)
+        person, doubtful = gateway.identity.decided(work, own)
+        return _Who(person, own, doubtful)
     person = gateway.dossiers.new_subject(work, "personne", provisional=1)
     gateway.identity.remember(work, person, mark, request.sender)
     gateway.identity.open_case(work, person, match, request.id)
-    return person, True
+    return _Who(person, person, True)
 
 
 def _assert_person(
@@ -318,23 +334,23 @@ def _assert_person(
     told: _Told,
     one: PersonFacts,
     rank: int,
-    person: str,
+    who: _Who,
     foyer: str,
     receipt: Receipt,
 ) -> set[str]:
     request, record = told.request, told.record
     place_h = _place_of(gateway, request, record, one.key or rank)
     place = (request.sender, request.document, place_h)
-    known = gateway.dossiers.knows(work, person)
+    known = gateway.dossiers.knows(work, who.own)
     facts = one.facts
     if not told.late and parcours.guards(facts):
-        before = gateway.dossiers.told_in(work, person, place)
-        current = gateway.dossiers.current(work, person)
+        before = gateway.dossiers.told_in(work, who.own, place)
+        current = gateway.dossiers.current(work, who.person)
         facts, findings = parcours.admissible(gateway, request.sender, facts, before, current, told.asserted_at[:10])
         record.findings.extend(findings)
     changed = gateway.dossiers.put(
         work,
-        person,
+        who.own,
         place,
         facts,
         asserted_at=told.asserted_at,
@@ -345,7 +361,7 @@ def _assert_person(
     )
     if foyer:
         home = (foyer, request.sender)
-        gateway.dossiers.stays.name(work, person, home, told.asserted_at, place_h, late=told.late)
+        gateway.dossiers.stays.name(work, who.own, home, told.asserted_at, place_h, late=told.late)
     receipt.changes.append(Change("personne", not known, frozenset(changed)))
     return changed
 

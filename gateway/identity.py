@@ -229,6 +229,14 @@ class Identity:
             return person_id, True
         return row.merged_into or person_id, bool(row.provisional)
 
+    def own(self, work: UnitOfWork, keys: Keys, person_id: str) -> str:
+        """Whose history the words of this record enter: the person merged into this one whom the record named before
+        the merge, so that undoing it gives back what was said since too; else this one."""
+        named = work.scratch["identity"].get(keys.indexes.get("place", b""), set())
+        heads: dict[str, str] = work.scratch.get("heads", {})
+        apart = {one for one in named if heads.get(one) == person_id}
+        return apart.pop() if len(apart) == 1 and person_id not in named else person_id
+
     def reverse(self, work: UnitOfWork, case_id: str, decided_by: str) -> tuple[str, str]:
         """Undo a merge: both persons have their own histories again."""
         case = self._case(work, case_id, "same")

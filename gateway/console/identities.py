@@ -151,17 +151,20 @@ def _sources(view: View, current: Any) -> str:
 
 
 def masked(path: str, value: Any) -> Any:
-    """Enough to compare, too little to copy: initials and lengths, the year of a date, the ends of a number."""
+    """Enough to compare, too little to copy: initials and lengths, the year of a date, the ends of a number.
+
+    No account of the console has a right to the values of a dossier: all who may decide see this much of both sides.
+    """
     if value is None:
         return Quiet(say("identites.absente"))
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     if "date" in path:
         return f"••/••/{text[:4]}"
     if path.startswith("identifiants["):
-        return f"{text[:1]}{'•' * max(0, len(text) - 3)}{text[-2:]}"
+        return f"{text[:1]}{'•' * (len(text) - 3)}{text[-2:]}" if len(text) > 6 else "•" * len(text)
     if path.endswith(("code_insee", "code_postal")):
         return f"{text[:2]}•••"
-    return " ".join(f"{part[:1]}{'•' * (len(part) - 1)}" for part in text.split())
+    return " ".join(f"{part[:1]}{'•' * (len(part) - 1)}" if len(part) > 2 else "•" * len(part) for part in text.split())
 
 
 def _agreement(one: Any, other: Any) -> Badge:

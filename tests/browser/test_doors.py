@@ -10,14 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
-from gateway.console import places, words
+from gateway.console import identities, places, words
 from gateway.console.common import MENU, safe
 from gateway.console.provider import provider
 from gateway.console.signin import require_complete
 from gateway.keys import Keyring
 from gateway.problems import Misconfigured
 from gateway.settings import Settings
+from gateway.storage.tables.record import identity_case
 from tests.browser.conftest import Lived
 
 pytestmark = pytest.mark.xdist_group("console")
@@ -44,6 +46,45 @@ def test_a_role_opens_its_own_pages_and_no_other(signed_in: SignedIn, role: str)
         if place.method == "GET" and "{" not in place.path:
             answer = client.get(place.path)
             assert answer.status_code == (200 if role in place.roles else 403), (place.path, answer.status_code)
+
+
+def test_no_value_of_a_doubtful_person_is_shown_to_anyone_and_only_those_who_may_decide_see_the_masked_ones(
+    lived: Lived, signed_in: SignedIn
+) -> None:
+    gateway = lived.gateway
+    with gateway.unit_of_work() as work:
+        case = work.connection.execute(select(identity_case).where(identity_case.c.state == "open")).first()
+        sides = [gateway.dossiers.current(work, one) for one in (case.person_id, case.candidate_id)]
+    values = {str(one) for side in sides for path, fact in side.items() if path in identities._COMPARED
+              for one in (fact.value if isinstance(fact.value, list) else [fact.value])}  # fmt: skip
+    assert len(values) > 4
+    for role in MENU:
+        client = signed_in(role)
+        pages = [client.get(path) for path in ("/console/identites", f"/console/identites/{case.id}")]
+        told = client.post(f"/console/identites/{case.id}/meme", data={"jeton": "x" * 43})
+        assert told.status_code == 403, "not without the token of the session, nor without the role"
+        may = role == "integration"
+        assert [one.status_code for one in pages] == [200 if may else 403] * 2, role
+        shown = "".join(one.text for one in (*pages, told))
+        assert not [value for value in values if value in shown], role
+        assert ("••/••/" in shown) == may
+        assert case.id in shown or not may
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        ("personne.nom_naissance", "LEFÈVRE DURAND", "L•••••• D•••••"),
+        ("personne.nom_naissance", "O", "•"),
+        ("personne.prenoms", ["Li", "Marie"], "•• M••••"),
+        ("personne.date_naissance", "1985-06-12", "••/••/1985"),
+        ("personne.adresses[residence].code_postal", "40100", "40•••"),
+        ("identifiants[nir].valeur", "2850699999999", "2••••••••••99"),
+        ("identifiants[ft_numero].valeur", "12345", "•••••"),
+    ],
+)
+def test_a_masked_value_is_never_whole(path: str, value: Any, shown: str) -> None:
+    assert identities.masked(path, value) == shown
 
 
 def test_a_form_without_the_token_of_the_session_changes_nothing(signed_in: SignedIn) -> None:

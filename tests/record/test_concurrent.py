@@ -15,7 +15,7 @@ from gateway.exchange import exchange
 from gateway.receipt import Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
-from gateway.storage.tables.record import assertion_set, person
+from gateway.storage.tables.record import assertion_set, identity_case, person
 from schemas.record import PersonFacts, Record
 
 DOCUMENTS = {
@@ -69,6 +69,45 @@ def at_once(count: int, act: Callable[[int], None]) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_merge_undone_gives_each_back_what_was_said_before_it_and_since(gateway: Gateway) -> None:
+    """The same name and day of birth without any number: a human says it is she, and later that it is not."""
+
+    def say(preference: str) -> tuple[str, str]:
+        told = {name: value for name, value in who(0).items() if not name.startswith("identifiants")}
+        told |= {"personne.adresses[residence].code_postal": "40100", "personne.preference_contact": preference}
+        with gateway.unit_of_work() as work:
+            request = Request(clock.new_id(), "ccas", "ccas.suivi", ())
+            record = Record("a", [PersonFacts(told, key="x")], foyer={"foyer.situation_familiale": "celibataire"})
+            (receipt,) = exchange(work, gateway, request, [record])
+        return receipt.persons[0], receipt.status
+
+    def preference(person_id: str) -> Any:
+        with gateway.unit_of_work() as work:
+            current = gateway.dossiers.current(work, person_id)
+            return {path: fact.value for path, fact in current.items() if "preference" in path or "familiale" in path}
+
+    tell(gateway, "caf", 0, {"personne.adresses[residence].code_postal": "40100"})
+    other, status = say("sms")
+    assert status == "quarantined"
+    with gateway.unit_of_work() as work:
+        (case,) = work.connection.execute(select(identity_case)).all()
+        assert gateway.identity.decide(work, case.id, True, "agent") == (other, case.candidate_id)
+    known = case.candidate_id
+    assert say("courrier")[0] == known, "since the merge the record speaks of her"
+    merged = preference(known)
+    assert merged == {"personne.preference_contact": "courrier", "foyer.situation_familiale": "celibataire"}
+    with gateway.unit_of_work() as work:
+        gateway.identity.reverse(work, case.id, "agent")
+    assert preference(known) == {}, "nothing of the other is left on her, her household neither"
+    assert preference(other) == merged
+    assert say("telephone") == (other, "accepted"), "the record is the other's again"
+    assert preference(known) == {}
+    with gateway.unit_of_work() as work:
+        live = select(assertion_set.c.record_h).where(assertion_set.c.superseded_at.is_(None))
+        places = work.connection.execute(live).scalars().all()
+    assert len(places) == len(set(places)), "one live statement for each record"
 
 
 def test_four_bodies_announce_the_same_new_person_at_once(gateway: Gateway) -> None:
