@@ -191,6 +191,15 @@ class Contact:
 
 
 @runtime_checkable
+class Filed(Protocol):
+    """A connector that has something to add to a document before it can be left as a file."""
+
+    def file(self, outgoing: Outgoing) -> bytes | Acknowledgement:
+        """The file; or, when there is none to leave, why."""
+        ...
+
+
+@runtime_checkable
 class Reachable(Protocol):
     """A connector that can try its settings without speaking of anybody and without changing anything."""
 

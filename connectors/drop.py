@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -74,6 +75,27 @@ def put_away(path: Path, place: Place) -> Path:
         rank += 1
         target = there / f"{moment}-{rank}-{path.name}"
     return _move(path, target)
+
+
+def leave(folder: Path, name: str, content: bytes) -> bool:
+    """Leave one file for whoever takes files from here: whole under its name at once, or not there at all.
+
+    A file of this name is replaced; False when it was there already with these bytes. Raises `OSError`, and leaves
+    nothing then.
+    """
+    target, partial = folder / name, folder / f"{name}.{secrets.token_hex(4)}.part"
+    if target.is_file() and target.read_bytes() == content:
+        return False
+    try:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _move(partial, target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _move(path: Path, target: Path) -> Path:

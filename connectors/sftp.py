@@ -1,4 +1,5 @@
-"""Files of a partner's SFTP server, brought whole into a folder of this machine (`gateway/drop.py` reads them there).
+"""Files of a partner's SFTP server, brought whole into a folder of this machine (`gateway/drop.py` reads them there),
+and files left for it there (`leave`).
 
 A file is downloaded under another name, its size compared with the server's before and after, made durable, renamed;
 only then does the server put it in its own `archive/`. A crash in between brings the same file again, and what was
@@ -8,8 +9,11 @@ read is recognised. The server is known by its host key and we by ours: no passw
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -37,6 +41,53 @@ async def bring(server: Server, folder: Path, quiet: float = 10.0) -> list[str]:
     Raises `NotObtained`: `refused` when a human must act (`host-key-unknown`, `access-refused`, `folder-missing`),
     `retry` when the server cannot be reached or stops answering.
     """
+    async with _session(server) as (sftp, there):
+        return await _bring(sftp, there, folder, quiet)
+
+
+async def leave(server: Server, name: str, content: bytes) -> bool:
+    """Leave one file in the server's folder: under another name first, then renamed over any file of its own name.
+
+    False when it was there already with these bytes. Raises `NotObtained` as `bring` does, and `retry` `disk-full`.
+    """
+    async with _session(server) as (sftp, there):
+        target, partial = str(there / name), str(there / f"{name}.{secrets.token_hex(4)}.part")
+        if await _holds(sftp, target, content):
+            return False
+        try:
+            async with sftp.open(partial, "xb") as stream:
+                await stream.write(content)
+            if (await sftp.stat(partial)).size != len(content):
+                raise NotObtained("retry", "sftp-incomplete")
+            await _rename_over(sftp, partial, target)
+        except (asyncssh.SFTPError, NotObtained):
+            with suppress(asyncssh.SFTPError):
+                await sftp.remove(partial)
+            raise
+        return True
+
+
+async def _holds(sftp: asyncssh.SFTPClient, path: str, content: bytes) -> bool:
+    if not await sftp.isfile(path) or await sftp.getsize(path) != len(content):
+        return False
+    async with sftp.open(path, "rb") as stream:
+        held: object = await stream.read()
+    return held == content
+
+
+async def _rename_over(sftp: asyncssh.SFTPClient, partial: str, target: str) -> None:
+    """In one step where the server knows how; else a file of that name, which can only be our own, goes first."""
+    try:
+        await sftp.posix_rename(partial, target)
+    except asyncssh.SFTPOpUnsupported:
+        if await sftp.isfile(target):
+            await sftp.remove(target)
+        await sftp.rename(partial, target)
+
+
+@asynccontextmanager
+async def _session(server: Server) -> AsyncIterator[tuple[asyncssh.SFTPClient, PurePosixPath]]:
+    """The server's folder. What fails in it is told as `NotObtained`."""
     where = urlsplit(server.url)
     if where.scheme != "sftp" or not where.hostname or not where.username:
         raise NotObtained("refused", "bad-address")
@@ -49,7 +100,7 @@ async def bring(server: Server, folder: Path, quiet: float = 10.0) -> list[str]:
             ) as connection,
             connection.start_sftp_client() as sftp,
         ):  # fmt: skip
-            return await _bring(sftp, PurePosixPath(where.path or "/"), folder, quiet)
+            yield sftp, PurePosixPath(where.path or "/")
     except asyncssh.HostKeyNotVerifiable:
         raise NotObtained("refused", "host-key-unknown") from None
     except asyncssh.PermissionDenied:
@@ -58,6 +109,12 @@ async def bring(server: Server, folder: Path, quiet: float = 10.0) -> list[str]:
         raise NotObtained("refused", "folder-missing") from None
     except asyncssh.SFTPPermissionDenied:
         raise NotObtained("refused", "folder-refused") from None
+    except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded):
+        raise NotObtained("retry", "disk-full") from None
+    except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
+        raise NotObtained("retry", "sftp-unreachable") from None
+    except asyncssh.SFTPError:  # SFTP 3, the most common, has no other word for a full disk
+        raise NotObtained("retry", "sftp-failed") from None
     except (asyncssh.Error, OSError):
         raise NotObtained("retry", "sftp-unreachable") from None
 

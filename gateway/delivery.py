@@ -17,14 +17,13 @@ from functools import cache
 from typing import Any
 
 import structlog
-from pydantic_core import to_json
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.manifest import Document
-from gateway import convention, decision_record, inbox, journal, outbox, recipients
+from gateway import convention, decision_record, deposit, inbox, journal, outbox, recipients
 from gateway.basis_states import states
 from gateway.categories import Withheld
 from gateway.convention import Flow
@@ -37,7 +36,6 @@ from gateway.registry import Gateway
 from gateway.storage.tables.delivery import held_by_recipient
 from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
-from schemas.record import Written
 
 log = structlog.get_logger(__name__)
 
@@ -95,8 +93,11 @@ def prepare_all(work: UnitOfWork, gateway: Gateway, claims: Sequence[Claim]) -> 
 async def send(gateway: Gateway, prepared: Prepared) -> Acknowledgement:
     """One attempt. Never raises for what the connector does."""
     recipient = prepared.claim.recipient
+    connector = gateway.connector(recipient)
     try:
-        return await gateway.connector(recipient).send(prepared.outgoing, gateway.transport(recipient))
+        if place := gateway.drop(recipient):
+            return await deposit.send(place, connector, prepared.outgoing, prepared.document)
+        return await connector.send(prepared.outgoing, gateway.transport(recipient))
     except Exception as error:  # a connector's defect must cost one delivery a retry, never the worker
         log.error("delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=_kind(error))
         return Acknowledgement("retry", "connector-failed")
@@ -122,7 +123,7 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
         return None
     document = gateway.document(claimed.recipient, claimed.document)
     written = gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id)
-    digest = bytes.fromhex(gateway.keys.keyed_digest(_bytes(written)))
+    digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(written)))
     prepared = Prepared(
         claimed,
         flow,
@@ -264,10 +265,6 @@ def _told(work: UnitOfWork, prepared: Prepared, **more: str) -> dict[str, Any]:
         "payload_h": prepared.digest.hex(),
     } | more
     return {name: value for name, value in fields.items() if value}
-
-
-def _bytes(written: Written) -> bytes:
-    return written.document if isinstance(written.document, bytes) else to_json(written.document)
 
 
 # --- what the recipient holds -------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_json
 from sqlalchemy import select, update
 
 from connectors.contract import Outgoing
 from connectors.manifest import Document
 from gateway import clock
+from gateway.deposit import content
 from gateway.outbox import Claim
 from gateway.problems import Unknown
 from gateway.registry import Gateway
@@ -39,7 +39,6 @@ class Letter:
 def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, document: Document) -> str:
     """Leave a document for its recipient, sealed under the person's key."""
     letter = clock.new_id()
-    content = outgoing.written.document
     work.add(
         mailbox,
         id=letter,
@@ -47,9 +46,7 @@ def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, 
         person_id=claimed.person_id,
         document=claimed.document,
         content_type=document.content_type[0],
-        content=gateway.vault.seal_bytes(
-            work, claimed.person_id, content if isinstance(content, bytes) else to_json(content)
-        ),
+        content=gateway.vault.seal_bytes(work, claimed.person_id, content(outgoing.written)),
         delivery_id=claimed.id,
         created_at=work.now,
     )

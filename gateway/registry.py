@@ -20,6 +20,8 @@ from connectors.manifest import REACH, Document, Installed, ManifestError, insta
 from connectors.transport import Transport
 from gateway import canonical, convention, erasure_list, fse_form, journal
 from gateway.convention import Flow
+from gateway.deposit import SETTINGS as DROP
+from gateway.deposit import Drop
 from gateway.dossier import Dossiers
 from gateway.identity import Identity
 from gateway.journal_files import folder_of, publish
@@ -203,7 +205,13 @@ class Gateway:
 
     def by_mailbox(self, body_id: str, document: str) -> bool:
         """Is this document left for the body to fetch, rather than sent to it?"""
+        if self.drop(body_id):
+            return False
         return document in _OWN or self.installed(self.body(body_id)).manifest.transport == "inbox"
+
+    def drop(self, body_id: str) -> Drop | None:
+        """Where this body takes its deliveries as files, if it does."""
+        return Drop.of(self.settings.bodies.get(body_id, {}))
 
     def role(self, body_id: str) -> str:
         """The legal role of a body; empty for one that is no longer known. The person speaks for herself."""
@@ -280,7 +288,7 @@ def configured(one: Installed, settings: Settings, body_id: str = "", name: str 
     """A connector with the operator's settings, and what the gateway itself can tell it."""
     body_id = body_id or one.manifest.id
     values = dict(settings.bodies.get(body_id, {}))
-    for one_of_ours in ("notifications_url", "worklist_for"):  # the body's, whatever its connector
+    for one_of_ours in ("notifications_url", "worklist_for", *DROP):  # the body's, whatever its connector
         values.pop(one_of_ours, None)
     own = {
         "departement": settings.departement,

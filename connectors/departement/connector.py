@@ -91,8 +91,8 @@ class Departement:
         number = held.structure_ali if held else self._structure_ali or "1"
         return ali.write(current, self.departement, number, held, context.get("complement"), self._structure)
 
-    async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
-        """Drop the file where the Département picks it up; its answer gives its own ids."""
+    def file(self, outgoing: Outgoing) -> bytes | Acknowledgement:
+        """The file about this person, under the Département's own id of her; or why there is none."""
         written = outgoing.written
         id_personne = written.metadata.get("id_personne") or outgoing.identifiers.get(
             f"si_departement:{self.departement}", ""
@@ -101,10 +101,15 @@ class Departement:
             return Acknowledgement("waiting", "person-unknown-there", detail="the Département has not named her yet")
         if not written.metadata.get("blocks"):
             return Acknowledgement("delivered", "nothing-to-tell")
-        document = ali.addressed(written.document, id_personne)
-        return await deposit(
-            transport, self._url, self._headers(outgoing.delivery), document, written.metadata.get("ids", {})
-        )
+        return ali.addressed(written.document, id_personne)
+
+    async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
+        """Drop the file where the Département picks it up; its answer gives its own ids."""
+        document = self.file(outgoing)
+        if isinstance(document, Acknowledgement):
+            return document
+        ids = outgoing.written.metadata.get("ids", {})
+        return await deposit(transport, self._url, self._headers(outgoing.delivery), document, ids)
 
     async def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
