@@ -190,8 +190,7 @@ class Generator:
             say(f"{text} = {box.children}.get({step.where[0]!r})")
             say(f"if {text} is not None: {text} = first({text}, {step.where[1]!r})")
         else:
-            path = self.out.hold("P", tuple(Step(name) for name in step.where))
-            say(f"{text} = deep({box.source}, {path}, FORMAT)")
+            self._fetch(tuple(Step(name) for name in step.where), box, text)
         wanted = self.out.hold("EQ", frozenset(step.equals))
         say(f"if {text} not in {wanted} and str({text} or '').strip() not in {wanted}: continue")
         with self.out.block(f"if met_{box.source}:"):
@@ -300,7 +299,9 @@ class Generator:
         """Put a leaf's text in a variable."""
         say = self.out.say
         if len(path) > 1:
-            say(f"{into} = deep({box.source}, {self.out.hold('P', path)}, FORMAT)")
+            fetched = f"{into} = deep({box.source}, {self.out.hold('P', path)}, FORMAT)"
+            where = python.at(box.at + python.escape("/".join(str(step) for step in path)))
+            say(fetched) if self.format != "json" else self._tried(fetched, into, where)
             return
         name = path[0].name
         say(f"{into} = {box.children}.get({name!r})")
@@ -308,9 +309,12 @@ class Generator:
             say(f"if {into} is not None: {into} = {into}.text")
         elif self.format == "json":
             with self.out.block(f"if {into} is not None and {into}.__class__ is not str:"):
-                say(f"try: {into} = scalar({into})")
-                where = python.at(box.at + python.escape(name))
-                say(f"except Bad as b: bad(out, b, {where}, None, True, INVALID); {into} = None")
+                self._tried(f"{into} = scalar({into})", into, python.at(box.at + python.escape(name)))
+
+    def _tried(self, fetched: str, into: str, where: str) -> None:
+        """Fetch a text from JSON; what is there instead of one is told."""
+        self.out.say(f"try: {fetched}")
+        self.out.say(f"except Bad as b: bad(out, b, {where}, None, True, INVALID); {into} = None")
 
     def _limit(self, box: Opened, path: tuple[Step, ...]) -> Child | None:
         """What the schema says of a leaf's length."""
@@ -387,8 +391,7 @@ class Generator:
         if self.xml:
             say(f"x = [c.text for c in {found}]")
         else:
-            say(f"try: x = texts({box.children}.get({name!r}))")
-            say(f"except Bad as b: bad(out, b, {python.at(where)}, None, True, INVALID); x = None")
+            self._tried(f"x = texts({box.children}.get({name!r}))", "x", python.at(where))
         with self.out.block("if x:"):
             if leaf.row.type == "code":
                 held = self.out.hold("Q", table := self._table(leaf.row))
