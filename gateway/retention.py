@@ -144,10 +144,8 @@ def _within(said: Assertions, term: Term | None) -> Assertions:
 
 # --- what is due ------------------------------------------------------------------------------------------------------
 
-said_at = case(
-    (assertion_set.c.superseded_at.is_not(None), assertion_set.c.received_at),
-    else_=func.coalesce(source_record.c.received_at, assertion_set.c.received_at),
-)
+_live, _again = assertion_set.c.superseded_at.is_(None), source_record.c.received_at
+said_at = case((and_(_live, _again > assertion_set.c.received_at), _again), else_=assertion_set.c.received_at)
 """When a statement was last said here; one that was replaced counts from its receipt."""
 statements = assertion_set.outerjoin(source_record, source_record.c.record_h == assertion_set.c.origin_h)
 
