@@ -20,6 +20,10 @@ sys.path.insert(0, str(DOCS))
 
 COPIED = {
     "explanation/architecture.md": DOCS / "architecture.md",
+    "explanation/performance.md": DOCS / "performance.md",
+    "explanation/capacity.md": DOCS / "capacity.md",
+    "explanation/assurance.md": DOCS / "assurance.md",
+    "explanation/coverage.md": DOCS / "coverage.md",
     "explanation/decisions.md": DOCS / "decisions.md",
     "explanation/journal.md": DOCS / "journal.md",
     "explanation/glossary.md": ROOT / "schemas" / "GLOSSARY.md",
@@ -49,9 +53,9 @@ def gather(into: Path) -> dict[str, Path | None]:
     generated = reference.pages()
     for place, text in generated.items():
         _write(into / place, text)
-    for name in ("images",):
-        if (DOCS / name).is_dir():
-            shutil.copytree(DOCS / name, into / name, dirs_exist_ok=True)
+    shutil.copytree(DOCS / "images", into / "images", dirs_exist_ok=True)
+    for path in DOCS.glob("*.svg"):
+        shutil.copy(path, into / "images")
     for path in (DOCS / "pages").rglob("*.css"):
         _write(into / path.relative_to(DOCS / "pages"), path.read_text(encoding="utf-8"))
     return found | dict.fromkeys(generated)
@@ -70,8 +74,8 @@ def _relinked(path: Path, place: str, places: dict[Path, str]) -> str:
         target = (path.parent / match[2]).resolve()
         if target in places:
             return f"{match[1]}{depth}{places[target]}{match[3]}"
-        if target.is_relative_to(DOCS / "images"):
-            return f"{match[1]}{depth}{target.relative_to(DOCS)}{match[3]}"
+        if target.is_relative_to(DOCS / "images") or target.suffix == ".svg":
+            return f"{match[1]}{depth}images/{target.name}{match[3]}"
         if path.is_relative_to(DOCS / "pages"):
             return match[0]
         return f"`{match[1].strip('![]()').replace('`', '')}`"

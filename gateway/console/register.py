@@ -55,8 +55,7 @@ def places() -> list[Place]:
 
 def state(code: str, count: int = 0) -> Badge:
     """The state of deliveries, with how many."""
-    text = word("etat", code)
-    return Badge(f"{number(count)} {text}" if count else text, TONES.get(code, "quiet"))
+    return Badge(many(f"etat_compte.{code}", count) if count else word("etat", code), TONES.get(code, "quiet"))
 
 
 def _tabs(here: str) -> Tabs:
