@@ -39,11 +39,11 @@ _RUNGS = {
     "si+nom+date": 3,
     "nom+date+lieu": 4,
     "nom+date": 4,
+    "prenom+nom+date": 4,
     "prenom+tel": 5,
     "prenom+mel": 5,
 }
 _SHARED = {"nir", "ft", "si+nom+date", "nom+date"}
-_SUGGESTED = {"nom+date+lieu", "nom+date", "prenom+tel", "prenom+mel"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ class Keys:
     """The blind indexes of one person's identifiers, by system, strongest combination first."""
 
     indexes: dict[str, bytes]
+    swapped: bytes | None = None
+    """Under which she is known if one of the two took her first name for her name: looked for, never stored."""
 
     @property
     def shared(self) -> list[bytes]:
@@ -109,12 +111,14 @@ class Identity:
                     plain["prenom+tel"] = f"{first}|{value}"
                 elif path.startswith("personne.courriels[") and path.endswith(".adresse"):
                     plain["prenom+mel"] = f"{first}|{str(value).lower()}"
-        return Keys({system: self._keys.blind(system, value) for system, value in plain.items()})
+        swapped = self._keys.blind("nom+date", f"{first}|{name}|{born}") if "nom+date" in plain else None
+        return Keys({system: self._keys.blind(system, value) for system, value in plain.items()}, swapped)
 
     def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys]) -> None:
         """Look up all identifiers of many persons with few queries."""
         known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
-        wanted = [index for keys in everyone for index in keys.indexes.values() if index not in known]
+        asked = (index for keys in everyone for index in (*keys.indexes.values(), keys.swapped))
+        wanted = [index for index in asked if index is not None and index not in known]
         if not wanted:
             return
         for index in wanted:
@@ -145,7 +149,7 @@ class Identity:
         if same_nir:
             # The NIR is known with another birth date: the same person if her names agree, else a contradiction.
             return Match("a_confirmer", None, min(same_nir), 0, "nir-with-other-birth-date")
-        for system in ("nom+date+lieu", "nom+date", "prenom+tel", "prenom+mel"):
+        for system in ("nom+date+lieu", "nom+date", "prenom+nom+date", "prenom+tel", "prenom+mel"):
             hits = {hit for hit in self._persons(work, keys, system) if not self._contradicts(work, hit, nir)}
             if hits:
                 reason = "several-matches" if len(hits) > 1 else system
@@ -262,7 +266,7 @@ class Identity:
     # --- look-ups -------------------------------------------------------------------------------------------------
 
     def _persons(self, work: UnitOfWork, keys: Keys, system: str) -> set[str]:
-        index = keys.indexes.get(system)
+        index = keys.swapped if system == "prenom+nom+date" else keys.indexes.get(system)
         if index is None:
             return set()
         heads: dict[str, str] = work.scratch.get("heads", {})

@@ -97,6 +97,40 @@ def test_accents_and_hyphens_do_not_hide_a_name_but_a_human_confirms(registry: R
     assert (found.certainty, found.person_id, found.candidate, found.rung) == ("a_confirmer", None, marie, 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "first_name"),
+    [
+        ("Marie-Claire", "Lefèvre"),
+        ("LEFEVRE", "marie claire"),
+        ("Lefévre", "Marie-Claire"),
+        ("LEFÈVRE ", "Marie  Claire"),
+    ],
+    ids=["swapped", "plain", "other-accent", "blanks"],
+)
+def test_a_name_written_otherwise_is_found_and_a_human_confirms(registry: Registry, name: str, first_name: str) -> None:
+    marie = registry.known(MARIE)
+    told = {"personne.nom_naissance": name, "personne.prenoms": [first_name], "personne.date_naissance": "1985-06-12"}
+    found = registry.match(told)
+    assert (found.certainty, found.person_id, found.candidate, found.rung) == ("a_confirmer", None, marie, 4)
+    assert registry.match(told | {"personne.date_naissance": "1985-06-13"}).certainty == "inconnu"
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ("D’Hénin-Liétard", "d'henin lietard"),
+        ("de la Tour", "DE LA TOUR"),
+        ("Łódź-Nguyễn", "LODZ NGUYEN"),
+        ("Œuvrard", "OEUVRARD"),
+        ("Yılmaz", "yilmaz"),
+    ],
+)
+def test_particles_hyphens_and_transliteration_do_not_hide_a_name(registry: Registry, known: str, told: str) -> None:
+    who = registry.known(MARIE | {"personne.nom_naissance": known})
+    same = {name: MARIE[name] for name in ("personne.prenoms", "personne.date_naissance")}
+    assert registry.match(same | {"personne.nom_naissance": told}).candidate == who
+
+
 def test_two_different_nirs_never_merge(registry: Registry) -> None:
     registry.known(MARIE)
     twin = MARIE | {"identifiants[nir].valeur": "2850699999998"}
