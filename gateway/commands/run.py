@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -235,19 +236,47 @@ def bench(
 
 def demo_data(
     source: Annotated[str, typer.Argument(help="caf")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --suite, folder.")],
     foyers: Annotated[int, typer.Option(help="Households.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed writes the same file.")] = 1,
-    flux: Annotated[Flux, typer.Option()] = Flux.mensuel,
-    organisme: Annotated[Organisme, typer.Option()] = Organisme.caf,
-    mois: Annotated[str, typer.Option(help="Reference month, AAAA-MM.")] = "2026-10",
+    flux: Annotated[Flux | None, typer.Option(help="mensuel by default; with --suite, both.")] = None,
+    organisme: Annotated[Organisme | None, typer.Option(help="caf by default; with --suite, both.")] = None,
+    mois: Annotated[str, typer.Option(help="Reference month, AAAA-MM; with --suite, the first.")] = "2026-10",
+    suite: Annotated[int, typer.Option(min=0, help="Months that follow, with the daily files between.")] = 0,
 ) -> None:
-    """Write a synthetic file of any size, in the partner's exact structure."""
+    """Write a synthetic file of any size, in the partner's exact structure; with --suite, the files of successive
+    months over which the same households live."""
     from connectors.caf import generator
 
     if source != "caf":
         fail("demo-data", "Files are written in the name of: caf.", WRONG_USAGE)
-    generator.write_file(
-        output, foyers, seed, flux.value, organisme.value, mois=mois, departement=settings().departement or "040"
-    )
+    departement = settings().departement or "040"
+    if suite:
+        _successive_months(output, foyers, seed, flux, organisme, mois, departement, suite)
+        return
+    one, whose = flux or Flux.mensuel, organisme or Organisme.caf
+    generator.write_file(output, foyers, seed, one.value, whose.value, mois=mois, departement=departement)
     data({"file": str(output), "bytes": output.stat().st_size, "foyers": foyers})
+
+
+def _successive_months(
+    folder: Path, foyers: int, seed: int, flux: Flux | None, organisme: Organisme | None, mois: str,
+    departement: str, suite: int,
+) -> None:  # fmt: skip
+    """`AAAA-MM-JJ-<organisme>-<flux>.xml`, by the day each was made; a day without news has no daily file."""
+    from connectors.caf.generator import contexte
+    from connectors.caf.synthese.monde import Monde
+
+    premier = contexte(mois=mois, departement=departement).reference + timedelta(days=4)
+    monde = Monde(seed=seed, n=foyers, departement=departement, jour=premier)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = size = 0
+    for kind, _ in monde.mois_passent(suite):
+        for whose in [organisme] if organisme else Organisme:
+            if (flux and flux != kind) or (kind == "quotidien" and not monde.a_dire(whose.value)):
+                continue
+            path = folder / f"{monde.jour.isoformat()}-{whose}-{kind}.xml"
+            with path.open("wb") as stream:
+                (monde.mensuel if kind == "mensuel" else monde.quotidien)(stream, whose.value)
+            files, size = files + 1, size + path.stat().st_size
+    data({"folder": str(folder), "files": files, "bytes": size, "foyers": foyers, "months": suite})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import tracemalloc
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 from lxml import etree
 from stdnum.fr import nir as stdnum_nir
+from typer.testing import CliRunner
 
 from connectors.caf.generator import ODDITES, contexte, foyers, write_file
 from connectors.caf.synthese import nir
 from connectors.caf.synthese.monde import Monde
+from gateway import cli
 from tests.caf.conftest import fichier
 
 
@@ -140,6 +143,44 @@ def test_un_monde_vit_et_ses_fichiers_restent_valides(samples: Path) -> None:
         monde.avancer(30)
     assert {"ADR", "SITFAM", "MUT", "SUS", "RAD", "REA", "SITENFAUT", "DEMRSA"} <= vus
     assert any(p.demande_precedente for f in monde.etat_vrai() for p in f.personnes)
+
+
+def suite(dossier: Path, *options: str) -> dict[str, bytes]:
+    commande = ["demo-data", "caf", "--foyers", "60", "--seed", "3", "--suite", "3", "--output", str(dossier)]
+    fait = CliRunner().invoke(cli.app, [*commande, *options])
+    assert fait.exit_code == 0, fait.output
+    assert json.loads(fait.stdout)["files"] == len(list(dossier.iterdir()))
+    return {chemin.name: chemin.read_bytes() for chemin in sorted(dossier.iterdir())}
+
+
+def test_la_commande_ecrit_des_mois_qui_se_suivent(tmp_path: Path) -> None:
+    fichiers = suite(tmp_path / "un")
+    assert fichiers == suite(tmp_path / "deux"), "the same seed writes the same bytes"
+    mensuels = [nom for nom in fichiers if nom.endswith("-caf-mensuel.xml")]
+    assert [nom[:10] for nom in mensuels] == ["2026-11-04", "2026-12-04", "2027-01-04", "2027-02-04"]
+    references = [etree.fromstring(fichiers[nom]).findtext(".//DTREF") for nom in mensuels]
+    assert references == ["2026-10-31", "2026-11-30", "2026-12-31", "2027-01-31"]
+    quotidiens = [octets for nom, octets in fichiers.items() if nom.endswith("quotidien.xml")]
+    assert len(quotidiens) > 3
+    assert all(b"<InfosFoyerRSA>" in octets for octets in quotidiens), "a day without news has no file"
+    seuls = suite(tmp_path / "trois", "--organisme", "msa", "--flux", "mensuel")
+    assert set(seuls) == {nom for nom in fichiers if nom.endswith("-msa-mensuel.xml")}
+
+
+def test_chaque_fichier_de_la_suite_est_valide(tmp_path: Path, samples: Path) -> None:
+    schema = etree.XMLSchema(etree.parse(samples / "vrsb0801.xsd"))
+    for nom, octets in suite(tmp_path / "suite").items():
+        assert schema.validate(etree.fromstring(octets)), (nom, schema.error_log)
+
+
+def test_la_commande_ecrit_un_fichier_comme_avant(tmp_path: Path) -> None:
+    for flux in ("mensuel", "quotidien"):
+        for organisme in ("caf", "msa"):
+            commande = ["demo-data", "caf", "--foyers", "5", "--flux", flux, "--organisme", organisme, "-o"]
+            assert CliRunner().invoke(cli.app, [*commande, str(tmp_path / "un.xml")]).exit_code == 0
+            attendu = io.BytesIO()
+            write_file(attendu, 5, flux=flux, organisme=organisme)
+            assert (tmp_path / "un.xml").read_bytes() == attendu.getvalue()
 
 
 def test_un_dossier_clos_est_dit_une_fois_puis_plus() -> None:

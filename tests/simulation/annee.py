@@ -70,14 +70,8 @@ class Annee:
 
     def __post_init__(self) -> None:
         self.monde = Monde(seed=self.seed, n=self.n, jour=date(2026, 2, 4), rythme=0.12)
-        for mois in range(self.mois):
-            self._ecrire("mensuel", mois)
-            debut = self.monde.jour
-            while not (self.monde.jour > debut and self.monde.jour.day == 4):
-                self.monde.avancer(1)
-                if self.monde.jour.day in (4, 11, 18, 25):
-                    self._ecrire("quotidien", mois)
-        self._ecrire("mensuel", self.mois)
+        for flux, mois in self.monde.mois_passent(self.mois, (4, 11, 18, 25)):
+            self._ecrire(flux, mois)
         self.fin = [copie(foyer) for foyer in self.monde.etat_vrai()]
 
     def _ecrire(self, flux: str, mois: int) -> None:

@@ -6,13 +6,13 @@ caisse would send at that moment; a simulation compares what the gateway then ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from random import Random
 from typing import BinaryIO
 
-from connectors.caf.generator import contexte, write_foyers
+from connectors.caf.generator import Flux, contexte, write_foyers
 from connectors.caf.synthese.foyers import (
     Contexte,
     FoyerRsa,
@@ -113,6 +113,24 @@ class Monde:
         for foyer in stock:
             foyer.notifie = foyer.etat == "5"
         return compte
+
+    def mois_passent(self, mois: int, jours: Collection[int] = range(1, 32)) -> Iterator[tuple[Flux, int]]:
+        """Let months pass, stopping where a caisse makes its files: a monthly one today, daily ones on these days of
+        the month, a monthly one on the same day of each next month. Yields the kind of file and the rank of its month.
+        """
+        yield "mensuel", 0
+        depart = self.jour.day
+        for rang in range(mois):
+            debut = self.jour
+            while self.jour == debut or self.jour.day != depart:
+                self.avancer(1)
+                if self.jour.day in jours:
+                    yield "quotidien", rang
+            yield "mensuel", rang + 1
+
+    def a_dire(self, organisme: Organisme) -> bool:
+        """Whether something happened that no daily file of this network has told."""
+        return any(foyer.organisme == organisme for foyer in self.touches.values())
 
     def etat_vrai(self) -> Iterable[FoyerRsa]:
         """The households as they are now; the caller must not change them."""
