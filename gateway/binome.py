@@ -6,7 +6,11 @@ deadlines themselves are rows of `policies/delais.toml`. Nothing here decides: a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas import paths
 from schemas.record import Current, Fact
@@ -17,7 +21,44 @@ REUNI = "binome_reuni_le"
 """The last time both met the person together, since the opening."""
 SANS_ACCORD = "accord_manquant_depuis"
 """The opening, as long as the person's free choice is not recorded."""
-COMPUTED = frozenset(f"accompagnements[].{name}" for name in (INCOMPLET, REUNI, SANS_ACCORD))
+SANS_INFORMATION = "information_manquante_depuis"
+"""The opening, as long as one side owes the other something that nobody has told (`[[attendu]]`)."""
+COMPUTED = frozenset(f"accompagnements[].{name}" for name in (INCOMPLET, REUNI, SANS_ACCORD, SANS_INFORMATION))
+
+
+class Attendu(BaseModel):
+    """What one side of the pair gives the other: told once any of these fields is, by whoever knows it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    code: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    libelle: str
+    cote: Literal["social", "emploi"]
+    chemins: list[str] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something that the other side lacks, the side that should give it, and its body; empty when nobody is there."""
+
+    code: str
+    libelle: str
+    cote: str
+    organisme: str
+
+    def line(self) -> dict[str, str]:
+        return {"information": self.code, "label": self.libelle, "from": self.cote} | (
+            {"body": self.organisme} if self.organisme else {}
+        )
+
+
+def missing(current: Current, owed: Iterable[Attendu]) -> tuple[Missing, ...]:
+    """What the two sides of the pair still owe each other in this dossier."""
+    told = {paths.shape(path) for path in current}
+    here = {side: next((body for body, until in members if not until), "") for side, members in _sides(current).items()}
+    return tuple(
+        Missing(one.code, one.libelle, one.cote, here[one.cote]) for one in owed if not told.intersection(one.chemins)
+    )
+
 
 _MET = {
     "rendez_vous[].conjoint": (".debut", ".statut", "honore"),
@@ -26,8 +67,9 @@ _MET = {
 """A meeting held together: the field of its date, of its state, and the state that says it took place."""
 
 
-def dates(current: Current) -> dict[str, Fact]:
+def dates(current: Current, owed: Iterable[Attendu] = ()) -> dict[str, Fact]:
     """The computed dates of each open accompagnement global of this dossier, as facts of that item."""
+    lacking = missing(current, owed)
     found: dict[str, Fact] = {}
     for path, fact in current.items():
         if not path.startswith("accompagnements[") or not path.endswith("].nature") or fact.value != "global":
@@ -40,23 +82,32 @@ def dates(current: Current) -> dict[str, Fact]:
             INCOMPLET: min(_empty_sides(current, opened), default=""),
             REUNI: max((day for day in _met(current) if day >= opened), default=""),
             SANS_ACCORD: "" if current.get(f"{item}.volontaire", fact).value is True else opened,
+            SANS_INFORMATION: opened if lacking else "",
         }
         found |= {f"{item}.{name}": Fact(day, fact.source, "", fact.asserted_at) for name, day in told.items() if day}
     return found
 
 
 def _empty_sides(current: Current, opened: str) -> Iterator[str]:
-    """For each side where nobody is any more: since when. Both bodies may tell the pair, each in an item of its own."""
-    here: dict[str, list[str]] = {"social": [], "emploi": []}
+    """For each side where nobody is any more: since when."""
+    for members in _sides(current).values():
+        departures = [until for _, until in members]
+        if all(departures) and (since := max([*departures, opened])):
+            yield since
+
+
+def _sides(current: Current) -> dict[str, list[tuple[str, str]]]:
+    """The body and the departure of each member, by side. Both bodies may tell the pair, each in an item of its own."""
+    here: dict[str, list[tuple[str, str]]] = {"social": [], "emploi": []}
     for path, fact in current.items():
         item, _, rest = path.partition("].membres[")
         if not rest.endswith("].cote") or fact.value not in here or _said(current, f"{item}].fin"):
             continue
         if _said(current, f"{item}].nature") in ("global", ""):
-            here[fact.value].append(_said(current, path.removesuffix(".cote") + ".jusqua"))
-    for departures in here.values():
-        if all(departures) and (since := max([*departures, opened])):
-            yield since
+            member = path.removesuffix(".cote")
+            body = _said(current, f"{member}.organisation.ref") or fact.source
+            here[fact.value].append((body, _said(current, f"{member}.jusqua")))
+    return here
 
 
 def _met(current: Current) -> Iterator[str]:

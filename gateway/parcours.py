@@ -96,11 +96,14 @@ class _File(_Strict):
     etapes: list[str]
     delai: list[Delai]
     pouvoir: list[Pouvoir]
+    attendu: list[binome.Attendu]
 
 
 @dataclass(frozen=True)
 class Delays:
     rules: Mapping[str, Delai]
+    owed: tuple[binome.Attendu, ...]
+    """What the two sides of an accompagnement global give each other."""
     powers: tuple[Pouvoir, ...]
     steps: frozenset[str]
     """Shapes of the states whose steps are checked."""
@@ -123,9 +126,12 @@ def delays(path: Path = FILE) -> Delays:
         for one in (*rule.de, *rule.sauf, *rule.si):
             if _plain(one) not in binome.COMPUTED:
                 paths.field(_plain(one).replace("[]", "[x:x]"))
+    for named in (named for owed in read.attendu for named in owed.chemins):
+        paths.field(named.replace("[]", "[x:x]"))
     if unknown := set(read.etapes) - MACHINES.keys():
         raise ValueError(f"no life cycle: {', '.join(sorted(unknown))}")
-    return Delays({rule.code: rule for rule in read.delai}, tuple(read.pouvoir), frozenset(read.etapes))
+    rules = {rule.code: rule for rule in read.delai}
+    return Delays(rules, tuple(read.attendu), tuple(read.pouvoir), frozenset(read.etapes))
 
 
 def guards(facts: Facts) -> bool:
@@ -216,18 +222,27 @@ class Alert:
     due: str
     item: str = ""
     """The item of the dossier it is about (`orientations[ccas:12]`); empty for the person."""
+    missing: tuple[binome.Missing, ...] = ()
+    """What is waited for and whose side should give it, when the alert is about that."""
 
-    def line(self) -> dict[str, str]:
+    def line(self) -> dict[str, Any]:
         """As JSON: no name, no value of the dossier but dates."""
         rule = delays().rules[self.code]
-        told = {"person": self.person, "alert": self.code, "state": self.state, "since": self.since, "due": self.due}
-        return told | {"article": rule.article} | ({"item": self.item} if self.item else {})
+        told: dict[str, Any] = {
+            "person": self.person,
+            "alert": self.code,
+            "state": self.state,
+            "since": self.since,
+            "due": self.due,
+        }
+        told |= {"article": rule.article} | ({"item": self.item} if self.item else {})
+        return told | ({"missing": [one.line() for one in self.missing]} if self.missing else {})
 
 
 def of(person: str, current: Current, day: str, rules: Iterable[Delai] | None = None) -> list[Alert]:
     """The alerts of one dossier on a day (`AAAA-MM-JJ`), nearest date first."""
     found = []
-    current = {**current, **computed} if (computed := binome.dates(current)) else current
+    current = {**current, **computed} if (computed := binome.dates(current, delays().owed)) else current
     for rule in rules if rules is not None else delays().rules.values():
         starts = list(_starts(rule, current))
         if not starts:
@@ -238,7 +253,9 @@ def of(person: str, current: Current, day: str, rules: Iterable[Delai] | None = 
         due = rule.duree.after(start)
         if (due - _day(day)).days <= rule.avant:
             state: Literal["proche", "passe"] = "passe" if due < _day(day) else "proche"
-            found.append(Alert(person, rule.code, state, start.isoformat(), due.isoformat(), item))
+            awaited = any(source.endswith(f".{binome.SANS_INFORMATION}") for source in rule.de)
+            lacking = binome.missing(current, delays().owed) if awaited else ()
+            found.append(Alert(person, rule.code, state, start.isoformat(), due.isoformat(), item, lacking))
     return sorted(found, key=lambda alert: (alert.due, alert.code))
 
 

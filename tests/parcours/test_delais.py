@@ -122,6 +122,12 @@ BINOME = {
     f"{GLOBAL}.membres[france_travail:ce].cote": "emploi",
     f"{GLOBAL}.membres[france_travail:ce].depuis": "2026-03-02",
 }
+INFORME = {
+    "freins[logement].valeur": "en_cours",
+    "projets[france_travail:1].rome": "K1304",
+    "inscription_emploi.inscrit": True,
+}
+BINOME |= INFORME
 ENSEMBLE = {
     "rendez_vous[departement:1].debut": "2026-03-10T09:00:00Z",
     "rendez_vous[departement:1].conjoint": True,
@@ -185,6 +191,39 @@ def test_un_accompagnement_global_sans_le_choix_de_la_personne_est_signale(choix
     assert set(alertes(sans | choix, "2026-03-05")) == {"binome_sans_accord"}
     social = sans | choix | {f"{GLOBAL}.nature": "social"}
     assert alertes(social, "2026-06-01") == {}
+
+
+@pytest.mark.parametrize(
+    ("tu", "attendu", "cote", "organisme"),
+    [
+        ("freins[logement].valeur", "freins", "social", "departement"),
+        ("projets[france_travail:1].rome", "projet_professionnel", "emploi", "france_travail"),
+        ("inscription_emploi.inscrit", "inscription_emploi", "emploi", "france_travail"),
+    ],
+)
+def test_ce_qui_manque_a_l_autre_est_nomme_avec_qui_doit_le_dire(
+    tu: str, attendu: str, cote: str, organisme: str
+) -> None:
+    membre = f"{GLOBAL}.membres[france_travail:ce].organisation.ref"
+    sans = {chemin: valeur for chemin, valeur in (BINOME | ENSEMBLE).items() if chemin != tu}
+    sans |= {membre: "france_travail"}
+    assert alertes(sans, "2026-03-20") == {}
+    (alerte,) = of("p", courant(sans), "2026-04-02")
+    assert (alerte.code, alerte.state, alerte.due) == ("binome_information_manquante", "passe", "2026-04-01")
+    (manque,) = alerte.line()["missing"]
+    assert (manque["information"], manque["from"], manque["body"]) == (attendu, cote, organisme)
+    assert alerte.line()["item"] == GLOBAL
+    parti = sans | {f"{GLOBAL}.membres[france_travail:ce].jusqua": "2026-04-01"}
+    (sans_personne,) = [une for une in of("p", courant(parti), "2026-04-02") if une.missing]
+    assert ("body" in sans_personne.line()["missing"][0]) == (cote == "social")
+    assert alertes(sans | {f"{GLOBAL}.nature": "social"}, "2026-04-02") == {}
+
+
+def test_une_information_dite_par_l_autre_cote_ne_manque_plus() -> None:
+    sans = {chemin: valeur for chemin, valeur in (BINOME | ENSEMBLE).items() if not chemin.startswith("freins")}
+    assert "binome_information_manquante" in alertes(sans, "2026-04-02")
+    assert alertes(sans | {"diagnostic.declare_sans_frein.valeur": True}, "2026-04-02") == {}
+    assert alertes(sans | {"freins[mobilite].valeur": "cloture"}, "2026-04-02") == {}
 
 
 def test_aucun_texte_d_alerte_ne_propose_de_sanction() -> None:
