@@ -15,6 +15,7 @@ from urllib.parse import quote
 import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -232,7 +233,10 @@ class Console:
         limit = (place.upload or MAX_FORM) + 4096
         if not announced.isdigit() or int(announced) > limit:
             return self._message(session, "refus.taille_titre", "refus.taille", 413)
-        form = await request.form(max_files=1, max_fields=50, max_part_size=MAX_FORM)
+        try:
+            form = await request.form(max_files=1, max_fields=50, max_part_size=MAX_FORM)
+        except HTTPException:  # it cannot be read as announced
+            return self._message(session, "refus.formulaire_titre", "refus.formulaire", 400)
         token = form.get("jeton")
         if not isinstance(token, str) or not hmac.compare_digest(token, session.csrf):
             return self._message(session, "refus.formulaire_titre", "refus.formulaire", 403)
