@@ -202,7 +202,7 @@ def explain(gateway: Gateway, fields: dict[str, Any]) -> dict[str, Any] | None:
         "policy_known": True,
         "rules": [
             {"id": rule.id, "effect": rule.effect, "reason": rule.reason, "article": list(rule.articles),
-             "text": rule.text_fr, "proposed": rule.proposed}
+             "text": rule.text_fr, "proposed": rule.proposed, "to_verify": rule.to_verify}
             for rule in rules
         ],
         "sound": sound,

@@ -107,6 +107,7 @@ class Verdict:
             "same": self.same,
             "policy": asked["policy_version"],
             **{name: asked[name] for name in (*kept, "proposed", "facts")},
+            "to_verify": asked.get("to_verify", []),
             "now": {"decision": "permit" if now.permits else "deny", "rule_ids": list(now.rule_ids)},
         }
 

@@ -15,7 +15,19 @@ from typing import Any, NamedTuple
 from gateway.policy_obligations import hours, merge
 from gateway.policy_question import Decision, Question, in_order, question_of, values_of
 from gateway.policy_replay import Replay, replay
-from gateway.policy_table import DEFAULT, DERIVED, FACTS, OBLIGATIONS, Condition, Obligation, Pair, Rule, Table, read
+from gateway.policy_table import (
+    DEFAULT,
+    DERIVED,
+    FACTS,
+    OBLIGATIONS,
+    Condition,
+    Obligation,
+    Pair,
+    Regime,
+    Rule,
+    Table,
+    read,
+)
 
 _MEMO_LIMIT = 65_536
 
@@ -242,6 +254,7 @@ class Policy:
             texts_falc=tuple(rule.text_falc for rule in texts if rule.text_falc),
             http=200,
             proposed=tuple(_unique([*marks, *weighed.onward_proposed, *dormant])),
+            to_verify=_unread(*rules, regime, weighed.pair),
             policy_version=self.version,
             basis=next((rule.basis for rule in permits if rule.basis), facts["basis"]),
             traces=regime.traces,
@@ -281,6 +294,7 @@ class Policy:
             texts_falc=tuple(rule.text_falc for rule in texts if rule.text_falc),
             http=rules[0].http,
             proposed=tuple(_unique([*(rule.id for rule in rules if rule.proposed), *dormant])),
+            to_verify=_unread(*rules, regime),
             policy_version=self.version,
             basis=facts["basis"] if facts else "",
             traces=regime.traces if regime else "P6M",
@@ -320,6 +334,10 @@ def _applies(rule: Rule, facts: Mapping[str, Any]) -> bool:
         else:
             return not (rule.unless and any(_holds(unless, facts) for unless in rule.unless))
     return False
+
+
+def _unread(*said: Rule | Regime | Pair | None) -> tuple[str, ...]:
+    return tuple(_unique(one.id for one in said if one is not None and one.to_verify))
 
 
 def _unique(items: Iterable[Any]) -> list[Any]:

@@ -95,6 +95,8 @@ class Decision:
     proposed: tuple[str, ...]
     """Rules not signed yet that decided, or would have decided, something here."""
     policy_version: str
+    to_verify: tuple[str, ...] = ()
+    """Rules, regime and pair that decided here and whose text was not read at source."""
     basis: str = ""
     traces: str = ""
     """How long the trace of this exchange is kept, ISO 8601."""
@@ -148,6 +150,8 @@ class Decision:
             **{name: facts[name] for name in ("regime", "purpose", "art9_gate")},
             **dict.fromkeys(("consent_ref", "evaluated_at", "notice_ref", "reason_hash"), _CUT),
         }
+        if self.to_verify:  # said only where there is something to say
+            record["to_verify"] = self.to_verify
         # Keys and values are BMP text, small integers and booleans: the standard encoder is then RFC 8785 exactly.
         return tuple(json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True).split(_CUT))
 

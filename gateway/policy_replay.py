@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,4 +38,6 @@ def replay(record: bytes, policy: Policy) -> Replay:
     """Take a recorded decision again under `policy`."""
     before, question = json.loads(record), question_of(record)
     now = policy.decide(question)
+    if "to_verify" not in before:  # written before decisions carried that mark, or where nothing bears it
+        now = dataclasses.replace(now, to_verify=(), _template=[], _seal=[])
     return Replay(now.record(question, before["evaluated_at"]) == record, before, now)

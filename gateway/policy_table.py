@@ -74,6 +74,8 @@ class Rule:
     notice: str
     basis: str
     default: bool
+    to_verify: bool
+    """Its text was not read at source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Pair:
     never: frozenset[str]
     requires: Condition
     articles: tuple[str, ...]
+    to_verify: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class Regime:
     articles: tuple[str, ...]
     shorter: Mapping[str, str]
     """C-codes kept for less than `retention`."""
+    to_verify: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +402,12 @@ def _rule(row: Mapping[str, Any], groups: Mapping[str, frozenset[str]], signed: 
         notice=row.get("notice", ""),
         basis=row.get("basis", ""),
         default=row.get("default", False),
+        to_verify=_to_verify(row),
     )
+
+
+def _to_verify(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("checked") == "to_verify")
 
 
 def _pairs(source: Mapping[str, Any]) -> dict[tuple[str, str, str], Pair]:
@@ -411,6 +420,7 @@ def _pairs(source: Mapping[str, Any]) -> dict[tuple[str, str, str], Pair]:
             never=frozenset(row["never"]),
             requires=_condition(row.get("requires", {})),
             articles=tuple(row["article"]),
+            to_verify=_to_verify(row),
         )
         ways = [(row["from"], row["to"])] + ([(row["to"], row["from"])] if row.get("both_ways") else [])
         pairs |= {(sender, recipient, regime): pair for sender, recipient in ways for regime in row["regimes"]}
@@ -428,7 +438,7 @@ def _table(source: Mapping[str, Any], version: str, signed: bool) -> Table:
         name: Regime(
             name, tuple(row["bases"]), frozenset(row["recipients"]), row["consent"], row["objection"], row["pending"],
             row["information"], row["retention"], row.get("archive", ""), row["traces"], tuple(row["article"]),
-            row.get("shorter", {}),
+            row.get("shorter", {}), _to_verify(row),
         )
         for name, row in source["regimes"].items()
     }  # fmt: skip

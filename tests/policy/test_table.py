@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.journal_entry import EVENTS, FIELDS, PURPOSES, REGIMES
-from gateway.policy import Policy, Question
+from gateway.policy import Policy, Question, replay
 from gateway.policy_obligations import hours, merge
 from gateway.policy_table import DEFAULT, FOLDER, OBLIGATIONS, lint, parse_obligation, read, sign
 from gateway.problems import Misconfigured
@@ -210,3 +211,21 @@ def test_french_purposes_and_categories_match_the_code(policy: Policy) -> None:
     rows: list[dict[str, Any]] = tomllib.loads((FOLDER / "categories.toml").read_text())["categorie"]
     assert {row["modele"] for row in rows} == set(CATEGORIES)
     assert {row["code"] for row in rows} <= set(policy.table.categories) | {"jamais", "libre"}
+
+
+def test_a_text_not_read_at_source_marks_each_decision_it_makes(policy: Policy, ask: Ask) -> None:
+    """Rule, regime or pair: the mark is in the decision, in its record, and in what a replay says."""
+    minor = ask("caf_msa", "departement", "RSA", "instruction_rsa", "C1", age_status="minor")
+    told = policy.decide(minor)
+    assert (told.reason, told.to_verify) == ("manual-review", ("D18",))
+    unsaid = ask("france_travail", "ccas", "CONSENT_6_1_a", "aide_facultative_ccas", "C1", consent_state="unknown")
+    assert "CONSENT_6_1_a" in policy.decide(unsaid).to_verify
+    record = told.record(minor, "2026-11-22T10:00:00Z")
+    assert json.loads(record)["to_verify"] == ["D18"]
+    assert replay(record, policy).same
+    before = json.loads(record)
+    del before["to_verify"]  # as a record of before the mark
+    older = json.dumps(before, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    assert replay(older, policy).same
+    plain = policy.decide(ask("caf_msa", "departement", "RSA", "instruction_rsa", "C1"))
+    assert (plain.permits, plain.to_verify) == (True, ())

@@ -11,7 +11,9 @@ import pytest
 from lxml import html
 from sqlalchemy import func, select
 
-from gateway import basis, clock, journal, notification, person_export, rectification, rights
+from gateway import basis, clock, erasure, journal, notification, person_export, rectification, rights
+from gateway.app import build
+from gateway.past import past_recipients
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.storage.tables.delivery import outbox
 from tests.rights.conftest import MARIE, PAUL, Office, known
@@ -290,3 +292,33 @@ def test_nobody_is_nobody(office: Office) -> None:
 
 def _entries(work: Any, subject: str) -> list[dict[str, Any]]:
     return [{"log": one.log, "index": one.idx} for one in journal.history(work.connection, [subject], limit=10_000)]
+
+
+@pytest.mark.parametrize("act", ["limit", "withdraw", "rectify", "erase"])
+async def test_a_body_that_only_read_the_dossier_is_told_as_one_that_received_it(office: Office, act: str) -> None:
+    marie = office.says("departement", MARIE).persons[0]
+    office.informed(marie)
+    office.says("ccas", {name: value for name, value in MARIE.items() if "telephones" not in name})
+    app = build(office.gateway, embedded_worker=False)
+    async with app.router.lifespan_context(app), office.client("ccas", app) as reader:
+        search = {"nir": MARIE["identifiants[nir].valeur"], "date_naissance": MARIE["personne.date_naissance"]}
+        reference = (await reader.post("/v1/persons/search", json=search)).raise_for_status().json()["person"]
+        with office.gateway.unit_of_work() as work:
+            assert past_recipients(work, office.gateway, marie) == [], "nothing was delivered to anybody"
+        assert (await reader.get(f"/v1/persons/{reference}/dossier")).raise_for_status().json()["facts"]
+    with office.gateway.unit_of_work() as work:
+        assert past_recipients(work, office.gateway, marie) == ["ccas"]
+        assert past_recipients(work, office.gateway, marie, "accompagnement") == ["ccas"]
+        assert past_recipients(work, office.gateway, marie, "orientation") == []
+        if act == "limit":
+            record = office.record("limitation", marie, article=["RGPD 18"])
+            told = rights.limit(work, office.gateway, record).id
+        elif act == "withdraw":
+            told = basis.record(work, office.consent(marie), decision="given").id
+            basis.withdraw(work, told, past_recipients=past_recipients(work, office.gateway, marie),
+                           reference=lambda body: office.gateway.keys.pseudonym(body, marie))  # fmt: skip
+        elif act == "rectify":
+            told = rectification.rectify(work, office.gateway, marie, {"personne.nom_usage": "CANARIJUSTE"}).id
+        else:
+            told = erasure.erase(work, office.gateway, marie, forced_by="ab" * 32).id
+        assert [one.recipient for one in notification.of_record(work, told)] == ["ccas"]
