@@ -167,7 +167,9 @@ def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.fl
     """A mapping as a French page for a data protection officer."""
     try:
         page = explain_module.explain(mappings.load(mapping))
-    except KeyError:
+    except MappingError as wrong:
+        if wrong.code != "mapping-unknown":
+            raise
         fail(
             "mapping-unknown",
             f"Known mappings: {', '.join(sorted(mapping.id for mapping in mappings.all_mappings()))}.",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from gateway import cli
 from mappings import all_mappings, files
 from mappings.explain import explain
 from mappings.lint import explained, lint
@@ -135,3 +137,9 @@ def test_each_mapping_has_a_page_that_names_its_categories_and_its_refusals(mapp
 def test_the_guide_lists_every_type():
     guide = (Path(__file__).parents[2] / "mappings" / "README.md").read_text(encoding="utf-8")
     assert [name for name in TYPES if f"| `{name}` | {TYPES[name].label} | {TYPES[name].inputs} |" not in guide] == []
+
+
+def test_explaining_a_mapping_that_does_not_exist_names_those_that_do():
+    asked = CliRunner().invoke(cli.app, ["explain", "caf.flux_beneficaire"])
+    assert asked.exit_code == 2
+    assert "caf.flux_beneficiaire" in asked.output
