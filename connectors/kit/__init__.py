@@ -7,13 +7,13 @@
 `maillon connector new` and `maillon connector check` are the same things at the command line.
 """
 
-from connectors.kit.answers import acknowledged, not_obtained, obtained, unsent
+from connectors.kit.answers import acknowledged, contacted, not_obtained, obtained, unsent
 from connectors.kit.cases import Case, Result, suite
 from connectors.kit.catalogue import Catalogue, CatalogueReading, schema
 from connectors.kit.grading import held
 from connectors.kit.records import RecordsReading, content, entry, row
 
 __all__ = [
-    "Case", "Catalogue", "CatalogueReading", "RecordsReading", "Result", "acknowledged", "content", "entry", "held",
-    "not_obtained", "obtained", "row", "schema", "suite", "unsent",
+    "Case", "Catalogue", "CatalogueReading", "RecordsReading", "Result", "acknowledged", "contacted", "content",
+    "entry", "held", "not_obtained", "obtained", "row", "schema", "suite", "unsent",
 ]  # fmt: skip

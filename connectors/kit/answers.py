@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from connectors.contract import JOURNAL, Acknowledgement, NotObtained, journal_index
+from connectors.contract import JOURNAL, Acknowledgement, Contact, NotObtained, journal_index
 from connectors.failures import DestinationRefused, TransportError
 from connectors.transport import Answer
 
@@ -32,6 +32,12 @@ def acknowledged(answer: Answer, *, remote_id: str | None = None) -> Acknowledge
     if answer.status in _LATER:
         return Acknowledgement("retry", _code(answer), retry_after=answer.retry_after())
     return Acknowledgement("refused", _code(answer))
+
+
+def contacted(what: str, answer: Answer) -> Contact:
+    """What a question about nobody says of our access: refused for what it lacks, it was let in."""
+    let_in = 200 <= answer.status < 300 or answer.status in {404, 422}
+    return Contact(what, "" if let_in else _code(answer))
 
 
 def unsent(error: TransportError) -> Acknowledgement:

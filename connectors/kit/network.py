@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import httpx
 
-from connectors.contract import Acknowledgement, NotObtained
+from connectors.contract import Acknowledgement, Contact, NotObtained, Reachable
 from connectors.kit.cases import case
 from connectors.kit.subject import BASE, NoObject, Sample, Subject
 from connectors.kit.wires import Answering, Failing, Strict
@@ -39,6 +39,25 @@ def _other(found: dict[str, Told | None], expected: str) -> list[str]:
         for document, told in found.items()
         if told is None or told.outcome not in expected.split("|")
     ]
+
+
+@case("connexion", "echange_complet", "la connexion s'essaie sans parler de personne, et dit ce qui manque")
+async def contacted(subject: Subject) -> list[str]:
+    subject.transport()
+    if not isinstance(subject.connector(), Reachable):
+        raise NoObject("ce connecteur n'essaie pas sa connexion (contacts)")
+    works = await _contacts(subject)
+    faults = [f"{one.what}: {one.code} with the stand-in" for one in works if one.code]
+    for name, wire in (("401", Answering(401)), ("no connection", Failing(httpx.ConnectError))):
+        faults += [f"{one.what}: {name} is not told" for one in await _contacts(subject, wire) if not one.code]
+    return faults if works else ["nothing was tried"]
+
+
+async def _contacts(subject: Subject, wire: httpx.AsyncBaseTransport | None = None) -> list[Contact]:
+    """Each time by a new connector: it has no token of an earlier trial."""
+    connector = subject.connector()
+    assert isinstance(connector, Reachable)
+    return [one async for one in connector.contacts(subject.transport(wire))]
 
 
 @case("envoi", "echange_complet", "chaque document est transporté et acquitté par le bac à sable")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mappings
 from connectors import kit, manifest
-from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing, Reading
+from connectors.contract import Acknowledgement, Contact, DocumentRefused, NotObtained, Outgoing, Reading
 from connectors.failures import TransportError
 from schemas.record import Current, Written
 
@@ -58,6 +58,17 @@ class MobiliteSolidaire:
         except TransportError as error:
             return kit.unsent(error)
         return kit.acknowledged(answer, remote_id=outgoing.reference)
+
+    async def contacts(self, transport: Transport) -> AsyncIterator[Contact]:
+        """Ask about nobody: the partner lets us in and refuses the question, which changes nothing."""
+        try:
+            answer = await transport.request(
+                "POST", f"{self._url}/v1/suivis/recherche", headers=self._authorized(), json={}, repeatable=True
+            )
+        except TransportError as error:
+            yield Contact("api_url", error.code)
+        else:
+            yield kit.contacted("cle", answer)
 
     async def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
