@@ -162,6 +162,14 @@ class NotObtained(Exception):
         self.retry_after = retry_after
 
 
+async def nothing_asked(code: str) -> AsyncIterator[tuple[str, bytes]]:
+    """The `pull` of a partner of whom nothing is asked: raises `NotObtained` (`refused`, with this code)."""
+    nothing: tuple[tuple[str, bytes], ...] = ()
+    for document_and_bytes in nothing:
+        yield document_and_bytes
+    raise NotObtained("refused", code)
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One document on its way to one recipient."""

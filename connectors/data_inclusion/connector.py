@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mappings
 from connectors import kit, manifest
-from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing, Reading
+from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading, nothing_asked
 from schemas import partner
 from schemas.record import Current, Finding, Written
 
@@ -67,14 +67,11 @@ class DataInclusion:
         """The structure has no server of ours to call: the orientation waits in its mailbox."""
         return Acknowledgement("retry", "mailbox-only", detail="kept in the mailbox, to be fetched")
 
-    async def pull(
+    def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
     ) -> AsyncIterator[tuple[str, bytes]]:
         """A catalogue answers no question about a person. Raises `NotObtained`."""
-        nothing: tuple[tuple[str, bytes], ...] = ()
-        for document_and_bytes in nothing:
-            yield document_and_bytes
-        raise NotObtained("refused", "catalogue-only")
+        return nothing_asked("catalogue-only")
 
 
 def _some(entry: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

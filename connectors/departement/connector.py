@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mappings
 from connectors import manifest
-from connectors.contract import Acknowledgement, DocumentRefused, Envelope, NotObtained, Outgoing, Reading
+from connectors.contract import Acknowledgement, DocumentRefused, Envelope, Outgoing, Reading, nothing_asked
 from connectors.departement import ali
 from connectors.departement.accompagnement import DOCUMENT as ACCOMPAGNEMENT
 from connectors.departement.accompagnement import AccompagnementReading
@@ -111,14 +111,11 @@ class Departement:
         ids = outgoing.written.metadata.get("ids", {})
         return await deposit(transport, self._url, self._headers(outgoing.delivery), document, ids)
 
-    async def pull(
+    def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
     ) -> AsyncIterator[tuple[str, bytes]]:
         """A Département gives files, never one person on request: see `collect`."""
-        nothing: tuple[tuple[str, bytes], ...] = ()
-        for document_and_bytes in nothing:
-            yield document_and_bytes
-        raise NotObtained("refused", "files-only")
+        return nothing_asked("files-only")
 
     async def collect(self, transport: Transport) -> AsyncIterator[tuple[str, bytes]]:
         """The files that wait at the drop: the référentiel, then each flow, oldest first. Raises `NotObtained`."""

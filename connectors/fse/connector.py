@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mappings
 from connectors import kit, manifest
-from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing, Reading
+from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading, nothing_asked
 from schemas.record import Current, Written
 
 if TYPE_CHECKING:
@@ -41,14 +41,11 @@ class Fse:
         """No import interface is published: the row waits in the mailbox of whoever holds the operation."""
         return Acknowledgement("retry", "mailbox-only", detail="kept in the mailbox, to be fetched")
 
-    async def pull(
+    def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
     ) -> AsyncIterator[tuple[str, bytes]]:
         """Nothing is asked of the managing authority. Raises `NotObtained`."""
-        nothing: tuple[tuple[str, bytes], ...] = ()
-        for document_and_bytes in nothing:
-            yield document_and_bytes
-        raise NotObtained("refused", "nothing-to-ask")
+        return nothing_asked("nothing-to-ask")
 
 
 def create(settings: Mapping[str, str]) -> Fse:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from connectors import manifest
-from connectors.contract import Acknowledgement, DocumentRefused, NotObtained, Outgoing, Reading
+from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading, nothing_asked
 from connectors.rdv_insertion import usagers, webhook
 from schemas.record import Current, Written
 
@@ -49,14 +49,11 @@ class RdvInsertion:
     async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
         return Acknowledgement("refused", "read-only", detail="nothing is written to rdv-insertion")
 
-    async def pull(
+    def pull(
         self, document: str, identifiers: Mapping[str, str], transport: Transport
     ) -> AsyncIterator[tuple[str, bytes]]:
         """rdv-insertion pushes; nothing is fetched."""
-        nothing: tuple[tuple[str, bytes], ...] = ()
-        for document_and_bytes in nothing:
-            yield document_and_bytes
-        raise NotObtained("refused", "pushes-only")
+        return nothing_asked("pushes-only")
 
 
 def create(settings: Mapping[str, str]) -> RdvInsertion:
