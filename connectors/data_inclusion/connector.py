@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import mappings
 from connectors import kit, manifest
 from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading, nothing_asked
-from schemas import partner
+from connectors.data_inclusion.champs import schema
 from schemas.record import Current, Finding, Written
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
 ORIENTATION = "data_inclusion.orientation"
 LISTS = {"data_inclusion.structures": "structure", "data_inclusion.services": "service"}
-"""Documents of the catalogue, and the JSON Schema of their entries."""
+"""Documents of the catalogue, and what their entries are (`champs.py`)."""
 FROM_SERVICE = ("nom", "commune", "telephone", "courriel", "lien_mobilisation", "modes_mobilisation", "date_maj")
 FROM_STRUCTURE = ("nom", "siret", "commune", "telephone", "courriel")
-SCHEMAS = Path(partner.__file__).parent / "data_inclusion"
 
 
 class DataInclusion:
@@ -34,8 +33,7 @@ class DataInclusion:
         self.manifest = manifest.load(Path(__file__).parent)
         folder = Path(settings["catalogue"])
         self._lists = {
-            document: kit.Catalogue(folder / f"{name}s.json", kit.schema(SCHEMAS / f"{name}.json"))
-            for document, name in LISTS.items()
+            document: kit.Catalogue(folder / f"{name}s.json", schema(name)) for document, name in LISTS.items()
         }
 
     def read(self, document: str, source: BinaryIO, *, content_type: str = "") -> Reading:

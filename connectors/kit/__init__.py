@@ -9,11 +9,11 @@
 
 from connectors.kit.answers import acknowledged, contacted, not_obtained, obtained, unsent
 from connectors.kit.cases import Case, Result, suite
-from connectors.kit.catalogue import Catalogue, CatalogueReading, schema
+from connectors.kit.catalogue import Catalogue, CatalogueReading
 from connectors.kit.grading import held
 from connectors.kit.records import RecordsReading, content, entry, row
 
 __all__ = [
     "Case", "Catalogue", "CatalogueReading", "RecordsReading", "Result", "acknowledged", "contacted", "content",
-    "entry", "held", "not_obtained", "obtained", "row", "schema", "suite", "unsent",
+    "entry", "held", "not_obtained", "obtained", "row", "suite", "unsent",
 ]  # fmt: skip

@@ -27,7 +27,7 @@ from schemas.record import Finding, Record
 class Catalogue:
     """One list of the partner in a file, replaced whole; read again when the file changed.
 
-    `schema` is the partner's JSON Schema of one entry, `key` the property that names it.
+    `schema` is the JSON Schema of one entry, `key` the property that names it.
     """
 
     def __init__(self, file: Path, schema: Mapping[str, Any], key: str = "id") -> None:
@@ -102,8 +102,3 @@ class CatalogueReading:
 
     def keep(self) -> None:
         self._catalogue.keep(entry for entry in self._entries if not self._catalogue.findings(entry))
-
-
-def schema(file: Path) -> dict[str, Any]:
-    """A partner's JSON Schema from its file."""
-    return dict(json.loads(file.read_bytes()))
