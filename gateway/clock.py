@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gateway.chance import chance
 
@@ -19,6 +19,19 @@ def instant(moment: datetime | None = None) -> str:
     if moment.tzinfo is None:
         raise ValueError("a moment needs a time zone")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _elapsed() -> float:
+    """Seconds that the machine counted by itself, asleep or not: nobody sets this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+_BEGAN = time.time() - _elapsed()
+
+
+def jumped() -> timedelta:
+    """How far the machine's date was moved since this process began, forwards or backwards."""
+    return timedelta(seconds=abs(time.time() - _elapsed() - _BEGAN))
 
 
 _lock = threading.Lock()

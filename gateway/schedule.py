@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from gateway import breach_watch, clock, journal_upkeep, purge, timestamp, volumes, witness, worklist
 from gateway.journal_files import WITNESS_POLICY
-from gateway.problems import Problem
+from gateway.problems import Misconfigured, Problem
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.schedule import schedule as table
@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 LEASE = 60.0
 FIRST = 60.0
 """Seconds after which a job nobody ran yet runs, and after which one that failed once is tried again."""
+STEADY = timedelta(minutes=5)
+"""How far a machine's date may be set right while a process runs."""
 
 FAILURES = Gauge(
     "maillon_scheduled_failures", "Failures in a row of what the gateway does by itself", ["job"],
@@ -55,6 +57,8 @@ class Job:
     wanted: Callable[[Settings], bool] = lambda settings: True
     cut: bool = False
     """It may be cut anywhere when the process stops: what it leaves is done next time."""
+    destroys: bool = False
+    """It deletes what is too old: not under a date that was moved, since what a wrong date deletes is gone."""
 
     def period(self, settings: Settings) -> float:
         """Seconds between two runs; 0 when it is switched off or not configured."""
@@ -92,8 +96,8 @@ async def _watch(gateway: Gateway) -> None:
 JOBS: tuple[Job, ...] = (
     Job("journal-witness", "witness_every", _cosign, lambda settings: (settings.home / WITNESS_POLICY).exists()),
     Job("journal-stamp", "stamp_every", _stamp, lambda settings: bool(settings.timestamp_url)),
-    Job("journal-prune", "prune_every", _prune),
-    Job("retention-purge", "purge_every", _purge),
+    Job("journal-prune", "prune_every", _prune, destroys=True),
+    Job("retention-purge", "purge_every", _purge, destroys=True),
     Job("journal-volumes", "volumes_every", _count),
     Job("journal-verify", "verify_every", _verify),
     Job("breach-watch", "watch_every", _watch),
@@ -125,6 +129,8 @@ async def _run_one(gateway: Gateway, job: Job, fence: int) -> None:
     reason = ""
     keeping = asyncio.create_task(_keep_lease(gateway, job, fence))
     try:
+        if job.destroys and clock.jumped() > STEADY:
+            raise Misconfigured("clock-doubtful", "This machine's date was moved: set it right, then start again.")
         await job.run(gateway)
     except asyncio.CancelledError:  # the process stops: whoever looks next goes on
         await asyncio.to_thread(_write, gateway, job, fence, lease_until=None, started_at=None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from prometheus_client import generate_latest
 from sqlalchemy import select, update
 
@@ -122,6 +125,22 @@ async def test_a_failure_is_shown_and_tried_again_sooner_than_its_period(opened:
     [state] = schedule.states(gateway, [counted.job])
     assert (state.ok, state.failures, state.reason) == (True, 0, None)
     assert counted.runs == 3
+
+
+async def test_nothing_is_deleted_under_a_date_that_was_moved(opened: Opened) -> None:
+    gateway, counted = opened(), Counted()
+    counted.job = dataclasses.replace(counted.job, destroys=True)
+    await _look(gateway, counted)
+    for moved in (timedelta(days=400), timedelta(days=-400)):
+        _make_due(gateway)
+        with time_machine.travel(datetime.now(UTC) + moved):
+            await schedule._run_one(gateway, counted.job, await asyncio.to_thread(schedule._take, gateway, counted.job))
+        [state] = schedule.states(gateway, [counted.job])
+        assert (counted.runs, state.reason) == (0, "clock-doubtful")
+    _make_due(gateway)
+    await _look(gateway, counted)
+    assert counted.runs == 1, "the date is right again"
+    assert {job.name for job in schedule.JOBS if job.destroys} == {"journal-prune", "retention-purge"}
 
 
 async def test_the_loop_runs_what_is_due_and_stops_when_asked(opened: Opened) -> None:
