@@ -6,7 +6,9 @@ import asyncio
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +135,25 @@ async def test_each_failure_of_the_folder_says_who_acts_and_leaves_nothing(
     assert names(folder) == []
 
 
-async def test_a_folder_closed_to_us(folder: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    os.chmod(folder, 0o500)
-    answer = await Drop(str(folder)).leave("un.json", b"{}")
+async def test_a_folder_closed_to_us() -> None:
+    with tempfile.TemporaryDirectory() as name:  # where an account without rights may come
+        os.chmod(name, 0o555)
+        with without_rights():
+            answer = await Drop(name).leave("un.json", b"{}")
+        assert names(Path(name)) == []
     assert (answer.outcome, answer.code) == ("refused", "folder-refused")
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """As any account: root would write everywhere."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 async def test_a_newer_document_of_the_same_delivery_replaces_the_file(folder: Path, partner: Partner) -> None:
