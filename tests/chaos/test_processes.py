@@ -28,7 +28,7 @@ from gateway.storage.tables.delivery import outbox as table
 from tests.chaos.conftest import SEED
 from tests.faults import invariants, traffic
 from tests.faults.house import House, declaration, eventually, free_port
-from tests.faults.launcher import NAMES, Process
+from tests.faults.launcher import NAMES, PLACES, Process, found
 from tests.faults.postgres import Server
 from tests.faults.proxy import FaultProxy
 
@@ -108,6 +108,11 @@ def died_there(house: House, failpoint: str) -> None:
 @pytest.mark.parametrize("failpoint", ["send.after:2", "commit.after:9"])
 def test_f_2_killed_at_a_named_place(house_at: Houses, failpoint: str) -> None:
     died_there(house_at(), failpoint)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_f_2_each_named_place_is_in_the_product(place: str) -> None:
+    assert callable(getattr(*found(place)))
 
 
 @pytest.mark.chaos

@@ -25,7 +25,7 @@ from typing import Any
 
 PLACES = {
     "receive": "gateway.api:_Doors._accept",
-    "decide": "gateway.exchange:decide",
+    "decide": "gateway.policy:Policy.decide",
     "insert": "gateway.outbox:enqueue",
     "commit": "gateway.unit_of_work:UnitOfWork.commit",
     "claim": "gateway.outbox:claim",
@@ -108,15 +108,21 @@ def _run(args: tuple[str, ...], environment: dict[str, str], log: str, failpoint
     main()
 
 
-def arm(failpoint: str) -> None:
-    """Wrap the place so that the process is killed there."""
-    name, _, rank = failpoint.partition(":")
-    place, _, moment = name.partition(".")
+def found(place: str) -> tuple[Any, str]:
+    """Where a place of `PLACES` is in the product: its owner and its name there."""
     module_name, _, path = PLACES[place].partition(":")
     owner: Any = importlib.import_module(module_name)
     *parents, last = path.split(".")
     for one in parents:
         owner = getattr(owner, one)
+    return owner, last
+
+
+def arm(failpoint: str) -> None:
+    """Wrap the place so that the process is killed there."""
+    name, _, rank = failpoint.partition(":")
+    place, _, moment = name.partition(".")
+    owner, last = found(place)
     original = getattr(owner, last)
     left = [int(rank or 1)]
 
