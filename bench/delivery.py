@@ -131,6 +131,7 @@ def one_process(count: int, rounds: int) -> dict[str, float]:
         asyncio.run(plain(url, 200))
         for _ in range(rounds):
             with promised(count, url, concurrent=str(IN_FLIGHT)) as house:
+                house.gateway.warm()  # as `maillon work` does when it starts
 
                 async def deliver(house: House = house) -> None:
                     await Worker(house.gateway).drain()

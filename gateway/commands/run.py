@@ -120,6 +120,7 @@ def work(
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stopping.set)
+        gateway.warm()
         stopping = worker.stopping
         notices = notifier.run(gateway, stopping, only=partner or ())
         await asyncio.gather(worker.run(), schedule.run(gateway, stopping), notices)
