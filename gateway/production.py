@@ -11,13 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from connectors.manifest import ManifestError, installed
 from gateway import schedule
 from gateway.app import readiness
+from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
 from gateway.policy import Policy
 from gateway.problems import Misconfigured, Problem
 from gateway.registry import Gateway, configured
 from gateway.settings import Settings
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEY_FILES = (
     "wrap.key",
     "index.key",
@@ -71,8 +71,9 @@ def require(settings: Settings, host: str) -> None:
     """Refuse to start half-configured. Raises `Misconfigured` naming all that is missing."""
     if lacks := missing(settings):
         raise Misconfigured("half-configured", " ".join(lacks))
-    if settings.profile != "production" and settings.issuer.startswith("http://") and host not in _LOOPBACK:
-        raise Misconfigured("plain-http", "A plain-http issuer is for loopback only; use the production profile.")
+    if settings.profile != "production" and on_loopback(settings.issuer) and host not in LOOPBACK:
+        # Nothing is encrypted there, and the console lets anybody in.
+        raise Misconfigured("loopback-only", "A loopback issuer is for loopback only; use the production profile.")
 
 
 def examine(settings: Settings) -> list[dict[str, Any]]:

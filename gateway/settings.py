@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     """File that holds the console's client secret."""
     console_oidc_roles_claim: str = "roles"
     """Claim that names the account's roles: dpo, integration, operateur."""
+    console_oidc_acr: str = ""
+    """Levels of assurance (`acr`), separated by spaces: a sensitive reading demands a proof of one of them. Empty: a
+    proof of a moment ago, of any level."""
     console_agents: dict[str, str] = Field(default_factory=dict, repr=False)
     """Roles by account (`sub`), for a provider that only says who someone is."""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from connectors import service
 from gateway.journal import RETENTION_MONTHS
 from gateway.journal_files import Files, alone, folder_of
 from gateway.problems import Misconfigured, Unavailable
@@ -110,7 +111,7 @@ async def stamp_published(settings: Settings, moment: datetime, client: httpx.As
         )
     places = [folder_of(settings, log) for log in RETENTION_MONTHS]
     trusted, between = settings.timestamp_authorities, settings.timestamp_chain
-    async with client or httpx.AsyncClient(timeout=30, trust_env=False) as asked:
+    async with client or service.client(deadline=30) as asked:
         made = [
             await stamp_daily(place, settings.timestamp_url, asked, trusted, between, moment)
             for place in places

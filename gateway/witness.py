@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from connectors import service
 from gateway import clock, merkle, note, verify
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS
 from gateway.journal_files import WITNESS_POLICY, Files, alone, folder_of, tile_reader
@@ -303,7 +304,7 @@ async def cosign_published(engine: Engine, settings: Settings, client: httpx.Asy
     """
     logs = [log for log in RETENTION_MONTHS if (folder_of(settings, log) / "checkpoint").exists()]
     policy = verify.Policy.parse(policy_text(settings, logs))
-    async with client or httpx.AsyncClient(timeout=10, trust_env=False) as asked:
+    async with client or service.client() as asked:
         collector = Collector(engine, settings, policy, asked)
         missing = [log for log in logs if not await collector.collect(log)]
     if missing:

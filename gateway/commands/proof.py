@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from sqlalchemy import Connection
 
+from connectors import service
 from gateway import breach, bundle, clock, decision_record, journal, journal_files, verify, witness
 from gateway.audit_queries import reading
 from gateway.commands.output import REFUSED, data, fail, people
@@ -114,7 +114,7 @@ def witness_(
     policy = verify.Policy.parse("\n".join(lines) + "\n")
 
     async def ask() -> bool:
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        async with service.client() as client:
             collector = witness.Collector(gateway.engine, gateway.settings, policy, client)
             return await collector.collect()
 

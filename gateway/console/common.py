@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -37,9 +37,10 @@ MAX_FORM = 64 * 1024
 REFRESH = 5
 """Seconds between two looks at a page that is followed live."""
 _POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'{provider}; frame-ancestors 'none'; "
     "base-uri 'none'"
 )
+"""`{provider}`: leaving the console is a form that ends at the provider of accounts."""
 DPO = "dpo"
 """The body in whose name the console refers to persons: its references are its own."""
 Role = Literal["dpo", "integration", "operateur"]
@@ -180,6 +181,8 @@ class Console:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.sessions = Sessions(gateway.keys, gateway.settings.issuer.startswith("https://"))
+        provider = urlsplit(gateway.settings.console_oidc_issuer)
+        self._policy = _POLICY.format(provider=f" {provider.scheme}://{provider.netloc}" if provider.netloc else "")
         self._readers = gateway.engine.execution_options(read_only=True)
 
     @cached_property
@@ -217,7 +220,7 @@ class Console:
             return RedirectResponse(f"/console/entree?suite={quote(_here(request), safe='')}", 303)
         if not session.roles.intersection(place.roles):
             return self._message(session, "refus.role_titre", "refus.role", 403)
-        form = await self._form(place, request, session) if place.method == "POST" else None
+        form = await self.form(request, session, place.upload) if place.method == "POST" else None
         if isinstance(form, Response):
             return form
         if place.fresh and not session.fresh:
@@ -227,10 +230,10 @@ class Console:
             wake()
         return await asyncio.to_thread(self._respond, request, session, answer)
 
-    async def _form(self, place: Place, request: Request, session: Session) -> FormData | Response:
-        """The form, if it came from one of our pages: its token is the session's."""
+    async def form(self, request: Request, session: Session, upload: int = 0) -> FormData | Response:
+        """The form, if it came from one of our pages: its token is the session's. `upload`: largest file, in bytes."""
         announced = request.headers.get("content-length", "")
-        limit = (place.upload or MAX_FORM) + 4096
+        limit = (upload or MAX_FORM) + 4096
         if not announced.isdigit() or int(announced) > limit:
             return self._message(session, "refus.taille_titre", "refus.taille", 413)
         try:
@@ -297,7 +300,7 @@ class Console:
             fact=self.gateway.settings.profile,
             csrf=session.csrf if session else "",
         )
-        return HTMLResponse(shown, page.status, headers={"Content-Security-Policy": _POLICY})
+        return HTMLResponse(shown, page.status, headers={"Content-Security-Policy": self._policy})
 
     def refuse(self, request: Request, problem: Problem) -> HTMLResponse:
         """A problem as a page: what happened, who acts next; never a value."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from typing import Any
 
 from starlette.requests import Request
@@ -15,8 +14,8 @@ from gateway import journal
 from gateway.console import statement
 from gateway.console.blocks import Facts, Form, Link, Notice, Page, Text
 from gateway.console.common import FOLDER, Console, safe
-from gateway.console.provider import ACCOUNTS, PATH, provider
-from gateway.console.signin import ROLES, SignIn
+from gateway.console.provider import ACCOUNTS, PATH, on_loopback, provider
+from gateway.console.signin import ENTRANCE, ROLES, SignIn
 from gateway.console.words import say
 from gateway.problems import Problem, Unauthenticated
 from gateway.registry import Gateway
@@ -29,14 +28,14 @@ class Doors:
         self._gateway, self._console = gateway, console
         settings = gateway.settings
         self._local: Any = None
-        if settings.profile != "production" and not settings.console_oidc_issuer:
+        if settings.profile != "production" and not settings.console_oidc_issuer and on_loopback(settings.issuer):
             self._local = provider(gateway.keys, f"{settings.issuer}{PATH}", settings.profile, self._provider_page)
         self._sign_in = SignIn(settings, self._local)
 
     def routes(self) -> list[Route | Mount]:
         """What is open without a session."""
         own = [
-            Route("/console/entree", self._guard(self.entrance), methods=["GET"]),
+            Route(ENTRANCE, self._guard(self.entrance), methods=["GET"]),
             Route("/console/connexion", self._guard(self.leave_for_provider), methods=["GET"]),
             Route("/console/preuve", self._guard(self.prove), methods=["GET"]),
             Route("/console/retour", self._guard(self.come_back), methods=["GET"]),
@@ -81,24 +80,27 @@ class Doors:
     async def prove(self, request: Request) -> Response:
         """Sensitive readings ask the account to prove again who it is."""
         if await asyncio.to_thread(self._console.signed_in, request) is None:
-            return RedirectResponse("/console/entree", 303)
+            return RedirectResponse(ENTRANCE, 303)
         return await self._start(request, again=True)
 
     async def _start(self, request: Request, *, again: bool) -> Response:
         if not self._sign_in.configured:
-            return RedirectResponse("/console/entree", 303)
+            return RedirectResponse(ENTRANCE, 303)
         hint = request.query_params.get("comme", "")
         if again and (session := await asyncio.to_thread(self._console.signed_in, request)):
             hint = next((role for role in ROLES if role in session.roles), "")
         pending = self._sign_in.start(_back(request), again=again)
         address = await self._sign_in.address(pending, hint if hint in ACCOUNTS else "")
-        token = await asyncio.to_thread(self._begin, pending)
+        token = await asyncio.to_thread(self._begin, pending, request)
         response = RedirectResponse(address, 303)
         self._console.sessions.give(response, token)
         return response
 
-    def _begin(self, pending: dict[str, str]) -> str:
+    def _begin(self, pending: dict[str, str], request: Request) -> str:
+        """The session that the cookie named until now ends: what it stood for is asked again."""
         with self._gateway.engine.begin() as connection:
+            if before := self._console.sessions.find(connection, request):
+                self._console.sessions.end(connection, before)
             return self._console.sessions.begin(connection, pending)
 
     async def come_back(self, request: Request) -> Response:
@@ -122,16 +124,21 @@ class Doors:
             self._console.sessions.end(work.connection, waiting)
             role = next(role for role in ROLES if role in account.roles)
             journal.append(work, "log.read", agent=agent, agent_role=role, outcome="console-sign-in")
-            return self._console.sessions.open(work.connection, agent, account.roles)
+            return self._console.sessions.open(
+                work.connection, agent, account.roles, account.proved_at, account.id_token
+            )
 
     async def sign_out(self, request: Request) -> Response:
+        """End the session here, then at the provider. Nobody's form is read before there is a session."""
         session = await asyncio.to_thread(self._console.signed_in, request)
-        form = await request.form()
-        token = form.get("jeton")
-        response = RedirectResponse("/console/entree", 303)
-        if session is not None and isinstance(token, str) and hmac.compare_digest(token, session.csrf):
-            await asyncio.to_thread(self._end, session)
-            self._console.sessions.take_back(response)
+        if session is None:
+            return RedirectResponse(ENTRANCE, 303)
+        form = await self._console.form(request, session)
+        if isinstance(form, Response):
+            return form
+        await asyncio.to_thread(self._end, session)
+        response = RedirectResponse(await self._sign_in.farewell(session.id_token), 303)
+        self._console.sessions.take_back(response)
         return response
 
     def _end(self, session: Any) -> None:

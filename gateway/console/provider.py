@@ -1,7 +1,8 @@
 """A small OpenID Connect provider for development and demonstration: four accounts, no password, no network.
 
 It speaks authorization code with PKCE (RFC 7636, S256 only) and signs its ID tokens (ES256), so that the console signs
-in through the very code it uses with a real provider. It refuses to exist in the production profile.
+in through the very code it uses with a real provider. It refuses to exist in the production profile, and under any
+address but loopback: nothing there asks for a password.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -28,12 +29,14 @@ CLIENT = "maillon-console"
 PATH = "/console/provider"
 ACCOUNTS = {"dpo": ["dpo"], "dpo_adjoint": ["dpo"], "integration": ["integration"], "operateur": ["operateur"]}
 """Account → roles it claims."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _CODE_LASTS, _TOKEN_LASTS = 60, 300
+_MAX_FORM = 16_384
 
 
 def provider(keys: Keyring, issuer: str, profile: str, render: Any) -> Starlette:
-    """The provider; `render(asked, account)` draws its page. Raises `Misconfigured` in production."""
-    if profile == "production":
+    """The provider; `render(asked, account)` draws its page. Raises `Misconfigured` in production or off loopback."""
+    if profile == "production" or not on_loopback(issuer):
         raise Misconfigured("local-provider", "The local provider is for development; configure an OpenID provider.")
     own = _Provider(keys, issuer, render)
     return Starlette(
@@ -41,10 +44,15 @@ def provider(keys: Keyring, issuer: str, profile: str, render: Any) -> Starlette
             Route("/.well-known/openid-configuration", own.metadata, methods=["GET"]),
             Route("/jwks", own.jwks, methods=["GET"]),
             Route("/authorize", own.authorize, methods=["GET"]),
-            Route("/authorize", own.confirm, methods=["POST"]),
-            Route("/token", own.token, methods=["POST"]),
+            Route("/authorize", own.confirm, methods=["POST"], max_body_size=_MAX_FORM),
+            Route("/token", own.token, methods=["POST"], max_body_size=_MAX_FORM),
         ]
     )
+
+
+def on_loopback(issuer: str) -> bool:
+    """Whether an address is this machine's own, which nobody else can call."""
+    return (urlsplit(issuer).hostname or "") in LOOPBACK
 
 
 class _Provider:

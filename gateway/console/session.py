@@ -15,7 +15,7 @@ import hmac
 import json
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -47,6 +47,7 @@ class Session:
     seen_at: str
     authenticated_at: str
     expires_at: str
+    id_token: str = field(repr=False)
 
     @property
     def fresh(self) -> bool:
@@ -82,6 +83,7 @@ class Sessions:
             row.seen_at,
             row.authenticated_at,
             row.expires_at,
+            row.id_token or "",
         )
 
     def begin(self, connection: Connection, pending: dict[str, Any]) -> str:
@@ -89,9 +91,11 @@ class Sessions:
         connection.execute(delete(table).where(table.c.expires_at <= clock.instant()))
         return self._open(connection, _PENDING, "", frozenset(), pending)
 
-    def open(self, connection: Connection, agent: str, roles: frozenset[str]) -> str:
-        """The account signed in; returns the token to give."""
-        return self._open(connection, LONGEST, agent, roles, None)
+    def open(
+        self, connection: Connection, agent: str, roles: frozenset[str], proved_at: float | None, id_token: str
+    ) -> str:
+        """The account signed in, having proved who it is then (None: unknown when); returns the token to give."""
+        return self._open(connection, LONGEST, agent, roles, None, proved_at, id_token)
 
     def end(self, connection: Connection, session: Session) -> None:
         connection.execute(delete(table).where(table.c.token_h == session.token_h))
@@ -109,6 +113,8 @@ class Sessions:
         agent: str,
         roles: frozenset[str],
         pending: dict[str, Any] | None,
+        proved_at: float | None = None,
+        id_token: str | None = None,
     ) -> str:
         token, now = secrets.token_urlsafe(32), clock.now()
         connection.execute(
@@ -120,8 +126,9 @@ class Sessions:
                 pending=json.dumps(pending) if pending else None,
                 created_at=clock.instant(now),
                 seen_at=clock.instant(now),
-                authenticated_at=clock.instant(now) if agent else "",
+                authenticated_at=clock.instant(datetime.fromtimestamp(proved_at, UTC)) if proved_at else "",
                 expires_at=clock.instant(now + lasts),
+                id_token=id_token,
             )
         )
         return token

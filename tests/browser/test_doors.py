@@ -12,12 +12,15 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from gateway import production
+from gateway.app import build
 from gateway.console import identities, places, words
 from gateway.console.common import MENU, safe
 from gateway.console.provider import provider
 from gateway.console.signin import require_complete
 from gateway.keys import Keyring
 from gateway.problems import Misconfigured
+from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import identity_case
 from tests.browser.conftest import Lived
@@ -163,9 +166,27 @@ def test_coming_back_never_leaves_the_console(address: str) -> None:
     assert not safe(address)
 
 
-def test_the_local_provider_does_not_exist_in_production(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("issuer", "profile"),
+    [("http://127.0.0.1:8400", "production"), ("https://passerelle.example", "demo"), ("https://10.1.2.3", "test")],
+)
+def test_the_local_provider_does_not_exist_in_production_nor_under_an_address_others_can_call(
+    tmp_path: Path, issuer: str, profile: str
+) -> None:
     with pytest.raises(Misconfigured):
-        provider(Keyring(tmp_path), "https://x", "production", lambda *_: "")
+        provider(Keyring(tmp_path), f"{issuer}/console/provider", profile, lambda *_: "")
+
+
+async def test_a_console_without_a_provider_is_shut_to_the_network(tmp_path: Path) -> None:
+    """A gateway put on line under its own name before anybody chose a profile lets nobody in without a password."""
+    app = build(Gateway.open(Settings(profile="demo", home=tmp_path, issuer="https://passerelle.example")))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://passerelle.example") as client:
+        assert (await client.get("/console/entree")).status_code == 503
+        assert (await client.get("/console/connexion?comme=dpo")).headers["location"] == "/console/entree"
+        assert (await client.get("/console/provider/authorize")).status_code == 404
+    for issuer in ("http://127.0.0.1:8400", "https://localhost"):
+        with pytest.raises(Misconfigured, match="loopback-only"):
+            production.require(Settings(profile="test", issuer=issuer), "0.0.0.0")
 
 
 def test_a_provider_named_by_half_is_refused() -> None:

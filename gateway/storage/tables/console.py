@@ -18,5 +18,6 @@ console_session = Table(
     Column("seen_at", Instant, nullable=False),
     Column("authenticated_at", Instant, nullable=False, comment="when the account last proved who it is"),
     Column("expires_at", Instant, nullable=False),
+    Column("id_token", Text, comment="what the provider gave; it names the session there when the account leaves"),
 )
 Index("ix_console_session_expires_at", console_session.c.expires_at)
