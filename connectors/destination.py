@@ -94,16 +94,6 @@ def _permitted_literal(host: str, allowed: Iterable[Network]) -> bool:
         return False
 
 
-async def verify(url: str, networks: Iterable[str] = (), resolver: Resolver = resolve) -> tuple[str, str, int]:
-    """`origin`, and every address of the host is permitted: for the registration of a partner's URL.
-
-    Raises `DestinationRefused`, also when the host does not resolve.
-    """
-    scheme, host, port = origin(url, networks)
-    await _address(host, port, _networks(networks), resolver)
-    return scheme, host, port
-
-
 async def _address(host: str, port: int, networks: Iterable[Network], resolver: Resolver) -> str:
     try:
         addresses = list(await resolver(host, port))

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from itertools import chain, islice
+from itertools import chain, count, islice
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
@@ -33,6 +33,7 @@ from connectors.workbook import check_area
 MAX_BYTES = manifest.MAX_TABLE
 MAX_COLUMNS = 512
 MAX_LINES_PER_ROW = 64
+MAX_LINE = 1_000_000
 MAX_CELL = 32_767
 """The longest text a spreadsheet cell can hold."""
 XLSX = manifest.XLSX
@@ -228,8 +229,16 @@ def _above(rows: Iterable[Sequence[str]], titles: _Wanted) -> int:
 
 
 def _decoded(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a text, none longer than any row may be: a file without line ends is not held in memory."""
     try:
-        yield from text
+        for number in count(1):
+            line = text.readline(MAX_LINE + 1)
+            if len(line) > MAX_LINE:
+                where = f"line {number}"
+                raise DocumentRefused("table-cell-too-long", f"{where} has more than {MAX_LINE} characters", path=where)
+            if not line:
+                return
+            yield line
     except UnicodeDecodeError:
         raise DocumentRefused("table-encoding", "send UTF-8 or windows-1252") from None
 

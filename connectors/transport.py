@@ -27,7 +27,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from connectors.destination import LOOPBACK, Destinations, Resolver, origin, resolve, verify
+from connectors.destination import LOOPBACK, Destinations, Resolver, origin, resolve
 from connectors.failures import (
     AnswerRefused,
     Busy,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOOPBACK", "Answer", "AnswerRefused", "Busy", "DestinationRefused", "Interrupted", "Limits", "Resolver",
-    "Transport", "TransportError", "Unreachable", "origin", "resolve", "unavailable", "verify",
+    "Transport", "TransportError", "Unreachable", "origin", "resolve", "unavailable",
 ]  # fmt: skip
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -25,7 +25,6 @@ from gateway.problems import (
     HeadersTooLarge,
     MethodUnknown,
     Misdirected,
-    NotAllowed,
     Problem,
     Unknown,
     Unreadable,
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""Those of HTTP (RFC 9110 §9, RFC 5789): a resource takes one, or says which it takes."""
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32_768
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -101,8 +101,7 @@ class Frame:
     def _refusal(self, scope: Scope) -> Problem | None:
         method, headers, raw = scope["method"], scope["headers"], (scope.get("raw_path") or b"").lower()
         if method not in METHODS:
-            known = method in ("TRACE", "CONNECT")
-            return (NotAllowed if known else MethodUnknown)("method-not-allowed" if known else "method-unknown")
+            return MethodUnknown("method-unknown")
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             return HeadersTooLarge("headers-too-large", f"Send at most {MAX_HEADERS} headers.")
         names = [name for name, _ in headers]

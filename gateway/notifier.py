@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 BATCH = 50
 UPKEEP = 60.0
+_DEADLINE = 10.0
+"""Seconds for a webhook and its whole answer, tries included."""
 """Seconds between two looks at consents past their time and at erasures of other machines."""
 
 
@@ -151,7 +153,8 @@ async def _send(gateway: Gateway, one: Notification) -> Mapping[str, Any] | None
     body = json.dumps({"id": one.id} | dict(one.content), sort_keys=True).encode()
     headers = webhooks.sign(gateway.keys.ed25519("webhook"), one.id, body) | {"content-type": "application/json"}
     try:
-        reply = await gateway.transport(one.recipient).request("POST", url, content=body, headers=headers)
+        way = gateway.transport(one.recipient)
+        reply = await way.request("POST", url, content=body, headers=headers, deadline=_DEADLINE)
         said = reply.json() if reply.status == 200 and reply.content else None
     except (TransportError, ValueError) as error:
         log.warning("notifier.not_answered", notification=one.id, recipient=one.recipient, kind=type(error).__name__)

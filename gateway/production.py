@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from connectors.failures import DestinationRefused
 from connectors.manifest import ManifestError, installed
 from gateway import schedule
 from gateway.app import readiness
@@ -15,7 +16,7 @@ from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
 from gateway.policy import Policy
 from gateway.problems import Misconfigured, Problem
-from gateway.registry import Gateway, configured
+from gateway.registry import Gateway, configured, way_to
 from gateway.settings import Settings
 
 KEY_FILES = (
@@ -67,9 +68,20 @@ def missing(settings: Settings) -> list[str]:
     return lacks
 
 
+def wrong_addresses(settings: Settings) -> list[str]:
+    """The bodies whose settings hold an address that is no place to call; looked at again at each call."""
+    wrong = []
+    for body in sorted(settings.bodies):
+        try:
+            way_to(settings, body)
+        except DestinationRefused as refused:
+            wrong.append(f"An address under [bodies.{body}] is no place to call ({refused.code}).")
+    return wrong
+
+
 def require(settings: Settings, host: str) -> None:
     """Refuse to start half-configured. Raises `Misconfigured` naming all that is missing."""
-    if lacks := missing(settings):
+    if lacks := [*missing(settings), *wrong_addresses(settings)]:
         raise Misconfigured("half-configured", " ".join(lacks))
     if settings.profile != "production" and on_loopback(settings.issuer) and host not in LOOPBACK:
         # Nothing is encrypted there, and the console lets anybody in.
@@ -78,7 +90,10 @@ def require(settings: Settings, host: str) -> None:
 
 def examine(settings: Settings) -> list[dict[str, Any]]:
     """Every check of `maillon doctor`: name, ok, and what was found or what to do."""
-    checks = [_check("profile", not (lacks := missing(settings)), " ".join(lacks) or settings.profile)]
+    checks = [
+        _check("profile", not (lacks := missing(settings)), " ".join(lacks) or settings.profile),
+        _check("addresses", not (wrong := wrong_addresses(settings)), " ".join(wrong) or "places to call"),
+    ]
     try:
         gateway = Gateway.open(settings, create=False)
         state = readiness(gateway)

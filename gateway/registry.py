@@ -272,12 +272,7 @@ class Gateway:
             return given
         opened = self._opened.setdefault(asyncio.get_running_loop(), {})
         if body_id not in opened:
-            told = self.settings.bodies.get(body_id, {})
-            addresses = [value for value in told.values() if value.startswith(("https://", "http://"))]
-            allow = self.settings.profile in ("demo", "test")
-            reach = {f"{number}_url": address for number, address in enumerate(addresses)}
-            reach |= {name: told[name] for name in _REACH if name in told}
-            opened[body_id] = Transport.open(body_id, reach, allow_loopback=allow)
+            opened[body_id] = way_to(self.settings, body_id)
         return opened[body_id]
 
     async def close_transports(self) -> None:
@@ -293,6 +288,15 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+
+
+def way_to(settings: Settings, body_id: str) -> Transport:
+    """The way to a body by the addresses of its settings. Raises `DestinationRefused` for one that is none to call."""
+    told = settings.bodies.get(body_id, {})
+    addresses = [value for value in told.values() if value.startswith(("https://", "http://"))]
+    reach = {f"{number}_url": address for number, address in enumerate(addresses)}
+    reach |= {name: told[name] for name in _REACH if name in told}
+    return Transport.open(body_id, reach, allow_loopback=settings.profile in ("demo", "test"))
 
 
 def configured(one: Installed, settings: Settings, body_id: str = "", name: str = "") -> Connector:

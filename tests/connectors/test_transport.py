@@ -27,7 +27,6 @@ from connectors.transport import (
     Transport,
     Unreachable,
     origin,
-    verify,
 )
 
 HOST = "https://partenaire.exemple.org"
@@ -100,12 +99,11 @@ async def test_every_address_of_the_name_must_be_public(addresses: list[str]) ->
     async def resolver(host: str, port: int) -> list[str]:
         return addresses
 
-    with pytest.raises(DestinationRefused) as caught:
-        await verify("https://exemple.org/rappel", resolver=resolver)
-    assert caught.value.code == "address-not-allowed"
     async with Transport("partenaire", ["https://exemple.org"], resolver=resolver) as transport:
-        with pytest.raises(DestinationRefused):
+        with pytest.raises(DestinationRefused, match="address-not-allowed"):
             await transport.request("GET", "https://exemple.org/rappel")
+        with pytest.raises(DestinationRefused, match="address-not-allowed"):
+            await transport.knock(transport.origins[0])
 
 
 async def test_a_partner_is_only_called_at_its_registered_origins() -> None:

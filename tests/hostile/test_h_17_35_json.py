@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from connectors.caf import generator
 from connectors.contract import DocumentRefused
 from connectors.json import parse
 from tests.api.house import House, bounded, problem
-from tests.api.test_webhooks import push
+from tests.api.test_webhooks import message, push
 
 CANARY = "CANARIJSON"
+EXAMPLES = Path(__file__).parents[2] / "mappings" / "departement" / "examples" / "accompagnement"
 Door = Callable[[House, bytes], httpx.Response]
 DOORS: dict[str, Door] = {
     "search": lambda house, body: house.search("ccas", body),
@@ -138,16 +145,69 @@ def test_h_27_direction_overrides_and_invisible_characters_go(house: House) -> N
     assert code.json()["results"][0]["status"] == "quarantined", "a look-alike letter in a code is no code"
 
 
-def test_h_28_two_spellings_of_one_name_are_equal() -> None:
+def test_h_28_two_spellings_of_one_name_are_equal(house: House) -> None:
+    """In JSON, in a table and in XML alike: the second spelling is the same record, and the same person."""
     assert parse('"Zoe\u0301"'.encode()) == parse('"Zo\u00e9"'.encode()) == "Zo\u00e9"
+    apart, whole = "Cane\u0301ri", "Can\u00e9ri"
+    for sent in (
+        lambda name: house.send(
+            "ccas", "ccas.suivi", {"birthName": name, "firstName": "Un", "birthDate": "1971-01-03"}
+        ),
+        lambda name: house.send(
+            "ccas_voisin", "ccas.beneficiaires",
+            f"Nom de naissance;Pr\u00e9nom;Date de naissance\n{name};Deux;1971-01-04\n".encode(), "text/csv",
+        ),
+        lambda name: house.send("caf", "caf.flux_beneficiaire", household(name), "application/xml"),
+    ):  # fmt: skip
+        assert [one["status"] for one in sent(apart).json()["results"]] == ["accepted"]
+        assert [one["status"] for one in sent(whole).json()["results"]] == ["unchanged"]
 
 
-@pytest.mark.parametrize("value", [12, True, 1.5, [], {}, None])
+def household(name: str) -> bytes:
+    """A genuine file of one household, of that name, in UTF-8."""
+    stream = io.BytesIO()
+    generator.write_file(stream, 1, 28, mois="2026-10", departement="040")
+    text = stream.getvalue().decode("cp1252").replace("windows-1252", "utf-8", 1)
+    return re.sub("<NOMNAI>[^<]*", f"<NOMNAI>{name}", text, count=1).encode()
+
+
+@pytest.mark.parametrize("value", [12, True, 1.5, [], {}, None, 1_700_000_000])
 def test_h_29_types_are_not_converted(house: House, value: object) -> None:
     problem(house.search("ccas", {"nir": value}), 422, "search-form")
     answer = house.send("ccas", "ccas.suivi", {"birthName": CANARY, "firstName": "Rose", "birthDate": value})
     assert answer.status_code == 422, answer.text
     assert CANARY not in answer.text
+
+
+WRONG = {int: ["12", True, 1.5], bool: ["true", 1, 0, "oui"], str: [12, True, 1.5]}
+"""By the type that a published schema gives a value: what is not converted to it."""
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(one, (*path, key)) if isinstance(one, dict | list) else [((*path, key), one)]
+
+
+def test_h_29_no_value_of_a_typed_document_is_converted(house: House) -> None:
+    """Each value of a follow-up as the Département's schema types it, given in each wrong type: none is taken."""
+    genuine = json.loads((EXAMPLES / "binome.json").read_bytes())
+    envelope = {"emisLe": "2026-11-02T00:00:00Z", "accompagnements": [genuine]}
+    tried = 0
+    for path, right in leaves(genuine):
+        for wrong in WRONG[type(right)]:
+            bent = copy.deepcopy(envelope)
+            *way, last = ["accompagnements", 0, *path]
+            inner: Any = bent
+            for step in way:
+                inner = inner[step]
+            inner[last] = wrong
+            (record,) = house.gateway.connector("departement").read(
+                "departement.accompagnement", io.BytesIO(json.dumps(bent).encode()), content_type="application/json"
+            )
+            assert record.rejected, (path, wrong)
+            tried += 1
+    assert tried > 30
+    problem(house.send("departement", "departement.accompagnement", bent), 422, "records-rejected")
 
 
 def test_h_30_a_field_nobody_knows(house: House) -> None:
@@ -193,6 +253,23 @@ def test_h_33_days_that_are_none(house: House, day: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "moment", ["2026-12-02T09:30:00+99:00", "2026-02-30T09:30:00+01:00", "2026-12-02T25:00:00Z", "0000-01-01T00:00:00Z",
+               "1764664200", 1764664200, "demain"],
+)  # fmt: skip
+def test_h_33_moments_that_are_none(house: House, moment: object) -> None:
+    """On the webhook door, and as the moment a message was sent: neither is guessed."""
+    value = json.loads(message(1, 333))
+    value["data"]["starts_at"] = moment
+    answer = push(house, json.dumps(value).encode())
+    assert answer.status_code == 422 or answer.json()["results"][0]["status"] == "quarantined", answer.text
+    value = json.loads(message(1, 334))
+    value["meta"]["timestamp"] = moment
+    refused = push(house, json.dumps(value).encode())
+    assert refused.status_code in (400, 401, 422), refused.text
+    assert str(moment) not in answer.text + refused.text
+
+
+@pytest.mark.parametrize(
     ("number", "status"),
     [
         ("285064099990199", 422), ("2850640999901AB", 422), ("28506", 422), ("0850640999901", 422),
@@ -203,6 +280,12 @@ def test_h_34_numbers_of_the_register(house: House, number: str, status: int) ->
     answer = house.search("ccas", {"nir": number, "date_naissance": "1985-06-12"})
     assert answer.status_code == status, answer.text
     assert number not in answer.text
+    said = {"birthName": "Canarinombre", "firstName": f"N{number}", "birthDate": "1985-06-12",
+            "socialSecurityNumber": number}  # fmt: skip
+    told = house.send("ccas", "ccas.suivi", said)
+    (result,) = told.json()["results"]
+    assert (result["status"] != "quarantined") == (status == 200) or "doubt" in told.text, told.text
+    assert number not in told.text
 
 
 @every_door

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import httpx
 import pytest
 
-from connectors.transport import DestinationRefused, Limits, Transport, TransportError, origin, verify
+from connectors.destination import REMEMBERED, Destinations
+from connectors.transport import DestinationRefused, Limits, Transport, TransportError, origin
+from connectors.wire import Wire
+from gateway import notifier, production
+from gateway.problems import Misconfigured
+from gateway.settings import Settings
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
@@ -37,10 +45,23 @@ INTERNAL = ["169.254.169.254", "[fd00::1]", "10.0.0.1", "192.168.1.1", "localhos
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
-def test_h_54_loopback_by_any_spelling_is_refused_at_registration(host: str) -> None:
+def test_h_54_loopback_by_any_spelling_is_refused_at_registration(host: str, tmp_path: Path) -> None:
     for url in (f"https://{host}/", f"http://{host}/"):
         with pytest.raises(DestinationRefused):
             origin(url)
+        not_started(url, tmp_path)
+
+
+def not_started(url: str, home: Path) -> None:
+    """No process begins with this address among its settings, as a partner's or as the one its notices go to."""
+    told = {"notifications_url": "https://partenaire.example/avis", "api_url": "https://partenaire.example/"}
+    for name in told:
+        settings = Settings(profile="production", home=home, bodies={"ccas": told | {name: url}})
+        (wrong,) = production.wrong_addresses(settings)
+        assert "[bodies.ccas]" in wrong
+        with pytest.raises(Misconfigured, match=r"\[bodies\.ccas\]"):
+            production.require(settings, "127.0.0.1")
+    assert production.wrong_addresses(Settings(profile="production", home=home, bodies={"ccas": told})) == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1", "::1", "0.0.0.0", "64:ff9b::7f00:1"])
@@ -51,18 +72,21 @@ async def test_h_54_and_at_each_call_by_the_address_it_resolves_to(address: str)
 
 
 @pytest.mark.parametrize("host", INTERNAL)
-def test_h_55_internal_addresses_are_refused_at_registration(host: str) -> None:
+def test_h_55_internal_addresses_are_refused_at_registration(host: str, tmp_path: Path) -> None:
     with pytest.raises(DestinationRefused):
         origin(f"https://{host}/")
+    not_started(f"https://{host}/", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["10.0.0.1.nip.io", "metadata.example"])
 async def test_h_55_a_public_name_of_an_internal_address_is_refused(name: str) -> None:
     for address in ("10.0.0.1", "169.254.169.254", "fd00::1", "100.64.0.1"):
-        with pytest.raises(DestinationRefused, match="address-not-allowed"):
-            await verify(f"https://{name}/", resolver=resolving([address]))
-        with pytest.raises(DestinationRefused, match="address-not-allowed"):
-            await verify(f"https://{name}/", resolver=resolving(["93.184.216.34", address]))
+        for found in ([address], ["93.184.216.34", address]):
+            async with Transport("p", [f"https://{name}"], resolver=resolving(found)) as transport:
+                with pytest.raises(DestinationRefused, match="address-not-allowed"):
+                    await transport.request("GET", f"https://{name}/")
+                with pytest.raises(DestinationRefused, match="address-not-allowed"):
+                    await transport.knock(transport.origins[0])
 
 
 async def test_h_56_a_redirect_is_an_answer_never_followed() -> None:
@@ -86,11 +110,43 @@ async def test_h_56_a_redirect_is_an_answer_never_followed() -> None:
 
 
 async def test_h_57_a_name_that_turns_private_is_refused_when_it_does() -> None:
-    rebinding = resolving(["93.184.216.34"], ["127.0.0.1"])
-    await verify("https://partenaire.example/", resolver=rebinding)
-    async with Transport("p", ["https://partenaire.example"], resolver=rebinding) as transport:
-        with pytest.raises(DestinationRefused, match="address-not-allowed"):
-            await transport.request("GET", "https://partenaire.example/")
+    """The address that was checked is the one connected to; when it is asked again, it is checked again."""
+    now = [0.0]
+    asked: list[str] = []
+
+    async def rebinding(_host: str, _port: int) -> list[str]:
+        asked.append(_host)
+        return ["93.184.216.34"] if len(asked) == 1 else ["127.0.0.1"]
+
+    where = Destinations(["https://partenaire.example"], (), rebinding, lambda: now[0])
+    for _ in range(3):
+        assert await where.address("partenaire.example", 443) == "93.184.216.34", "pinned, not resolved again"
+    now[0] += REMEMBERED + 1
+    with pytest.raises(DestinationRefused, match="address-not-allowed"):
+        await where.address("partenaire.example", 443)
+
+
+async def test_h_57_the_connection_goes_to_the_address_that_was_checked() -> None:
+    """A name of which the system knows another address, or none, is called where the check said."""
+    called: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with served(answer) as url:
+        port = url.rpartition(":")[2]
+        networks = ("127.0.0.1/32",)
+        where = Destinations([url], networks, resolving(["127.0.0.1"]), time.monotonic)
+        wire = Wire(where.address, ssl.create_default_context(), 2.0)
+        try:
+            told = await wire.handle_async_request(httpx.Request("GET", f"http://nom-inconnu.invalid:{port}/"))
+        finally:
+            await wire.aclose()
+        assert told.status_code == 200
+    assert b"host: nom-inconnu.invalid" in called[0].lower()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +188,8 @@ async def test_h_59_an_answer_without_end_is_cut_at_the_total_deadline(head: byt
         except OSError:
             return
 
-    assert Limits().deadline <= 30
+    assert Limits().deadline <= 30, "a partner's own service, its retries included; a webhook of ours:"
+    assert notifier._DEADLINE <= 10
     async with served(drip) as url:
         limits = Limits(deadline=0.6, attempts=1)
         async with Transport("p", [url], networks=("127.0.0.0/8",), limits=limits) as transport:
