@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from connectors import drop, sftp
+from connectors import drop
 from connectors.contract import Acknowledgement, Connector, Filed, NotObtained, Outgoing
 from connectors.manifest import Document
 from schemas.record import Written
@@ -61,6 +61,8 @@ class Drop:
             if not self.where.startswith("sftp://"):
                 new = await asyncio.to_thread(drop.leave, Path(self.where), name, data)
             elif self.key and self.known_hosts:
+                from connectors import sftp  # brings asyncssh, for the few who leave files on a server
+
                 new = await sftp.leave(sftp.Server(self.where, Path(self.key), Path(self.known_hosts)), name, data)
             else:
                 return Acknowledgement("refused", "drop-keys-missing")
