@@ -31,10 +31,9 @@ from gateway.decide import identifiers_for, question
 from gateway.outbox import Claim
 from gateway.policy import Decision, Question
 from gateway.prefill import permitted
-from gateway.problems import Invalid, Problem
+from gateway.problems import Problem
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import held_by_recipient
-from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -113,7 +112,7 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
     `flow` is the claim's as it is today, if a convention still declares it; `held` what the recipient already has in
     its place, if anything (a row of `held_by_recipient`).
     """
-    if flow is None or not _still_written(gateway, claimed):
+    if flow is None or not gateway.speaks(claimed.recipient, claimed.document):
         _orphan(work, gateway, claimed)
         return None
     current = gateway.dossiers.current(work, claimed.person_id)
@@ -147,15 +146,6 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
         return None
     journal.append(work, "exchange.deliver", **_told(work, prepared, outcome="sending"))
     return prepared
-
-
-def _still_written(gateway: Gateway, claimed: Claim) -> bool:
-    """Is the recipient's document still in its connector's manifest?"""
-    try:
-        gateway.document(claimed.recipient, claimed.document)
-    except Invalid:
-        return False
-    return True
 
 
 def conclude(
@@ -282,16 +272,7 @@ def _prefetch(work: UnitOfWork, gateway: Gateway, claims: Collection[Claim]) -> 
     if not people:
         return {}
     states(work, people)
-    merged: dict[str, list[str]] = work.scratch.setdefault("merged", {})
-    merged |= {one: [] for one in people if one not in merged}
-    absorbed = select(person.c.id, person.c.merged_into).where(person.c.merged_into.in_(people))
-    for row in work.connection.execute(absorbed):
-        if row.id not in merged[row.merged_into]:
-            merged[row.merged_into].append(row.id)
-    everyone = people | {one for person_id in people for one in merged[person_id]}
-    gateway.dossiers.stays.prefetch(work, everyone)
-    homes = {home for one in everyone for home, _ in gateway.dossiers.stays.of(work, one)}
-    gateway.dossiers.prefetch(work, everyone | homes)
+    gateway.dossiers.prefetch_people(work, people)
     recipient = next(iter(claims)).recipient
     table = held_by_recipient.c
     rows = work.connection.execute(

@@ -144,6 +144,19 @@ class Dossiers:
             for told in old[record_h]:
                 told.last_said = heard
 
+    def prefetch_people(self, work: UnitOfWork, people: Iterable[str]) -> dict[str, list[str]]:
+        """Bring all that is known of many persons into this transaction with few queries; who was merged into each."""
+        known: dict[str, list[str]] = work.scratch.setdefault("merged", {})
+        wanted = dict.fromkeys(people)
+        new: dict[str, list[str]] = {one: [] for one in wanted if one not in known}
+        for row in rows(work.connection, person, ("id", "merged_into"), "merged_into", new):
+            new[row.merged_into].append(row.id)
+        known |= new
+        everyone = {*wanted, *(one for head in wanted for one in known[head])}
+        self.stays.prefetch(work, everyone)
+        self.prefetch(work, everyone | {home for one in everyone for home, _ in self.stays.of(work, one)})
+        return known
+
     def put(
         self,
         work: UnitOfWork,

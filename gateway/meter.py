@@ -1,46 +1,46 @@
 """The double-entry meter: per recipient and document, fields filled for it, typed again by it, and in conflict.
 
-Nothing is counted on the way: the meter is read from what each recipient holds and from what every body said, so that
-it can always be recomputed and never drifts.
+Nothing is counted on the way: the meter is read from what each recipient was delivered and from what every body said,
+so that it can always be recomputed and never drifts.
 
 - *filled*: fields of the recipient's form that facts of other bodies fill today, out of all its fields.
 - *typed again*: a value that the recipient says itself, for the first time, after it was delivered to it.
-- *in conflict*: another value than the one it was delivered, said for the first time after that.
+- *in conflict*: another value than those it was delivered, said for the first time after that.
 
-A path counts once per person and recipient, under the document that brought it first.
+A path counts once per person and recipient, by the last value the recipient said, under the document that brought it
+first. `meter_readings.py` keeps a reading and shows it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from prometheus_client import Gauge
-from sqlalchemy import Row, select
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 import mappings
 from gateway import canonical, merge
 from gateway.categories import Withheld, legal_code
 from gateway.dossier import APART
-from gateway.person_history import people_of
+from gateway.lookup import rows
 from gateway.prefill import permitted, seen_by
 from gateway.registry import Gateway
-from gateway.storage.tables.delivery import held_by_recipient
-from gateway.storage.tables.record import assertion_set
+from gateway.storage.tables.delivery import outbox
+from gateway.storage.tables.record import assertion_set, person
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased
 from schemas.record import Fact
 
-FIELDS = Gauge(
-    "maillon_fields",
-    "Fields of recipients' documents, by what happened to them: filled, empty, own, typed_again, in_conflict",
-    ["recipient", "document", "what"],
-    multiprocess_mode="mostrecent",
-)
-_CHUNK = 200
+log = structlog.get_logger(__name__)
+
+_PIECE = 100
+"""Persons counted in one transaction."""
 _RANK = re.compile(r"\[\d+\]")
 
 
@@ -50,6 +50,7 @@ class Count:
 
     recipient: str
     document: str
+    persons: int = 0
     documents: int = 0
     filled: int = 0
     own: int = 0
@@ -57,6 +58,9 @@ class Count:
     empty: int = 0
     typed_again: int = 0
     in_conflict: int = 0
+    not_written: int = 0
+    """Documents that a defect of the mapping or the connector keeps from being filled today: no field of theirs is
+    counted."""
 
     @property
     def fields_total(self) -> int:
@@ -66,8 +70,7 @@ class Count:
         return asdict(self) | {"fields_total": self.fields_total}
 
 
-@dataclass(frozen=True, slots=True)
-class First:
+class First(NamedTuple):
     """When a body said a value of a path for the first time."""
 
     value: Any
@@ -75,30 +78,56 @@ class First:
     received_at: str
 
 
-def read(work: UnitOfWork, gateway: Gateway, recipient: str = "") -> list[Count]:
+class Delivered(NamedTuple):
+    """One document that reached its recipient: its C-codes, and when."""
+
+    recipient: str
+    document: str
+    item: str
+    sent: frozenset[str]
+    at: str
+
+
+Said = Mapping[str, Sequence[First]]
+Place = tuple[str, str]
+"""Recipient and document."""
+
+
+def read(gateway: Gateway, recipient: str = "") -> list[Count]:
     """The meter, by recipient and document; of one recipient only when it is named."""
-    counts: dict[tuple[str, str], Count] = {}
-    written: dict[tuple[str, str], re.Pattern[str]] = {}
-    for row, said, brought in _held(work, gateway, recipient):
-        place = (row.recipient, row.document)
-        count = counts.setdefault(place, Count(*place))
-        _form(work, gateway, row, count)
-        if place not in written:
-            written[place] = _written_by(gateway, row.recipient, row.document)
-        again, conflict = retyped(row, said, brought, written[place])
-        count.typed_again += again
-        count.in_conflict += conflict
+    counts: dict[Place, Count] = {}
+    for counts in pieces(gateway, recipient):  # noqa: B007  the last piece has it all
+        pass
+    return in_order(counts)
+
+
+def in_order(counts: Mapping[Place, Count]) -> list[Count]:
     return [counts[place] for place in sorted(counts)]
 
 
-def observe(work: UnitOfWork, gateway: Gateway) -> list[Count]:
-    """Read the meter and show it to Prometheus. It opens every delivered dossier: call it now and then, not often."""
-    counts = read(work, gateway)
-    FIELDS.clear()
-    for one in counts:
-        for what in ("filled", "own", "empty", "typed_again", "in_conflict"):
-            FIELDS.labels(one.recipient, one.document, what).set(getattr(one, what))
-    return counts
+def pieces(gateway: Gateway, recipient: str = "") -> Iterator[dict[Place, Count]]:
+    """Count some persons, then some more, until all are: what was counted so far, after each piece.
+
+    A piece is a transaction of its own, which only reads: it holds back no writer, and memory does not grow.
+    """
+    counts: dict[Place, Count] = {}
+    last = ""
+    while True:
+        with UnitOfWork(gateway.engine, read_only=True) as work:
+            some = select(person.c.id).where(person.c.merged_into.is_(None), person.c.id > last)
+            people = list(work.connection.execute(some.order_by(person.c.id).limit(_PIECE)).scalars())
+            for who, delivered, said in _people(work, gateway, people, recipient):
+                _forms(work, gateway, who, delivered, counts)
+                name = delivered[0].recipient
+                carried = {one.document: _carried(gateway, name, one.document) for one in delivered}
+                for document, same in retyped(delivered, said, carried):
+                    count = counts[name, document]
+                    count.typed_again += same
+                    count.in_conflict += not same
+        if not people:
+            return
+        last = people[-1]
+        yield counts
 
 
 # --- one form ---------------------------------------------------------------------------------------------------------
@@ -162,72 +191,90 @@ def _count_form(told: Form, given: Collection[str], filled: Mapping[str, str]) -
     told.sources.update(ready.values())
 
 
-# --- what recipients hold ---------------------------------------------------------------------------------------------
-
-Said = dict[str, list[First]]
+# --- what recipients were delivered -----------------------------------------------------------------------------------
 
 
-def _held(work: UnitOfWork, gateway: Gateway, recipient: str) -> Iterator[tuple[Row[Any], Said, set[tuple[str, str]]]]:
-    """What recipients hold, person by person, oldest delivery first, beside all that was ever said of her."""
-    work.flush()
-    people = select(held_by_recipient.c.person_id).distinct()
-    rows_of = select(held_by_recipient)
-    if recipient:
-        people = people.where(held_by_recipient.c.recipient == recipient)
-        rows_of = rows_of.where(held_by_recipient.c.recipient == recipient)
-    last = ""
-    while chunk := list(
-        work.connection.execute(
-            people.where(held_by_recipient.c.person_id > last).order_by(held_by_recipient.c.person_id).limit(_CHUNK)
-        ).scalars()
-    ):
-        held: dict[str, list[Row[Any]]] = defaultdict(list)
-        for row in work.connection.execute(rows_of.where(held_by_recipient.c.person_id.in_(chunk))):
-            held[row.person_id].append(row)
-        for person_id in chunk:
-            said = _history(work, gateway, person_id)
-            brought: set[tuple[str, str]] = set()
-            for row in sorted(held[person_id], key=lambda row: (row.delivered_at, row.document, row.item)):
-                yield row, said, brought
-        last = chunk[-1]
+def _people(
+    work: UnitOfWork, gateway: Gateway, people: Sequence[str], recipient: str
+) -> Iterator[tuple[str, list[Delivered], Said]]:
+    """Each person and recipient: what it was delivered about her, oldest first, and all that was ever said of her."""
+    head_of = {one: one for one in people}
+    head_of |= dict(map(tuple, rows(work.connection, person, ("id", "merged_into"), "merged_into", people)))
+    columns = ("person_id", "recipient", "document", "item", "categories", "settled_at")
+    delivered: dict[str, dict[str, list[Delivered]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows(work.connection, outbox, columns, "person_id", head_of, "state = 'delivered'"):
+        if recipient in ("", row.recipient) and gateway.speaks(row.recipient, row.document):
+            sent = frozenset((row.categories or "").split(","))
+            one = Delivered(row.recipient, row.document, row.item, sent, row.settled_at)
+            delivered[head_of[row.person_id]][row.recipient].append(one)
+    merged = gateway.dossiers.prefetch_people(work, delivered)
+    said = _histories(work, gateway, {who: (who, *merged[who]) for who in delivered})
+    for who, by_recipient in delivered.items():
+        for hers in by_recipient.values():
+            yield who, sorted(hers, key=lambda one: (one.at, one.document, one.item)), said[who]
 
 
-def _history(work: UnitOfWork, gateway: Gateway, person_id: str) -> Said:
+def _histories(work: UnitOfWork, gateway: Gateway, people: Mapping[str, Iterable[str]]) -> dict[str, Said]:
     """Every value of every path, with who said it when for the first time; what was superseded included."""
-    people = people_of(work, person_id)
-    subjects = [*people, *dict.fromkeys(home for one in people for home in gateway.dossiers.homes(work, one))]
-    query = select(assertion_set).where(assertion_set.c.subject_id.in_(subjects), assertion_set.c.document != APART)
-    said: Said = defaultdict(list)
-    for row in work.connection.execute(query.order_by(assertion_set.c.received_at, assertion_set.c.id)):
+    whose: dict[str, list[str]] = defaultdict(list)
+    for who, hers in people.items():
+        for subject in dict.fromkeys(one for each in hers for one in (each, *gateway.dossiers.homes(work, each))):
+            whose[subject].append(who)
+    columns = ("subject_id", "source", "received_at", "id", "payload")
+    sets = rows(work.connection, assertion_set, columns, "subject_id", whose, f"document <> '{APART}'")
+    said: dict[str, dict[str, list[First]]] = {who: defaultdict(list) for who in people}
+    for row in sorted(sets, key=lambda row: (row.received_at, row.id)):
         try:
             facts = gateway.vault.open(work, row.subject_id, row.payload)
         except Erased:
             continue
-        for path, value in facts.items():
-            if not any(one.source == row.source and one.value == value for one in said[path]):
-                said[path].append(First(value, row.source, row.received_at))
-    return said
+        for who in whose[row.subject_id]:
+            for path, value in facts.items():
+                if not any(one.source == row.source and one.value == value for one in said[who][path]):
+                    said[who][path].append(First(value, row.source, row.received_at))
+    return dict(said)
 
 
-def _form(work: UnitOfWork, gateway: Gateway, row: Row[Any], count: Count) -> None:
-    """How much of the recipient's form others fill today, as the law permits today."""
-    flows = gateway.flows_carrying(work, row.recipient, row.document)
-    visible = seen_by(work, gateway, row.person_id, flows).visible
-    written = gateway.write(row.recipient, row.document, visible, item=row.item)
-    own = sum(fact.source == row.recipient for fact in written.filled.values())
-    count.documents += 1
-    count.own += own
-    count.filled += len(written.filled) - own
-    count.empty += len(written.empty)
+def _forms(
+    work: UnitOfWork, gateway: Gateway, who: str, delivered: Sequence[Delivered], counts: dict[Place, Count]
+) -> None:
+    """How much of the recipient's forms about one person others fill today, as the law permits today."""
+    recipient = delivered[0].recipient
+    items: dict[str, set[str]] = defaultdict(set)
+    for one in delivered:
+        items[one.document].add(one.item)
+    for document, wanted in items.items():
+        count = counts.setdefault((recipient, document), Count(recipient, document))
+        count.persons += 1
+        count.documents += len(wanted)
+        visible = seen_by(work, gateway, who, gateway.flows_carrying(work, recipient, document)).visible
+        for item in sorted(wanted):
+            try:
+                written = gateway.write(recipient, document, visible, item=item)
+            except SQLAlchemyError:
+                raise
+            except Exception as error:  # a defect of one mapping or connector must not hide all the others' counts
+                log.error("meter.not_written", recipient=recipient, document=document, kind=type(error).__name__)
+                count.not_written += 1
+                continue
+            own = sum(fact.source == recipient for fact in written.filled.values())
+            count.own += own
+            count.filled += len(written.filled) - own
+            count.empty += len(written.empty)
 
 
-def _written_by(gateway: Gateway, recipient: str, document: str) -> re.Pattern[str]:
+def _carried(gateway: Gateway, recipient: str, document: str) -> re.Pattern[str]:
     """The paths that a document can carry, as its mapping names them."""
     if document == canonical.ID:
         return re.compile(".*")
+    return _paths(gateway.document(recipient, document).mapping)
+
+
+@cache
+def _paths(written: tuple[str, ...]) -> re.Pattern[str]:
     found = {
         concrete
-        for one in gateway.document(recipient, document).mapping
+        for one in written
         if (mapping := mappings.load(one)).file.direction != "read"
         for path, row, _ in mapping.rows()
         for concrete in mapping.concrete(path, row)
@@ -237,29 +284,28 @@ def _written_by(gateway: Gateway, recipient: str, document: str) -> re.Pattern[s
 
 
 def retyped(
-    row: Any, said: Mapping[str, Sequence[First]], brought: set[tuple[str, str]], written: re.Pattern[str]
-) -> tuple[int, int]:
-    """(typed again, in conflict) among the paths that this document had brought to the recipient.
+    delivered: Sequence[Delivered], said: Said, carried: Mapping[str, re.Pattern[str]]
+) -> Iterator[tuple[str, bool]]:
+    """What one recipient says itself of a person though it was delivered to it: for each path, the document that had
+    brought it first, and whether the recipient says what it was brought (typed again) or something else (in conflict).
 
-    `row` is what the recipient holds; `brought` remembers the paths already counted for this person.
+    `delivered` is oldest first; `carried` gives the paths that each of these documents can carry.
     """
-    sent = set(row.categories.split(","))
-    again = conflict = 0
+    recipient = delivered[0].recipient
     for path, values in said.items():
-        place = (row.recipient, path)
-        if place in brought or not written.fullmatch(path):
+        mine = [one for one in values if one.source == recipient and one.received_at > delivered[0].at]
+        if not mine:
             continue
-        received = [
-            one.value
+        brought = [
+            (letter, one.value)
+            for letter in delivered
+            if carried[letter.document].fullmatch(path)
             for one in values
-            if one.source != row.recipient
-            and one.received_at <= row.delivered_at
-            and legal_code(path, one.value) in sent
+            if one.source != recipient and one.received_at <= letter.at and legal_code(path, one.value) in letter.sent
         ]
-        later = [one for one in values if one.source == row.recipient and one.received_at > row.delivered_at]
-        if received and later:
-            brought.add(place)
-            same = later[-1].value in received
-            again += same
-            conflict += not same
-    return again, conflict
+        if brought and mine[-1].received_at > brought[0][0].at:
+            last = mine[-1]
+            yield (
+                brought[0][0].document,
+                any(value == last.value for letter, value in brought if letter.at < last.received_at),
+            )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -25,6 +25,31 @@ REQUESTS = Histogram(
 )  # fmt: skip
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus_client when it is imported."""
+
+
+_shared: list[Shared] = []
+
+
+class Shared(Collector):
+    """A gauge that every process reads from one table: whichever answers, it says the same. It is shown whole, so that
+    labels which are gone disappear, which the files of several processes cannot do."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self._described = (name, documentation)
+        self._labels = labels
+        self._shown: Mapping[tuple[str, ...], float] = {}
+        REGISTRY.register(self)
+        _shared.append(self)
+
+    def show(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """What it says from now on, by the values of its labels."""
+        self._shown = values
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(*self._described, labels=self._labels)
+        for labels, value in self._shown.items():
+            family.add_metric(labels, value)
+        yield family
 
 
 @contextmanager
@@ -45,7 +70,8 @@ def exported() -> bytes:
         return generate_latest()
     registry = CollectorRegistry()
     MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-    registry.register(_Processes(Path(folder)))
+    for one in (_Processes(Path(folder)), *_shared):
+        registry.register(one)
     return generate_latest(registry)
 
 

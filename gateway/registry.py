@@ -182,6 +182,15 @@ class Gateway:
                 "document-unknown", f"{manifest.name} exchanges: {', '.join(sorted(manifest.documents))}."
             ) from None
 
+    def speaks(self, body_id: str, document: str) -> bool:
+        """Is this body still known, and this document still in its connector's manifest?"""
+        try:
+            self.body(body_id)
+            self.document(body_id, document)
+        except Invalid:
+            return False
+        return True
+
     def warm(self) -> None:
         """Load the connectors of the registered bodies and compile their mappings, so that the first page or exchange
         does not wait for them. What is wrong there is told when it is used. For a process that lasts."""

@@ -22,7 +22,7 @@ from prometheus_client import Gauge
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from gateway import breach_watch, clock, journal_upkeep, purge, timestamp, volumes, witness, worklist
+from gateway import breach_watch, clock, journal_upkeep, meter_readings, purge, timestamp, volumes, witness, worklist
 from gateway.journal_files import WITNESS_POLICY
 from gateway.problems import Misconfigured, Problem
 from gateway.registry import Gateway
@@ -59,6 +59,8 @@ class Job:
     """It may be cut anywhere when the process stops: what it leaves is done next time."""
     destroys: bool = False
     """It deletes what is too old: not under a date that was moved, since what a wrong date deletes is gone."""
+    show: Callable[[UnitOfWork], None] | None = None
+    """Sets the metrics of what it last found, in every process, while it is on."""
 
     def period(self, settings: Settings) -> float:
         """Seconds between two runs; 0 when it is switched off or not configured."""
@@ -99,6 +101,7 @@ JOBS: tuple[Job, ...] = (
     Job("journal-prune", "prune_every", _prune, destroys=True),
     Job("retention-purge", "purge_every", _purge, destroys=True),
     Job("journal-volumes", "volumes_every", _count),
+    Job("double-entry-meter", "meter_every", meter_readings.keep, cut=True, show=meter_readings.show),
     Job("journal-verify", "verify_every", _verify),
     Job("breach-watch", "watch_every", _watch),
     Job("worklists", "worklist_every", worklist.poll_all, lambda settings: bool(worklist.listed(settings)), cut=True),
@@ -157,6 +160,9 @@ def _due(gateway: Gateway, jobs: Sequence[Job]) -> list[tuple[Job, int]]:
     with UnitOfWork(gateway.engine, read_only=True) as work:  # nobody waits for a look that finds nothing
         known = _rows(work)
         observe(known)
+        for job in wanted.values():
+            if job.show:
+                job.show(work)
         ready = [
             job for name, job in wanted.items()
             if name not in known or _ready(known[name], job.period(gateway.settings), work.now)

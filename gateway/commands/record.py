@@ -241,7 +241,5 @@ def evidence_participants(
 
 def meter_(recipient: Annotated[str, typer.Option(help="One recipient only.")] = "") -> None:
     """Fields filled, typed again and in conflict, by recipient and document; one JSON object per line."""
-    gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        for one in meter.read(work, gateway, recipient):
-            data(one.line())
+    for one in meter.read(Gateway.open(settings()), recipient):
+        data(one.line())

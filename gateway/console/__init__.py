@@ -6,6 +6,7 @@
 | | `integrity` `watch` |
 | `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` |
 | `operateur` | `operator` |
+| `dpo`, `integration` | `double_entry` |
 
 Pages read the real database and show codes, counts and pseudonyms; a value about someone is shown only to an account
 that has just proved who it is, and the reading is journaled. Every sentence lives in `strings.toml`, every page is
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from starlette.routing import Mount, Route
 
-from gateway.console import dpo, home, integration, operator, trials
+from gateway.console import double_entry, dpo, home, integration, operator, trials
 from gateway.console.common import Console, Place
 from gateway.console.doors import Doors
 from gateway.registry import Gateway
@@ -26,7 +27,14 @@ __all__ = ["places", "routes"]
 
 def places() -> list[Place]:
     """Every page that asks for a session."""
-    return [*home.places(), *dpo.places(), *integration.places(), *operator.places(), *trials.places()]
+    return [
+        *home.places(),
+        *dpo.places(),
+        *integration.places(),
+        *operator.places(),
+        *trials.places(),
+        *double_entry.places(),
+    ]
 
 
 def routes(gateway: Gateway) -> list[Route | Mount]:

@@ -153,6 +153,7 @@ MENU: dict[str, tuple[tuple[str, str], ...]] = {
         ("menu.conservation", "/console/conservation"),
         ("menu.anomalies", "/console/anomalies"),
         ("menu.minimisation", "/console/minimisation"),
+        ("menu.double_saisie", "/console/double-saisie"),
         ("menu.correspondances", "/console/correspondances"),
         ("menu.decision", "/console/decision"),
         ("menu.registres", "/console/registres"),
@@ -161,6 +162,7 @@ MENU: dict[str, tuple[tuple[str, str], ...]] = {
         ("menu.quarantaine", "/console/quarantaine"),
         ("menu.identites", "/console/identites"),
         ("menu.divergences", "/console/divergences"),
+        ("menu.double_saisie", "/console/double-saisie"),
         ("menu.connecteurs", "/console/connecteurs"),
         ("menu.explorateur", "/console/explorateur"),
         ("menu.essai", "/console/essai"),
@@ -375,12 +377,17 @@ def safe(address: str) -> bool:
 
 
 def _menu(session: Session | None, path: str) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    roles = session.roles if session else frozenset()
-    return [
-        (say(f"role.{role}"), [(say(key), href, path == href or path.startswith(href + "/")) for key, href in items])
-        for role, items in MENU.items()
-        if role in roles
-    ]
+    """By role; a page of two roles is shown once, under the first."""
+    shown: dict[str, list[tuple[str, str, bool]]] = {}
+    seen: set[str] = set()
+    for role, items in MENU.items():
+        if session and role in session.roles:
+            new = [(key, href) for key, href in items if href not in seen]
+            shown[say(f"role.{role}")] = [
+                (say(key), href, path == href or path.startswith(href + "/")) for key, href in new
+            ]
+            seen.update(href for _, href in new)
+    return list(shown.items())
 
 
 def _until(session: Session | None) -> str:

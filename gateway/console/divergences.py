@@ -84,6 +84,8 @@ def divergences(view: View) -> Page:
             ),
         ],
     )
+    retyped = Link(say("double_saisie.titre"), "/console/double-saisie")
+    page.blocks.append(Facts([(say("divergences.retapees"), retyped)]))
     if following and not rows:
         onwards = Link(say("liste.suite"), f"/console/divergences?apres={following}")
         page.blocks.append(Facts([(say("divergences.partie"), onwards)]))

@@ -28,7 +28,7 @@ from connectors.departement import sandbox as departement_sandbox
 from connectors.departement.synthetic import person_id
 from connectors.france_travail import sandbox as france_travail_sandbox
 from connectors.hubee import sandbox as hubee_sandbox
-from gateway import basis, fse_form, meter, quarantine, verify
+from gateway import basis, fse_form, meter, meter_readings, quarantine, verify
 from gateway.access.client import PartnerAuth
 from gateway.collect import Collected, collect
 from gateway.demo.forms import ccas_beneficiary, global_accompaniment, information, neighbour_beneficiary, objection
@@ -275,6 +275,7 @@ class Journey:
                 table.add_row(document, recipient, *counts, told)
                 if one.missed:
                     self.told.problems.append(f"meter: {one.missed} permitted fields of {document} are not filled")
+        asyncio.run(meter_readings.keep(self.gateway))  # as a server does every day: the console shows it
         self.console.print(table)
         total = sum(one.prefilled for one in self.told.meter)
         self.console.print(

@@ -205,6 +205,7 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "conservation": ("dpo", _at("/console/conservation")),
     "anomalies": ("dpo", _at("/console/anomalies")),
     "minimisation": ("dpo", _at("/console/minimisation")),
+    "double-saisie": ("dpo", _at("/console/double-saisie")),
     "correspondances": ("dpo", _at("/console/correspondances")),
     "correspondance": ("dpo", _at("/console/correspondances/caf.flux_beneficiaire")),
     "decision": ("dpo", _at("/console/decision")),
@@ -288,7 +289,8 @@ def test_axe_finds_what_is_wrong_with_a_bad_page(chromium: Any) -> None:
 
 @pytest.mark.parametrize("width", [320, 768])
 @pytest.mark.parametrize(
-    "name", ["registre", "personne", "quarantaine-constat", "partenaires", "recherche-erreur", "entree"]
+    "name",
+    ["registre", "personne", "quarantaine-constat", "partenaires", "recherche-erreur", "entree", "double-saisie"],
 )
 def test_nothing_needs_two_way_scrolling(
     windows: dict[tuple[str, str], Any], lived: Lived, name: str, width: int

@@ -20,10 +20,14 @@ from pathlib import Path
 import httpx
 import pytest
 from joserfc.jwk import ECKey
+from sqlalchemy import delete, insert
 
+from gateway import clock
 from gateway.access.client import PartnerAuth, TokenRefused
 from gateway.demo.stage import FOLDER
 from gateway.production import KEY_FILES
+from gateway.storage import open_engine
+from gateway.storage.tables.meter import meter_reading
 from tests.faults.house import eventually, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +156,7 @@ def test_the_units_commands_run_in_production_as_an_unprivileged_user(installati
     assert "maillon_delivery_attempts_total" in exported
     processes = whole_metrics(installation)
     assert len(processes) == 2, "the unit asks for two"
+    the_kept_counts(installation)
     checked = {one["check"]: one["ok"] for one in json.loads(installation.maillon("doctor").stdout)["checks"]}
     assert {name: checked[name] for name in ("profile", "database", "journal")} == dict.fromkeys(
         ("profile", "database", "journal"), True
@@ -222,6 +227,24 @@ def whole_metrics(installation: Installed) -> set[str]:
     answers = [told() for _ in range(20)]
     assert {counted for counted, _ in answers} == {40.0}, "a process answers for itself alone"
     return answers[-1][1]
+
+
+def the_kept_counts(installation: Installed) -> None:
+    """Whichever process answers shows what the table holds of the meter, and nothing that is no longer in it."""
+    engine = open_engine(installation.environment["MAILLON_DATABASE_URL"])
+    for recipient in ("ccas", "departement"):
+        counts = json.dumps([{"recipient": recipient, "document": "d", "filled": 7}])
+        with engine.begin() as connection:
+            connection.execute(delete(meter_reading))
+            connection.execute(insert(meter_reading).values(day="9999-12-31", read_at=clock.instant(), counts=counts))
+        shown = f'maillon_fields{{document="d",recipient="{recipient}",what="filled"}} 7.0'
+
+        def told(shown: str = shown) -> bool:
+            lines = re.findall(r"^maillon_fields{.*filled.*", installation.get("/metrics").text, re.M)
+            return lines == [shown]
+
+        eventually(lambda told=told: all(told() for _ in range(10)), timeout=60)
+    engine.dispose()
 
 
 def test_a_half_configured_production_says_all_that_is_missing(installation: Installed) -> None:

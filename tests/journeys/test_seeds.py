@@ -90,8 +90,9 @@ class Territory:
             return [tuple(row) for row in work.connection.execute(query.order_by(outbox.c.id))]
 
 
-def territory(folder: Path, *agreements: str) -> Territory:
-    gateway = Gateway.open(Settings(home=folder, profile="test", departement="040"))
+def territory(folder: Path, *agreements: str, **more: Any) -> Territory:
+    """`more` are settings: another database, for instance."""
+    gateway = Gateway.open(Settings(home=folder, profile="test", departement="040", **more))
     with gateway.unit_of_work() as work:
         for body, connector, role, name in (
             ("departement", "departement", "departement", "Département"),

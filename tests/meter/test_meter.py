@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import generate_latest
+from sqlalchemy import update
 
-from gateway import clock, meter, preview
+from connectors.caf import generator
+from gateway import clock, erasure, meter, preview
 from gateway.exchange import exchange
-from gateway.meter import Count, First
+from gateway.ingest import ingest
+from gateway.meter import Count, Delivered, First
 from gateway.problems import Invalid, Unknown
 from gateway.receipt import Request
+from gateway.storage.tables.record import person
 from schemas.record import Current, PersonFacts, Record
 from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
 
@@ -30,8 +33,7 @@ def landes(tmp_path: Path) -> Iterator[Territory]:
 
 
 def read(landes: Territory, recipient: str = "") -> dict[str, Count]:
-    with landes.gateway.unit_of_work() as work:
-        return {one.document: one for one in meter.read(work, landes.gateway, recipient)}
+    return {one.document: one for one in meter.read(landes.gateway, recipient)}
 
 
 def told_by_the_ccas(landes: Territory, **more: Any) -> None:
@@ -56,7 +58,7 @@ def test_fields_the_gateway_filled_and_none_typed_again(landes: Territory) -> No
     count = read(landes)["ccas.beneficiaires"]
     (sheet,) = landes.sheets("ccas")
     assert sheet
-    assert (count.documents, count.own, count.typed_again, count.in_conflict) == (1, 0, 0, 0)
+    assert (count.persons, count.documents, count.own, count.typed_again, count.in_conflict) == (1, 1, 0, 0, 0)
     assert count.filled > 5
     assert count.fields_total == count.filled + count.empty
 
@@ -156,27 +158,102 @@ def test_a_permitted_field_that_is_not_filled_is_missed(landes: Territory, monke
         assert meter.form(work, landes.gateway, [landes.who], "ccas", "ccas.beneficiaires").missed == 1
 
 
-def test_one_recipient_alone_and_the_metrics(landes: Territory) -> None:
+def test_one_recipient_alone(landes: Territory) -> None:
+    delivered(landes)
+    assert read(landes, "france_travail") == {}
+    assert read(landes, "ccas").keys() == {"ccas.beneficiaires"}
+
+
+def test_what_was_typed_again_is_not_forgotten_when_the_next_document_is_delivered(landes: Territory) -> None:
     delivered(landes)
     told_by_the_ccas(landes)
-    assert read(landes, "france_travail") == {}
+    before = read(landes)["ccas.beneficiaires"]
+    landes.oriented(telephone="0558000099")
+    landes.deliver("ccas")
+    assert len(landes.sheets("ccas")) == 2
+    after = read(landes)["ccas.beneficiaires"]
+    assert (after.documents, after.typed_again, after.in_conflict) == (1, before.typed_again, 0)
+    told_by_the_ccas(landes, phone1="0558000099")
+    assert read(landes)["ccas.beneficiaires"].typed_again == before.typed_again + 1, "brought by the second one"
+
+
+def test_two_records_of_one_person_are_counted_together_and_apart_again_once_undone(landes: Territory) -> None:
+    delivered(landes)
+    told_by_the_ccas(landes)
+    once = read(landes)["ccas.beneficiaires"]
+    first = landes.who
+    other = replace(
+        AMELIA,
+        nom="TISSANDIER",
+        nir="2900499999999",
+        id_personne=4712,
+        matricule="0123457",
+        numero_demande="04000000002",
+    )
+    landes.oriented(other)
+    landes.tell("departement", "departement.accompagnement", accompaniment(other, id="AG-2"))
+    landes.deliver("ccas")
+    assert landes.who != first
+    assert read(landes)["ccas.beneficiaires"].persons == 2
+    for merged_into, persons in ((first, 1), (None, 2)):
+        with landes.gateway.unit_of_work() as work:
+            work.connection.execute(update(person).where(person.c.id == landes.who).values(merged_into=merged_into))
+        count = read(landes)["ccas.beneficiaires"]
+        assert (count.persons, count.documents, count.typed_again) == (persons, persons, once.typed_again)
+
+
+def test_who_is_erased_leaves_no_count(landes: Territory) -> None:
+    delivered(landes)
+    told_by_the_ccas(landes)
     with landes.gateway.unit_of_work() as work:
-        (count,) = [one for one in meter.observe(work, landes.gateway) if one.recipient == "ccas"]
-    shown = generate_latest().decode()
-    line = f'maillon_fields{{document="ccas.beneficiaires",recipient="ccas",what="typed_again"}} {count.typed_again}.0'
-    assert line in shown
-    assert AMELIA.nom not in shown
+        erasure.erase(work, landes.gateway, landes.who, forced_by="0" * 64)
+    assert read(landes) == {}
+
+
+def test_a_recipient_that_is_gone_leaves_no_count_and_a_mapping_that_fails_hides_no_other(
+    landes: Territory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivered(landes)
+    told_by_the_ccas(landes)
+    whole = landes.gateway.write
+
+    def broken(recipient: str, document: str, current: Current, **context: Any) -> Any:
+        if recipient == "ccas":
+            raise ZeroDivisionError
+        return whole(recipient, document, current, **context)
+
+    monkeypatch.setattr(landes.gateway, "write", broken)
+    count = read(landes)["ccas.beneficiaires"]
+    assert (count.documents, count.not_written, count.fields_total, count.typed_again) == (1, 1, 0, 3)
+    monkeypatch.setattr(landes.gateway, "_bodies", {"departement": landes.gateway.bodies["departement"]})
+    assert "ccas.beneficiaires" not in read(landes)
+
+
+def test_nobody_is_left_out_between_two_pieces(landes: Territory, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = landes.gateway.settings.home / "caf.xml"
+    generator.write_file(path, 12, seed=5, mois="2026-09", departement="040")
+    persons = ingest(landes.gateway, path, "caf", "caf.flux_beneficiaire").persons
+    landes.deliver("departement")
+    whole = read(landes)["maillon.dossier"]
+    assert whole.persons == persons > 12
+    monkeypatch.setattr(meter, "_PIECE", 5)
+    assert [len(one) for one in meter.pieces(landes.gateway)] == [1] * -(-persons // 5)
+    assert read(landes)["maillon.dossier"] == whole
 
 
 SAYINGS = st.lists(
     st.tuples(st.sampled_from(["caf", "departement", "ccas"]), st.sampled_from("ab"), st.integers(0, 20)), max_size=12
 )
-ANY = re.compile(".*")
+DELIVERIES = st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 20)), min_size=1, max_size=4)
+EVERYTHING = {"x": re.compile(".*"), "y": re.compile(".*")}
 NAME = "personne.nom_naissance"
 
 
-def _row(delivered: int) -> Any:
-    return SimpleNamespace(recipient="ccas", categories="C1", delivered_at=f"{delivered:02d}")
+def _delivered(letters: list[tuple[str, int]], sent: str = "C1") -> list[Delivered]:
+    return [
+        Delivered("ccas", document, "", frozenset({sent}), f"{moment:02d}")
+        for document, moment in sorted(letters, key=lambda one: (one[1], one[0]))
+    ]
 
 
 def _said(sayings: list[tuple[str, str, int]]) -> list[First]:
@@ -187,32 +264,38 @@ def _said(sayings: list[tuple[str, str, int]]) -> list[First]:
     return [First(v, s, f"{moment:02d}") for (s, v), moment in sorted(first.items(), key=lambda one: (one[1], one[0]))]
 
 
-@given(SAYINGS, st.integers(0, 20))
+def _retyped(letters: list[tuple[str, int]], said: list[First]) -> list[tuple[str, bool]]:
+    return list(meter.retyped(_delivered(letters), {NAME: said}, EVERYTHING))
+
+
+@given(SAYINGS, DELIVERIES)
 def test_a_path_counts_at_most_once_and_only_when_received_then_said(
-    sayings: list[tuple[str, str, int]], delivered: int
+    sayings: list[tuple[str, str, int]], letters: list[tuple[str, int]]
 ) -> None:
     said = _said(sayings)
-    again, conflict = meter.retyped(_row(delivered), {NAME: said}, set(), ANY)
-    received = {one.value for one in said if one.source != "ccas" and one.received_at <= f"{delivered:02d}"}
-    later = [one.value for one in said if one.source == "ccas" and one.received_at > f"{delivered:02d}"]
-    assert again + conflict == int(bool(received and later))
-    assert again == int(bool(later) and later[-1] in received)
+    brought = {
+        (f"{moment:02d}", document, one.value)
+        for document, moment in letters
+        for one in said
+        if one.source != "ccas" and one.received_at <= f"{moment:02d}"
+    }
+    later = [one for one in said if one.source == "ccas" and brought and one.received_at > min(brought)[0]]
+    same = bool(later) and any(at < later[-1].received_at and value == later[-1].value for at, _, value in brought)
+    assert _retyped(letters, said) == ([(min(brought)[1], same)] if later else [])
 
 
-@given(SAYINGS, st.integers(0, 20), st.integers(0, 20))
-def test_two_documents_that_bring_the_same_path_count_it_once(
-    sayings: list[tuple[str, str, int]], one: int, other: int
+@given(SAYINGS, DELIVERIES, st.sampled_from("xy"))
+def test_one_more_delivery_takes_back_nothing_that_was_typed_before_it(
+    sayings: list[tuple[str, str, int]], letters: list[tuple[str, int]], document: str
 ) -> None:
-    said, brought = {NAME: _said(sayings)}, set[tuple[str, str]]()
-    counted = [sum(meter.retyped(_row(moment), said, brought, ANY)) for moment in sorted((one, other))]
-    assert sum(counted) <= 1
+    said = _said(sayings)
+    assert _retyped([*letters, (document, 30)], said) == _retyped(letters, said)
 
 
-@given(SAYINGS, st.integers(0, 20))
+@given(SAYINGS, DELIVERIES)
 def test_what_was_not_in_the_document_or_its_category_is_never_counted(
-    sayings: list[tuple[str, str, int]], delivered: int
+    sayings: list[tuple[str, str, int]], letters: list[tuple[str, int]]
 ) -> None:
     said = {NAME: _said(sayings)}
-    elsewhere = SimpleNamespace(recipient="ccas", categories="C7", delivered_at="00")
-    assert meter.retyped(elsewhere, said, set(), ANY) == (0, 0)
-    assert meter.retyped(_row(delivered), said, set(), re.compile("foyer.*")) == (0, 0)
+    assert not list(meter.retyped(_delivered(letters, "C7"), said, EVERYTHING))
+    assert not list(meter.retyped(_delivered(letters), said, dict.fromkeys("xy", re.compile("foyer.*"))))
