@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import access, api, console, journal, metrics, notifier, openapi, schedule
+from gateway import access, api, clock, console, journal, metrics, notifier, openapi, schedule
 from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
@@ -28,6 +28,7 @@ from gateway.journal_upkeep import keep_publishing
 from gateway.problems import NotAllowed, OperatorProblem, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.storage.migrate import is_current
+from gateway.unit_of_work import UnitOfWork
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -112,7 +113,8 @@ def _operations(gateway: Gateway) -> list[Route]:
 
 
 def readiness(gateway: Gateway) -> dict[str, bool]:
-    """Can this process take exchanges: database reachable and current, journal publishing, code lists as changed."""
+    """Can this process take exchanges: database reachable and current, date not moved, journal publishing, code lists
+    as changed."""
     try:
         with gateway.engine.connect().execution_options(read_only=True) as connection:
             connection.execute(text("select 1"))
@@ -120,12 +122,12 @@ def readiness(gateway: Gateway) -> dict[str, bool]:
     except Exception:
         return {"database": False, "journal": False}
     try:
-        with gateway.unit_of_work() as work:
+        with UnitOfWork(gateway.engine, read_only=True) as work:
             require_available(work, gateway.settings)
             current = not gateway.dossiers.code_lists.stale(work)
     except OperatorProblem:
-        return {"database": database, "journal": False}
-    return {"database": database, "journal": True, "code_lists": current}
+        return {"database": database, "clock": clock.steady(), "journal": False}
+    return {"database": database, "clock": clock.steady(), "journal": True, "code_lists": current}
 
 
 # --- every answer -----------------------------------------------------------------------------------------

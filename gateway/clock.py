@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from gateway.chance import chance
+from gateway.problems import Unavailable
+
+STEADY = 300.0
+"""Seconds by which a machine's date may be set right while a process runs."""
 
 
 def now() -> datetime:
@@ -21,17 +25,41 @@ def instant(moment: datetime | None = None) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+_COUNTED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def _elapsed() -> float:
     """Seconds that the machine counted by itself, asleep or not: nobody sets this clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return time.clock_gettime(_COUNTED)
 
 
 _BEGAN = time.time() - _elapsed()
 
 
-def jumped() -> timedelta:
-    """How far the machine's date was moved since this process began, forwards or backwards."""
-    return timedelta(seconds=abs(time.time() - _elapsed() - _BEGAN))
+def moved() -> float:
+    """Seconds by which the machine's date was moved since this process began, forwards or backwards."""
+    return abs(time.time() - _elapsed() - _BEGAN)
+
+
+def steady() -> bool:
+    """Is the date still the one this process began under? Whether that one was right, `other_clocks` asked then."""
+    return moved() <= STEADY
+
+
+def doubtful() -> Unavailable:
+    """What is answered to whatever would be decided, or written down, under a date that was moved."""
+    return Unavailable(
+        "clock-doubtful",
+        "The date of this machine was moved while the gateway ran; its operator must set it right, then restart the"
+        " gateway. Nothing was done: send this again later.",
+        retry_after=60,
+    )
+
+
+def require_steady() -> None:
+    """Raises `Unavailable("clock-doubtful")` (503) when the date was moved."""
+    if not steady():
+        raise doubtful()
 
 
 _lock = threading.Lock()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gateway import canonical, retention
+from gateway import canonical, clock, retention
 from gateway.basis import informed_collectively
 from gateway.basis_states import FlowStates, states
 from gateway.categories import Told, codes_of, legal_code, told
@@ -124,7 +124,7 @@ def _question(gateway: Gateway, flow: Flow, said: _Said) -> Question:
         elapsed_categories=said.elapsed,
         rate_exceeded=False,
         human_validations=known.human_validations,
-        clock_ok=True,
+        clock_ok=clock.steady(),
         notice_ref=known.notice_ref or flow.notice,
         consent_ref=known.consent_ref,
     )

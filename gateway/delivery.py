@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.manifest import Document
-from gateway import convention, decision_record, deposit, inbox, journal, outbox, recipients
+from gateway import clock, convention, decision_record, deposit, inbox, journal, outbox, recipients
 from gateway.basis_states import states
 from gateway.categories import Withheld
 from gateway.convention import Flow
@@ -31,7 +31,7 @@ from gateway.decide import identifiers_for, question
 from gateway.outbox import Claim
 from gateway.policy import Decision, Question
 from gateway.prefill import permitted
-from gateway.problems import Problem
+from gateway.problems import Problem, kind
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import held_by_recipient
 from gateway.unit_of_work import UnitOfWork
@@ -76,7 +76,7 @@ def prepare_all(work: UnitOfWork, gateway: Gateway, claims: Sequence[Claim]) -> 
         except (SQLAlchemyError, Problem):
             raise
         except Exception as error:  # a defect of one mapping or connector must cost one delivery, never the others
-            log.error("delivery.not_written", delivery=claimed.id, recipient=claimed.recipient, kind=_kind(error))
+            log.error("delivery.not_written", delivery=claimed.id, recipient=claimed.recipient, kind=kind(error))
             outbox.put_back(work, claimed, "not-written")
             continue
         if prepared is None:
@@ -98,12 +98,8 @@ async def send(gateway: Gateway, prepared: Prepared) -> Acknowledgement:
             return await deposit.send(place, connector, prepared.outgoing, prepared.document)
         return await connector.send(prepared.outgoing, gateway.transport(recipient))
     except Exception as error:  # a connector's defect must cost one delivery a retry, never the worker
-        log.error("delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=_kind(error))
+        log.error("delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=kind(error))
         return Acknowledgement("retry", "connector-failed")
-
-
-def _kind(error: Exception) -> str:
-    return type(error).__name__
 
 
 def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | None, held: Any) -> Prepared | None:
@@ -212,7 +208,7 @@ def _nothing_known(gateway: Gateway, flow: Flow) -> Question:
         sender=flow.role_de or gateway.role(flow.de), recipient=flow.role_vers or gateway.role(flow.vers),
         regime=flow.regime, purpose=flow.purpose, categories=frozenset(), objection_state="none", limitation=False,
         household_link="self", age_status="adult", data_origin_regime="none", record_expired=False,
-        rate_exceeded=False, clock_ok=True,
+        rate_exceeded=False, clock_ok=clock.steady(),
     )  # fmt: skip
 
 

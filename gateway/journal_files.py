@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, case, insert, select, update
 
 from gateway import clock, merkle, note
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS, open_log
@@ -99,8 +99,10 @@ def publish(
     `rebuild` writes every file again from the database, for a folder found damaged or lost.
 
     Raises `JournalBroken` rather than sign a tree that does not extend the published one, `Misconfigured` when the
-    signing key is missing, OSError when the folder cannot be written.
+    signing key is missing, OSError when the folder cannot be written, `Unavailable` under a date that was moved: a
+    process that begins compares its own date with that of the last checkpoint (`other_clocks`).
     """
+    clock.require_steady()
     with reading(engine) as connection:
         logs = connection.scalars(select(journal_log.c.log).order_by(journal_log.c.log)).all()
     if DEFAULT_LOG not in logs:
@@ -348,9 +350,9 @@ def _write_keys(engine: Engine, files: Files, state: Row[Any], signers: list[Ed2
 
 def _remember_checkpoint(engine: Engine, log: str, signed: str, settings: Settings) -> None:
     now = clock.instant()
-    values = {"checkpoint": signed, "checkpoint_at": now}
-    if not (settings.home / WITNESS_POLICY).exists():
-        values["quorum_at"] = now
+    values: dict[str, Any] = {"checkpoint": signed, "checkpoint_at": now, "quorum_at": now}
+    if (settings.home / WITNESS_POLICY).exists():  # what was cosigned under a date ahead is no proof for days to come
+        values["quorum_at"] = case((journal_log.c.quorum_at > now, now), else_=journal_log.c.quorum_at)
     with engine.begin() as connection:
         connection.execute(update(journal_log).where(journal_log.c.log == log).values(values))
 

@@ -28,7 +28,7 @@ from gateway.access import authenticate, webhooks
 from gateway.api import read_json
 from gateway.inbox import NOTICE
 from gateway.notification import Notification
-from gateway.problems import CallerProblem, Invalid, Problem
+from gateway.problems import CallerProblem, Invalid, Problem, kind
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import mailbox
 from gateway.unit_of_work import UnitOfWork
@@ -76,7 +76,7 @@ async def run(
                 await asyncio.to_thread(upkeep, gateway)
             sent = await round_(gateway, only) if sending else 0
         except (OSError, Problem, SQLAlchemyError) as error:
-            log.error("notifier.failed", kind=type(error).__name__)
+            log.error("notifier.failed", kind=kind(error))
             sent = 0
         if sent < BATCH:
             try:

@@ -69,6 +69,11 @@ class Problem(Exception):
         return body | self.members
 
 
+def kind(error: Exception) -> str:
+    """What a log says of an error: the code of a problem, the type of anything else; never its message."""
+    return error.code if isinstance(error, Problem) else type(error).__name__
+
+
 class CallerProblem(Problem):
     """The partner that sent the request must change it."""
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.failures import DestinationRefused
 from connectors.manifest import ManifestError, installed
-from gateway import schedule
+from gateway import other_clocks, schedule
 from gateway.app import readiness
 from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
@@ -144,8 +144,10 @@ def _scheduled(one: schedule.State) -> dict[str, Any]:
 
 def _clock(gateway: Gateway) -> dict[str, Any]:
     """The database's clock and ours must agree: leases and tokens depend on it."""
+    if why := other_clocks.doubt(gateway.engine):
+        return _check("clock", False, why)
     if gateway.engine.dialect.name == "sqlite":
-        return _check("clock", time.time() > 1_700_000_000, "same machine as the database")
+        return _check("clock", True, "same machine as the database, and later than the journal's last seal")
     from sqlalchemy import func
 
     with gateway.engine.connect() as connection:

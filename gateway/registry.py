@@ -19,7 +19,7 @@ import mappings
 from connectors.contract import Connector
 from connectors.manifest import REACH, Document, Installed, ManifestError, installed
 from connectors.transport import Transport
-from gateway import canonical, convention, erasure_list, fse_form, journal
+from gateway import canonical, convention, erasure_list, fse_form, journal, other_clocks
 from gateway.convention import Flow
 from gateway.deposit import SETTINGS as DROP
 from gateway.deposit import Drop
@@ -87,13 +87,18 @@ class Gateway:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def open(cls, settings: Settings, *, create: bool = True) -> Gateway:
-        """Open the database (bringing it to the current schema), the keys and the decision table."""
+    def open(cls, settings: Settings, *, create: bool = True, date_is_right: bool = False) -> Gateway:
+        """Open the database (bringing it to the current schema), the keys and the decision table.
+
+        Raises `Misconfigured`, also under a date that other clocks contradict; `date_is_right`: the operator says so,
+        whatever the date of the journal.
+        """
         production = settings.profile == "production"
         settings.home.mkdir(parents=True, exist_ok=True)
         engine = open_engine(settings.database)
         if create:
             migrate(engine)
+            other_clocks.require(engine, but_the_journal=date_is_right)
         keys = Keyring(settings.home / "keys", may_create=not production)
         trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
         policy = Policy.load(settings.policy_file, require_signature=production, trusted=trusted)

@@ -3,7 +3,8 @@
 Every server and every `maillon work` looks at the table; whoever takes the lease of a job runs it, the others leave it.
 The lease is renewed while the job runs, so that one of a dead process is taken over within a minute. A job that fails
 is tried again, later each time, up to its own period; its failure is shown by `maillon doctor` and by the metrics. What
-stops exchanges when the journal is no longer sealed is `journal_files.require_available`, not this.
+stops exchanges when the journal is no longer sealed is `journal_files.require_available`, not this. Under a date that
+was moved no lease is taken and nothing is done: what a wrong date prunes and purges would be gone.
 
 A new job is a row of `JOBS`: its name, the setting that holds its period in seconds (0: never), what it does.
 """
@@ -24,7 +25,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from gateway import breach_watch, clock, journal_upkeep, meter_readings, purge, timestamp, volumes, witness, worklist
 from gateway.journal_files import WITNESS_POLICY
-from gateway.problems import Misconfigured, Problem
+from gateway.problems import Problem, kind
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.schedule import schedule as table
@@ -35,12 +36,14 @@ log = structlog.get_logger(__name__)
 LEASE = 60.0
 FIRST = 60.0
 """Seconds after which a job nobody ran yet runs, and after which one that failed once is tried again."""
-STEADY = timedelta(minutes=5)
-"""How far a machine's date may be set right while a process runs."""
 
 FAILURES = Gauge(
     "maillon_scheduled_failures", "Failures in a row of what the gateway does by itself", ["job"],
     multiprocess_mode="mostrecent",
+)  # fmt: skip
+MOVED = Gauge(
+    "maillon_clock_moved_seconds", "How far this machine's date was moved since the process began",
+    multiprocess_mode="livemax",
 )  # fmt: skip
 DONE = Gauge(
     "maillon_scheduled_success_timestamp_seconds", "When it was last done", ["job"], multiprocess_mode="mostrecent"
@@ -57,8 +60,6 @@ class Job:
     wanted: Callable[[Settings], bool] = lambda settings: True
     cut: bool = False
     """It may be cut anywhere when the process stops: what it leaves is done next time."""
-    destroys: bool = False
-    """It deletes what is too old: not under a date that was moved, since what a wrong date deletes is gone."""
     show: Callable[[UnitOfWork], None] | None = None
     """Sets the metrics of what it last found, in every process, while it is on."""
 
@@ -98,8 +99,8 @@ async def _watch(gateway: Gateway) -> None:
 JOBS: tuple[Job, ...] = (
     Job("journal-witness", "witness_every", _cosign, lambda settings: (settings.home / WITNESS_POLICY).exists()),
     Job("journal-stamp", "stamp_every", _stamp, lambda settings: bool(settings.timestamp_url)),
-    Job("journal-prune", "prune_every", _prune, destroys=True),
-    Job("retention-purge", "purge_every", _purge, destroys=True),
+    Job("journal-prune", "prune_every", _prune),
+    Job("retention-purge", "purge_every", _purge),
     Job("journal-volumes", "volumes_every", _count),
     Job("double-entry-meter", "meter_every", meter_readings.keep, cut=True, show=meter_readings.show),
     Job("journal-verify", "verify_every", _verify),
@@ -113,12 +114,13 @@ async def run(gateway: Gateway, stopping: asyncio.Event, jobs: Sequence[Job] = J
     it may be cut."""
     running: dict[str, asyncio.Task[None]] = {}
     while not stopping.is_set():
+        MOVED.set(clock.moved())
         try:
             due = await asyncio.to_thread(_due, gateway, [job for job in jobs if job.name not in running])
             for job, fence in due:
                 running[job.name] = asyncio.create_task(_run_one(gateway, job, fence))
         except (OSError, Problem, SQLAlchemyError) as error:
-            log.error("schedule.database_unavailable", kind=type(error).__name__)
+            log.error("schedule.database_unavailable", kind=kind(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), timeout=pause)
         running = {name: task for name, task in running.items() if not task.done()}
@@ -132,8 +134,6 @@ async def _run_one(gateway: Gateway, job: Job, fence: int) -> None:
     reason = ""
     keeping = asyncio.create_task(_keep_lease(gateway, job, fence))
     try:
-        if job.destroys and clock.jumped() > STEADY:
-            raise Misconfigured("clock-doubtful", "This machine's date was moved: set it right, then start again.")
         await job.run(gateway)
     except asyncio.CancelledError:  # the process stops: whoever looks next goes on
         await asyncio.to_thread(_write, gateway, job, fence, lease_until=None, started_at=None)

@@ -21,6 +21,9 @@ class UnitOfWork:
     `executemany` per table and set of columns, in the driver's own words. Statements that must see them call `flush`
     first. What has to happen in the same transaction just before it commits (giving journal entries their index)
     registers with `before_commit`; what may only happen once it is durable (waking a worker) with `after_commit`.
+
+    All that it writes is dated `now`: under a date that was moved nothing is written, so that nothing is decided, sent,
+    given up or forgotten by it. Raises `Unavailable("clock-doubtful")`.
     """
 
     def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
@@ -33,6 +36,8 @@ class UnitOfWork:
         self.connection: Connection
         self.by: dict[str, str] = {}
         """The account in whose name this is done, as every journal entry of this transaction names it."""
+        if not read_only:
+            clock.require_steady()
         self.now = clock.instant()
         self.scratch: dict[str, Any] = {}
         """Per-transaction caches of the modules that use this unit of work, by module name."""

@@ -23,7 +23,7 @@ from connectors.contract import Acknowledgement
 from gateway import clock, delivery, delivery_metrics, outbox, recipients, wake
 from gateway.delivery import Prepared
 from gateway.outbox import Claim
-from gateway.problems import Problem
+from gateway.problems import Problem, kind
 from gateway.recipients import RetryBudget, Terms
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -126,7 +126,7 @@ class Worker:
         try:
             due = await self._in_thread(read)
         except _TROUBLE as error:
-            log.error("delivery.database_unavailable", kind=type(error).__name__)
+            log.error("delivery.database_unavailable", kind=kind(error))
             return []
         return [one for one in due if not self._only or one in self._only]
 
@@ -143,14 +143,14 @@ class Worker:
             try:
                 claimed, ready = await self._in_thread(self._turn, recipient, served)
             except _TROUBLE as error:
-                log.error("delivery.turn_failed", recipient=recipient, kind=type(error).__name__)
+                log.error("delivery.turn_failed", recipient=recipient, kind=kind(error))
                 if self.stopping.is_set() and trouble:
                     return total  # what is unsettled is taken over when its lease ends
                 trouble = min(5.0, trouble * 2 or 0.25)
                 await _first(trouble, self.stopping)
                 continue
             except Exception as error:
-                log.error("delivery.defect", recipient=recipient, kind=type(error).__name__)
+                log.error("delivery.defect", recipient=recipient, kind=kind(error))
                 return total
             trouble = 0.0
             total += claimed

@@ -60,8 +60,8 @@ def export(folder: Path) -> None:
 
 
 def checkpoint() -> None:
-    """Publish what is new and print the signed checkpoint."""
-    gateway = Gateway.open(settings())
+    """Publish what is new and print the signed checkpoint; after a journal was dated ahead by mistake, date it anew."""
+    gateway = Gateway.open(settings(), date_is_right=True)
     gateway.publish_journal()
     typer.echo((gateway.journal_folder / "checkpoint").read_text(encoding="utf-8"), nl=False)
 

@@ -253,7 +253,7 @@ class Console:
                 view = View(request, self.gateway, session, work, form)
                 work.by = view.by
                 return place.handler(view)
-        work = UnitOfWork(self._readers)
+        work = UnitOfWork(self._readers, read_only=True)
         work.__enter__()
         try:
             return place.handler(View(request, self.gateway, session, work, form))

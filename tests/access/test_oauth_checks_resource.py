@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-import time_machine
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gateway.access.jose import parse
 from tests.access.office import ABSENT, ISSUER, URL, b64, compact, denied, edited, open_office, public, served
+from tests.dates import passed
 
 
 def forged(office, token: str, *, header=None, key=None, sign=None, **claims) -> str:
@@ -48,7 +48,7 @@ async def test_o_050_no_token(office):
 
 async def test_o_051_expired(office, token):
     assert (await use(office, token)).status_code == 200
-    with time_machine.travel(time.time() + 301):
+    with passed(time.time() + 301):
         denied(office, await use(office, token), "token-expired")
 
 
@@ -269,7 +269,7 @@ async def test_o_087_iat_one_hour_ago_or_stale_nonce(office, token, office_that_
     denied(office, await use(office, token, iat=int(time.time()) - 3600), "proof-iat")
     strict = office_that_wants_nonces
     nonces = strict.gateway.access.nonces
-    with time_machine.travel(time.time() - 100):
+    with passed(time.time() - 100):
         stale = nonces.give()
     fresh = nonces.give()
     form = strict.ccas.form

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-import time_machine
 from joserfc.jwk import OKPKey
 
 from gateway import access
 from gateway.access.client import PartnerAuth, TokenRefused
+from tests.dates import moved
 
 
 def auth_of(office, partner, **options):
@@ -39,7 +39,7 @@ async def test_a_token_that_expired_is_asked_again(office):
     async with office.client(auth=auth) as client:
         assert (await client.get("/v1/exchanges")).status_code == 200
         first = auth._token
-        with time_machine.travel(time.time() + 400):
+        with moved(time.time() + 400):
             assert (await client.get("/v1/exchanges")).status_code == 200
     assert auth._token != first
 

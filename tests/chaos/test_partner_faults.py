@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-import time_machine
 import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -38,6 +37,7 @@ from gateway.storage.tables.record import exchange as exchange_table
 from gateway.witness import Witness
 from gateway.worker import Worker
 from tests.chaos.conftest import SEED
+from tests.dates import passed
 from tests.faults import invariants
 from tests.faults.house import RECIPIENTS, SENDER, House, declaration, free_port
 from tests.faults.partner import Partner
@@ -83,7 +83,7 @@ async def test_f_4_a_partner_that_answers_errors_is_called_less_and_less(house: 
     worker, start = Worker(house.gateway), clock.now()
     seconds = 0
     while seconds < 600:
-        with time_machine.travel(start + timedelta(seconds=seconds)):
+        with passed(start + timedelta(seconds=seconds)):
             await worker.drain()
             await house.gateway.close_transports()
         seconds += draw.randint(15, 30)
@@ -93,7 +93,7 @@ async def test_f_4_a_partner_that_answers_errors_is_called_less_and_less(house: 
         most = work.connection.execute(select(func.max(table.c.attempts))).scalar_one()
     assert most < outbox.MAX_ATTEMPTS, "an outage of the partner kills no delivery"
     house.partner.fault = None
-    with time_machine.travel(start + timedelta(hours=2)):
+    with passed(start + timedelta(hours=2)):
         await until_drained(house, worker)
     invariants.all_hold(house)
 
@@ -173,7 +173,7 @@ async def test_f_8_the_same_message_a_hundred_times_and_three_days_late(house: H
         assert sum(answer.status_code == 202 for answer in answers) == 4
         assert len({answer.json()["id"] for answer in answers}) == 4
         await Worker(house.gateway).drain()
-        with time_machine.travel(clock.now() + timedelta(days=3)):
+        with passed(clock.now() + timedelta(days=3)):
             house.gateway.publish_journal()
             async with sender(house, app) as later:
                 late = await post(later, json.dumps(declaration(0)).encode(), "k0")
@@ -298,7 +298,7 @@ async def test_f_14_keys_change_under_load_without_one_error(house: House, monke
         await asyncio.gather(*running)
         assert len(signed_with) == 2, "the new signing key was never used"
         assert set(statuses) == {200, 202}
-        with time_machine.travel(clock.now() + timedelta(days=2)):
+        with passed(clock.now() + timedelta(days=2)):
             house.gateway.publish_journal()
             async with sender(house, apps[0], new) as late:
                 assert (await post(late, json.dumps(declaration(9_000)).encode(), "new")).status_code == 202
@@ -319,7 +319,7 @@ async def test_f_23_without_its_witness_the_gateway_goes_on_for_a_day_then_refus
 
     async def told(hours: float, number: int) -> tuple[bool, int]:
         """Whether the witness cosigned, and what a sender is answered, so many hours later."""
-        with time_machine.travel(start + timedelta(hours=hours)):
+        with passed(start + timedelta(hours=hours)):
             house.gateway.publish_journal()
             async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
                 policy = verify.Policy.parse(witness.policy_text(settings))
@@ -337,7 +337,7 @@ async def test_f_23_without_its_witness_the_gateway_goes_on_for_a_day_then_refus
         standing.start()
         assert await told(26, 3) == (True, 202)
         standing.stop()
-    with time_machine.travel(start + timedelta(hours=27)):
+    with passed(start + timedelta(hours=27)):
         await until_drained(house, Worker(house.gateway))
         invariants.all_hold(house)
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import time_machine
 from alembic import command
 from sqlalchemy import select, text
 
@@ -35,6 +34,7 @@ from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set, person
 from gateway.worker import Worker
 from tests.chaos.conftest import SEED
+from tests.dates import passed
 from tests.faults import invariants
 from tests.faults.history import Operation, Recorder, explains
 from tests.faults.house import ROOT, House, declaration
@@ -170,17 +170,18 @@ def test_f_11_when_the_journal_cannot_be_written_nothing_is_accepted(
 
 
 @pytest.mark.parametrize("shift", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=400)])
-async def test_f_12_a_clock_that_jumps_loses_nothing(house: House, shift: timedelta) -> None:
+async def test_f_12_processes_that_began_under_other_dates_lose_nothing(house: House, shift: timedelta) -> None:
+    """Moved while a process runs, the date stops it: tests/delivery/test_moved_date.py."""
     house.says([declaration(0)])
-    with time_machine.travel(clock.now() + shift):
+    with passed(clock.now() + shift):
         house.says([declaration(1)])
         await Worker(house.gateway).drain()
-    with time_machine.travel(clock.now(), tick=False):  # frozen
+    with passed(clock.now(), tick=False):  # frozen
         house.says([declaration(2)])
         await Worker(house.gateway).drain()
-    with time_machine.travel("2026-10-25T00:59:59Z"):  # the hour that Paris lives twice
+    with passed("2026-10-25T00:59:59Z"):  # the hour that Paris lives twice
         house.says([declaration(3)])
-    with time_machine.travel(clock.now() + abs(shift) + timedelta(hours=2)):
+    with passed(clock.now() + abs(shift) + timedelta(hours=2)):
         await Worker(house.gateway).drain()
         # What the jump made too old to be kept is refused for that, and told so; the rest arrives.
         too_old = house.count(table, table.c.state == "withheld", table.c.reason == "expired-record")

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from sqlalchemy import select, update
 
 from connectors.contract import Acknowledgement
@@ -19,6 +18,7 @@ from gateway.storage.tables.delivery import outbox as table
 from gateway.storage.tables.delivery import recipient_state
 from gateway.storage.tables.journal import journal_entry
 from gateway.worker import Worker
+from tests.dates import passed
 from tests.faults import invariants
 from tests.faults.house import House, declaration
 
@@ -139,7 +139,7 @@ def test_all_workers_together_keep_to_the_rate(house: House) -> None:
         with house.gateway.unit_of_work() as work:
             return recipients.allowed(work, "guichet", wanted, 0, terms)
 
-    with time_machine.travel("2026-11-21T10:00:00Z", tick=False) as at:
+    with passed("2026-11-21T10:00:00Z", tick=False) as at:
         assert [asked(6), asked(6), asked(6)] == [6, 4, 0]
         at.shift(0.5)
         assert asked(60) == 5
@@ -178,7 +178,7 @@ async def test_retry_after_is_honoured_by_every_worker(house: House) -> None:
     await Worker(house.gateway).drain()
     assert len(house.partner.calls) == 1
     await house.gateway.close_transports()  # the transport remembers the pause on a clock that cannot be moved
-    with time_machine.travel(clock.now() + timedelta(seconds=125)):
+    with passed(clock.now() + timedelta(seconds=125)):
         await Worker(house.gateway).drain()
     assert len(house.partner.effects) == 2
 
@@ -216,7 +216,7 @@ async def test_a_delivery_nobody_could_take_for_a_week_is_dead(house: House) -> 
     start = clock.now()
     for day in (0, 1, 2, 8):
         await house.gateway.close_transports()
-        with time_machine.travel(start + timedelta(days=day)):
+        with passed(start + timedelta(days=day)):
             await Worker(house.gateway).drain()
     (dead,) = rows(house)
     assert (dead.state, dead.reason) == ("dead", "too-late:http-503")

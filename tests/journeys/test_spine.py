@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
+import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,10 +16,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 from sqlalchemy import func, select
+from typer.testing import CliRunner
 
-from gateway import verify
+from gateway import cli, verify
 from gateway.demo.journey import Journey, Told, opened
 from gateway.demo.people import followed
+from gateway.settings import settings
 from gateway.storage.tables.delivery import mailbox, outbox
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set, quarantine
@@ -173,3 +178,53 @@ def test_no_name_or_number_of_a_person_is_in_the_journal_or_the_database_in_clea
         for canary in (one.person.nir[:13], one.person.nom_naissance, one.born):
             assert canary.encode() not in entries
             assert canary.encode() not in sealed
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "dpo.md"
+
+
+def test_every_command_of_the_dpos_guide_runs_as_it_is_written(
+    played: Played, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On the demonstration, as the guide says; what is written in capitals comes from the commands before."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAILLON_HOME", str(played.home))
+    monkeypatch.setenv("MAILLON_PROFILE", "demo")
+    monkeypatch.setenv("MAILLON_DATABASE_URL", played.on.gateway.settings.database)
+    settings.cache_clear()
+    (tmp_path / "motif.txt").write_text("Contrôle interne demandé par la direction.", encoding="utf-8")
+    shutil.copy(played.on.gateway.settings.policy_file, tmp_path / "nouvelle-table.toml")
+    shutil.copytree(played.home / "journal", tmp_path / "DOSSIER")
+    (entry,) = played.rows(
+        select(journal_entry.c.exchange_id, journal_entry.c.subject).where(journal_entry.c.subject != "").limit(1)
+    )
+    known = {"ÉCHANGE": entry.exchange_id, "PSEUDONYME": entry.subject}
+    app, said, told = cli.application(), CliRunner(), {}
+    text = GUIDE.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    whole = ("convention list", "basis list", "explain ccas.fiche", "journal verify DOSSIER", "register", "breach list")
+    quoted = [one for one in re.findall(r"`(maillon [^`]+)`", text) if one.removeprefix("maillon ") in whole]
+    lines = [line.partition(" #")[0].strip() for line in blocks.splitlines()]
+    try:
+        for line in [*quoted, *(line for line in lines if line and not line.startswith("export "))]:
+            given, _, command = line.rpartition(" | ")
+            words = [known.get(word, word) for word in shlex.split(command)]
+            monkeypatch.setenv("SUDO_USER", "adjoint" if "approve" in words else "déléguée")  # another account
+            done = said.invoke(app, words[1:], input=shlex.split(given)[1] if given else None)
+            assert done.exit_code == 0, f"{line}: {done.output} {done.exception}"
+            name = " ".join(words[1:3])
+            told[name] = done.stdout
+            if name == "person search":
+                known["IDENTIFIANT"] = json.loads(done.stdout)["person"]
+            if name == "reidentify request":
+                known["DEMANDE"] = json.loads(done.stdout)["id"]
+    finally:
+        settings.cache_clear()
+    replayed = [json.loads(line) for line in told["receipt replay"].splitlines()]
+    assert replayed
+    assert all(one["same"] for one in replayed)
+    assert json.loads(told["receipt period"].splitlines()[-1])["changes"].keys() == {"unchanged"}
+    assert (tmp_path / "copie" / "page.html").exists()
+    assert json.loads(told["reidentify use"])["person"]
+    assert told["journal verify"].startswith("ok entries=")
+    assert len(told) >= 13

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-import time_machine
 from prometheus_client import generate_latest
 from sqlalchemy import insert, select, update
 
@@ -22,6 +21,7 @@ from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.meter import meter_reading
 from gateway.storage.tables.schedule import schedule as scheduled
+from tests.dates import passed
 from tests.faults.house import House, declaration, eventually, free_port
 from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
 
@@ -111,7 +111,7 @@ async def test_what_is_kept_names_nobody_and_one_reading_a_day_stays(landes: Ter
         ((day, counts),) = connection.execute(select(meter_reading.c.day, meter_reading.c.counts))
     assert day == clock.instant()[:10]
     assert not [word for word in (AMELIA.nom, AMELIA.nir, landes.who, "33999") if word in counts]
-    with time_machine.travel(datetime.now(UTC) + timedelta(days=1), tick=True):
+    with passed(datetime.now(UTC) + timedelta(days=1), tick=True):
         tomorrow = await meter_readings.keep(gateway)
     with gateway.unit_of_work() as work:
         months = {one.read_at[:7] for one in (kept, tomorrow)}

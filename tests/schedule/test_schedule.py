@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import time_machine
 from prometheus_client import generate_latest
 from sqlalchemy import select, update
 
@@ -20,6 +18,7 @@ from gateway.registry import Gateway
 from gateway.schedule import Job
 from gateway.settings import Settings
 from gateway.storage.tables.schedule import schedule as table
+from tests.dates import moved
 
 Opened = Callable[[], Gateway]
 
@@ -127,20 +126,30 @@ async def test_a_failure_is_shown_and_tried_again_sooner_than_its_period(opened:
     assert counted.runs == 3
 
 
-async def test_nothing_is_deleted_under_a_date_that_was_moved(opened: Opened) -> None:
+async def test_nothing_is_done_by_itself_under_a_date_that_was_moved(opened: Opened) -> None:
     gateway, counted = opened(), Counted()
-    counted.job = dataclasses.replace(counted.job, destroys=True)
     await _look(gateway, counted)
-    for moved in (timedelta(days=400), timedelta(days=-400)):
-        _make_due(gateway)
-        with time_machine.travel(datetime.now(UTC) + moved):
-            await schedule._run_one(gateway, counted.job, await asyncio.to_thread(schedule._take, gateway, counted.job))
-        [state] = schedule.states(gateway, [counted.job])
-        assert (counted.runs, state.reason) == (0, "clock-doubtful")
     _make_due(gateway)
+    before = _row(gateway)
+    for shift in (timedelta(days=400), timedelta(days=-400)):
+        with moved(clock.now() + shift), pytest.raises(Unavailable, match="clock-doubtful"):
+            await asyncio.to_thread(schedule._due, gateway, [counted.job])
+        assert (_row(gateway), counted.runs) == (before, 0)
     await _look(gateway, counted)
     assert counted.runs == 1, "the date is right again"
-    assert {job.name for job in schedule.JOBS if job.destroys} == {"journal-prune", "retention-purge"}
+
+
+async def test_how_far_the_date_was_moved_is_measured(opened: Opened) -> None:
+    gateway, stopping = opened(), asyncio.Event()
+    with moved(clock.now() + timedelta(days=1)):
+        loop = asyncio.create_task(schedule.run(gateway, stopping, [], pause=0.01))
+        await asyncio.sleep(0.05)
+        measured = re.search(r"maillon_clock_moved_seconds ([\d.]+)", generate_latest().decode())
+    assert measured
+    assert round(float(measured[1])) == 86_400
+    schedule.MOVED.set(0)
+    stopping.set()
+    await asyncio.wait_for(loop, 20)
 
 
 async def test_the_loop_runs_what_is_due_and_stops_when_asked(opened: Opened) -> None:
