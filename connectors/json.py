@@ -55,7 +55,37 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
         raise DocumentRefused("json-too-deep", f"at most {max_depth} nested levels") from None
     except json.JSONDecodeError as error:
         raise DocumentRefused("json-syntax", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    if _is_clean(text):
+        _check_shape(value, max_depth)
+        return value
     return _clean(value, max_depth)
+
+
+def _is_clean(text: str) -> bool:
+    """Whether no text or key of this document needs cleaning: nothing is escaped, and the whole is clean as it stands.
+
+    Parts of what is in NFC are in NFC; controls the parser takes only escaped, but for DEL and those above it.
+    """
+    if "\\" in text:
+        return False
+    if text.isascii():
+        return "\x7f" not in text
+    return unicodedata.is_normalized("NFC", text) and not _INVISIBLE.search(text)
+
+
+def _check_shape(value: Any, depth: int) -> None:
+    """Refuse what is nested too deep, and keys too long."""
+    if value.__class__ is not dict and value.__class__ is not list:
+        return
+    if depth <= 0:
+        raise DocumentRefused("json-too-deep", "too many nested levels")
+    if value.__class__ is dict:
+        if value and max(map(len, value)) > MAX_KEY:
+            raise DocumentRefused("json-text", "a key holds characters that no key has")
+        value = value.values()
+    for item in value:
+        if item.__class__ is dict or item.__class__ is list:
+            _check_shape(item, depth - 1)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

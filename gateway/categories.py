@@ -27,7 +27,9 @@ _KEYED = ("freins[", "objectifs[")
 """Lists whose keys are codes that may reveal a category; all other keys say nothing, and are never remembered."""
 _WORDS = ("personne.adresses[", "identifiants[")
 """Lists whose keys are words of ours wherever they are plain words: their paths may be remembered whole."""
-_KEYS = re.compile(r"\[[^\[\]]*\]")
+_ANY_KEY = tuple(f"{name}]" for name in _KEYED)
+"""What a path of these lists looks like without its key: never remembered, as it tells nothing of the others."""
+_KEYS = re.compile(r"\[[^\[\]\0]*\]")
 _MEMO_LIMIT = 4096
 _REVEALING = ("crosswalk/freins", "crosswalk/objectifs")
 
@@ -111,7 +113,7 @@ class Bridge:
         return next(row.code for row in self._rows[category] if row.holds(shape, path, value))
 
     def _remember(self, name: str, found: tuple[str, str]) -> tuple[str, str]:
-        if len(self._known) < _MEMO_LIMIT:
+        if len(self._known) < _MEMO_LIMIT and not name.startswith(_ANY_KEY):
             self._known[name] = found
         return found
 
@@ -120,11 +122,13 @@ class Bridge:
 
         Raises `schemas.paths.UnknownPath`.
         """
-        found: set[Any] = set(map(self._known.get, told))
+        known = self._known.get
+        found: set[Any] = set(map(known, told))
         if None in found:
-            found = {self.both(path, value(path)) for path in told if path not in self._known}
-            found.update(map(self._known.get, told))
             found.discard(None)
+            unknown = [path for path in told if path not in self._known]
+            of_shapes = zip(unknown, map(known, _shapes(unknown)), strict=True)
+            found.update([by_shape or self.both(path, value(path)) for path, by_shape in of_shapes])
         return found
 
     def codes_of(self, category: str) -> frozenset[str]:
@@ -143,6 +147,12 @@ def _shape(path: str) -> tuple[str, bool]:
         return _KEYS.sub("[]", path), False
     shape = path[: start + 1] + path[end:]
     return shape, shape.startswith(_WORDS) and key.isalpha()
+
+
+def _shapes(told: list[str]) -> list[str]:
+    """These paths without their keys, all in one go."""
+    shapes = _KEYS.sub("[]", "\0".join(told)).split("\0")
+    return shapes if len(shapes) == len(told) else [_KEYS.sub("[]", path) for path in told]
 
 
 def _last_resort(row: _Row) -> bool:

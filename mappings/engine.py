@@ -75,12 +75,21 @@ class Mapping:
     def title(self) -> str:
         return self.file.title
 
-    def read(self, source: Any, *, raw: bytes | None = None, encoding: str = "utf-8", **context: Any) -> Record:
+    def read(
+        self,
+        source: Any,
+        *,
+        raw: bytes | None = None,
+        digest: bytes | None = None,
+        encoding: str = "utf-8",
+        **context: Any,
+    ) -> Record:
         """Read one record: an lxml element, a JSON object, a table row by column name, or the XML bytes of a record.
 
-        `raw` is the record as the partner wrote it, for its digest; `encoding` that of the bytes of a record, which
-        has no declaration of its own. `context` gives what the envelope said (reference date, Département). What could
-        not be understood is in `findings`; a record that breaks the partner's schema carries a finding of severity
+        `raw` is the record as the partner wrote it, for its digest, unless the caller gives that one; `encoding` is
+        that of the bytes of a record, which has no declaration of its own. `context` gives what the envelope said
+        (reference date, Département). What could not be understood is in `findings`; a record that breaks the
+        partner's schema carries a finding of severity
         ``reject`` and its facts must not be used.
         """
         if isinstance(source, bytes):
@@ -97,7 +106,7 @@ class Mapping:
             foyer=foyer,
             findings=findings,
             asserted_at=_moment(asserted),
-            digest=document.digest(source, raw),
+            digest=document.digest(source, raw) if digest is None else digest,
             partial=self.file.record.partial,
         )
 

@@ -23,8 +23,9 @@ Reader = Callable[[Any, dict[str, Any], list[Finding]], tuple[list[PersonFacts],
 
 _CALLED: dict[str, Any] = {
     "Bad": Bad, "Finding": Finding, "PersonFacts": PersonFacts, "bad": runtime.bad, "read_code": runtime.read_code,
-    "put": runtime.put, "answer": runtime.answer, "key_text": runtime.key_text, "unnamed": runtime.unnamed,
-    "each": runtime.each, "person_key": runtime.person_key, "siblings": document.siblings, "items": document.items,
+    "contradiction": runtime.contradiction, "answer": runtime.answer, "key_text": runtime.key_text,
+    "unnamed": runtime.unnamed, "each": runtime.each, "person_key": runtime.person_key,
+    "siblings": document.siblings, "items": document.items,
     "first": document.first, "scalar": document.scalar, "texts": document.texts, "deep": document.leaf,
 }  # fmt: skip
 
@@ -416,7 +417,8 @@ class Generator:
             with self.out.block(f"for w in ({value} if {value}.__class__ is list else ({value},)):"):
                 say(f"{facts}[{python.path(leaf.target.replace(SELF_KEYED, '[{w}]', 1))}] = w")
         elif leaf.checked:
-            say(f"put({facts}, {python.path(leaf.target)}, {value}, out, {python.at(where)})")
+            told = f"{facts}.setdefault({python.path(leaf.target)}, {value})"
+            say(f"if {told} != {value}: contradiction(out, {python.at(where)})")
         else:
             say(f"{facts}[{python.path(leaf.target)}] = {value}")
 

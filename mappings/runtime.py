@@ -89,12 +89,9 @@ def read_code(
     return value
 
 
-def put(facts: Facts, path: str, value: Any, findings: list[Finding], at: str) -> None:
-    """Set a fact that another part of the record may have told already; two different values are told, not chosen."""
-    if path in facts and facts[path] != value:
-        findings.append(Finding("contradiction", at, "quarantine"))
-        return
-    facts[path] = value
+def contradiction(findings: list[Finding], at: str) -> None:
+    """Tell that another part of the record told this fact otherwise: the first stands, none is chosen."""
+    findings.append(Finding("contradiction", at, "quarantine"))
 
 
 def answer(home: Facts, path: str, value: Any, findings: list[Finding], at: str) -> None:

@@ -37,11 +37,10 @@ class Champ:
     lu: bool
     motif: str
     entetes: tuple[str, ...]
-
-    @property
-    def objet(self) -> str:
-        """Name of the nested object, empty for a scalar."""
-        return self.type.partition(":")[2]
+    objet: str
+    """Name of the nested object, empty for a scalar."""
+    as_is: bool
+    """A text that is read as it stands."""
 
 
 @cache
@@ -56,6 +55,8 @@ def champs(objet: str) -> dict[str, Champ]:
                 row["lu"] == "oui",
                 row["motif"],
                 tuple(filter(None, row["entetes"].split("|"))),
+                row["type"].partition(":")[2],
+                _CONVERT.get(row["type"]) is str,
             )
             for row in csv.DictReader(rows)
             if row["objet"] == objet
@@ -136,7 +137,7 @@ _CONVERT: dict[str, Convert] = {
     "code": str,
     "code_postal": str,
     "date": _day,
-    "instant": lambda text: _instant(text).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    "instant": lambda text: _instant(text).isoformat(timespec="seconds").replace("+00:00", "Z"),
     "nir": _nir,
     "entier": _integer,
     "decimal": _decimal,
@@ -164,7 +165,11 @@ def from_json(value: Any, objet: str, path: str, findings: list[Finding]) -> dic
         if champ is None:
             where = name if _NAME.match(name) else "?"
             findings.append(Finding("unknown-field", _under(path, where), "quarantine"))
-        elif champ.lu and item is not None and item != "":
+        elif not champ.lu or item is None or item == "":
+            continue
+        elif champ.as_is and item.__class__ is str:
+            kept[name] = item.strip()
+        else:
             _keep_json(kept, champ, item, _under(path, name), findings)
     return kept
 
@@ -174,13 +179,14 @@ def without_unread(value: Any, objet: str) -> Any:
     if not isinstance(value, dict):
         return value
     known = champs(objet)
-    kept = {name: item for name, item in value.items() if name not in known or known[name].lu}
-    return {
-        name: [without_unread(one, known[name].objet) for one in item]
-        if name in known and known[name].objet and isinstance(item, list)
-        else item
-        for name, item in kept.items()
-    }
+    kept = {}
+    for name, item in value.items():
+        champ = known.get(name)
+        if champ is None or (champ.lu and not (champ.objet and isinstance(item, list))):
+            kept[name] = item
+        elif champ.lu:
+            kept[name] = [without_unread(one, champ.objet) for one in item]
+    return kept
 
 
 def _under(path: str, name: str) -> str:

@@ -192,7 +192,7 @@ def record(kept: Kept, context: Context) -> Record:
             findings.append(Finding("identity-missing", f"{kept.where}.{lacking[0]}", "reject"))
         return Record(str(value.get("fileNumber", kept.where)), [], findings=findings, digest=digest(value))
     who, done = _shaped(value)
-    words: dict[str, Any] = asdict(context)
+    words: dict[str, Any] = asdict(context) | {"digest": digest(value)}
     read: Record = mappings.load("ccas.beneficiaires").read(who, **words)
     if done:
         more: Record = mappings.load("ccas.suivi").read(done | {"fileNumber": who.get("fileNumber", "-")}, **words)
@@ -200,7 +200,6 @@ def record(kept: Kept, context: Context) -> Record:
         read.findings += more.findings
     read.key = str(who.get("fileNumber") or _who(value))
     read.findings = findings + [_at(finding, kept.where) for finding in read.findings]
-    read.digest = digest(value)
     return read
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.contract import DocumentRefused
-from connectors.json import digest, parse
+from connectors.json import _clean, digest, parse
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,53 @@ def test_a_document_over_the_cap_is_refused() -> None:
 
 def test_32_levels_are_read() -> None:
     assert parse(b"[" * 32 + b"]" * 32) is not None
+
+
+_pieces = st.sampled_from(
+    [
+        "Zoé",
+        "Zoe\u0301",
+        "\u0301",
+        "a",
+        "\x7f",
+        "\u202e",
+        "\ufeff",
+        "\u200b",
+        "\n",
+        "\b",
+        "\\",
+        "é",
+        "가",
+        "\u1161",
+        "𝒜",
+    ]
+)
+_texts = st.lists(_pieces, max_size=4).map("".join)
+
+
+@given(value=st.recursive(_texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("cle") | _texts,
+       inner, max_size=3), max_leaves=8), escaped=st.booleans())  # fmt: skip
+def test_a_document_looked_at_once_is_cleaned_as_text_by_text(value: Any, escaped: bool) -> None:
+    """A text that needs no cleaning is told of the whole document; what comes out is what each text alone would be."""
+    document = json.dumps(value, ensure_ascii=escaped).encode()
+    try:
+        expected: Any = _clean(json.loads(document), 32)
+    except DocumentRefused as refused:
+        expected = refused.code
+    try:
+        found = parse(document)
+    except DocumentRefused as refused:
+        found = refused.code
+    assert found == expected
+
+
+@pytest.mark.parametrize("text", ["a", "é", "\\n"])
+def test_levels_and_keys_are_bounded_whatever_the_texts(text: str) -> None:
+    deep, long = "[" * 33 + f'"{text}"' + "]" * 33, '{"' + "k" * 257 + f'": "{text}"' + "}"
+    for document, code in ((deep, "json-too-deep"), (long, "json-text")):
+        with pytest.raises(DocumentRefused) as refusal:
+            parse(document.encode())
+        assert refusal.value.code == code
 
 
 def test_names_come_out_composed_and_without_invisible_characters() -> None:

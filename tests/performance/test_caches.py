@@ -131,6 +131,20 @@ def test_a_remembered_category_is_the_one_that_a_bridge_read_again_gives(rows: l
     remembering = Bridge(source)
     for path, value, _ in [*rows, *rows]:
         assert remembering.both(path, value) == Bridge(source).both(path, value) == bridge().both(path, value)
+    facts = {path: value for path, value, _ in rows}
+    asked_alone = {Bridge(source).both(path, value) for path, value in facts.items()}
+    assert remembering.of(facts, facts.get) == Bridge(source).of(facts, facts.get) == asked_alone
+
+
+@pytest.mark.parametrize("path", ["freins[].valeur", "objectifs[].besoin"])
+def test_a_list_asked_about_without_a_key_tells_nothing_of_its_keys(path: str) -> None:
+    """The categories of a mapping are asked about before any code is known: `freins[]`, then `freins[sante]`."""
+    source = tomllib.loads((FOLDER / "categories.toml").read_text())
+    for key in ("sante", "violences", "mobilite", "handicap", "acces_aux_soins"):
+        remembering = Bridge(source)
+        remembering.both(path)
+        coded = path.replace("[]", f"[{key}]")
+        assert remembering.of([coded], lambda _: None) == {Bridge(source).both(coded)}
 
 
 def test_another_bridge_remembers_nothing_of_the_first() -> None:
