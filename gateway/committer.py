@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -34,7 +34,7 @@ AGAIN = 2
 @dataclass(slots=True)
 class _Task:
     action: Action[Any]
-    done: Future[Any] = field(default_factory=Future)
+    done: asyncio.Future[Any]
 
 
 class Committer:
@@ -52,12 +52,13 @@ class Committer:
     async def submit(self, action: Action[T]) -> T:
         """Run the action in a transaction; returns once it is committed. Raises what the action raises, or
         `Unavailable` (503) when too much is waiting or the database cannot be reached."""
-        task = _Task(action)
+        task: _Task = _Task(action, asyncio.get_running_loop().create_future())
         try:
             self._queue.put_nowait(task)
         except queue.Full:
             raise Unavailable("busy", "Too many exchanges are waiting; send this one again.", retry_after=2) from None
-        return await asyncio.wrap_future(task.done)
+        result: T = await task.done
+        return result
 
     def close(self) -> None:
         """Finish what was accepted, then stop."""
@@ -88,18 +89,39 @@ class Committer:
                 results = [task.action(work) for task in group]
         except Exception as error:  # whatever it is, it belongs to the caller whose action raised it
             if _unreachable(error):  # for all alike: trying each alone would only make them wait
-                for task in group:
-                    task.done.set_exception(_translated(error))
+                _answer((task, None, _translated(error)) for task in group)
             elif len(group) == 1 and again and isinstance(error, DBAPIError):
                 self._run(group, again - 1)
             elif len(group) == 1:
-                group[0].done.set_exception(_translated(error))
+                _answer([(group[0], None, _translated(error))])
             else:
                 for task in group:
                     self._run([task])
             return
-        for task, result in zip(group, results, strict=True):
+        _answer((task, result, None) for task, result in zip(group, results, strict=True))
+
+
+Outcome = tuple[_Task, Any, Exception | None]
+
+
+def _answer(outcomes: Iterable[Outcome]) -> None:
+    """Tell the callers what became of their actions, waking their loop once for all of them."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_loop.setdefault(outcome[0].done.get_loop(), []).append(outcome)
+    for loop, its in by_loop.items():
+        with suppress(RuntimeError):  # a loop that was closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, its)
+
+
+def _settle(outcomes: list[Outcome]) -> None:
+    for task, result, error in outcomes:
+        if task.done.done():
+            continue  # its caller did not wait
+        if error is None:
             task.done.set_result(result)
+        else:
+            task.done.set_exception(error)
 
 
 def _unreachable(error: Exception) -> bool:

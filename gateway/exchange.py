@@ -416,9 +416,8 @@ def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Seq
     ]
     everyone = [_keys(work, gateway, request, record, one) for _, record in new for one in record.personnes]
     take(work, Turn.PERSON, (index for keys in everyone for index in keys.shared))
+    gateway.identity.prefetch(work, everyone, {index for index, record in new if record.foyer})
     if len(new) > 1:
-        gateway.identity.prefetch_foyers(work, [index for index, record in new if record.foyer])
-        gateway.identity.prefetch(work, everyone)
         subjects = {subject for found in work.scratch["identity"].values() for subject in found}
         gateway.dossiers.stays.prefetch(work, subjects)
         homes = {foyer for stays in work.scratch["homes"].values() for foyer, _ in stays}

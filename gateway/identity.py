@@ -16,7 +16,7 @@ her until it is decided. Deciding "same" only points one person at the other, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,11 +114,11 @@ class Identity:
         swapped = self._keys.blind("nom+date", f"{first}|{name}|{born}") if "nom+date" in plain else None
         return Keys({system: self._keys.blind(system, value) for system, value in plain.items()}, swapped)
 
-    def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys]) -> None:
-        """Look up all identifiers of many persons with few queries."""
+    def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys], foyers: Collection[bytes] = ()) -> None:
+        """Look up all identifiers of many persons, and the households under these indexes, with few queries."""
         known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
         asked = (index for keys in everyone for index in (*keys.indexes.values(), keys.swapped))
-        wanted = [index for index in asked if index is not None and index not in known]
+        wanted = [index for index in (*foyers, *asked) if index is not None and index not in known]
         if not wanted:
             return
         for index in wanted:
@@ -126,7 +126,8 @@ class Identity:
         found: set[str] = set()
         for index, subject in rows(work.connection, identifier, ("index_h", "subject_id"), "index_h", wanted):
             known[index].add(subject)
-            found.add(subject)
+            if index not in foyers:
+                found.add(subject)
         self._follow(work, found)
         self._known_nirs(work, found)
 
@@ -181,17 +182,8 @@ class Identity:
 
     def find_foyer(self, work: UnitOfWork, index: bytes) -> str | None:
         """The household recorded under this index, if any."""
-        known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
-        self.prefetch_foyers(work, [index])
-        return min(known[index], default=None)
-
-    def prefetch_foyers(self, work: UnitOfWork, indexes: Sequence[bytes]) -> None:
-        known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
-        wanted = [index for index in indexes if index not in known]
-        for index in wanted:
-            known[index] = set()
-        for index, subject in rows(work.connection, identifier, ("index_h", "subject_id"), "index_h", wanted):
-            known[index].add(subject)
+        self.prefetch(work, (), {index})
+        return min(work.scratch["identity"][index], default=None)
 
     def remember_foyer(self, work: UnitOfWork, foyer_id: str, index: bytes, source: str) -> None:
         work.scratch.setdefault("identity", {})[index] = {foyer_id}

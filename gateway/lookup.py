@@ -6,7 +6,9 @@ the text, which is made once for each table, columns and number of keys.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import namedtuple
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -34,8 +36,24 @@ def rows(
             size = 1 << (len(chunk) - 1).bit_length()
             text = _text(table, columns, by, also, size)
             parameters = chunk + chunk[:1] * (size - len(chunk))
-        found += connection.exec_driver_sql(text, tuple(parameters)).all()
+        found += _ask(connection, text, tuple(parameters), columns)
     return found
+
+
+def _ask(connection: Connection, text: str, parameters: tuple[Any, ...], columns: tuple[str, ...]) -> list[Any]:
+    """On SQLite the driver itself is asked: describing the answer would cost SQLAlchemy more than finding it."""
+    if connection.dialect.name == "sqlite" and connection.in_transaction():
+        driver: Any = connection.connection.dbapi_connection
+        with suppress(driver.Error):  # asked again below, it is told as callers expect it
+            return list(map(_row(columns), driver.execute(text, parameters)))
+    return list(connection.exec_driver_sql(text, parameters).all())
+
+
+@lru_cache(maxsize=64)
+def _row(columns: tuple[str, ...]) -> Callable[[Any], Any]:
+    named: Any = namedtuple("Row", list(columns))  # type: ignore[misc]
+    make: Callable[[Any], Any] = named._make
+    return make
 
 
 @lru_cache(maxsize=512)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from gateway.committer import Committer
 from gateway.problems import Unavailable
+from gateway.storage import open_engine
+from gateway.storage.tables import metadata
+from gateway.unit_of_work import UnitOfWork
 
 
 class Unreachable:
@@ -35,10 +39,6 @@ async def test_nobody_waits_for_a_database_that_is_gone() -> None:
 
 
 async def test_one_defect_does_not_touch_the_others(tmp_path: Any) -> None:
-    from gateway.storage import open_engine
-    from gateway.storage.tables import metadata
-    from gateway.unit_of_work import UnitOfWork
-
     engine = open_engine(f"sqlite:///{tmp_path / 'one.db'}")
     metadata.create_all(engine)
     committer = Committer(lambda: UnitOfWork(engine))
@@ -54,4 +54,23 @@ async def test_one_defect_does_not_touch_the_others(tmp_path: Any) -> None:
     committer.close()
     with pytest.raises(ZeroDivisionError):
         raise answers[3]
+    engine.dispose()
+
+
+async def test_a_caller_that_left_does_not_stop_the_others(tmp_path: Any) -> None:
+    """What it asked for is written all the same: it may have been told to go by a proxy that lost patience."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'one.db'}")
+    metadata.create_all(engine)
+    committer = Committer(lambda: UnitOfWork(engine))
+    held, done = threading.Event(), threading.Event()
+    first = asyncio.create_task(committer.submit(lambda _: held.wait(30)))
+    left = asyncio.create_task(committer.submit(lambda _: done.set()))
+    stayed = asyncio.create_task(committer.submit(lambda _: 7))
+    await asyncio.sleep(0)
+    left.cancel()
+    held.set()
+    assert await asyncio.wait_for(asyncio.gather(first, stayed), 30) == [True, 7]
+    assert done.is_set()
+    assert await asyncio.wait_for(committer.submit(lambda _: 8), 30) == 8, "the writer goes on"
+    committer.close()
     engine.dispose()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import JSON, Column, Engine, MetaData, String, Table, bindparam, select, update
+from sqlalchemy.exc import DBAPIError
 
 from gateway.lookup import rows
 from gateway.storage import open_engine
 from gateway.storage.tables import metadata
-from gateway.storage.tables.record import person
+from gateway.storage.tables.record import identifier, person
 from gateway.unit_of_work import UnitOfWork
 
 
@@ -85,3 +86,12 @@ def test_look_ups_find_exactly_the_keys_asked_for(engine: Engine) -> None:
         assert rows(connection, person, ("id",), "id", ["p0001"], "merged_into IS NOT NULL") == []
         with pytest.raises(TypeError, match="height"):
             rows(connection, person, ("height",), "id", ["p0001"])
+
+
+def test_a_look_up_that_fails_is_told_as_every_failure_of_the_database(engine: Engine) -> None:
+    """Whoever waits is then told to come back, rather than that the gateway has a defect."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP TABLE identifier")
+        with pytest.raises(DBAPIError):
+            rows(connection, identifier, ("subject_id",), "index_h", [b"x"])
+        connection.rollback()
