@@ -517,7 +517,13 @@ def _latest(work: UnitOfWork) -> dict[str, tuple[int, bytes]]:
 
 
 def _flows(work: UnitOfWork, on: date | None) -> tuple[Flow, ...]:
-    return _flows_of(tuple(_latest(work).values()), on or today(work))
+    latest = _latest(work)
+    if on is not None:
+        return _flows_of(tuple(latest.values()), on)
+    known: tuple[Any, tuple[Flow, ...]] | None = work.scratch.get("flows")
+    if known is None or known[0] is not latest:
+        known = work.scratch["flows"] = latest, _flows_of(tuple(latest.values()), today(work))
+    return known[1]
 
 
 @lru_cache(maxsize=64)

@@ -29,20 +29,30 @@ _MATCH_ONLY = {
 
 
 def decide(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> Decision:
-    """May this flow carry what its document writes about this person, today?
+    """May this flow carry what its document writes about this person, today?"""
+    return answer(work, gateway, person_id, flow, current)[1]
 
-    Within one transaction the same flow and the same facts get the same decision: those met are remembered.
+
+def answer(
+    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current
+) -> tuple[Question, Decision]:
+    """All that this flow asks about this person today, and what the table answers.
+
+    Within one transaction the same flow and the same facts get the same answer: those met are remembered.
     """
     said = _said(work, gateway, person_id, flow, current, None)
-    known: dict[int, tuple[Flow, Policy, dict[_Said, Decision]]] = work.scratch.setdefault("decisions", {})
+    known: dict[int, tuple[Flow, Policy, dict[_Said, tuple[Question, Decision]]]] = work.scratch.setdefault(
+        "decisions", {}
+    )
     asked_of, policy, answers = known.get(id(flow), (None, None, {}))
     if asked_of is not flow or policy is not gateway.policy:
         # Kept beside its answers, a flow cannot leave its identity to another.
         _, _, answers = known[id(flow)] = flow, gateway.policy, {}
-    decision = answers.get(said)
-    if decision is None:
-        decision = answers[said] = gateway.policy.decide(_question(gateway, flow, said))
-    return decision
+    found = answers.get(said)
+    if found is None:
+        put = _question(gateway, flow, said)
+        found = answers[said] = put, gateway.policy.decide(put)
+    return found
 
 
 def question(

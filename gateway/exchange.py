@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from gateway import clock, decision_record, journal, outbox, parcours, quarantine
 from gateway.categories import bridge
 from gateway.convention import Flow
-from gateway.decide import absent_flow, followers, question, refusal_of
+from gateway.decide import absent_flow, answer, followers, refusal_of
 from gateway.dossier import Seen
 from gateway.identity import Keys, Match
 from gateway.policy import Decision, in_order
@@ -167,8 +167,7 @@ def _offer(
         document = gateway.document(flow.vers, flow.document)
         if not gateway.categories(document) & changed_categories:
             continue
-        asked = question(work, gateway, person, flow, current)
-        decision = gateway.policy.decide(asked)
+        asked, decision = answer(work, gateway, person, flow, current)
         told = decision_record.told(work, flow, asked, decision)
         for item in items_of(document.item, changed):
             outcome = _promise(work, request, person, flow, decision, item)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway import basis, convention, merge
 from gateway.categories import Bridge, bridge
 from gateway.chance import chance
-from gateway.decide import decide, question
+from gateway.decide import answer, decide, question
 from gateway.demo.forms import objection
 from gateway.keys import Keyring, hmac_sha256
 from gateway.merge import Assertions
@@ -92,6 +92,7 @@ def test_a_remembered_decision_is_the_one_that_the_table_gives(gateway: Gateway,
             for flow in flows:
                 asked = question(work, gateway, "nobody", flow, current)
                 assert decide(work, gateway, "nobody", flow, current) == gateway.policy._decide(asked)
+                assert answer(work, gateway, "nobody", flow, current) == (asked, gateway.policy._decide(asked))
 
 
 def test_another_table_in_the_same_transaction_decides_anew(gateway: Gateway) -> None:
