@@ -200,8 +200,18 @@ def page(results: dict[str, Any]) -> str:
                     f"| {night.busy[night.limit]:.0%} |"
                 )
         lines.append("")
-    lines += ["## Where the first limit is, and what to do then", "", *_limits(cost, figures)]
+    lines += ["## Where the first limit is, and what to do then", "", *_first(cost), "", *_limits(cost, figures)]
     return "\n".join(lines) + "\n"
+
+
+def _first(cost: Cost) -> list[str]:
+    """What holds back an ordinary month first, by how large the gateway is."""
+    month = [replace(base, changed=0.3, machines=count) for base, count in ((ONE, 1), (HUNDRED, 1), (HUNDRED, 8))]
+    one, hundred, spread = (simulate(plan, cost).limit for plan in month)
+    return [
+        f"An ordinary month is held back first by the {one} for one Département, by the {hundred} for a hundred on one",
+        f"machine, and by the {spread} when they are spread over eight.",
+    ]
 
 
 def _limits(cost: Cost, figures: dict[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from gateway.access.replay import Used, record
 from gateway.doors import access_of, bounded, in_work, json_answer, media_of, read_body, refusal
 from gateway.exchange import exchange
 from gateway.journal_files import require_available
-from gateway.problems import Problem, Unauthenticated, Unknown, Unsupported
+from gateway.problems import Misconfigured, Problem, Unauthenticated, Unknown, Unsupported
 from gateway.quarantine import with_bytes
 from gateway.receipt import Request
 from gateway.registry import Gateway
@@ -70,7 +70,7 @@ class _Door:
         """The connector of a body that pushes here. A body that does not, or is not configured, is unknown."""
         try:
             connector = self.gateway.connector(body_id) if body_id in self.gateway.bodies else None
-        except ManifestError:
+        except (ManifestError, Misconfigured):
             connector = None
         if not hasattr(connector, "webhook"):
             raise Unknown("webhook-unknown", "No partner pushes to this address.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from starlette.routing import Route
 from gateway import journal
 from gateway.console import words
 from gateway.console.blocks import Link, Notice, Page, Text
-from gateway.console.session import IDLE, Session, Sessions
+from gateway.console.session import IDLE, Session, Sessions, same
 from gateway.console.words import say, word
 from gateway.problems import OperatorProblem, Problem
 from gateway.registry import Gateway
@@ -243,7 +242,7 @@ class Console:
         except HTTPException:  # it cannot be read as announced
             return self._message(session, "refus.formulaire_titre", "refus.formulaire", 400)
         token = form.get("jeton")
-        if not isinstance(token, str) or not hmac.compare_digest(token, session.csrf):
+        if not isinstance(token, str) or not same(token, session.csrf):
             return self._message(session, "refus.formulaire_titre", "refus.formulaire", 403)
         return form
 

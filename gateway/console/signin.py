@@ -30,7 +30,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from connectors import service
 from gateway.console.provider import CLIENT, PATH
-from gateway.console.session import FRESH
+from gateway.console.session import FRESH, same
 from gateway.problems import Forbidden, Misconfigured, Unauthenticated, Unavailable
 from gateway.settings import Settings
 
@@ -110,7 +110,7 @@ class SignIn:
 
     async def finish(self, pending: Mapping[str, str], answer: Mapping[str, str]) -> Account:
         """The account behind an authorization answer. Raises `Unauthenticated`, `Forbidden`, `Unavailable`."""
-        if not secrets.compare_digest(answer.get("state", ""), pending["state"]):
+        if not same(answer.get("state", ""), pending["state"]):
             raise Unauthenticated("sign-in-state", "Start again from the sign-in page.")
         known = await self._metadata()
         named = known.get("authorization_response_iss_parameter_supported") is not True

@@ -72,6 +72,12 @@ def test_a_message_older_than_the_last_is_ignored(house: House) -> None:
     assert kept(house) == before
 
 
+@pytest.mark.parametrize("to", ["dpo", "ccas", "personne", "DPO"])
+def test_a_body_that_pushes_nothing_is_unknown(house: House, to: str) -> None:
+    """Nor does one that has no connector at all, as a data protection officer's client."""
+    problem(push(house, message(1, 424), to=to), 404, "webhook-unknown")
+
+
 @pytest.mark.parametrize("reason", ["rgpd", ""])
 def test_what_its_source_erases_is_erased_here(house: House, reason: str) -> None:
     rdv = 430 + len(reason)

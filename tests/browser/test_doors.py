@@ -92,7 +92,7 @@ def test_a_masked_value_is_never_whole(path: str, value: Any, shown: str) -> Non
 
 def test_a_form_without_the_token_of_the_session_changes_nothing(signed_in: SignedIn) -> None:
     client = signed_in("operateur")
-    for data in ({}, {"jeton": "x" * 43}):
+    for data in ({}, {"jeton": "x" * 43}, {"jeton": "é"}, {"jeton": "\x00"}):
         assert client.post("/console/partenaires/caf/suspendre", data=data).status_code == 403
     other = _token(signed_in("operateur"), "/console/partenaires")
     assert client.post("/console/partenaires/caf/suspendre", data={"jeton": other}).status_code == 403
@@ -104,8 +104,9 @@ def test_the_cookie_is_signed_and_out_of_reach_of_scripts(lived: Lived, signed_i
     assert cookie.has_nonstandard_attr("HttpOnly")
     assert cookie.get_nonstandard_attr("SameSite") == "lax"
     token, _, signature = str(cookie.value).partition(".")
-    for forged in (token, f"{token}.{'0' * len(signature)}", f"x{token}.{signature}"):
-        answer = httpx.get(lived.url + "/console/registre", cookies={cookie.name: forged}, trust_env=False)
+    for forged in (token, f"{token}.{'0' * len(signature)}", f"x{token}.{signature}", f"{token}.é", "é.é"):
+        given = {"Cookie": f"{cookie.name}={forged}".encode()}
+        answer = httpx.get(lived.url + "/console/registre", headers=given, trust_env=False)
         assert answer.status_code == 303
 
 
@@ -122,8 +123,8 @@ def test_an_answer_that_nobody_asked_for_opens_nothing(lived: Lived) -> None:
         start = client.get("/console/connexion?comme=dpo")
         stolen = start.headers["location"]
         code = client.get(stolen).headers["location"]
-        wrong = re.sub(r"state=[^&]+", "state=autre", code)
-        assert client.get(wrong).status_code == 401
+        for state in ("autre", "%C3%A9", ""):
+            assert client.get(re.sub(r"state=[^&]+", f"state={state}", code)).status_code == 401
     with httpx.Client(base_url=lived.url, trust_env=False) as elsewhere:
         assert elsewhere.get(code).status_code == 401
 

@@ -1,4 +1,4 @@
-"""Any form at the OAuth endpoints and at the console: an answer of the contract, never a defect, never a value.
+"""Any form at the OAuth endpoints: an answer of the contract, never a defect, never a value.
 
 Short and always the same in the suite; `make chaos` draws thousands more from its seed.
 """
@@ -6,16 +6,13 @@ Short and always the same in the suite; `make chaos` draws thousands more from i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlencode
 
-import httpx
 import pytest
 from hypothesis import strategies as st
 
 from gateway.access.rates import Quota, Rates
 from gateway.doors import access_of
-from tests.api.house import House, opened
+from tests.api.house import House
 from tests.hostile.test_fuzz_doors import CANARY
 from tests.hostile.test_fuzz_parsers import LONG, drawn
 
@@ -57,43 +54,3 @@ def test_fuzz_oauth_form(patient: House, door: str, count: int) -> None:
             assert answer.headers["cache-control"] == "no-store"
 
         drawn(count, send, body=BODIES, media=MEDIA)
-
-
-def console_forms(house: House) -> list[str]:
-    """Every address of the console that takes a form."""
-    return sorted(
-        route.path for route in house.app.routes
-        if getattr(route, "path", "").startswith("/console") and "POST" in (getattr(route, "methods", None) or ())
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("count", [3, pytest.param(300, marks=pytest.mark.chaos)])
-def test_fuzz_console_form(tmp_path: Path, count: int) -> None:
-    """Signed in, with the token of the session or without; in a house apart, for some forms do something."""
-    with opened(tmp_path) as house:
-        fuzz_console(house, count)
-
-
-def fuzz_console(house: House, count: int) -> None:
-    forms = console_forms(house)
-    assert len(forms) > 10
-    with httpx.Client(base_url=house.base, follow_redirects=True, timeout=30, trust_env=False) as client:
-        client.get("/console/connexion?comme=dpo").raise_for_status()
-        token = client.get("/console/").text.partition('name="jeton" value="')[2].partition('"')[0]
-        assert token
-        client.follow_redirects = False
-        fields = st.dictionaries(
-            st.text(max_size=8) | st.just("motif"), st.text(max_size=12) | st.just(CANARY), max_size=4
-        )
-
-        def send(path: str, body: bytes, media: str, more: dict[str, str], ours: bool) -> None:
-            address = path.replace("{", "").replace("}", "").replace(":path", "")
-            content = urlencode({"jeton": token} | more, errors="replace").encode() if ours else body
-            answer = client.post(address, content=content, headers={"Content-Type": FORM if ours else media or "x"})
-            assert answer.status_code < 500, (path, answer.status_code)
-            if not ours:
-                assert answer.status_code in (303, 400, 403, 404, 413, 415, 422), (path, answer.status_code)
-                assert CANARY not in answer.text
-
-        paths = st.sampled_from([path for path in forms if not path.endswith(("/sortie", "/deconnexion"))])
-        drawn(count * len(forms), send, path=paths, body=BODIES, media=MEDIA, more=fields, ours=st.booleans())
