@@ -21,8 +21,9 @@ from gateway.console import places
 from gateway.console.provider import ACCOUNTS
 from tests.api.house import House, opened
 from tests.hostile.test_fuzz_forms import BODIES, FORM, MEDIA
-from tests.hostile.test_fuzz_parsers import LONG, drawn
+from tests.hostile.test_fuzz_parsers import drawn
 
+LONG = pytest.param(1_000, marks=pytest.mark.chaos)
 CANARY, NAME = "CANARI<b>'\"", "CANARINOMDECONSOLE"
 """What a hostile account types, and what a person is called."""
 ANSWERS = {200, 303, 400, 403, 404, 409, 413, 422}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
-import resource
+import time
 import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from connectors.hubee import client
 from connectors.transport import Transport
 from gateway.collect import Collected, collect
+from tests.api.house import bounded
 from tests.hostile.test_h_01_16_xml import DOCTYPES
 from tests.hubee.conftest import BASE, QUICK
 from tests.hubee.test_collect import CODE, Passerelle, flux, passerelle  # noqa: F401 a fixture
@@ -100,8 +105,62 @@ async def test_h_41_49_an_attachment_inflated_on_the_way_is_cut_too(passerelle: 
             return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(bomb))
 
     one.gateway.transports["hubee"] = Transport("hubee", [BASE], limits=QUICK, wire=Inflating(one.app))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    [found] = await collect(one.gateway)
+    with bounded(cpu=10):
+        [found] = await collect(one.gateway)
     assert (found.status, found.code) == ("retry", "answer-too-large")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes"
     nothing_entered(one)
+
+
+async def test_h_59_an_attachment_that_comes_byte_by_byte_is_cut_at_the_total_deadline(
+    passerelle: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour is for the largest file; here it is half a second, and each byte comes sooner than any pause allowed."""
+    assert client.TRANSFER <= 3600
+    monkeypatch.setattr(client, "TRANSFER", 0.5)
+    one = passerelle()
+    one.app.drop.send(CODE, {"RSABEM": flux()})
+
+    class Drip(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b"<"
+                await asyncio.sleep(0.05)
+
+    class Dripping(httpx.ASGITransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await super().handle_async_request(request)
+            if answer.headers.get("content-type") != "application/octet-stream":
+                return answer
+            return httpx.Response(200, stream=Drip())
+
+    one.gateway.transports["hubee"] = Transport("hubee", [BASE], limits=QUICK, wire=Dripping(one.app))
+    began = time.monotonic()
+    [found] = await collect(one.gateway)
+    assert (found.status, found.code) == ("retry", "deadline")
+    assert time.monotonic() - began < 20
+    nothing_entered(one)
+
+
+NAMES = ["../../../canari.xml", "/etc/cron.d/canari.xml", "C:\\canari.xml", "canari\x00.xml", "canari.xml" + "é" * 300]
+
+
+def bearing(folder: Path) -> list[Path]:
+    """Every file of that name, here and where it points."""
+    return [path for place in (folder, Path("/etc/cron.d")) if place.is_dir() for path in place.rglob("*canari.xml*")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_h_42_44_the_name_of_an_attachment_names_no_file_here(
+    passerelle: Any,  # noqa: F811
+    tmp_path: Path,
+    name: str,
+) -> None:
+    """What is kept is named by its address and its content; a name is neither opened nor told."""
+    one = passerelle()
+    case = one.app.drop.send(CODE, {"RSABEM": flux()})
+    one.app.drop.attachment(case, "RSABEM").file_name = name
+    [found] = await one.collect()
+    assert (found.status, found.code) in (("done", ""), ("retry", "answer-unreadable")), found
+    assert "canari" not in str(found)
+    assert bearing(tmp_path.parent) == []
