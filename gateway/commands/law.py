@@ -37,7 +37,7 @@ from gateway.person_history import HERSELF, head_of
 from gateway.person_search import facts_of
 from gateway.registry import Gateway
 from gateway.settings import settings
-from gateway.storage.tables.basis import basis_record
+from gateway.storage.tables.basis import basis_record, notice
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The record, as JSON.")]
 Given = Annotated[str, typer.Argument(help="A JSON file, or - for standard input.")]
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
         "basis": (
             "Information, consent and objection records.",
             {"record": record, "withdraw": withdraw, "object": object_, "resolve": resolve, "limit": limit,
-             "lift": lift, "list": list_},
+             "lift": lift, "notified": notified, "list": list_},
         ),
         "person": (
             "Rights of a person: search, access, rectification, erasure.",
@@ -65,6 +65,10 @@ def register(app: typer.Typer) -> None:
              "touched": breach_touched},
         ),
     }  # fmt: skip
+    groups["notice"] = (
+        "Information notices: a version is published once, in each language, with its easy-to-read variant.",
+        {"publish": notice_publish, "list": notice_list},
+    )
     groups["retention"] = ("What is past its retention.", {"due": retention_due, "purge": retention_purge})
     groups["reidentify"] = (
         "From a pseudonym back to a person: two accounts and a reason.",
@@ -160,6 +164,41 @@ def lift(id: str) -> None:
 
 def _changed(told: basis.Change) -> None:
     data({"id": told.id, "kind": told.kind, "state": told.state, "notified": len(told.notifications)})
+
+
+def notified(id: str) -> None:
+    """The representative of a protected person received the notice: her flows no longer wait for it."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = basis.representative_notified(work, id)
+    _changed(told)
+
+
+def notice_publish(
+    id: Annotated[str, typer.Argument(help="Its id, as conventions and records cite it (`id:version`).")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What the person reads, as UTF-8 text.")],
+    version: Annotated[int, typer.Option(min=1, help="A new text is a new version.")],
+    language: Annotated[str, typer.Option(help="RFC 5646.")] = "fr",
+    falc: Annotated[bool, typer.Option("--falc", help="The easy-to-read variant of this version.")] = False,
+) -> None:
+    """Publish a notice: whoever was only given an earlier version is no longer informed."""
+    reference = f"{id}:{version}"
+    if journal.FIELDS["notice_ref"](reference) is None:
+        fail("notice-id", "Name it in lower case letters, digits and hyphens.", WRONG_USAGE)
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        text = file.read_text(encoding="utf-8")
+        digest = basis.publish_notice(work, id, version, text, language=language, falc=falc)
+        journal.append(work, "admin.setting", notice_ref=reference, outcome="published")
+    data({"id": id, "version": version, "language": language, "falc": falc, "sha256": digest})
+
+
+def notice_list() -> None:
+    """Every published notice, one JSON object per line."""
+    gateway = Gateway.open(settings())
+    with gateway.engine.connect().execution_options(read_only=True) as connection:
+        for row in connection.execute(select(notice).order_by(notice.c.id, notice.c.version, notice.c.falc)):
+            data({name: value for name, value in row._asdict().items() if name != "content"})
 
 
 def list_(person: Annotated[str, typer.Option(help="Person id; all by default.")] = "") -> None:

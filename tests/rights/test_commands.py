@@ -106,6 +106,55 @@ async def test_limitation_and_its_end(office: Office, run: Any, tmp_path: Path) 
     assert said(run("basis", "lift", told["id"]))["state"] == "lifted"
 
 
+async def test_a_protected_adults_flows_wait_until_her_representative_was_given_the_notice(
+    office: Office, run: Any, tmp_path: Path
+) -> None:
+    marie = await known(office)
+
+    def seen() -> tuple[str, bool]:
+        with office.gateway.unit_of_work() as work:
+            state = basis.states(work, [marie])[marie].for_flow("PIE", "accompagnement", "ccas", work.now)
+            return state.age_status, state.representative_notified
+
+    path = tmp_path / "protection.json"
+    held = office.record("protection", marie, regime="", purpose="", recipients=[], age_status="protected_adult")
+    path.write_text(json.dumps(held), encoding="utf-8")
+    protection = said(run("basis", "record", str(path)))["id"]
+    assert seen() == ("protected_adult", False)
+    assert said(run("basis", "notified", protection))["state"] == "notified"
+    assert seen() == ("protected_adult", True)
+    assert said(run("basis", "lift", protection))["state"] == "ended"
+    assert seen() == ("adult", False)
+
+
+async def test_a_notice_and_its_easy_to_read_variant_are_published_once(
+    office: Office, run: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "notice.txt"
+    path.write_text("Vos données sont partagées avec les professionnels qui vous suivent.", encoding="utf-8")
+    first = said(run("notice", "publish", "essai", str(path), "--version", "1"))
+    assert first["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert said(run("notice", "publish", "essai", str(path), "--version", "1")) == first, "again changes nothing"
+    path.write_text("Nous partageons ce qui est utile. Vous pouvez dire non.", encoding="utf-8")
+    assert isinstance(run("notice", "publish", "essai", str(path), "--version", "1").exception, Conflict)
+    said(run("notice", "publish", "essai", str(path), "--version", "1", "--falc"))
+    assert run("notice", "publish", "Notice de Mme X", str(path), "--version", "1").exit_code == 2
+    said(run("notice", "publish", "essai", str(path), "--version", "2"))
+    shown = [json.loads(line) for line in run("notice", "list").stdout.splitlines()]
+    assert [(one["version"], one["falc"]) for one in shown if one["id"] == "essai"] == [
+        (1, False),
+        (1, True),
+        (2, False),
+    ]
+    with office.gateway.unit_of_work() as work:
+        told = [
+            one.fields["notice_ref"]
+            for one in journal.of_period(work.connection, "2000", "3000", event="admin.setting")
+        ]
+        assert basis.current_notices(work)["essai"] == 2
+    assert told == ["essai:1", "essai:1", "essai:1", "essai:2"]
+
+
 async def test_the_register_and_the_breach_list(office: Office, run: Any, tmp_path: Path) -> None:
     await known(office)
     table, page = tmp_path / "registre.csv", tmp_path / "registre.html"
