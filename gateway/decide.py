@@ -79,6 +79,8 @@ class _Said(NamedTuple):
     linked: bool
     sender_linked: bool
     referent: str
+    clock_ok: bool
+    """The date is still sure: one that is moved during a transaction counts at its next question."""
 
 
 def _said(
@@ -98,6 +100,7 @@ def _said(
         linked,
         linked and seen.linked(flow.de, gateway.body(flow.de).role),
         seen.referent,
+        clock.steady(),
     )
 
 
@@ -134,7 +137,7 @@ def _question(gateway: Gateway, flow: Flow, said: _Said) -> Question:
         elapsed_categories=said.elapsed,
         rate_exceeded=False,
         human_validations=known.human_validations,
-        clock_ok=clock.steady(),
+        clock_ok=said.clock_ok,
         notice_ref=known.notice_ref or flow.notice,
         consent_ref=known.consent_ref,
     )

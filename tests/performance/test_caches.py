@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import basis, convention, merge
+from gateway import basis, clock, convention, merge
 from gateway.categories import Bridge, bridge
 from gateway.chance import chance
 from gateway.decide import answer, decide, question
@@ -106,6 +106,19 @@ def test_another_table_in_the_same_transaction_decides_anew(gateway: Gateway) ->
             assert decide(work, gateway, "nobody", flow, current).policy_version == "another"
         finally:
             gateway.policy = before
+
+
+def test_a_date_that_is_moved_in_a_transaction_changes_its_answers(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = {"personne.nom_naissance": Fact("Vidal", "caf", "x", "2026-01-01T00:00:00.000000Z")}
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        flow = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
+        assert answer(work, gateway, "nobody", flow, current)[0].clock_ok
+        monkeypatch.setattr(clock, "steady", lambda: False)
+        asked, decision = answer(work, gateway, "nobody", flow, current)
+    assert not asked.clock_ok
+    assert decision == gateway.policy._decide(asked)
 
 
 @given(key=st.binary(min_size=1, max_size=64), message=st.binary(max_size=300))
