@@ -265,7 +265,7 @@ class Dossiers:
 
     def said(self, work: UnitOfWork, person_id: str) -> list[Assertions]:
         """Every live statement about a person: her own sets, those of the persons merged into her, her household's."""
-        people = [person_id, *self._merged(work, person_id)]
+        people = [person_id, *self.merged(work, person_id)]
         self.stays.prefetch(work, people)
         hers = self.stays.current(work, people)
         away = {
@@ -294,7 +294,8 @@ class Dossiers:
         """The dossier as it stands, and every body that speaks of this person, outranked or not."""
         return Portrait(self.said(work, person_id))
 
-    def _merged(self, work: UnitOfWork, person_id: str) -> list[str]:
+    def merged(self, work: UnitOfWork, person_id: str) -> list[str]:
+        """The persons merged into this one."""
         merged: dict[str, list[str]] = work.scratch.setdefault("merged", {})
         if person_id not in merged:
             found = rows(work.connection, person, ("id",), "merged_into", [person_id])

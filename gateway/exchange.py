@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from gateway import clock, decision_record, journal, outbox, parcours, quarantine
 from gateway.categories import bridge
 from gateway.convention import Flow
+from gateway.corrections import items_of, send_again
 from gateway.decide import absent_flow, answer, followers, refusal_of
 from gateway.dossier import Seen
 from gateway.identity import Keys, Match
@@ -182,6 +183,10 @@ def _offer(
             )
             receipt.entry = receipt.entry or entry
             outcomes.append(outcome)
+    if not gateway.vault.created(work, person):  # nobody was delivered anything of someone new
+        people = [person, *gateway.dossiers.merged(work, person)]
+        offered = {flow.id for flow in request.flows}
+        send_again(work, gateway, people, changed, known_by=request.sender, offered=offered)
     return outcomes + _refuse_others(work, gateway, request, person, current, receipt)
 
 
@@ -246,14 +251,6 @@ def _withheld(recipient: str, flow: Flow, decision: Decision) -> Outcome:
         document=flow.document,
         purpose=flow.purpose,
     )
-
-
-def items_of(item: str, changed: set[str]) -> list[str]:
-    """For a form about one object (a rendez-vous), the keys of the objects that changed; else one delivery."""
-    if not item:
-        return [""]
-    prefix = f"{item}["
-    return sorted({path[len(prefix) :].partition("]")[0] for path in changed if path.startswith(prefix)})
 
 
 # --- who it is, and what is said of her -----------------------------------------------------------------------------

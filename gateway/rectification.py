@@ -13,15 +13,14 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from gateway import clock, journal, notification, outbox
+from gateway import clock, journal, notification
 from gateway.categories import bridge, legal_code
-from gateway.exchange import items_of
+from gateway.corrections import last_delivered, send_again
 from gateway.merge import RECTIFIED
 from gateway.past import given
 from gateway.person_history import HERSELF, head_of, people_of
 from gateway.problems import Conflict, Invalid
 from gateway.registry import Gateway
-from gateway.storage.tables.delivery import outbox as outbox_table
 from gateway.storage.tables.record import exchange
 from gateway.storage.tables.rights import statement
 from gateway.unit_of_work import UnitOfWork
@@ -123,40 +122,11 @@ def _attach(work: UnitOfWork, gateway: Gateway, head: str, path: str, text: str)
     return identifier
 
 
-def send_again(
-    work: UnitOfWork, gateway: Gateway, people: list[str], changed: set[str], exchange_id: str
-) -> tuple[tuple[str, ...], set[str]]:
-    """Queue again the last delivery of each document that could carry a corrected value."""
-    categories = {paths.categorie(path) for path in changed}
-    deliveries, holders = [], set()
-    for row in _last_delivered(work, people):
-        document = gateway.document(row.recipient, row.document)
-        carried = gateway.categories(document) & categories
-        if not carried or (row.item and row.item not in items_of(document.item, changed)):
-            continue
-        delivery = outbox.enqueue(
-            work, recipient=row.recipient, person_id=row.person_id, sender=row.sender, document=row.document,
-            item=row.item, flow=row.flow, exchange_id=exchange_id,
-        )  # fmt: skip
-        deliveries.append(delivery)
-        holders.add(row.recipient)
-    return tuple(deliveries), holders
-
-
-def _last_delivered(work: UnitOfWork, people: list[str]) -> list[Any]:
-    """The last delivery of each document to each body."""
-    query = select(outbox_table).where(
-        outbox_table.c.person_id.in_(people), outbox_table.c.state.in_(("delivered", "claimed"))
-    )
-    rows = work.connection.execute(query.order_by(outbox_table.c.id)).all()
-    return list({(row.recipient, row.person_id, row.document, row.item): row for row in rows}.values())
-
-
 def _tell(work: UnitOfWork, gateway: Gateway, people: list[str], touched: set[str], record_id: str) -> set[str]:
     """Tell every body that was sent one of these categories that something of it was corrected or contested."""
     codes = {code for path in touched if (code := legal_code(path))}
     bodies: dict[str, set[str]] = {one: set() for one in people}
-    for row in _last_delivered(work, people):
+    for row in last_delivered(work, people):
         document = gateway.document(row.recipient, row.document)
         sent = set((row.categories or "").split(",")) if row.categories else _codes(gateway, document)
         if codes & sent:

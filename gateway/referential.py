@@ -23,11 +23,11 @@ from sqlalchemy import insert, select, update
 
 from gateway import clock, journal, tasks
 from gateway.code_lists import DOCUMENT, SENDER, alone, changes
+from gateway.corrections import send_again
 from gateway.dossier import Place
 from gateway.lookup import rows
 from gateway.person_history import head_of, people_of
 from gateway.problems import Conflict, Invalid, Unknown
-from gateway.rectification import send_again
 from gateway.registry import Gateway
 from gateway.storage.tables.record import assertion_set, exchange, person, task
 from gateway.turns import Turn, take

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from gateway.console.blocks import Badge, Facts, Form, Link, Page, Quiet, Table, Text, Title, When
 from gateway.console.common import PAGE, Answer, Go, Place, View
 from gateway.console.words import say, word
+from gateway.corrections import settled
 from gateway.problems import Unknown
 from gateway.storage.tables.record import identity_case
 from schemas import paths
@@ -181,12 +182,14 @@ def decide(view: View) -> Answer:
     action, case = view.at("action"), view.at("id")
     agent, identity_ = view.session.agent, view.gateway.identity
     if action == "defaire":
-        identity_.reverse(view.work, case, agent)
+        settled(view.work, view.gateway, *identity_.reverse(view.work, case, agent))
         view.journal("identity.unmerge", object_ref=case)
         return Go("/console/identites", "defait")
     if action not in ("meme", "differente"):
         raise Unknown("action-unknown", "This page has no such action.")
-    identity_.decide(view.work, case, action == "meme", agent)
+    pair = identity_.decide(view.work, case, action == "meme", agent)
+    if action == "meme":
+        settled(view.work, view.gateway, *pair)
     view.journal("identity.merge" if action == "meme" else "identity.review", object_ref=case, outcome=_OUTCOME[action])
     return Go("/console/identites", f"identite_{action}")
 

@@ -219,7 +219,7 @@ def _opening(view: View) -> Link:
 
 def _subjects(view: View, person: str) -> list[str]:
     """Every name the journal may know her by: one per body, also of the persons merged into her."""
-    people = [person, *view.gateway.dossiers._merged(view.work, person)]
+    people = [person, *view.gateway.dossiers.merged(view.work, person)]
     bodies = [*view.gateway.bodies, DPO]
     return [view.gateway.keys.pseudonym(body, one) for one in people for body in bodies]
 
@@ -247,7 +247,7 @@ def _sent(view: View, person: str, entries: Sequence[journal.Logged]) -> list[_S
         elif not one.state:
             one.state, one.sent = "queued", set()
         one.kept = [(code, "", "", 0) for code in told.get("categories_redacted", ())] if not one.kept else one.kept
-    people = [person, *view.gateway.dossiers._merged(view.work, person)]
+    people = [person, *view.gateway.dossiers.merged(view.work, person)]
     rows = view.connection.execute(
         select(outbox).where(outbox.c.person_id.in_(people)).order_by(outbox.c.id.desc()).limit(LIMIT)
     )
@@ -443,7 +443,7 @@ def _law(view: View, logged: journal.Logged) -> Step:
 def _arrivals(view: View, person: str) -> Iterator[Step]:
     """What bodies said of her: who and when, never what."""
     homes = view.gateway.dossiers.homes(view.work, person)
-    people = [person, *view.gateway.dossiers._merged(view.work, person), *homes]
+    people = [person, *view.gateway.dossiers.merged(view.work, person), *homes]
     c = assertion_set.c
     rows = view.connection.execute(
         select(c.source, c.document, c.exchange_id, c.received_at)

@@ -1,0 +1,80 @@
+"""What changes of a person reaches whoever was delivered it before, also through the flow of another body.
+
+A recipient holds a document written from the whole dossier: when one of its sources says something else, the document
+is promised again, in the name of the body whose flow carries it, and decided anew when it leaves. One that would be the
+same as the recipient holds is not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from gateway import outbox
+from gateway.lookup import rows
+from gateway.registry import Gateway
+from gateway.storage.tables.delivery import outbox as table
+from gateway.unit_of_work import UnitOfWork
+from schemas import paths
+
+_COLUMNS = ("id", "recipient", "person_id", "sender", "document", "item", "flow", "exchange_id", "categories", "state")
+
+
+def items_of(item: str, changed: set[str]) -> list[str]:
+    """For a form about one object (a rendez-vous), the keys of the objects that changed; else one delivery."""
+    if not item:
+        return [""]
+    prefix = f"{item}["
+    return sorted({path[len(prefix) :].partition("]")[0] for path in changed if path.startswith(prefix)})
+
+
+def send_again(
+    work: UnitOfWork,
+    gateway: Gateway,
+    people: Sequence[str],
+    changed: set[str],
+    exchange_id: str = "",
+    *,
+    known_by: str = "",
+    offered: Collection[str] = (),
+) -> tuple[tuple[str, ...], set[str]]:
+    """Queue again the last delivery of each document that could carry a changed value; the deliveries, who holds them.
+
+    Without `exchange_id` they stay with the exchange that first carried them. Left out: the body the change is
+    `known_by`, and flows to which it was `offered` already.
+    """
+    categories = {paths.categorie(path) for path in changed}
+    deliveries, holders = [], set()
+    for row in last_delivered(work, people, promised=True):
+        if row.recipient == known_by or row.flow in offered or not gateway.speaks(row.recipient, row.document):
+            continue
+        document = gateway.document(row.recipient, row.document)
+        carried = gateway.categories(document) & categories
+        if not carried or (row.item and row.item not in items_of(document.item, changed)):
+            continue
+        delivery = outbox.enqueue(
+            work, recipient=row.recipient, person_id=row.person_id, sender=row.sender, document=row.document,
+            item=row.item, flow=row.flow, exchange_id=exchange_id or row.exchange_id,
+        )  # fmt: skip
+        deliveries.append(delivery)
+        if row.state != "queued":
+            holders.add(row.recipient)
+    return tuple(deliveries), holders
+
+
+def settled(work: UnitOfWork, gateway: Gateway, one: str, other: str) -> None:
+    """A human said that `one` is `other`, or that she is not after all: whoever holds a document about either is
+    offered it again, without what is another's, and what waited for a fact goes if it is known now."""
+    changed = set(gateway.dossiers.current(work, one))
+    send_again(work, gateway, [one, other], changed)
+    for each in (one, other):
+        outbox.replay_waiting(work, each)
+
+
+def last_delivered(work: UnitOfWork, people: Sequence[str], *, promised: bool = False) -> list[Any]:
+    """The last delivery of each document to each body, made or in flight; or only `promised`: it may leave before this
+    commits, written from what was known before."""
+    states = "'delivered', 'claimed', 'queued'" if promised else "'delivered', 'claimed'"
+    found = rows(work.connection, table, _COLUMNS, "person_id", people, f"state IN ({states})")
+    found.sort(key=lambda row: row.id)
+    return list({(row.recipient, row.person_id, row.document, row.item): row for row in found}.values())
