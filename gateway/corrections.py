@@ -17,7 +17,7 @@ from gateway.storage.tables.delivery import outbox as table
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
 
-_COLUMNS = ("id", "recipient", "person_id", "sender", "document", "item", "flow", "exchange_id", "categories", "state")
+_COLUMNS = ("id", "recipient", "person_id", "sender", "document", "item", "flow", "exchange_id", "categories")
 
 
 def items_of(item: str, changed: set[str]) -> list[str]:
@@ -40,12 +40,13 @@ def send_again(
 ) -> tuple[tuple[str, ...], set[str]]:
     """Queue again the last delivery of each document that could carry a changed value; the deliveries, who holds them.
 
-    Without `exchange_id` they stay with the exchange that first carried them. Left out: the body the change is
+    Without `exchange_id` they stay with the exchange that first carried them, and what is only promised is followed by
+    another promise. Left out: the body the change is
     `known_by`, and flows to which it was `offered` already.
     """
     categories = {paths.categorie(path) for path in changed}
     deliveries, holders = [], set()
-    for row in last_delivered(work, people, promised=True):
+    for row in last_delivered(work, people, promised=not exchange_id):
         if row.recipient == known_by or row.flow in offered or not gateway.speaks(row.recipient, row.document):
             continue
         document = gateway.document(row.recipient, row.document)
@@ -57,8 +58,7 @@ def send_again(
             item=row.item, flow=row.flow, exchange_id=exchange_id or row.exchange_id,
         )  # fmt: skip
         deliveries.append(delivery)
-        if row.state != "queued":
-            holders.add(row.recipient)
+        holders.add(row.recipient)
     return tuple(deliveries), holders
 
 
