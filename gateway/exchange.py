@@ -21,6 +21,7 @@ from gateway.corrections import items_of, send_again
 from gateway.decide import absent_flow, answer, followers, refusal_of
 from gateway.dossier import Seen
 from gateway.identity import Keys, Match
+from gateway.journal_files import require_available
 from gateway.policy import Decision, in_order
 from gateway.receipt import Change, Outcome, Receipt, Request
 from gateway.registry import Gateway
@@ -41,8 +42,10 @@ def exchange(
     """Carry these records; durable when `work` commits. One receipt per record, in order.
 
     `first` is the rank of the first record in its document, `ranks` those of all when some are left out.
-    `known_keys` are what identifies the persons of each record, where another process computed them.
+    `known_keys` are what identifies the persons of each record, where another process computed them. Raises
+    `Unavailable("audit-unavailable")` when the journal was not sealed for too long.
     """
+    require_available(work, gateway.settings)
     for record, found in zip(records, known_keys, strict=False):
         for one, its in zip(record.personnes, found, strict=False):
             _remember_keys(work, gateway, request, record, one, its)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
 
 import mappings
 from connectors.contract import Connector
@@ -279,6 +280,12 @@ class Gateway:
     def publish_journal(self) -> None:
         """Write what is new in the journal and sign its checkpoint."""
         publish(self.engine, self.keys, self.settings)
+
+    def seal_what_was_left(self) -> None:
+        """For a command that takes exchanges, as a server does when it starts: machines may have been off for days.
+        What cannot be sealed closes the gateway once it lasted too long (`journal_files.require_available`)."""
+        with contextlib.suppress(OSError, Problem, SQLAlchemyError):
+            self.publish_journal()
 
     def transport(self, body_id: str) -> Transport:
         """The way to one body, opened once per event loop; only the addresses of its settings may be called."""

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from connectors.contract import Acknowledgement
 from gateway import clock, delivery, delivery_metrics, outbox, recipients, wake
 from gateway.delivery import Prepared
+from gateway.journal_files import too_old
 from gateway.outbox import Claim
 from gateway.problems import Problem, kind
 from gateway.recipients import RetryBudget, Terms
@@ -190,10 +191,10 @@ class Worker:
         gateway, answered = self._gateway, list(served.answered)
         now = time.monotonic()
         with gateway.unit_of_work() as work:
-            outdated = self._outdated(work)
+            closed = self._closed(work)
             states = delivery.settle_all(work, gateway, recipient, answered) if answered else []
             claims: list[Claim] = []
-            if not self.stopping.is_set() and served.room and not outdated:
+            if not self.stopping.is_set() and served.room and not closed:
                 work.flush()
                 room = recipients.allowed(work, recipient, served.room, len(served.flying), served.terms)
                 retries = served.budget.left if room > 1 else None  # a probe is always allowed
@@ -208,11 +209,14 @@ class Worker:
         _count(answered, states)
         return len(claims), ready
 
-    def _outdated(self, work: UnitOfWork) -> bool:
-        """With a former code list, a document would lack what the list does not know: others deliver it."""
+    def _closed(self, work: UnitOfWork) -> bool:
+        """Nothing leaves for now: with a former code list, a document would lack what the list does not know (others
+        deliver it); with a journal no longer sealed, it could not be proven (all wait)."""
         if name := self._gateway.dossiers.code_lists.stale(work):
             log.error("delivery.referential_stale", list=name)
-        return bool(name)
+        if late := too_old(work.connection, self._gateway.settings):
+            log.error("delivery.audit_unavailable")
+        return bool(name) or late
 
     # --- leases -----------------------------------------------------------------------------------------------------
 

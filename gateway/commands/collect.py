@@ -34,6 +34,7 @@ def collect_command(
 
 async def _collect(gateway: Gateway, body: str, watch: bool) -> list[Collected]:
     while True:
+        await asyncio.to_thread(gateway.seal_what_was_left)
         found = await collect_files(gateway, body)
         for one in found:
             data(one.line())

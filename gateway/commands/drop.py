@@ -46,6 +46,7 @@ def drop(
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         refused = _bring(sftp.Server(server, key, known_hosts), folder, quiet) if key and known_hosts else False
+        gateway.seal_what_was_left()
         found: list[Dropped] = []
         for one in take(gateway, folder, sender, lambda path: document or guess_document(connector, path), quiet):
             found.append(one)

@@ -74,6 +74,8 @@ def ingest(
 ) -> None:
     """Read a partner's file into the record; the last line printed is one JSON object of counts."""
     gateway = Gateway.open(settings())
+    if not dry_run:
+        gateway.seal_what_was_left()
     body = gateway.body(sender)
     document = document or guess_document(body.connector, file)
     refused = rejects.open("w", encoding="utf-8") if rejects else None

@@ -64,6 +64,7 @@ def show(
 def replay(findings: Ids) -> None:
     """Read these records again, now that the table is fixed; exit 1 if one of them still waits."""
     gateway, left = Gateway.open(settings()), 0
+    gateway.seal_what_was_left()
     for one in findings:
         try:
             receipt = replay_record(gateway, one)

@@ -174,6 +174,7 @@ async def test_f_12_processes_that_began_under_other_dates_lose_nothing(house: H
     """Moved while a process runs, the date stops it: tests/delivery/test_moved_date.py."""
     house.says([declaration(0)])
     with passed(clock.now() + shift):
+        house.gateway.publish_journal()
         house.says([declaration(1)])
         await Worker(house.gateway).drain()
     with passed(clock.now(), tick=False):  # frozen
@@ -182,6 +183,7 @@ async def test_f_12_processes_that_began_under_other_dates_lose_nothing(house: H
     with passed("2026-10-25T00:59:59Z"):  # the hour that Paris lives twice
         house.says([declaration(3)])
     with passed(clock.now() + abs(shift) + timedelta(hours=2)):
+        house.gateway.publish_journal()
         await Worker(house.gateway).drain()
         # What the jump made too old to be kept is refused for that, and told so; the rest arrives.
         too_old = house.count(table, table.c.state == "withheld", table.c.reason == "expired-record")

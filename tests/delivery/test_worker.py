@@ -217,6 +217,7 @@ async def test_a_delivery_nobody_could_take_for_a_week_is_dead(house: House) -> 
     for day in (0, 1, 2, 8):
         await house.gateway.close_transports()
         with passed(start + timedelta(days=day)):
+            house.gateway.publish_journal()
             await Worker(house.gateway).drain()
     (dead,) = rows(house)
     assert (dead.state, dead.reason) == ("dead", "too-late:http-503")
