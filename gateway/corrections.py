@@ -41,8 +41,7 @@ def send_again(
     """Queue again the last delivery of each document that could carry a changed value; the deliveries, who holds them.
 
     Without `exchange_id` they stay with the exchange that first carried them, and what is only promised is followed by
-    another promise. Left out: the body the change is
-    `known_by`, and flows to which it was `offered` already.
+    another promise. Left out: the body the change is `known_by`, and flows to which it was `offered` already.
     """
     categories = {paths.categorie(path) for path in changed}
     deliveries, holders = [], set()
