@@ -78,6 +78,7 @@ async def until_read(gateway: Gateway) -> None:
 
 async def test_a_process_reads_the_meter_and_every_process_shows_it(landes: Territory) -> None:
     gateway = landes.gateway
+    meter_readings.FIELDS.show({})  # another test of this process may have counted
     assert (last(gateway), shown()) == (None, {})
     await until_read(gateway)
     (count,) = [one for one in last(gateway).counts if one.recipient == "ccas"]

@@ -387,7 +387,7 @@ def test_a_process_with_the_former_list_writes_nothing_more_once_the_change_is_o
     assert readiness(former)["code_lists"] is False
     assert readiness(gateway)["code_lists"] is True
     with former.unit_of_work() as work:
-        assert Worker(former)._outdated(work), "nor does it deliver"
+        assert Worker(former)._closed(work), "nor does it deliver"
     former.dossiers.code_lists = CodeLists()
     announced(former, 99, 0, "fortune")
     former.engine.dispose()

@@ -45,8 +45,9 @@ Later = Callable[..., None]
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Starts on a day of January 2026; each call lets days pass."""
+def later(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Later:
+    """Starts on a day of January 2026; each call lets days pass, and a server has sealed the journal meanwhile."""
+    house: Office = request.getfixturevalue("both" if "both" in request.fixturenames else "office")
     passed = timedelta()
 
     def let(days: int = 0) -> None:
@@ -54,6 +55,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Later:
         passed += timedelta(days=days)
         moment = START + passed
         monkeypatch.setattr(clock, "now", lambda: moment)
+        house.gateway.publish_journal()
 
     let()
     return let
