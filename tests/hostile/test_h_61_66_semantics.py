@@ -7,7 +7,9 @@ import json
 import logging
 import re
 import uuid
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -15,7 +17,7 @@ from sqlalchemy import func, select
 from connectors.caf import generator
 from gateway import clock
 from gateway.storage.tables.record import identity_case, person
-from tests.api.house import House
+from tests.api.house import House, opened
 from tests.api.test_webhooks import message, push
 from tests.hostile.test_h_17_35_json import EXAMPLES
 
@@ -65,7 +67,14 @@ def known(house: House, path: str) -> set[str]:
     return {str(fact.value) for facts in dossiers for at, fact in facts.items() if path in at}
 
 
-def test_h_62_an_older_file_arriving_late_and_a_clock_ahead_undo_nothing(house: House) -> None:
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[House]:
+    """A gateway to which no other test has sent a month of this caisse."""
+    with opened(tmp_path) as house:
+        yield house
+
+
+def test_h_62_an_older_file_arriving_late_and_a_clock_ahead_undo_nothing(alone: House) -> None:
     """The older month of a caisse is kept as what was, and a moment to come counts as now."""
     stream = io.BytesIO()
     generator.write_file(stream, 1, 62, mois="2026-10", departement="040")
@@ -73,17 +82,17 @@ def test_h_62_an_older_file_arriving_late_and_a_clock_ahead_undo_nothing(house: 
     def month(of: bytes, made: bytes, street: bytes) -> int:
         body = re.sub(b"<NOMVOIE>[^<]*", b"<NOMVOIE>" + street, stream.getvalue(), count=1)
         body = body.replace(b"<DTREF>2026-10", b"<DTREF>" + of).replace(b"<DTCREAFLUX>2026-11", b"<DTCREAFLUX>" + made)
-        return house.send("caf", "caf.flux_beneficiaire", body, "application/xml").status_code
+        return alone.send("caf", "caf.flux_beneficiaire", body, "application/xml").status_code
 
     assert month(b"2026-10", b"2026-11", b"CANARINEUVE") == 202
     assert month(b"2026-08", b"2026-09", b"CANARIVIEILLE") == 202
-    assert {one for one in known(house, "nom_voie") if "CANARI" in one} == {"CANARINEUVE"}
+    assert {one for one in known(alone, "nom_voie") if "CANARI" in one} == {"CANARINEUVE"}
 
     follow_up = json.loads((EXAMPLES / "binome.json").read_bytes())
     for at, intensity in (("2099-01-01T00:00:00Z", "intensif"), (clock.instant(), "leger")):
         told = {"emisLe": at, "accompagnements": [follow_up | {"intensite": intensity}]}
-        assert house.send("departement", "departement.accompagnement", told).status_code == 202
-    assert known(house, "AG-2026-014].intensite") == {"leger"}, "the clock ahead did not shut out what came after"
+        assert alone.send("departement", "departement.accompagnement", told).status_code == 202
+    assert known(alone, "AG-2026-014].intensite") == {"leger"}, "the clock ahead did not shut out what came after"
 
 
 def test_h_64_two_persons_of_one_identity_are_never_merged_by_the_gateway(house: House) -> None:
