@@ -127,6 +127,22 @@ class House:
 
 
 @contextmanager
+def running(config: uvicorn.Config, listening: socket.socket) -> Iterator[None]:
+    """A server of its own on this socket, from its first answer on."""
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@contextmanager
 def opened(home: Path, keys: dict[str, ECKey] | None = None, **settings: Any) -> Iterator[House]:
     """Raise the house in an empty folder, and take it down. With the `keys` of its partners: serve the folder again."""
     listening = socket.socket()
@@ -138,17 +154,10 @@ def opened(home: Path, keys: dict[str, ECKey] | None = None, **settings: Any) ->
     keys = keys or _furnished(gateway, base)
     app = build(gateway, embedded_worker=False)
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", **http_guard.serving())
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
     try:
-        yield House(home, gateway, base, app, keys)
+        with running(config, listening):
+            yield House(home, gateway, base, app, keys)
     finally:
-        server.should_exit = True
-        thread.join(20)
         gateway.engine.dispose()
 
 

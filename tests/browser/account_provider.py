@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+from tests.api.house import running
 
 CLIENT, SECRET = "console-maillon", "un-secret-d-essai-de-la-console"
 Bend = Callable[[dict[str, Any]], dict[str, Any]]
@@ -115,14 +116,5 @@ def served() -> Iterator[AccountProvider]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     provider = AccountProvider(f"http://127.0.0.1:{listening.getsockname()[1]}")
-    server = uvicorn.Server(uvicorn.Config(provider.app, log_level="error", access_log=False, lifespan="off"))
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
+    with running(uvicorn.Config(provider.app, log_level="error", access_log=False, lifespan="off"), listening):
         yield provider
-    finally:
-        server.should_exit = True
-        thread.join(20)
