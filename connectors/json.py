@@ -147,5 +147,7 @@ def clean_text(text: str) -> str:
 
 def digest(value: Any) -> bytes:
     """SHA-256 of a JSON value, whatever the order of its keys and the spaces around them."""
-    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode("utf-8")).digest()
+    return hashlib.sha256(_canonical(value).encode("utf-8")).digest()
+
+
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode

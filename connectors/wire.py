@@ -55,7 +55,7 @@ class Wire(httpx.AsyncBaseTransport):
                 request.method,
                 yarl.URL(str(request.url), encoded=True),
                 headers=request.headers.multi_items(),
-                data=request.content or None,
+                data=request.read() or None,
                 allow_redirects=False,
             )
         except _NEVER_SENT as error:

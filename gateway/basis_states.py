@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from gateway.basis_record import fold
 from gateway.policy_table import Table, read
@@ -151,18 +151,24 @@ def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStat
     return {person: known[person] for person in person_ids}
 
 
+_IN_FORCE = select(notice.c.id, func.max(notice.c.version)).group_by(notice.c.id)
+_RECORDS = (
+    select(basis_record)
+    .where(basis_record.c.person_id.in_(bindparam("people", expanding=True)))
+    .order_by(basis_record.c.id)
+)
+
+
 def notices_in_force(work: UnitOfWork) -> dict[str, int]:
     """Version in force of each notice, read once per transaction."""
     if "basis.notices" not in work.scratch:
-        query = select(notice.c.id, func.max(notice.c.version)).group_by(notice.c.id)
-        work.scratch["basis.notices"] = {row[0]: row[1] for row in work.connection.execute(query)}
+        work.scratch["basis.notices"] = {row[0]: row[1] for row in work.connection.execute(_IN_FORCE)}
     found: dict[str, int] = work.scratch["basis.notices"]
     return found
 
 
 def _held(work: UnitOfWork, persons: list[str]) -> dict[str, list[Held]]:
-    query = select(basis_record).where(basis_record.c.person_id.in_(persons)).order_by(basis_record.c.id)
-    rows = work.connection.execute(query).all()
+    rows = work.connection.execute(_RECORDS, {"people": persons}).all()
     if not rows:
         return {}
     if consents := [row.id for row in rows if row.kind == "consent"]:

@@ -228,6 +228,8 @@ def identifiers_for(
 
     The NIR never travels with the document; a refusal here leaves the other identifiers.
     """
+    if not flow.identification:  # no convention, no exchange (D01)
+        return {}
     identification = flow.for_identification()
     codes = frozenset(code for path in _MATCH_ONLY.values() if path in current and (code := legal_code(path)))
     decision = gateway.policy.decide(question(work, gateway, person_id, identification, current, codes))

@@ -32,7 +32,19 @@ _kept: WeakKeyDictionary[Engine, set[bytes]] = WeakKeyDictionary()
 
 
 def told(work: UnitOfWork, flow: Flow, question: Question, decision: Decision) -> dict[str, Any]:
-    """What a journal entry says of this decision, without absent fields; its record is kept with the transaction."""
+    """What a journal entry says of this decision, without absent fields; its record is kept with the transaction.
+
+    The persons of one batch share their decisions: what was told of one is told again.
+    """
+    known: dict[tuple[int, int, int], tuple[Flow, Question, Decision, dict[str, Any]]]
+    known = work.scratch.setdefault("decisions_told", {})
+    key = id(flow), id(question), id(decision)  # kept beside what was told of them, they leave these to no other
+    if key not in known:
+        known[key] = flow, question, decision, _told(work, flow, question, decision)
+    return known[key][-1].copy()
+
+
+def _told(work: UnitOfWork, flow: Flow, question: Question, decision: Decision) -> dict[str, Any]:
     digest, content = decision.sealed(question)
     _keep(work, bytes.fromhex(digest), content)
     fields = {

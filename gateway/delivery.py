@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -258,6 +258,12 @@ def _told(work: UnitOfWork, prepared: Prepared, **more: str) -> dict[str, Any]:
 _Place = tuple[str, str, str]
 
 
+_HOLDS = select(held_by_recipient).where(
+    held_by_recipient.c.recipient == bindparam("body"),
+    held_by_recipient.c.person_id.in_(bindparam("people", expanding=True)),
+)
+
+
 def _key(claimed: Claim) -> _Place:
     return claimed.person_id, claimed.document, claimed.item
 
@@ -270,10 +276,7 @@ def _prefetch(work: UnitOfWork, gateway: Gateway, claims: Collection[Claim]) -> 
     states(work, people)
     gateway.dossiers.prefetch_people(work, people)
     recipient = next(iter(claims)).recipient
-    table = held_by_recipient.c
-    rows = work.connection.execute(
-        select(held_by_recipient).where(table.recipient == recipient, table.person_id.in_(people))
-    )
+    rows = work.connection.execute(_HOLDS, {"body": recipient, "people": list(people)})
     return {(row.person_id, row.document, row.item): row for row in rows}
 
 

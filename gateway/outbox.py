@@ -14,9 +14,10 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, exists, func, or_, select, text, update
+from sqlalchemy import Integer, Select, bindparam, exists, func, or_, select, text, update
 
 from gateway import clock, wake
 from gateway.storage.tables.delivery import outbox
@@ -49,6 +50,16 @@ _PUT_BACK = _OURS.values(
     state="queued", reason=bindparam("why"), lease_until=None, next_at=bindparam("again"), attempts=bindparam("tried")
 )
 _RENEW = _OURS.values(lease_until=bindparam("until"), next_at=bindparam("until"))
+_TAKE = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("taken", expanding=True)))
+    .values(lease_until=bindparam("until"), next_at=bindparam("until"), **_CLAIM)
+)
+_HELD = (
+    select(outbox.c.id, outbox.c.fence)
+    .where(outbox.c.id.in_(bindparam("claims", expanding=True)), outbox.c.state == "claimed")
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,8 @@ def claim(work: UnitOfWork, recipient: str, limit: int, lease: float, retries: i
     that they never stand before deliveries that were not tried yet.
     """
     while limit > 0:
-        rows = work.connection.execute(_due(work, recipient, limit)).all()
+        asked = {"body": recipient, "moment": work.now, "most": limit}
+        rows = work.connection.execute(_due(work.connection.dialect.name), asked).all()
         again = [row.id for row in rows if row.attempts] if retries is not None else []
         put_off = set(again[retries:])
         if put_off:
@@ -134,20 +146,20 @@ def claim(work: UnitOfWork, recipient: str, limit: int, lease: float, retries: i
             work.connection.execute(update(outbox).where(outbox.c.id.in_(put_off)).values(next_at=later))
         taken = [row for row in rows if row.id not in put_off]
         if taken:
-            until = _until(lease)
-            claimed = update(outbox).where(outbox.c.id.in_([row.id for row in taken]))
-            work.connection.execute(claimed.values(lease_until=until, next_at=until, **_CLAIM))
+            work.connection.execute(_TAKE, {"taken": [row.id for row in taken], "until": _until(lease)})
         if taken or not rows:
             return [_claim(row) for row in taken]
     return []
 
 
 def _claim(row: Any) -> Claim:
-    values = row._asdict()
-    return Claim(**values | {"attempts": values["attempts"] + 1, "fence": values["fence"] + 1})
+    *promised, attempts, fence, created_at = row
+    return Claim(*(*promised, attempts + 1, fence + 1, created_at))
 
 
-def _due(work: UnitOfWork, recipient: str, limit: int) -> Select[Any]:
+@cache
+def _due(dialect: str) -> Select[Any]:
+    """The first `most` deliveries for `body` due at this `moment`: one statement, built once."""
     other = outbox.alias("other")
     blocked = exists().where(
         other.c.person_id == outbox.c.person_id,
@@ -159,12 +171,12 @@ def _due(work: UnitOfWork, recipient: str, limit: int) -> Select[Any]:
     )
     query = (
         select(*_FIELDS)
-        .where(_OPEN, outbox.c.recipient == recipient, outbox.c.next_at <= work.now)
+        .where(_OPEN, outbox.c.recipient == bindparam("body"), outbox.c.next_at <= bindparam("moment"))
         .where(~blocked)
         .order_by(outbox.c.next_at, outbox.c.id)
-        .limit(limit)
+        .limit(bindparam("most", type_=Integer))
     )
-    if work.connection.dialect.name == "postgresql":
+    if dialect == "postgresql":
         return query.with_for_update(skip_locked=True, of=outbox)
     return query
 
@@ -178,10 +190,8 @@ def still_held(work: UnitOfWork, claims: Collection[Claim]) -> set[Claim]:
     locked until the transaction ends."""
     if not claims:
         return set()
-    held = select(outbox.c.id, outbox.c.fence).where(
-        outbox.c.id.in_([one.id for one in claims]), outbox.c.state == "claimed"
-    )
-    fences = {(row.id, row.fence) for row in work.connection.execute(held.with_for_update())}
+    held = work.connection.execute(_HELD, {"claims": [one.id for one in claims]})
+    fences = {(delivery, fence) for delivery, fence in held}
     return {one for one in claims if (one.id, one.fence) in fences}
 
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from gateway import merge
 from gateway.categories import Withheld, legal_code, split
 from gateway.convention import Flow
-from gateway.decide import asked, within_retention
-from gateway.decide import question as put
+from gateway.decide import answer, asked, within_retention
 from gateway.policy import Decision, Question, in_order
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -38,8 +37,7 @@ def permitted(
     work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, said: Current | None = None
 ) -> tuple[dict[str, Fact], list[Withheld], Question, Decision]:
     """What one flow may carry of a dossier, or of what was `said` when it is given; what it keeps back and why."""
-    question = put(work, gateway, person_id, flow, current)
-    decision = gateway.policy.decide(question)
+    question, decision = answer(work, gateway, person_id, flow, current)
     wanted = asked(work, gateway, flow, current)
     still = within_retention(work, gateway, current)
     offered = {

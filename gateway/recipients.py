@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import limits as rates
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from connectors.contract import Acknowledgement
 from gateway import clock
@@ -53,9 +53,12 @@ class Terms:
         return 4 * self.deadline
 
 
+_STATE = select(recipient_state).where(recipient_state.c.recipient == bindparam("body"))
+_STATE_LOCKED = _STATE.with_for_update()
+
+
 def _state(work: UnitOfWork, recipient: str, *, lock: bool = False) -> Any:
-    query = select(recipient_state).where(recipient_state.c.recipient == recipient)
-    return work.connection.execute(query.with_for_update() if lock else query).first()
+    return work.connection.execute(_STATE_LOCKED if lock else _STATE, {"body": recipient}).first()
 
 
 def allowed(work: UnitOfWork, recipient: str, wanted: int, in_flight: int, terms: Terms) -> int:

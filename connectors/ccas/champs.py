@@ -146,7 +146,7 @@ _CONVERT: dict[str, Convert] = {
     "codes_libres": _words,
 }
 _JSON: dict[str, tuple[type, ...]] = {
-    "entier": (int,), "decimal": (int, float, str), "booleen": (bool,), "codes_libres": (list,),
+    "entier": (int,), "decimal": (int, float, str), "booleen": (), "codes_libres": (list,),
 }  # fmt: skip
 
 
@@ -169,8 +169,10 @@ def from_json(value: Any, objet: str, path: str, findings: list[Finding]) -> dic
             continue
         elif champ.as_is and item.__class__ is str:
             kept[name] = item.strip()
+        elif champ.type == "booleen" and item.__class__ is bool:
+            kept[name] = item
         else:
-            _keep_json(kept, champ, item, _under(path, name), findings)
+            _keep_json(kept, champ, item, path, findings)
     return kept
 
 
@@ -193,19 +195,16 @@ def _under(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _keep_json(kept: dict[str, Any], champ: Champ, item: Any, path: str, findings: list[Finding]) -> None:
+def _keep_json(kept: dict[str, Any], champ: Champ, item: Any, parent: str, findings: list[Finding]) -> None:
+    path = _under(parent, champ.nom)
     if champ.objet:
         if not isinstance(item, list):
             findings.append(Finding("bad-type", path, "reject", detail="expected an array"))
             return
         kept[champ.nom] = [from_json(one, champ.objet, f"{path}[{n}]", findings) for n, one in enumerate(item)]
         return
-    expected = _JSON.get(champ.type, (str,))
-    if not isinstance(item, expected) or (item.__class__ is bool and bool not in expected):
+    if not isinstance(item, _JSON.get(champ.type, (str,))) or item.__class__ is bool:
         findings.append(Finding("bad-type", path, "quarantine", detail=f"expected {champ.type}"))
-        return
-    if champ.type == "booleen":
-        kept[champ.nom] = item
     elif isinstance(item, list):
         if all(isinstance(one, str) for one in item):
             kept[champ.nom] = [one for one in item if one]

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import basis, clock, convention, merge
+from gateway import basis, clock, convention, decision_record, merge
 from gateway.categories import Bridge, bridge
 from gateway.chance import chance
-from gateway.decide import answer, decide, question
+from gateway.decide import answer, decide, identifiers_for, question
 from gateway.demo.forms import objection
 from gateway.keys import Keyring, hmac_sha256
 from gateway.merge import Assertions
@@ -93,6 +93,33 @@ def test_a_remembered_decision_is_the_one_that_the_table_gives(gateway: Gateway,
                 asked = question(work, gateway, "nobody", flow, current)
                 assert decide(work, gateway, "nobody", flow, current) == gateway.policy._decide(asked)
                 assert answer(work, gateway, "nobody", flow, current) == (asked, gateway.policy._decide(asked))
+
+
+@RELAXED
+@given(seen=st.lists(dossiers, min_size=1, max_size=4))
+def test_what_the_journal_is_told_of_a_decision_is_told_of_no_other(
+    gateway: Gateway, seen: list[dict[str, Fact]]
+) -> None:
+    with gateway.unit_of_work() as work:
+        for flow in (flow for body in ("caf", "departement", "ccas") for flow in gateway.flows(work, body)):
+            for current in (*seen, *seen):
+                put, decision = answer(work, gateway, "nobody", flow, current)
+                told = decision_record.told(work, flow, put, decision)
+                assert told == decision_record._told(work, flow, put, decision)
+                told["purpose"] = "altered by who was told"
+
+
+@RELAXED
+@given(current=dossiers)
+def test_identifiers_serve_to_find_her_where_the_table_lets_them(gateway: Gateway, current: dict[str, Fact]) -> None:
+    """What no convention opens for identification is not asked about; the table would have refused it."""
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        for flow in (flow for body in ("caf", "departement", "ccas") for flow in gateway.flows(work, body)):
+            asked_of = question(work, gateway, "nobody", flow.for_identification(), current, frozenset({"C1", "C3"}))
+            if not gateway.policy.decide(asked_of).permits:
+                assert identifiers_for(work, gateway, "nobody", flow, current) == {}
+            if not flow.identification:
+                assert not gateway.policy.decide(asked_of).permits
 
 
 def test_another_table_in_the_same_transaction_decides_anew(gateway: Gateway) -> None:
