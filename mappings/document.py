@@ -38,6 +38,13 @@ def scalar(value: Any) -> str | None:
     raise Bad("bad-type", "a text, a number or a boolean")
 
 
+def word(value: Any) -> str | None:
+    """The text of a JSON text or number. Raises `Bad` ``bad-type``: a name is never `true`."""
+    if value is True or value is False:
+        raise Bad("bad-type", "a text")
+    return scalar(value)
+
+
 def items(value: Any) -> Sequence[Any]:
     """The siblings under one name, one or many."""
     if value is None:

@@ -26,8 +26,11 @@ _CALLED: dict[str, Any] = {
     "contradiction": runtime.contradiction, "answer": runtime.answer, "key_text": runtime.key_text,
     "unnamed": runtime.unnamed, "each": runtime.each, "person_key": runtime.person_key,
     "siblings": document.siblings, "items": document.items,
-    "first": document.first, "scalar": document.scalar, "texts": document.texts, "deep": document.leaf,
+    "first": document.first, "scalar": document.scalar, "word": document.word, "texts": document.texts,
+    "deep": document.leaf,
 }  # fmt: skip
+_FREE = frozenset({"text", "name", "identifier"})
+"""Types that take any text, so that what is none must be told before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,13 +294,13 @@ class Generator:
         key = next((one.target for one in group if one.sink == "variable" and _names_item(one.target)), None)
         if key is None and len(path) == 1 and (self.format == "table" or (self.xml and box.texts)):
             return f"x := {box.children}.get({path[0].name!r})"
-        self._fetch(path, box, "x")
+        self._fetch(path, box, "x", "word" if {leaf.row.type for leaf in group} <= _FREE else "scalar")
         if key is not None:
             self.out.say(f"r{key[1:]} = (x or '').strip()")
         return "x"
 
-    def _fetch(self, path: tuple[Step, ...], box: Opened, into: str) -> None:
-        """Put a leaf's text in a variable."""
+    def _fetch(self, path: tuple[Step, ...], box: Opened, into: str, plain: str = "scalar") -> None:
+        """Put a leaf's text in a variable; `plain` makes it from what JSON holds instead of a text."""
         say = self.out.say
         if len(path) > 1:
             fetched = f"{into} = deep({box.source}, {self.out.hold('P', path)}, FORMAT)"
@@ -310,7 +313,7 @@ class Generator:
             say(f"if {into} is not None: {into} = {into}.text")
         elif self.format == "json":
             with self.out.block(f"if {into} is not None and {into}.__class__ is not str:"):
-                self._tried(f"{into} = scalar({into})", into, python.at(box.at + python.escape(name)))
+                self._tried(f"{into} = {plain}({into})", into, python.at(box.at + python.escape(name)))
 
     def _tried(self, fetched: str, into: str, where: str) -> None:
         """Fetch a text from JSON; what is there instead of one is told."""

@@ -305,6 +305,14 @@ def test_two_items_under_one_name_that_disagree_are_told(mapping):
     assert [(f.code, f.path) for f in record.findings] == [("contradiction", "contraintes[2]/estPrioritaire")]
 
 
+def test_a_name_is_never_the_word_true(mapping):
+    record = mapping(PLACES).read({"id": True, "adresses": [{"type": "PRINCIPALE", "cp": 40000}]}, **CONTEXT)
+    assert ("bad-type", "id") in [(f.code, f.path) for f in record.findings]
+    facts = record.personnes[0].facts
+    assert "true" not in facts.values()
+    assert facts["personne.adresses[residence].code_postal"] == "40000"
+
+
 def test_a_wrong_json_type_is_told_and_the_rest_is_read(mapping):
     record = mapping(FREINS).read({"contraintes": ["23", contrainte(estPrioritaire=["oui"])]})
     assert [(f.code, f.path) for f in record.findings][-1] == ("bad-type", "contraintes[2]/estPrioritaire")
