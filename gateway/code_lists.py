@@ -34,6 +34,9 @@ def changes(*columns: Any) -> Select[Any]:
     return select(*columns).where(_CHANGE)
 
 
+_OPENED = changes(func.count())
+
+
 def alone(work: UnitOfWork) -> None:
     """Wait until nobody else writes facts, and let nobody write any before this transaction ends."""
     if work.connection.dialect.name == "postgresql":
@@ -61,7 +64,7 @@ class CodeLists:
         """A list that changed and of which this process has the former version; empty when there is none."""
         if work.connection.dialect.name == "postgresql":
             work.connection.exec_driver_sql(_TOGETHER)
-        opened = work.connection.scalar(changes(func.count())) or 0
+        opened = work.connection.scalar(_OPENED) or 0
         if opened == self._fitting:
             return ""
         for name, gone in _gone(list(work.connection.execute(changes(exchange.c.response).order_by(exchange.c.id)))):

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from gateway.categories import bridge
 from gateway.policy_table import Table, read
@@ -506,12 +506,24 @@ def purposes_of(work: UnitOfWork, body: str) -> frozenset[str]:
     return frozenset(flow.purpose for flow in _flows(work, None) if flow.active and body in (flow.de, flow.vers))
 
 
+_VERSIONS = select(convention_table.c.id, convention_table.c.version, convention_table.c.sha256).order_by(
+    convention_table.c.version
+)
+_CONTENTS = select(convention_table.c.sha256, convention_table.c.content).where(
+    convention_table.c.sha256.in_(bindparam("missing", expanding=True))
+)
+_contents: dict[str, bytes] = {}
+"""Conventions this process has read, by the digest of their text: a version never changes."""
+
+
 def _latest(work: UnitOfWork) -> dict[str, tuple[int, bytes]]:
     """Last version of each convention, read once per transaction."""
     if "convention" not in work.scratch:
-        columns = (convention_table.c.id, convention_table.c.version, convention_table.c.content)
-        rows = work.connection.execute(select(*columns).order_by(convention_table.c.version)).all()
-        work.scratch["convention"] = {row.id: (row.version, bytes(row.content)) for row in rows}
+        last = {row.id: (row.version, row.sha256) for row in work.connection.execute(_VERSIONS)}
+        if missing := [digest for _, digest in last.values() if digest not in _contents]:
+            for row in work.connection.execute(_CONTENTS, {"missing": missing}):
+                _contents[row.sha256] = bytes(row.content)
+        work.scratch["convention"] = {one: (version, _contents[digest]) for one, (version, digest) in last.items()}
     latest: dict[str, tuple[int, bytes]] = work.scratch["convention"]
     return latest
 
