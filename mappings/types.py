@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -325,16 +325,20 @@ def _moment(text: str, zone: str) -> str:
     """RFC 3339 UTC with whole seconds or more; a time without zone is read in `zone`."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=ZoneInfo(zone))
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # .NET writes an absent date 0001-01-01T00:00:00: in UTC, before any year
         raise Bad("bad-instant", "AAAA-MM-JJThh:mm:ss") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(zone))
-    text = moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+    text = moment.isoformat(timespec="microseconds").removesuffix("+00:00")
     return (text.rstrip("0").rstrip(".") if text.endswith("0") else text) + "Z"
 
 
 def _local(value: str, zone: str) -> datetime:
-    return datetime.fromisoformat(value).astimezone(ZoneInfo(zone))
+    try:
+        return datetime.fromisoformat(value).astimezone(ZoneInfo(zone))
+    except OverflowError:
+        raise Bad("bad-instant", "AAAA-MM-JJThh:mm:ss") from None
 
 
 @_type("instant", "instant (UTC ou fuseau écrit)")
@@ -432,6 +436,11 @@ def _oui_non(row: Row, zone: str) -> Codec:
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
+_DIGITS = 28
+"""Longest number, sign and separators included: what `decimal` keeps exactly, far beyond any amount or count."""
+_DECIMAL = re.compile(r"[+-]?(?=[.,]?\d)(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d*)(?:[.,]\d*)?", re.ASCII)
+
+
 @_type("integer", "nombre entier", structural=True, memo=True)
 def _integer(row: Row, zone: str) -> Codec:
     """Digits, zero-padded to `width` when written; `sentinel` says nothing."""
@@ -440,7 +449,7 @@ def _integer(row: Row, zone: str) -> Codec:
         text = text.strip().removesuffix(".0")
         if not text or text == row.sentinel:
             return None
-        if not (text.removeprefix("-").isdecimal() and text.isascii()):
+        if not (text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= _DIGITS):
             raise Bad("bad-integer", "chiffres")
         return int(text)
 
@@ -449,18 +458,18 @@ def _integer(row: Row, zone: str) -> Codec:
 
 @_type("decimal", "nombre décimal", structural=True)
 def _decimal(row: Row, zone: str) -> Codec:
-    """Exact decimal kept as text without padding; `sentinel` (`999999`) says nothing; comma accepted."""
+    """Exact decimal kept as text without padding; `sentinel` (`999999`) says nothing.
+
+    Comma or point, and thousands told apart by spaces (`1 250,75`); never a power of ten: its digits are lost.
+    """
 
     def read(text: str) -> str | None:
-        text = text.strip().replace(",", ".")
+        text = text.strip()
         if not text:
             return None
-        try:
-            value = Decimal(text)
-        except InvalidOperation:
-            raise Bad("bad-decimal", "0000000.00") from None
-        if not value.is_finite():
+        if len(text) > _DIGITS or not _DECIMAL.fullmatch(text):
             raise Bad("bad-decimal", "0000000.00")
+        value = Decimal(re.sub(r"\s", "", text).replace(",", "."))
         if row.sentinel is not None and value == Decimal(row.sentinel):
             return None
         return f"{value:.{row.places}f}" if row.places is not None else f"{value.normalize():f}"
