@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mappings
-from connectors import manifest
+from connectors import kit, manifest
 from connectors.contract import Acknowledgement, DocumentRefused, Envelope, Outgoing, Reading, nothing_asked
 from connectors.departement import ali
 from connectors.departement.accompagnement import DOCUMENT as ACCOMPAGNEMENT
 from connectors.departement.accompagnement import AccompagnementReading
 from connectors.departement.depot import deposit, fetch
 from connectors.departement.referentiel import Folder, Referentiels, read_referentiel
-from connectors.departement.tableaux import TableReading
 from connectors.departement.webrsa import WebrsaReading
 from schemas.record import Current, Record, Written
 
@@ -79,8 +78,8 @@ class Departement:
             return WebrsaReading(source, self.kept, self.departement, self._max_age)
         if document == ACCOMPAGNEMENT:
             return AccompagnementReading(source, self.departement)
-        if document in self.manifest.documents and (mapping := mappings.load(document)).file.table:
-            return TableReading(source, mapping, self.departement)
+        if document in self.manifest.documents and mappings.load(document).file.table:
+            return kit.TableReading(self.manifest.documents[document], source, departement=self.departement)
         raise DocumentRefused("unknown-document", f"a Département does not send {document}")
 
     def write(self, document: str, current: Current, **context: Any) -> Written:

@@ -12,8 +12,9 @@ from connectors.kit.cases import Case, Result, suite
 from connectors.kit.catalogue import Catalogue, CatalogueReading
 from connectors.kit.grading import held
 from connectors.kit.records import RecordsReading, content, entry, row
+from connectors.kit.tables import TableReading
 
 __all__ = [
-    "Case", "Catalogue", "CatalogueReading", "RecordsReading", "Result", "acknowledged", "contacted", "content",
-    "entry", "held", "not_obtained", "obtained", "row", "suite", "unsent",
+    "Case", "Catalogue", "CatalogueReading", "RecordsReading", "Result", "TableReading", "acknowledged",
+    "contacted", "content", "entry", "held", "not_obtained", "obtained", "row", "suite", "unsent",
 ]  # fmt: skip

@@ -22,7 +22,10 @@ Outcome = Literal["ok", "failed", "no-object"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a case found. `detail`: faults, or why it has no object. Never a personal value."""
+    """What a case found. `detail`: faults, or why it has no object.
+
+    Never a value of a partner's document; those of a mapping's examples, whose people are invented, are told.
+    """
 
     case: str
     title: str

@@ -70,4 +70,4 @@ def exemplified(subject: Subject) -> Iterator[str]:
         mapping = mappings.load(id)
         for example in mapping.file.example:
             for problem in examples.run(mapping, example):
-                yield f"{id}, « {example.name} »: {problem.partition(' is ')[0]}"
+                yield f"{id}, « {example.name} »: {problem}"

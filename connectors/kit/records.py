@@ -1,4 +1,4 @@
-"""Documents whose records stand one after the other: a JSON array, repeated XML elements, the rows of a table.
+"""Documents whose records stand one after the other: a JSON array, repeated XML elements. Tables: `TableReading`.
 
 The document is checked to its end before its first record is given, so that it is refused whole or not at all.
 """
@@ -22,14 +22,16 @@ from schemas.record import Current, Record, Written
 
 
 class RecordsReading:
-    """A `Reading` of one document.
+    """A `Reading` of one JSON or XML document.
 
-    `container` is the key of the JSON array or the XML root; it is not used for tables. Every record goes through the
-    document's first mapping, with `context`. Raises `DocumentRefused`: ``wrong-shape``, ``too-large``, and those of
-    `connectors.json`, `connectors.xml` and `connectors.table`.
+    `container` is the key of the JSON array or the XML root. Every record goes through the document's first mapping,
+    with `context`. Raises `DocumentRefused`: ``wrong-shape``, ``too-large``, and those of `connectors.json` and
+    `connectors.xml`.
     """
 
     def __init__(self, document: Document, source: BinaryIO, container: str = "", **context: Any) -> None:
+        if document.format not in ("json", "xml"):
+            raise ValueError(f"{document.id} is {document.format}: kit.TableReading reads tables")
         self._document, self._container, self._context = document, container, context
         self._mapping = mappings.load(document.mapping[0])
         self._source = rewindable(source, document.max_bytes)
@@ -49,13 +51,9 @@ class RecordsReading:
         if self._document.format == "xml":
             for element in xml.stream(self._source, self._container, self._mapping.file.partner.record):
                 yield element, partial(_element_alone, self._container, element)
-        elif self._document.format == "json":
+        else:
             for value in self._values:
                 yield value, partial(array_of_one, self._container, value)
-        else:
-            sheet = table.sheets(self._source, max_bytes=self._document.max_bytes)[0]
-            for row in sheet:
-                yield row.cells, partial(table.alone, sheet.headers, row)
 
     def __iter__(self) -> Iterator[Record]:
         for value, original in self._raw():

@@ -44,10 +44,8 @@ def read(subject: Subject) -> Iterator[str]:
         where = f"{sample.document}, {sample.situation}"
         if not subject.manifest.documents[sample.document].mapping:
             yield from (f"{where}: a document that speaks of nobody names a person" for one in records if one.personnes)
-        elif not any(one.facts for record in records for one in record.personnes) and not any(
-            record.foyer or record.findings for record in records
-        ):
-            yield f"{where}: nothing is read and nothing is told"
+        elif not any(record.foyer or one.facts for record in records for one in record.personnes):
+            yield f"{where}: no fact is read; are the fields named as the mapping names them?"
         for record in records:
             for facts in (record.foyer, *(one.facts for one in record.personnes)):
                 yield from (f"{where}: {found.code} {found.path}" for found in paths.check(facts))
@@ -82,8 +80,11 @@ def _told(record: Record) -> Any:
 def keyed(subject: Subject) -> Iterator[str]:
     for sample, records in readable(subject):
         names = [record.key for record in records if not record.rejected]
-        if len(records) > 1 and ("" in names or len(set(names)) != len(names)):
-            yield f"{sample.document}, {sample.situation}: keys are missing or repeated"
+        where = f"{sample.document}, {sample.situation}"
+        if len(records) > 1 and "" in names:
+            yield f"{where}: a record has no key; [record] key names what tells one record from another"
+        if len(set(names)) != len(names):
+            yield f"{where}: two records have the same key"
 
 
 def _read_examples(subject: Subject) -> Iterator[tuple[Mapping, Any, dict[str, Any]]]:

@@ -29,6 +29,38 @@ def test_a_new_connector_keeps_the_whole_contract(present: Present, format: str)
     assert kit.held(installed()["essai_kit"]) == "essai"
 
 
+def renamed(folder: Path, titles: dict[str, str]) -> None:
+    """The columns of the scaffold's table under other titles, in its fixtures."""
+    for sample in (folder / "fixtures" / "suivi").glob("*.csv"):
+        head, _, rows = sample.read_text("utf-8").partition("\n")
+        columns = [titles.get(name, name) for name in head.split(";")]
+        sample.write_bytes((";".join(columns) + "\n" + rows).encode("cp1252"))
+
+
+def test_a_table_is_read_under_the_titles_that_an_office_writes(present: Present) -> None:
+    folder = present(format="csv")
+    renamed(folder, {"nom": "Nom de naissance", "date_naissance": "Né(e) le", "numero": "N° DOSSIER"})
+    mapping = folder / "mappings" / "essai_kit" / "suivi.v1.toml"
+    text = mapping.read_text("utf-8").replace('"date_naissance", type', '"Né(e) le", type')
+    text = text.replace('partner = "nom",', 'partner = "Nom de naissance",').replace('"numero"', '"N° dossier"')
+    mapping.write_text(text, "utf-8")
+    for example in mapping.parent.glob("examples/suivi/*.json"):
+        words = example.read_text("utf-8").replace('"nom"', '"Nom de naissance"').replace('"numero"', '"N° dossier"')
+        example.write_text(words.replace('"date_naissance"', '"Né(e) le"'), "utf-8")
+    assert {name: result.detail for name, result in told().items() if result.outcome == "failed"} == {}
+
+
+def test_a_document_of_which_nothing_is_read_is_told(present: Present) -> None:
+    renamed(present(format="csv"), {name: f"colonne {name}" for name in scaffold.PERSON})
+    assert any("no fact is read" in fault for fault in told()["lecture"].detail)
+
+
+def test_an_example_that_fails_says_what_is_written_instead_of_what(present: Present) -> None:
+    example = present() / "mappings" / "essai_kit" / "examples" / "fiche" / "une_personne.json"
+    example.write_text(example.read_text("utf-8").replace('"SMS"', '"TEL"'), "utf-8")
+    assert any("moyen_prefere is 'SMS' instead of 'TEL'" in fault for fault in told()["exemples"].detail)
+
+
 def test_nothing_written_is_unfinished(present: Present) -> None:
     folder = present().parent
     for path in folder.rglob("*.*"):

@@ -1,4 +1,4 @@
-"""The Département's tables: any file of rows that a mapping with a `[table]` describes, whatever software wrote it.
+"""Tables: any CSV or workbook that a mapping describes, whatever software wrote it.
 
 Titles are compared reduced (case, accents, punctuation and line breaks apart). Cells are first repaired as the types of
 the rows that read them ask (dates of any dialect, several telephones, digits that a spreadsheet lost), then the mapping
@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import mappings
 from connectors.contract import DocumentRefused, Envelope
+from connectors.manifest import Document
 from connectors.source import rewindable
-from connectors.table import MAX_BYTES, Row, Sheet, alone, day, header, is_scientific, sheets
+from connectors.table import Row, Sheet, alone, day, header, is_scientific, sheets
 from mappings import Mapping
 from mappings.coverage import columns
 from mappings.grammar import Row as Field
+from mappings.grammar import Table
 from schemas import paths
 from schemas.normalisation import name_key, nir, phones
 from schemas.record import Finding, Record
@@ -42,8 +45,7 @@ class Layout:
 
     @classmethod
     def of(cls, mapping: Mapping) -> Layout:
-        table = mapping.file.table
-        assert table is not None
+        table = mapping.file.table or Table()
         declared = [path for one in mapping.file.not_shared for path in one.paths]
         titles = {header(column): column for column in (*columns(mapping.file), *declared)}
         titles |= {header(alias): column for column, aliases in table.aliases.items() for alias in aliases}
@@ -72,12 +74,17 @@ def _first(row: Field) -> str:
 
 
 class TableReading:
-    """One table of the Département: checked to its last line, then read row by row."""
+    """A `Reading` of one table: checked to its last line, then read row by row.
 
-    def __init__(self, source: BinaryIO, mapping: Mapping, departement: str) -> None:
-        self._source = rewindable(source, MAX_BYTES)
-        self._mapping, self._layout = mapping, Layout.of(mapping)
-        self._departement = departement
+    Every row goes through the document's first mapping, with `context`. Raises
+    `DocumentRefused`: ``missing-header``, ``table-duplicate-header``, and those of `connectors.table`.
+    """
+
+    def __init__(self, document: Document, source: BinaryIO, **context: Any) -> None:
+        self._max_bytes, self._context = document.max_bytes, context
+        self._source = rewindable(source, document.max_bytes)
+        self._mapping = mappings.load(document.mapping[0])
+        self._layout = Layout.of(self._mapping)
         sheet = self._sheet()
         here = [self._layout.column(title) for title in sheet.headers if title]
         if missing := [name for name in self._layout.required if name not in here]:
@@ -85,12 +92,13 @@ class TableReading:
         if twice := [name for name in here if here.count(name) > 1]:
             raise DocumentRefused("table-duplicate-header", "two columns mean the same", path=twice[0])
         findings = tuple(self._columns(sheet, set(here)))
-        self.envelope = Envelope(mapping.id, counted=sum(1 for _ in sheet), findings=findings)
+        self.envelope = Envelope(document.id, counted=sum(1 for _ in sheet), findings=findings)
 
     def _sheet(self) -> Sheet:
         self._source.seek(0)
         layout = self._layout
-        return sheets(self._source, titles=layout.required or layout.types, aliases=layout.titles)[0]
+        titles = layout.required or layout.types
+        return sheets(self._source, max_bytes=self._max_bytes, titles=titles, aliases=layout.titles)[0]
 
     def _columns(self, sheet: Sheet, here: set[str]) -> Iterator[Finding]:
         """What the columns of this table are to its mapping: those it does not read, those it would read."""
@@ -117,7 +125,7 @@ class TableReading:
         if row.surplus:
             findings.append(Finding("surplus-cells", at, detail="cells beyond the last title"))
         findings += _met_before(cells, layout, met, at)
-        record = self._mapping.read(cells, departement=self._departement)
+        record = self._mapping.read(cells, **self._context)
         record.findings = findings + [_located(finding, at) for finding in record.findings]
         if absent := [name for name in layout.required if name in layout.identity and name not in cells]:
             record.findings.append(Finding("identity-missing", f"{at}, {absent[0]}", "reject"))
