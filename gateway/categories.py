@@ -214,10 +214,14 @@ _ROLES = (
 
 
 def split(
-    current: Current, decision: Decision, role: Callable[[str], str] = role_of
+    current: Current,
+    decision: Decision,
+    role: Callable[[str], str] = role_of,
+    wanted: Collection[str] | None = None,
 ) -> tuple[dict[str, Fact], list[Withheld]]:
     """The facts a decision lets through, and what it keeps back, counted, with the rule and the article.
 
+    `wanted` are the C-codes that were asked for: facts of others are in neither. By default, all are looked at.
     `role` gives the role of the body that said a fact: what some say goes no further than its first recipient. Facts
     that only serve to find the person (`match_only`) are in neither.
     """
@@ -231,6 +235,8 @@ def split(
             code = codes.code(path, fact.value)
         except paths.UnknownPath:
             code = NEVER
+        if wanted is not None and code not in wanted:
+            continue
         if code == "C3" and masks.get("C3") == "match-only":
             continue
         why = _kept_back(path, code, fact, decision, masks, blocked, role)

@@ -40,10 +40,7 @@ def permitted(
     question, decision = answer(work, gateway, person_id, flow, current)
     wanted = asked(work, gateway, flow, current)
     still = within_retention(work, gateway, current)
-    offered = {
-        path: fact for path, fact in (still if said is None else said).items() if legal_code(path, fact.value) in wanted
-    }
-    kept, back = split(offered, decision, gateway.role)
+    kept, back = split(still if said is None else said, decision, gateway.role, wanted)
     if still is not current and said is None:
         back += _too_old(gateway, [path for path in current if path not in still], current, wanted)
     return kept, back, question, decision
