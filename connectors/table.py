@@ -131,6 +131,8 @@ def sheets(
     wanted = _Wanted(titles, aliases)
     if is_workbook(head):
         return _workbook(spool, wanted)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DocumentRefused("table-encoding", "send UTF-8 or windows-1252, not the Unicode text of a spreadsheet")
     if head.startswith((b"\xd0\xcf\x11\xe0", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"<")):
         raise DocumentRefused("table-format", "send CSV or XLSX")
     return [_csv(spool, wanted)]

@@ -12,7 +12,7 @@ import typer
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
 from gateway import logs
-from gateway.commands.output import REFUSED, WRONG_USAGE, people
+from gateway.commands.output import REFUSED, WRONG_USAGE, told
 from gateway.problems import Problem
 
 FAMILIES = (
@@ -52,13 +52,13 @@ def main() -> None:
     try:
         application(*(["run"] if LONG.intersection(sys.argv[1:2]) else []))()
     except Problem as problem:
-        people.print(f"[bold red]{problem.code}[/]: {problem.detail}", soft_wrap=True)
+        told(problem.code, problem.detail)
         sys.exit(WRONG_USAGE if problem.status == 404 and problem.code.endswith("-missing") else REFUSED)
     except DocumentRefused as refused:
-        people.print(f"[bold red]{refused.code}[/]: {refused.detail}", soft_wrap=True)
+        told(refused.code, refused.detail)
         sys.exit(REFUSED)
     except ManifestError as error:
-        people.print(f"[bold red]manifest[/]: {error}", soft_wrap=True)
+        told("manifest", str(error))
         sys.exit(REFUSED)
 
 

@@ -33,6 +33,8 @@ from schemas.champ import CATEGORIES
 _PARIS = ZoneInfo("Europe/Paris")
 _LOCAL = frozenset({"ccas", "commune", "delegataire"})
 """Roles of one place: when the table of services names such a body, its flows are open in its communes only."""
+BODY = r"^(?:\d{9}|\d{14}|[a-z][a-z0-9]*(?:[_.-][a-z0-9]+)*)$"
+"""The id of a body: the words that its registration, its conventions and the journal take alike."""
 Etat = Literal["brouillon", "a_venir", "active", "suspendue", "expiree"]
 
 
@@ -43,7 +45,7 @@ class _Strict(BaseModel):
 class Partie(_Strict):
     """A body that signs, under its id in this gateway."""
 
-    id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    id: str = Field(pattern=BODY, max_length=64)
     role: str
     nom: str
     siren: str = Field("", pattern=r"^(\d{9}(\d{5})?)?$")

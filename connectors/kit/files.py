@@ -11,17 +11,25 @@ from connectors.kit.subject import Subject
 from connectors.manifest import ManifestError
 from mappings import examples, lint
 
+_WAYS = {"read": {"read"}, "write": {"write"}, "both": {"read", "write"}}
+
 
 @case("manifeste", "manifeste", "manifest.toml et quality.toml disent vrai")
 def declared(subject: Subject) -> Iterator[str]:
     for document in subject.manifest.document:
         if document.purposes and not document.mapping:
             yield f"{document.id}: speaks of persons without a mapping"
+        goes, served = {"write" if one == "write" else "read" for one in document.direction}, set[str]()
         for id in document.mapping:
             try:
-                mappings.load(id)
+                ways = _WAYS[mappings.load(id).file.direction]
             except mappings.MappingError as error:
                 yield f"{document.id}: {error.code} {id}"
+                ways = goes
+            if not ways & goes:
+                yield f"{document.id}: direction is {', '.join(document.direction)}, and {id} does not"
+            served |= ways
+        yield from (f"{document.id}: no mapping of it does {way}" for way in sorted(goes - served) if served)
     for criterion, evidence in subject.one.quality.criteria.items():
         yield from (f"{criterion}: {name} does not exist" for name in lost(subject.one, evidence))
 
@@ -45,6 +53,8 @@ def settings(subject: Subject) -> Iterator[str]:
         if unseen in f"{error}{error!r}":
             yield "the value of a setting shows in an error"
     values = {one.name: unseen for one in subject.manifest.setting if one.secret}
+    if subject.asks_who_calls and not values:
+        yield "the stand-in asks for credentials, and no setting of manifest.toml is secret = true"
     if unseen in repr(subject.manifest.configure(subject.settings | values)):
         yield "the value of a setting shows in its repr"
     if unseen in repr(subject.one.create(subject.settings | values)):

@@ -88,6 +88,11 @@ class Subject:
         return told
 
     @property
+    def asks_who_calls(self) -> bool:
+        """Does the stand-in ask who calls it?"""
+        return bool(self._described.get("credentials"))
+
+    @property
     def identifiers(self) -> Mapping[str, str]:
         """Identifiers of somebody whom the stand-in knows. Raises `NoObject`."""
         found = self.known or self._described.get("identifiers")

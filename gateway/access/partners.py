@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, insert, null, select, update
 
 from gateway.access.details import PURPOSES
 from gateway.access.jose import RSA_BITS, PublicKey, Refused, import_public, short_text
+from gateway.convention import BODY
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.settings import settings
 from gateway.storage.tables.access import client, client_key
@@ -150,6 +151,8 @@ def register_partner(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
         raise Invalid("partner-id", "An id is made of letters, digits, `-`, `_` and `.`, 64 at most.")
+    if not re.fullmatch(BODY, body or id):
+        raise Invalid("partner-id", "A body's id: lower case, a letter first, one separator at a time.")
     wanted = sorted(set(purposes))
     if unknown := [purpose for purpose in wanted if purpose not in PURPOSES]:
         raise Invalid("unknown-purpose", f"Purposes are: {', '.join(PURPOSES)}.", count=len(unknown))

@@ -16,7 +16,7 @@ from connectors.contract import DocumentRefused
 from connectors.manifest import installed
 from gateway import preview
 from gateway.commands import kit
-from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
+from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people, told
 from gateway.drop import tell
 from gateway.ingest import ingest as ingest_file
 from gateway.problems import Problem
@@ -124,7 +124,7 @@ def map_(
         try:
             _preview(file, read, write, report, count)
         except (Problem, MappingError, DocumentRefused) as wrong:  # half-written: the next change may be right
-            people.print(f"[red]{wrong}[/]", soft_wrap=True)
+            told(str(wrong), style="red")
 
 
 def _preview(file: Path, read: str, write: str, report: bool, count: bool) -> None:
@@ -153,7 +153,7 @@ def _preview(file: Path, read: str, write: str, report: bool, count: bool) -> No
         for (code, path, severity), times in sorted(seen.items()):
             data({"finding": code, "path": path, "severity": severity, "times": times})
     if reading.envelope.held:
-        people.print(f"[yellow]held[/]: {reading.envelope.held}")
+        told("held", reading.envelope.held, "yellow")
 
 
 def prefill(

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 people = Console(stderr=True, highlight=False)
 """Progress and messages."""
@@ -21,7 +22,12 @@ def data(value: Any) -> None:
     sys.stdout.flush()
 
 
+def told(code: str, detail: str = "", style: str = "bold red") -> None:
+    """A code and its words on one line of stderr, as they are: brackets in them (`[record]`) are no style."""
+    people.print(f"[{style}]{escape(code)}[/]" + (f": {escape(detail)}" if detail else ""), soft_wrap=True)
+
+
 def fail(code: str, detail: str = "", status: int = REFUSED) -> NoReturn:
     """Say why on stderr and leave. `code` is stable; `detail` says who does what."""
-    people.print(f"[bold red]{code}[/]" + (f": {detail}" if detail else ""), soft_wrap=True)
+    told(code, detail)
     raise typer.Exit(status)

@@ -8,7 +8,7 @@ import typer
 from sqlalchemy import select
 
 from gateway import journal, quarantine
-from gateway.commands.output import REFUSED, data, people
+from gateway.commands.output import REFUSED, data, told
 from gateway.problems import Conflict
 from gateway.registry import Gateway
 from gateway.replay import replay as replay_record
@@ -71,7 +71,7 @@ def replay(findings: Ids) -> None:
             data({"id": one, "status": receipt.status, "persons": len(receipt.persons), "changed": receipt.changed})
         except Conflict as waiting:
             left += 1
-            people.print(f"[yellow]{waiting.code}[/] {one}: {waiting.detail}", soft_wrap=True)
+            told(waiting.code, f"{one}: {waiting.detail}", "yellow")
     if left:
         raise typer.Exit(REFUSED)
 

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from connectors.manifest import installed
 from gateway import journal, notifier, outbox, recipients, schedule
-from gateway.commands.output import WRONG_USAGE, data, fail, people
+from gateway.commands.output import WRONG_USAGE, data, fail, told
 from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox as outbox_table
@@ -157,7 +157,7 @@ def doctor() -> None:
 
     checks = production.examine(settings())
     for check in checks:
-        people.print(f"[{'green' if check['ok'] else 'red'}]{check['check']}[/]: {check['detail']}", soft_wrap=True)
+        told(check["check"], check["detail"], "green" if check["ok"] else "red")
     data({"ok": all(check["ok"] for check in checks), "checks": checks})
     if not all(check["ok"] for check in checks):
         raise typer.Exit(1)

@@ -62,7 +62,7 @@ def test_what_else_is_refused_at_registration(office):
         access.register_partner(work, "ccas", "ccas", jwks)
     with pytest.raises(Invalid), office.work() as work:
         access.register_partner(work, "new", "ccas", jwks, ["curiosite"])
-    for id in ("", "a b", "x" * 65, "ccas/dax", "é\n"):
+    for id in ("", "a b", "x" * 65, "ccas/dax", "é\n", "CCAS", "ccas-", "ccas--dax"):
         with pytest.raises(Invalid), office.work() as work:
             access.register_partner(work, id, "ccas", jwks)
     with pytest.raises(Invalid), office.work() as work:

@@ -93,6 +93,11 @@ def test_a_convention_is_kept_byte_for_byte_with_its_versions(at: At) -> None:
             convention.show(work, "inconnue")
 
 
+def test_a_party_bears_the_id_it_is_registered_under() -> None:
+    text = SOUND.replace('"france_travail"', '"ft-landes"').replace('role = "ft-landes"', 'role = "france_travail"')
+    assert "ft-landes" in {one.id for one in convention.parse(text.encode()).partie}
+
+
 def test_flows_stop_by_themselves_at_the_end(at: At) -> None:
     with at("2026-03-01T09:00:00Z") as work:
         convention.add(work, SOUND.encode())

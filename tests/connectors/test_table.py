@@ -75,7 +75,7 @@ def test_lines_are_numbered_as_in_the_file() -> None:
         ("cell too long", b"a;b\n" + b"x" * 200_000 + b";1\n", "table-cell-too-long"),
         ("quote never closed", b'a;b\n1;"oops\n' + b"2;3\n" * 60_000, "table-unclosed-quote"),
         ("nul", b"a;b\n1;\x00\n", "table-nul"),
-        ("utf-16", "a;b\n1;2\n".encode("utf-16"), "table-nul"),
+        ("utf-16", "a;b\n1;2\n".encode("utf-16"), "table-encoding"),
         ("same header twice", "Prénom;PRENOM\n1;2\n".encode(), "table-duplicate-header"),
         ("10 000 columns", b";".join(b"c%d" % n for n in range(10_000)) + b"\n1\n", "table-too-many-columns"),
         ("no header", b"1;2\n3;4\n", "table-headers"),

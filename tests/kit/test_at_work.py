@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import mappings
 from gateway import cli, preview
+from gateway.commands import output
 from mappings import examples
 
 DOCUMENT = "caf.flux_beneficiaire"
@@ -66,6 +67,11 @@ def test_what_is_written_otherwise_is_told_with_its_line(tmp_path: Path, documen
     lines[number] = lines[number][:at] + "AUTRE" + lines[number][at:]
     path.write_text("\n".join(lines), "utf-8")
     assert any(one.startswith(f"{path.name}:{number + 1}: ") for one in examples.run(mapping, example))
+
+
+def test_a_refusal_is_told_as_it_is_brackets_included(capsys: pytest.CaptureFixture[str]) -> None:
+    output.told("convention-invalid", "partie.0.id: String should match pattern '^[a-z][a-z0-9]$' [/record]")
+    assert "'^[a-z][a-z0-9]$' [/record]" in capsys.readouterr().err
 
 
 def test_a_preview_follows_the_files(tmp_path: Path) -> None:

@@ -129,6 +129,10 @@ BREAKS = {
         '            return kit.RecordsReading(self.manifest.documents[SUIVI], io.BytesIO(text), "dossiers")\n'
         '        except ValueError:\n            raise DocumentRefused("bad", repr(text)) from None', "discretion",
     ),
+    "a-document-that-goes-the-other-way": (
+        "manifest.toml", 'direction    = "write"', 'direction    = "read"', "manifeste",
+    ),
+    "a-key-that-is-no-secret": ("manifest.toml", "secret      = true\n", "", "reglages"),
     "no-purpose": ("manifest.toml", 'purposes     = ["accompagnement"]\n', "", "purpose"),
     "evidence-that-does-not-exist": ("quality.toml", 'evidence = "sandbox.py"', 'evidence = "preuve.py"', "manifeste"),
     "a-code-is-guessed": (
