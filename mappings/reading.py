@@ -87,6 +87,9 @@ class Generator:
             else:
                 with self.out.block("if a:"):
                     say("for one in persons: one.facts.update(a)")
+            if keys and self.file.record.key[0].partner is not None:
+                told = f"Finding('missing-required', {' / '.join(self.file.record.key[0].partners)!r}, 'quarantine')"
+                say(f"if {' is '.join(keys)} is None: out.append({told})")
             joined = f"':'.join([str(part) for part in ({', '.join(keys)},) if part is not None])"
             say(f"return persons, h, {joined if keys else repr('')}, asserted")
 
@@ -94,7 +97,8 @@ class Generator:
 
     def _container(self, node: Node, source: str, at: str, view: View | None) -> None:
         """Open a container; read its rows, those that name the item first; then enter its children."""
-        box = self._open(node, source, at)
+        # A view without a name stands on the container that encloses it, whose children were compared already.
+        box = self._open(node, source, at, compared=view is not None and not view.step.name)
         if view is not None and view.step.where:
             self._condition(view.step, box)
         groups = self._groups(node.leaves)
@@ -114,7 +118,7 @@ class Generator:
         if gated and (not children or children[-1].node.has_gate):
             self._choice(at)
 
-    def _open(self, node: Node, source: str, at: str) -> Opened:
+    def _open(self, node: Node, source: str, at: str, *, compared: bool) -> Opened:
         if not node.views and not any(leaf.inputs for leaf in node.leaves):
             return Opened(node, source, "{}", "()", "", True, at)
         say, opened, names = self.out.say, self.out.name("d"), self.out.name("s")
@@ -132,8 +136,9 @@ class Generator:
         else:
             say(f"{opened} = {{c.tag: c{'.text' if texts else ''} for c in {source}}}")
             say(f"{names} = tuple({opened}) if len({opened}) == len({source}) else tuple([c.tag for c in {source}])")
-        valid, check = self.out.hold("V", shape.valid), self.out.hold("S", shape.check)
-        say(f"if {names} not in {valid}: {check}({names}, {python.at(at)}, out)")
+        if not compared:
+            valid, check = self.out.hold("V", shape.valid), self.out.hold("S", shape.check)
+            say(f"if {names} not in {valid}: {check}({names}, {python.at(at)}, out)")
         return Opened(node, source, opened, names, ordered, texts, at)
 
     @staticmethod
