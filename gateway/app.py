@@ -25,7 +25,7 @@ from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
 from gateway.journal_upkeep import keep_publishing
-from gateway.problems import NotAllowed, OperatorProblem, Problem, Unknown
+from gateway.problems import NotAllowed, OperatorProblem, Problem, Unknown, kind
 from gateway.registry import Gateway
 from gateway.storage.migrate import is_current
 from gateway.unit_of_work import UnitOfWork
@@ -85,7 +85,7 @@ def _present(name: str) -> list[Any]:
 
 
 def _not_published(error: Exception) -> None:
-    log.error("journal.publish_failed", kind=type(error).__name__)
+    log.error("journal.publish_failed", kind=kind(error))
 
 
 def _operations(gateway: Gateway) -> list[Route]:

@@ -32,7 +32,7 @@ STATES = ("queued", "claimed", "waiting", "dead")
 
 
 def observe(work: UnitOfWork) -> None:
-    """Read the gauges from the outbox; every worker shows the same."""
+    """Read the gauges from the outbox; every process shows the same, so that what waits is seen when no worker runs."""
     found = outbox.counts(work)
     seen = {recipient for recipient, _ in found} | {labels[0] for labels in WAITING._metrics}
     for recipient in seen:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, Row, case, insert, select, update
+from sqlalchemy import Connection, Engine, Row, case, func, insert, select, update
 
 from gateway import clock, merkle, note
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS, open_log
@@ -98,9 +98,11 @@ def publish(
 
     `rebuild` writes every file again from the database, for a folder found damaged or lost.
 
-    Raises `JournalBroken` rather than sign a tree that does not extend the published one, `Misconfigured` when the
-    signing key is missing, OSError when the folder cannot be written, `Unavailable` under a date that was moved: a
-    process that begins compares its own date with that of the last checkpoint (`other_clocks`).
+    Raises `JournalBroken` rather than sign a tree that does not extend the published one, and notes it in the database:
+    no process takes an exchange until a publication succeeds (an entry that follows the wrong one could never be kept).
+    Raises also `Misconfigured` when the signing key is missing, OSError when the folder cannot be written,
+    `Unavailable` under a date that was moved: a process that begins compares its own date with that of the last
+    checkpoint (`other_clocks`).
     """
     clock.require_steady()
     with reading(engine) as connection:
@@ -112,7 +114,12 @@ def publish(
     done = []
     for log in logs:
         with alone(folder_of(settings, log)) as place:
-            done.append(_publish_log(engine, keys, Files(place, step), log, settings, rebuild))
+            try:
+                done.append(_publish_log(engine, keys, Files(place, step), log, settings, rebuild))
+            except JournalBroken as broken:
+                with engine.begin() as connection:
+                    connection.execute(update(journal_log).where(journal_log.c.log == log).values(broken=broken.code))
+                raise
     return done
 
 
@@ -350,7 +357,7 @@ def _write_keys(engine: Engine, files: Files, state: Row[Any], signers: list[Ed2
 
 def _remember_checkpoint(engine: Engine, log: str, signed: str, settings: Settings) -> None:
     now = clock.instant()
-    values: dict[str, Any] = {"checkpoint": signed, "checkpoint_at": now, "quorum_at": now}
+    values: dict[str, Any] = {"checkpoint": signed, "checkpoint_at": now, "quorum_at": now, "broken": None}
     if (settings.home / WITNESS_POLICY).exists():  # what was cosigned under a date ahead is no proof for days to come
         values["quorum_at"] = case((journal_log.c.quorum_at > now, now), else_=journal_log.c.quorum_at)
     with engine.begin() as connection:
@@ -395,13 +402,27 @@ def export(engine: Engine, keys: Keyring, settings: Settings, target: Path) -> l
 
 
 def too_old(connection: Connection, settings: Settings, moment: datetime | None = None) -> bool:
-    """Whether a log has had no checkpoint, or no quorum where one is asked, for `audit_tolerance` seconds."""
+    """Whether a log is not the published one, or has had no checkpoint, or no quorum where one is asked, for
+    `audit_tolerance` seconds."""
     limit = clock.instant((moment or clock.now()) - timedelta(seconds=settings.audit_tolerance))
     asked = (settings.home / WITNESS_POLICY).exists()
-    for row in connection.exec_driver_sql("SELECT checkpoint_at, quorum_at FROM journal_log"):
-        if row.checkpoint_at < limit or (asked and row.quorum_at < limit):
+    for row in connection.exec_driver_sql("SELECT checkpoint_at, quorum_at, broken FROM journal_log"):
+        if row.broken or row.checkpoint_at < limit or (asked and row.quorum_at < limit):
             return True
     return False
+
+
+def broken(connection: Connection) -> str:
+    """The code of why a log is not signed any more (`journal-behind`…), as the last publication found it, or ""."""
+    return connection.scalar(select(journal_log.c.broken).where(journal_log.c.broken.is_not(None)).limit(1)) or ""
+
+
+def sealed_at(connection: Connection) -> float:
+    """When every log had been published, in seconds of the Unix epoch; 0 when one is not the published one."""
+    if broken(connection):
+        return 0.0
+    oldest = connection.scalar(select(func.min(journal_log.c.checkpoint_at)))
+    return datetime.fromisoformat(oldest).timestamp() if oldest else clock.now().timestamp()
 
 
 def require_available(work: UnitOfWork, settings: Settings) -> None:
@@ -414,6 +435,7 @@ def require_available(work: UnitOfWork, settings: Settings) -> None:
     if not work.scratch["journal_available"]:
         raise Unavailable(
             "audit-unavailable",
-            "The journal could not be published for too long; its operator must act before exchanges resume.",
+            "The journal could not be published, for too long or because it is not the one that was: its operator must"
+            " act (`maillon doctor` says why) before exchanges resume.",
             retry_after=300,
         )

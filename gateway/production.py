@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.failures import DestinationRefused
 from connectors.manifest import ManifestError, installed
-from gateway import other_clocks, schedule
+from gateway import journal_files, other_clocks, schedule
 from gateway.app import readiness
 from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
@@ -110,7 +110,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
             _check(
                 "journal",
                 state["journal"],
-                "publishing" if state["journal"] else "no recent checkpoint: is a server running?",
+                "publishing" if state["journal"] else _unsealed(gateway),
             )
         )
         checks.append(_clock(gateway))
@@ -140,6 +140,20 @@ def _scheduled(one: schedule.State) -> dict[str, Any]:
     else:
         detail = f"last done {one.done_at}" if one.done_at else "not done yet"
     return _check(one.name, one.ok, detail)
+
+
+def _unsealed(gateway: Gateway) -> str:
+    """Why the journal is not published: what the last publication found, else that there was none."""
+    try:
+        with gateway.engine.connect().execution_options(read_only=True) as connection:
+            code = journal_files.broken(connection)
+    except SQLAlchemyError:
+        return "not known: the database does not answer as it should"
+    return (
+        f"{code}: nothing is signed nor accepted (docs/journal.md)"
+        if code
+        else ("no recent checkpoint: is a server running, can it write in MAILLON_HOME/journal?")
+    )
 
 
 def _clock(gateway: Gateway) -> dict[str, Any]:

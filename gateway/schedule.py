@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,8 +25,19 @@ from prometheus_client import Gauge
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from gateway import breach_watch, clock, journal_upkeep, meter_readings, purge, timestamp, volumes, witness, worklist
-from gateway.journal_files import WITNESS_POLICY
+from gateway import (
+    breach_watch,
+    clock,
+    delivery_metrics,
+    journal_upkeep,
+    meter_readings,
+    purge,
+    timestamp,
+    volumes,
+    witness,
+    worklist,
+)
+from gateway.journal_files import WITNESS_POLICY, sealed_at
 from gateway.problems import Problem, kind
 from gateway.registry import Gateway
 from gateway.settings import Settings
@@ -34,11 +47,13 @@ from gateway.unit_of_work import UnitOfWork
 log = structlog.get_logger(__name__)
 
 LEASE = 60.0
+OBSERVE = 15.0
+"""Seconds between two readings of what is shown of deliveries, which a backlog makes longer."""
 FIRST = 60.0
 """Seconds after which a job nobody ran yet runs, and after which one that failed once is tried again."""
 
 FAILURES = Gauge(
-    "maillon_scheduled_failures", "Failures in a row of what the gateway does by itself", ["job"],
+    "maillon_scheduled_failures", "Failures in a row of what the gateway does by itself", ["task"],
     multiprocess_mode="mostrecent",
 )  # fmt: skip
 MOVED = Gauge(
@@ -46,8 +61,12 @@ MOVED = Gauge(
     multiprocess_mode="livemax",
 )  # fmt: skip
 DONE = Gauge(
-    "maillon_scheduled_success_timestamp_seconds", "When it was last done", ["job"], multiprocess_mode="mostrecent"
+    "maillon_scheduled_success_timestamp_seconds", "When it was last done", ["task"], multiprocess_mode="mostrecent"
 )
+SEALED = Gauge(
+    "maillon_journal_sealed_timestamp_seconds", "When the journal was last published; 0: it is not what was published",
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +132,13 @@ async def run(gateway: Gateway, stopping: asyncio.Event, jobs: Sequence[Job] = J
     """Run what is due, looking every `pause` seconds, until `stopping` is set; what runs then is finished first, unless
     it may be cut."""
     running: dict[str, asyncio.Task[None]] = {}
+    observed = -math.inf
     while not stopping.is_set():
         MOVED.set(clock.moved())
         try:
+            if time.monotonic() - observed >= OBSERVE:
+                observed = time.monotonic()
+                await asyncio.to_thread(_observe, gateway)
             due = await asyncio.to_thread(_due, gateway, [job for job in jobs if job.name not in running])
             for job, fence in due:
                 running[job.name] = asyncio.create_task(_run_one(gateway, job, fence))
@@ -221,6 +244,13 @@ def _later(instant: str, seconds: float) -> str:
 
 
 # --- what is shown of it ----------------------------------------------------------------------------------------------
+
+
+def _observe(gateway: Gateway) -> None:
+    """Set the gauges of what other modules keep: deliveries, the journal's last seal."""
+    with UnitOfWork(gateway.engine, read_only=True) as work:
+        delivery_metrics.observe(work)
+        SEALED.set(sealed_at(work.connection))
 
 
 def observe(known: dict[str, Any]) -> None:

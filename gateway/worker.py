@@ -39,7 +39,6 @@ _ROUNDS = 8
 """…and as many times those in flight: a worker that held more would keep them from the others."""
 _GATHER = 0.05
 """Seconds that a first answer waits for others, so that they share a transaction."""
-_OBSERVE_EVERY = 15.0
 _TROUBLE = (SQLAlchemyError, Problem, OSError)
 """The database or the journal cannot be written now: nothing leaves, nothing is lost, and it is tried again."""
 
@@ -72,7 +71,6 @@ class Worker:
         self._sqlite = gateway.engine.dialect.name == "sqlite"
         self._threads = ThreadPoolExecutor(1 if self._sqlite else 4, "delivery")
         self._served: dict[str, _Served] = {}
-        self._observed_at = float("-inf")
         self.stopping = asyncio.Event()
         """Set it to stop: nothing more is claimed, what is in flight is finished and settled."""
         self.wake = asyncio.Event()
@@ -119,9 +117,6 @@ class Worker:
 
         def read() -> list[str]:
             with self._gateway.unit_of_work() as work:
-                if time.monotonic() - self._observed_at > _OBSERVE_EVERY:
-                    self._observed_at = time.monotonic()
-                    delivery_metrics.observe(work)
                 return outbox.recipients_with_work(work)
 
         try:

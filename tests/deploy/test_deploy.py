@@ -268,7 +268,9 @@ def test_every_metric_that_is_watched_is_exported() -> None:
         "from gateway import app, commands, delivery_metrics, worker\n"
         "from prometheus_client import REGISTRY\n"
         "for family in REGISTRY.collect():\n"
-        "    print(family.name, family.type, *getattr(family, '_labels', ()))\n"
+        "    print(family.name, family.type)\n"
+        "for collector in REGISTRY._collector_to_names:\n"
+        "    print(*getattr(collector, '_labelnames', getattr(collector, '_labels', ())))\n"
         "print(*sorted(REGISTRY._names_to_collectors))\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -278,6 +280,23 @@ def test_every_metric_that_is_watched_is_exported() -> None:
     watched |= set(re.findall(r"maillon_\w+", (DEPLOY / "alerts.yml").read_text()))
     assert watched
     assert watched <= exported, watched - exported
+    assert {"recipient", "task", "what"} <= exported, "labels are among them"
+    taken = {"job", "instance"} & exported
+    assert not taken, f"Prometheus gives these labels to what it scrapes, and renames ours: {taken}"
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian's prometheus) is not installed")
+def test_each_alert_fires_on_what_it_is_for(tmp_path: Path) -> None:
+    tests = (Path(__file__).parent / "alerts.test.yml").read_text()
+    rules = (DEPLOY / "alerts.yml").read_text()
+    named = set(re.findall(r"alertname: (\w+)", tests))
+    assert named == set(re.findall(r"- alert: (\w+)", rules))
+    (tmp_path / "alerts.yml").write_text(rules)
+    (tmp_path / "alerts.test.yml").write_text(tests)
+    done = subprocess.run(
+        ["promtool", "test", "rules", "alerts.test.yml"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_dashboard_and_the_alerts_are_well_formed() -> None:

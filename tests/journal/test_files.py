@@ -131,10 +131,30 @@ def test_a_database_brought_back_from_yesterday_is_refused_not_signed(a_journal)
         connection.execute(update(journal_log).values(size=old.size, frontier=old.frontier, checkpoint=old.checkpoint))
     with pytest.raises(journal_files.JournalBroken, match="journal-behind"):
         a_journal.publish()
+    with UnitOfWork(a_journal.engine) as work:
+        assert journal_files.broken(work.connection) == "journal-behind"
+        with pytest.raises(Unavailable, match="audit-unavailable"):  # at once, in every process: not after a day
+            journal_files.require_available(work, a_journal.settings)
     a_journal.write(60)
     with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
         a_journal.publish()
     assert (a_journal.folder / "checkpoint").read_bytes() == published
+
+
+def test_exchanges_resume_once_the_right_backup_is_brought_back(a_journal) -> None:
+    a_journal.write(300)
+    a_journal.publish()
+    with a_journal.engine.begin() as connection:
+        (published,) = connection.execute(select(journal_log)).all()
+        connection.execute(update(journal_log).values(size=299))
+    with pytest.raises(journal_files.JournalBroken):
+        a_journal.publish()
+    with a_journal.engine.begin() as connection:
+        connection.execute(update(journal_log).values(size=published.size))
+    a_journal.publish()
+    with UnitOfWork(a_journal.engine) as work:
+        assert not journal_files.broken(work.connection)
+        journal_files.require_available(work, a_journal.settings)
 
 
 def test_a_rewritten_database_is_refused_even_when_the_folder_was_removed(a_journal, tmp_path: Path) -> None:

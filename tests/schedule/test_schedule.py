@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
-from gateway import clock, production, schedule
+from gateway import clock, delivery_metrics, journal_files, production, schedule
 from gateway.problems import Unavailable
 from gateway.registry import Gateway
 from gateway.schedule import Job
 from gateway.settings import Settings
+from gateway.storage.tables.delivery import outbox
+from gateway.storage.tables.journal import journal_log
 from gateway.storage.tables.schedule import schedule as table
 from tests.dates import moved
 
@@ -34,7 +36,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
         return gateways[-1]
 
     yield open_
-    for gauge in (schedule.DONE, schedule.FAILURES):
+    for gauge in (schedule.DONE, schedule.FAILURES, delivery_metrics.WAITING):
         gauge.clear()
     for gateway in gateways:
         gateway.engine.dispose()
@@ -164,8 +166,33 @@ async def test_the_loop_runs_what_is_due_and_stops_when_asked(opened: Opened) ->
     assert (counted.runs, _row(gateway).lease_until) == (1, None)
     schedule._due(gateway, [])
     shown = generate_latest().decode()
-    assert re.search(r'maillon_scheduled_success_timestamp_seconds\{job="counted"\} 1\.\d+e\+09', shown)
-    assert 'maillon_scheduled_failures{job="counted"} 0.0' in shown
+    assert re.search(r'maillon_scheduled_success_timestamp_seconds\{task="counted"\} 1\.\d+e\+09', shown)
+    assert 'maillon_scheduled_failures{task="counted"} 0.0' in shown
+
+
+async def test_a_process_that_delivers_nothing_shows_what_waits_and_when_the_journal_was_sealed(opened: Opened) -> None:
+    """On PostgreSQL `serve` does not deliver: with every worker gone, it alone can say that deliveries wait."""
+    gateway = opened()
+    journal_files.publish(gateway.engine, gateway.keys, gateway.settings)
+    ids = dict.fromkeys(("id", "person_id", "exchange_id"), clock.new_id())
+    words = {"recipient": "shown_by_serve", "sender": "caf", "document": "d", "flow": "f", "state": "queued"}
+    with gateway.engine.begin() as connection:
+        connection.execute(insert(outbox).values(**ids, **words, next_at=clock.instant(), created_at=clock.instant()))
+
+    async def shown() -> str:
+        stopping = asyncio.Event()
+        loop = asyncio.create_task(schedule.run(gateway, stopping, [], pause=0.01))
+        await asyncio.sleep(0.3)
+        stopping.set()
+        await asyncio.wait_for(loop, 20)
+        return generate_latest().decode()
+
+    text = await shown()
+    assert 'maillon_deliveries{recipient="shown_by_serve",state="queued"} 1.0' in text
+    assert re.search(r"^maillon_journal_sealed_timestamp_seconds 1\.\d+e\+09$", text, re.M)
+    with gateway.engine.begin() as connection:
+        connection.execute(update(journal_log).values(broken="journal-behind"))
+    assert re.search(r"^maillon_journal_sealed_timestamp_seconds 0\.0$", await shown(), re.M)
 
 
 def test_what_is_not_configured_is_off_and_said_so(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ journal_log = Table(
     Column("checkpoint", Text, comment="the signed note last published"),
     Column("checkpoint_at", Instant, nullable=False, comment="last successful publication; creation before the first"),
     Column("quorum_at", Instant, nullable=False, comment="last time the witness policy was satisfied; as above"),
+    Column("broken", String(64), comment="code of why nothing is signed; null: it is"),
 )
 
 journal_entry = Table(
