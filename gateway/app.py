@@ -120,6 +120,8 @@ def readiness(gateway: Gateway) -> dict[str, bool]:
             connection.execute(text("select 1"))
         database = is_current(gateway.engine)
     except Exception:
+        database = False
+    if not database:  # its tables may not be there to be asked
         return {"database": False, "journal": False}
     try:
         with UnitOfWork(gateway.engine, read_only=True) as work:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
@@ -46,6 +47,17 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
+def _of_the_database(error: DBAPIError) -> tuple[str, str]:
+    """What is said of a database that refuses: never the statement nor the server's details, which may quote a person.
+    Before any statement there is only an address and an account to quote."""
+    if error.statement is None:
+        said = str(error.orig).strip().splitlines()[0]
+        act = "Start it, or correct MAILLON_DATABASE_URL or the rights of its account."
+        return "database-unreachable", f"{said}. {act}"
+    code = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
+    return "database-refused", f"The database refused a statement ({code}): its own log says why."
+
+
 def main() -> None:
     """Run a command. A refusal is one line with its code and exit status 1; wrong usage is 2."""
     logs.configure()
@@ -54,6 +66,13 @@ def main() -> None:
     except Problem as problem:
         told(problem.code, problem.detail)
         sys.exit(WRONG_USAGE if problem.status == 404 and problem.code.endswith("-missing") else REFUSED)
+    except DBAPIError as error:
+        told(*_of_the_database(error))
+        sys.exit(REFUSED)
+    except PermissionError as error:
+        who = "is closed to this account: run the command as the one of the services (deploy/maillon)."
+        told("access-denied", f"{error.filename} {who}")
+        sys.exit(REFUSED)
     except DocumentRefused as refused:
         told(refused.code, refused.detail)
         sys.exit(REFUSED)

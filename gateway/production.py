@@ -17,7 +17,7 @@ from gateway.console.signin import require_complete
 from gateway.policy import Policy
 from gateway.problems import Misconfigured, Problem
 from gateway.registry import Gateway, configured, way_to
-from gateway.settings import Settings
+from gateway.settings import Settings, unknown_variables
 
 KEY_FILES = (
     "wrap.key",
@@ -92,6 +92,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
     """Every check of `maillon doctor`: name, ok, and what was found or what to do."""
     checks = [
         _check("profile", not (lacks := missing(settings)), " ".join(lacks) or settings.profile),
+        _check("settings", not (misspelt := unknown_variables()), _nothing_reads(misspelt)),
         _check("addresses", not (wrong := wrong_addresses(settings)), " ".join(wrong) or "places to call"),
     ]
     try:
@@ -103,29 +104,27 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
                 state["database"],
                 "reachable and current"
                 if state["database"]
-                else "run `maillon serve` once, or check MAILLON_DATABASE_URL",
+                else "does not answer, or not migrated: start it, check MAILLON_DATABASE_URL, run `maillon serve` once",
             )
         )
-        checks.append(
-            _check(
-                "journal",
-                state["journal"],
-                "publishing" if state["journal"] else _unsealed(gateway),
-            )
-        )
-        checks.append(_clock(gateway))
         if state["database"]:
+            told = "publishing" if state["journal"] else _unsealed(gateway)
+            checks.append(_check("journal", state["journal"], told))
+            checks.append(_clock(gateway))
             checks += [_scheduled(one) for one in schedule.states(gateway)]
-    except (Problem, SQLAlchemyError) as error:
-        checks.append(_check("gateway", False, getattr(error, "code", type(error).__name__)))
+    except Problem as problem:
+        checks.append(_check("gateway", False, f"{problem.code}: {problem.detail}"))
+    except SQLAlchemyError as error:
+        checks.append(_check("gateway", False, f"the database stopped answering ({type(error).__name__})"))
     for id, one in sorted(installed().items()):
         try:
             configured(one, settings, id)
             checks.append(_check(f"connector {id}", True, "configured"))
         except ManifestError as error:
-            checks.append(
-                _check(f"connector {id}", False, "; ".join(f"{where}: {what}" for where, what in error.problems))
-            )
+            needs = "; ".join(f"{where}: {what}" for where, what in error.problems)
+            used = id in settings.bodies
+            told = needs if used else f"not used; to use it, under [bodies.{id}]: {needs}"
+            checks.append(_check(f"connector {id}", not used, told))
     return checks
 
 
@@ -140,6 +139,10 @@ def _scheduled(one: schedule.State) -> dict[str, Any]:
     else:
         detail = f"last done {one.done_at}" if one.done_at else "not done yet"
     return _check(one.name, one.ok, detail)
+
+
+def _nothing_reads(variables: list[str]) -> str:
+    return f"nothing reads {', '.join(variables)}: misspelt?" if variables else "all read"
 
 
 def _unsealed(gateway: Gateway) -> str:

@@ -1,12 +1,15 @@
-"""Settings, from `MAILLON_*` variables or `maillon.toml` in the working folder."""
+"""Settings, from `MAILLON_*` variables or, after them, from a TOML file: the one that `MAILLON_SETTINGS` names, else
+`maillon.toml` in the working folder."""
 
 from __future__ import annotations
 
+import os
+import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,11 +17,17 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.problems import Misconfigured
+
+FILE = "MAILLON_SETTINGS"
+"""Variable that names the settings' file: services and commands then read the same one, wherever they start."""
+_READ_ELSEWHERE = frozenset({FILE, "MAILLON_MAPPINGS"})
+
 
 class Settings(BaseSettings):
     """Everything an operator may set. Defaults suit a demonstration on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="MAILLON_", toml_file="maillon.toml", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="MAILLON_", extra="forbid")
 
     profile: Literal["demo", "test", "production"] = "demo"
     home: Path = Path("var")
@@ -101,10 +110,26 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls), file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE, "maillon.toml"))
+        return init_settings, env_settings, file, file_secret_settings
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process. Raises `Misconfigured("settings-invalid")`: the names of wrong ones, no value."""
+    file = os.environ.get(FILE, "maillon.toml")
+    if FILE in os.environ and not Path(file).is_file():
+        raise Misconfigured("settings-invalid", f"{FILE} names {file}, which is no file.")
+    try:
+        return Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured("settings-invalid", f"{file} is not TOML: {error}.") from None
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise Misconfigured("settings-invalid", f"{'; '.join(wrong)} (MAILLON_… variables, {file}).") from None
+
+
+def unknown_variables() -> list[str]:
+    """`MAILLON_*` variables that nothing reads: misspelt ones, whose setting keeps its default."""
+    known = {f"MAILLON_{name}".upper() for name in Settings.model_fields} | _READ_ELSEWHERE
+    return sorted(name for name in os.environ if name.startswith("MAILLON_") and name not in known)

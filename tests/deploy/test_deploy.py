@@ -24,7 +24,9 @@ from sqlalchemy import delete, insert
 
 from gateway import clock
 from gateway.access.client import PartnerAuth, TokenRefused
+from gateway.console import trials
 from gateway.demo.stage import FOLDER
+from gateway.doors import MAX_BODY
 from gateway.production import KEY_FILES
 from gateway.storage import open_engine
 from gateway.storage.tables.meter import meter_reading
@@ -84,6 +86,7 @@ class Installed:
         subprocess.run([DEPLOY / "sign", key, table], check=True)
         subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", etc / "dpo.pem"], check=True)
         key.unlink()
+        (etc / "maillon.toml").touch()
         example = (DEPLOY / "maillon.env.example").read_text().replace("/etc/maillon", str(etc))
         self.environment = dict(re.findall(r"^(MAILLON_\w+)=(.*)$", example, re.M)) | {
             "MAILLON_HOME": str(self.home),
@@ -247,6 +250,45 @@ def the_kept_counts(installation: Installed) -> None:
     engine.dispose()
 
 
+def test_what_an_operator_gets_wrong_is_one_line_that_says_what_to_do(installation: Installed) -> None:
+    environment = dict(installation.environment)
+    for name, value, code, named in (
+        ("MAILLON_LEASE", "soon", "settings-invalid", "lease"),
+        ("MAILLON_SETTINGS", "/nowhere.toml", "settings-invalid", "/nowhere.toml"),
+        ("MAILLON_DATABASE_URL", f"postgresql://x:canari@127.0.0.1:{free_port()}/x", "database-unreachable", "refused"),
+    ):
+        installation.environment = environment | {name: value}
+        done = installation.maillon("outbox", "list")
+        assert (done.returncode, done.stdout) == (1, ""), done.stderr
+        assert re.fullmatch(rf"{code}: .*{named}.*\n", done.stderr), done.stderr
+        assert not {"canari", "soon"} & set(re.findall(r"\w+", done.stderr)), "no value: it may be a secret"
+
+
+def test_doctor_names_what_to_do_before_the_first_start_and_blames_no_connector_that_is_not_used(
+    installation: Installed,
+) -> None:
+    installation.environment["MAILLON_PROXYS"] = "127.0.0.1"
+    toml = installation.home.parent / "etc" / "maillon.toml"
+
+    def said() -> dict[str, tuple[bool, str]]:
+        done = installation.maillon("doctor")
+        checks = json.loads(done.stdout)["checks"]
+        for one in checks:
+            assert f"{one['check']}: {one['detail']}" in done.stderr, "people read the same, brackets included"
+        return {one["check"]: (one["ok"], one["detail"]) for one in checks}
+
+    before = said()
+    assert before["settings"] == (False, "nothing reads MAILLON_PROXYS: misspelt?")
+    assert before["database"][0] is False
+    assert "maillon serve" in before["database"][1]
+    assert "gateway" not in before, "an empty database is no defect"
+    ok, told = before["connector api_particulier"]
+    assert ok
+    assert "[bodies.api_particulier]" in told
+    toml.write_text('[bodies.api_particulier]\nrecipient = "x"\n')
+    assert said()["connector api_particulier"] == (False, "jeton: required setting")
+
+
 def test_a_half_configured_production_says_all_that_is_missing(installation: Installed) -> None:
     (installation.home / "keys" / "wrap.key").unlink()
     installation.environment.pop("MAILLON_POLICY_TRUSTED")
@@ -257,6 +299,40 @@ def test_a_half_configured_production_says_all_that_is_missing(installation: Ins
     assert "wrap.key" in said
     assert "MAILLON_PROXIES" in said
     assert "signed" in said
+
+
+def test_the_administrators_command_reads_what_the_services_read(tmp_path: Path) -> None:
+    """Its account is this test's, its folders are in `tmp_path`: another working folder changes nothing."""
+    etc, home, away = (tmp_path / name for name in ("etc", "home", "away"))
+    for folder in (etc, home, away):
+        folder.mkdir()
+    script = (DEPLOY / "maillon").read_text()
+    for theirs, ours in (
+        ("/etc/maillon", etc),
+        ("/var/lib/maillon", home),
+        ("/opt/maillon/.venv/bin/maillon", MAILLON),
+    ):
+        assert theirs in unit("maillon-serve.service")["ExecStart"] + (DEPLOY / "maillon-serve.service").read_text()
+        script = script.replace(theirs, str(ours))
+    account = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    command = tmp_path / "maillon"
+    command.write_text(script.replace('" = maillon ]', f'" = {account} ]'))
+    (etc / "maillon.env").write_text(f"MAILLON_SETTINGS={etc}/maillon.toml\nMAILLON_PROFILE=test\n")
+    (etc / "maillon.toml").write_text("journal_origin = 'mine.example/journal'\n")
+    (away / "maillon.toml").write_text("not TOML")
+    done = subprocess.run(["sh", command, "journal", "checkpoint"], cwd=away, capture_output=True, text=True)
+    assert done.stdout.startswith("mine.example/journal\n"), done.stderr
+    assert (home / "journal" / "checkpoint").exists()
+
+
+def test_the_proxy_lets_through_the_file_that_the_console_takes() -> None:
+    conf = (DEPLOY / "nginx.conf").read_text()
+    limit = re.search(rf"location = {trials.FILES}/essai {{\s+client_max_body_size (\d+)m;", conf)
+    assert limit
+    assert int(limit[1]) << 20 > trials.MAX_UPLOAD
+    general = re.search(r"^    client_max_body_size (\d+)m;", conf, re.M)
+    assert general
+    assert int(general[1]) << 20 > MAX_BODY
 
 
 # What is watched
