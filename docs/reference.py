@@ -18,6 +18,7 @@ from connectors.manifest import CRITERIA, installed
 from gateway import policy_table, preview
 from mappings import explain
 from mappings.types import TYPES
+from schemas.paths import FIELDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,7 @@ def pages() -> dict[str, str]:
         "reference/cli.md": cli(),
         "reference/connectors.md": connectors(),
         "reference/contract.md": contract(),
+        "reference/fields.md": fields(),
         "reference/types.md": types(),
         "reference/errors.md": errors(),
         "reference/findings.md": findings(),
@@ -165,6 +167,18 @@ def contract() -> str:
         table(("case", "what is asked", "criterion"), rows),
         "## Grades",
         table(("grade", "criterion", "met when"), asked),
+    )
+
+
+def fields() -> str:
+    rows = [
+        (code(one.path), one.description, one.type, code(one.categorie), one.liste or ", ".join(one.valeurs))
+        for one in FIELDS.values()
+    ]
+    return page(
+        "Canonical paths",
+        "What a mapping's row may name. `x[]` is a list, each item under the name that its section's `key` gives it.",
+        table(("path", "meaning", "value", "category", "codes"), rows),
     )
 
 

@@ -9,6 +9,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from mappings import coverage, engine
@@ -140,7 +141,9 @@ def _rows(file: MappingFile, places: Places) -> Iterator[tuple[Row, Section, str
 def _paths(file: MappingFile, places: Places) -> Found:
     for row, _, inside, line in _rows(file, places):
         if row.canonical is not None and paths.shape(dotted(inside, row.canonical)) not in paths.FIELDS:
-            yield line, "unknown-path", f"no canonical field is {paths.shape(dotted(inside, row.canonical))}"
+            told = paths.shape(dotted(inside, row.canonical))
+            near = "".join(f"; is it {one}?" for one in get_close_matches(told, paths.FIELDS, n=1))
+            yield line, "unknown-path", f"no canonical field is {told}{near}"
         if row.canonical is None and row.partner is None:
             yield line, "empty-row", "a row names at least a canonical or a partner path"
 

@@ -121,6 +121,11 @@ def test_a_key_of_an_unknown_type_is_a_fault_too(write):
         assert [one.code for one in found] == ["unknown-type"]
 
 
+def test_a_path_that_is_nearly_one_is_told_with_the_one_it_is_near_to(write):
+    (found,) = lint([write(SOUND_TABLE.replace('"nom_naissance"', '"nom_naisance"'))])
+    assert found.message == "no canonical field is personne.nom_naisance; is it personne.nom_naissance?"
+
+
 def test_the_caf_flux_is_without_a_fault():
     assert lint([path for path in files() if path.name.startswith("flux_beneficiaire")]) == []
 
