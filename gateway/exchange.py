@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from gateway import clock, decision_record, journal, outbox, parcours, quarantine
@@ -27,7 +27,7 @@ from gateway.receipt import Change, Outcome, Receipt, Request
 from gateway.registry import Gateway
 from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
-from schemas.record import Current, PersonFacts, Record
+from schemas.record import Current, Finding, PersonFacts, Record
 
 
 def exchange(
@@ -139,11 +139,19 @@ def _carry_person(
     receipt.changed += len(changed)
     if who.doubtful:
         receipt.status = "quarantined"
+        if (waits := replace(_DOUBTFUL, path=f"personnes[{rank + 1}]")) not in told.record.findings:
+            told.record.findings.append(waits)
     elif changed:
         receipt.outcomes += _offer(work, gateway, told.request, person, changed, receipt)
         if not gateway.vault.created(work, person):
             outbox.replay_waiting(work, person)
     return who.own
+
+
+_DOUBTFUL = Finding(
+    "identity-to-confirm", "", "notice", detail="someone alike is known: a human of the gateway says who she is"
+)
+"""Told to whoever sent it, never with whom she resembles; the case of `gateway/identity.py` is what waits."""
 
 
 def _leave_out(work: UnitOfWork, gateway: Gateway, told: _Told, foyer: str, named: list[str], receipt: Receipt) -> None:

@@ -81,6 +81,15 @@ def test_o_101_anothers_reference_is_an_unknown_one(house: House, anne: str) -> 
         problem(written, 404, "person-unknown")
 
 
+def test_a_record_that_waits_for_a_human_says_why(house: House, anne: str) -> None:
+    unnumbered = {name: value for name, value in ANNE.items() if name != "socialSecurityNumber"}
+    answer = house.send("ccas_voisin", "ccas.suivi", unnumbered).json()["results"]
+    assert [(one["status"], [finding["code"] for finding in one["findings"]]) for one in answer] == [
+        ("quarantined", ["identity-to-confirm"])
+    ]
+    assert answer[0]["findings"][0]["path"] == "personnes[1]"
+
+
 def test_o_102_fields_are_not_for_the_caller_to_choose(house: House, anne: str) -> None:
     with house.client("departement") as client:
         ref = house.search("departement", SOUGHT).json()["person"]
