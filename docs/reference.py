@@ -35,6 +35,7 @@ def pages() -> dict[str, str]:
         "reference/errors.md": errors(),
         "reference/findings.md": findings(),
         "reference/metrics.md": metrics(),
+        "reference/settings.md": settings(),
         "reference/decision.md": decision(),
     }
     french = {f"reference/mappings/{one.id}.v{one.version}.md": explain.explain(one) for one in mappings.all_mappings()}
@@ -268,6 +269,28 @@ def lints() -> dict[str, str]:
         table(("code", "what it finds"), rows),
     )
     return {"reference/lints.md": listed} | {f"reference/lints/{code}.md": one.page for code, one in told.items()}
+
+
+def settings() -> str:
+    from gateway.settings import Settings
+
+    rows = [
+        (code(f"MAILLON_{name.upper()}"), code(_default(field)), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    return page(
+        "Settings",
+        "Each is a variable, or the same name without `MAILLON_` and in small letters in the settings' file; those of "
+        "connectors stand there under `[bodies.<id>]`, and are told by [each connector](connectors.md).",
+        table(("setting", "default", "what"), rows),
+    )
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, Path) and value.is_relative_to(ROOT):
+        return str(value.relative_to(ROOT))
+    return "" if value in (None, "", {}) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def metrics() -> str:

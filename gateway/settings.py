@@ -27,9 +27,10 @@ _READ_ELSEWHERE = frozenset({FILE, "MAILLON_MAPPINGS"})
 class Settings(BaseSettings):
     """Everything an operator may set. Defaults suit a demonstration on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="MAILLON_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="MAILLON_", extra="forbid", use_attribute_docstrings=True)
 
     profile: Literal["demo", "test", "production"] = "demo"
+    """What is demanded of the rest: in production, https, a signed decision table and keys made beforehand."""
     home: Path = Path("var")
     """Keys, journal and working files."""
     database_url: str = ""
@@ -42,7 +43,9 @@ class Settings(BaseSettings):
     proxy_certificate: str = "client-cert"
     """Header in which they give that certificate: as RFC 9440 writes it, or as escaped PEM."""
     journal_origin: str = "maillon.local/journal"
+    """Name of the journal, in its first line: kept when the journal is created, and the same for ever."""
     dpop_nonce: bool = False
+    """Whether partners' proofs must carry a nonce of this server (RFC 9449 §8)."""
     policy_file: Path = Path(__file__).parent / "policies" / "decision.v1.toml"
     """The decision table; in the production profile it must be signed."""
     policy_trusted: Path | None = None
@@ -87,6 +90,7 @@ class Settings(BaseSettings):
     """OpenID provider of the console's accounts (https); without one, demo and test use a local one, and production
     keeps the console shut."""
     console_oidc_client_id: str = ""
+    """This console, as that provider knows it."""
     console_oidc_secret_file: Path | None = None
     """File that holds the console's client secret."""
     console_oidc_roles_claim: str = "roles"

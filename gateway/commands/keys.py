@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
+from math import ceil
 from typing import Annotated
 
 import typer
@@ -44,7 +46,7 @@ def rotate(
     """Sign with a new key, without a stop; what the former one signed stays valid until it ends. Prints JSON.
 
     A key of access tokens is announced before it signs: where none is, the first run makes and announces it
-    (`announced`), and the next one, a minute later, signs with it (`rotated`).
+    (`announced`), and the next one, a minute later, signs with it (`rotated`); sooner, it is refused.
     """
     if compromised and signs is Signs.JOURNAL:
         fail(
@@ -55,9 +57,13 @@ def rotate(
     gateway = Gateway.open(settings())
     # The operator asks for it: here, and nowhere else in production, the gateway makes a key file.
     keys = Keyring(gateway.keys.folder)
-    outcome = "rotated"
+    outcome, announced = "rotated", keys.folder / f"{NEXT}.es256"
+    if signs is Signs.OAUTH and not compromised and announced.exists():
+        wait = RELOAD_AFTER - (time.time() - announced.stat().st_mtime)
+        if wait > 0:
+            fail("announced-recently", f"Some process may not know the key yet: run it again in {ceil(wait)} seconds.")
     with gateway.unit_of_work() as work:
-        if signs is Signs.OAUTH and not compromised and not (keys.folder / f"{NEXT}.es256").exists():
+        if signs is Signs.OAUTH and not compromised and not announced.exists():
             outcome = "announced"
         journal.append(work, "key.rotate", outcome=f"{signs}-{outcome}")
         work.flush()

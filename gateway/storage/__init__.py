@@ -7,6 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from gateway.problems import Misconfigured
 
 
 def open_engine(url: str) -> Engine:
@@ -14,8 +17,13 @@ def open_engine(url: str) -> Engine:
 
     SQLite runs in WAL with `synchronous=FULL`, so that what was committed survives a power cut; a transaction takes
     the write lock when it begins (`BEGIN IMMEDIATE`) unless it was opened with `execution_options(read_only=True)`.
+
+    Raises `Misconfigured("settings-invalid")` for another database.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Misconfigured("settings-invalid", _WHICH) from None
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -23,12 +31,15 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise Misconfigured("settings-invalid", _WHICH)
     parsed = parsed.set(drivername="postgresql+psycopg")
     return create_engine(
         parsed, pool_pre_ping=True, pool_size=8, max_overflow=8, hide_parameters=True, connect_args=_PATIENCE
     )
 
 
+_WHICH = "MAILLON_DATABASE_URL begins with sqlite:/// or postgresql://."
 _PATIENCE = {
     "connect_timeout": 5,
     "keepalives_idle": 10,

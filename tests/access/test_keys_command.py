@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from gateway.access.tokens import TokenKeys
+from gateway.access.tokens import NEXT, RELOAD_AFTER, TokenKeys
 from gateway.cli import app
 from gateway.journal_files import signing_keys
 from gateway.keys import Keyring
@@ -51,6 +53,11 @@ def test_a_key_of_access_tokens_is_announced_then_signs_and_the_former_still_cou
     assert run("oauth")["outcome"] == "announced"
     announced = [key["kid"] for key in TokenKeys(Keyring(folder, may_create=False)).jwks()["keys"]]
     assert announced[0] in before
+    soon = CliRunner().invoke(app, ["keys", "rotate", "oauth"])
+    assert soon.exit_code != 0, "a process that has not read the key yet would refuse its tokens"
+    assert "announced-recently" in soon.output
+    a_minute_ago = time.time() - RELOAD_AFTER - 1
+    os.utime(folder / f"{NEXT}.es256", (a_minute_ago, a_minute_ago))
     assert run("oauth") == {"key": "oauth", "outcome": "rotated"}
     now = [key["kid"] for key in TokenKeys(Keyring(folder, may_create=False)).jwks()["keys"]]
     assert now[0] == announced[1], "it signs with the key announced"

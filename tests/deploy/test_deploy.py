@@ -255,6 +255,8 @@ def test_what_an_operator_gets_wrong_is_one_line_that_says_what_to_do(installati
     for name, value, code, named in (
         ("MAILLON_LEASE", "soon", "settings-invalid", "lease"),
         ("MAILLON_SETTINGS", "/nowhere.toml", "settings-invalid", "/nowhere.toml"),
+        ("MAILLON_DATABASE_URL", "mysql://x:canari@127.0.0.1/x", "settings-invalid", "postgresql"),
+        ("MAILLON_DATABASE_URL", "canari", "settings-invalid", "postgresql"),
         ("MAILLON_DATABASE_URL", f"postgresql://x:canari@127.0.0.1:{free_port()}/x", "database-unreachable", "refused"),
     ):
         installation.environment = environment | {name: value}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from gateway.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 WRITTEN = sorted(
@@ -81,6 +83,13 @@ def test_every_command_error_and_mapping_has_its_page(site: Path) -> None:
     for mapping in mappings.all_mappings():
         assert (site / "reference" / "mappings" / f"{mapping.id}.v{mapping.version}.md").is_file()
     assert "POST /v1/exchanges" in (site / "reference" / "api.md").read_text(encoding="utf-8")
+
+
+def test_every_setting_has_its_words(site: Path) -> None:
+    page = (site / "reference" / "settings.md").read_text()
+    for name, field in Settings.model_fields.items():
+        assert f"`MAILLON_{name.upper()}`" in page
+        assert field.description, f"{name} is not described where it is declared"
 
 
 def test_every_page_of_the_navigation_exists(site: Path) -> None:
