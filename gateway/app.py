@@ -24,7 +24,7 @@ from gateway import access, api, clock, console, journal, metrics, notifier, ope
 from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
-from gateway.journal_upkeep import keep_publishing
+from gateway.journal_upkeep import keep_publishing, publish_now
 from gateway.problems import NotAllowed, OperatorProblem, Problem, Unknown, kind
 from gateway.registry import Gateway
 from gateway.storage.migrate import is_current
@@ -48,6 +48,7 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> Starlette:
         warming.daemon = True
         warming.start()
         closing = asyncio.Event()
+        await publish_now(gateway.engine, gateway.keys, gateway.settings, _not_published)
         publisher = asyncio.create_task(
             keep_publishing(gateway.engine, gateway.keys, gateway.settings, closing, _not_published)
         )

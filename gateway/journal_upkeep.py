@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
@@ -27,35 +28,39 @@ from gateway.problems import Problem
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry, journal_log, journal_tile
 
+Failed = Callable[[Exception], None]
+"""Told why a publication failed."""
+
+
+async def publish_now(engine: Engine, keys: Keyring, settings: Settings, failed: Failed) -> None:
+    """Publish before exchanges are taken: a journal that is not the published one is found before, not after."""
+    await _try(lambda: publish(engine, keys, settings), failed)
+
+
+async def _try(publishing: Callable[[], object], failed: Failed) -> None:
+    try:
+        await asyncio.to_thread(publishing)
+    except (OSError, Problem, SQLAlchemyError) as error:
+        failed(error)
+
 
 async def keep_publishing(
-    engine: Engine,
-    keys: Keyring,
-    settings: Settings,
-    stopping: asyncio.Event,
-    failed: Callable[[Exception], None],
+    engine: Engine, keys: Keyring, settings: Settings, stopping: asyncio.Event, failed: Failed
 ) -> None:
     """Publish whenever `due`, until `stopping` is set, and once more then. A failure is told to `failed` and tried
     again: `require_available` closes the gateway when it lasts."""
 
-    def turn(last: bool) -> None:
+    def turn() -> None:
         with reading(engine) as connection:
-            wanted = last or due(connection, settings)
+            wanted = due(connection, settings)
         if wanted:
             publish(engine, keys, settings)
 
-    while True:
-        last = stopping.is_set()
-        try:
-            await asyncio.to_thread(turn, last)
-        except (OSError, Problem, SQLAlchemyError) as error:
-            failed(error)
-        if last:
-            return
-        try:
+    while not stopping.is_set():
+        await _try(turn, failed)
+        with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), timeout=min(1.0, settings.checkpoint_every))
-        except TimeoutError:
-            continue
+    await publish_now(engine, keys, settings, failed)
 
 
 def due(connection: Connection, settings: Settings) -> bool:
