@@ -87,9 +87,6 @@ class Generator:
             else:
                 with self.out.block("if a:"):
                     say("for one in persons: one.facts.update(a)")
-            if keys and self.file.record.key[0].partner is not None:
-                told = f"Finding('missing-required', {' / '.join(self.file.record.key[0].partners)!r}, 'quarantine')"
-                say(f"if {' is '.join(keys)} is None: out.append({told})")
             joined = f"':'.join([str(part) for part in ({', '.join(keys)},) if part is not None])"
             say(f"return persons, h, {joined if keys else repr('')}, asserted")
 

@@ -129,6 +129,8 @@ class TableReading:
         record.findings = findings + [_located(finding, at) for finding in record.findings]
         if absent := [name for name in layout.required if name in layout.identity and name not in cells]:
             record.findings.append(Finding("identity-missing", f"{at}, {absent[0]}", "reject"))
+        if not record.key:  # nothing tells this row from another one: the next would take its place
+            record.findings.append(Finding("missing-required", f"{at}, {layout.identity[0]}"))
         record.digest = row.digest
         return record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from connectors import kit
 from connectors.kit import scaffold
 from connectors.manifest import installed
+from connectors.table import to_csv
 from mappings import MappingError, engine
 
 Present = Callable[..., Path]
@@ -48,6 +50,17 @@ def test_a_table_is_read_under_the_titles_that_an_office_writes(present: Present
         words = example.read_text("utf-8").replace('"nom"', '"Nom de naissance"').replace('"numero"', '"N° dossier"')
         example.write_text(words.replace('"date_naissance"', '"Né(e) le"'), "utf-8")
     assert {name: result.detail for name, result in told().items() if result.outcome == "failed"} == {}
+
+
+def test_a_row_that_nothing_tells_from_another_waits_for_a_human(present: Present) -> None:
+    present(format="csv")
+    document = next(one for one in installed()["essai_kit"].manifest.documents.values() if one.format == "csv")
+    _, *words = scaffold.PERSON.values()
+    table = to_csv(list(scaffold.PERSON), [["7", *words], ["", *words]])
+    numbered, unnumbered = kit.TableReading(document, io.BytesIO(table))
+    assert "missing-required" not in [finding.code for finding in numbered.findings]
+    assert "missing-required" in [finding.code for finding in unnumbered.findings]
+    assert unnumbered.quarantined
 
 
 def test_a_document_of_which_nothing_is_read_is_told(present: Present) -> None:

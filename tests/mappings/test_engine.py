@@ -356,15 +356,6 @@ fields = [ { canonical = "nature", partner = "nature" } ]
 
 
 @pytest.mark.parametrize("format", ["json", "table"])
-def test_a_record_that_nothing_tells_from_another_waits_for_a_human(mapping, format):
-    read = mapping(ROW, format=format, direction="read").read
-    assert read({"dossier": "7", "nom": "LABORDE"}).findings == []
-    found = read({"nom": "LABORDE"})
-    assert [(one.code, one.path) for one in found.findings] == [("missing-required", "dossier")]
-    assert found.quarantined
-
-
-@pytest.mark.parametrize("format", ["json", "table"])
 def test_what_nobody_described_is_told_once_however_many_sections_look_at_its_container(mapping, format):
     record = mapping(ROW, format=format, direction="read").read({"dossier": "7", "nom": "LABORDE", "avis": "x"})
     assert [(one.code, one.path) for one in record.findings] == [("unknown-element", "avis")]
