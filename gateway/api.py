@@ -8,7 +8,6 @@ in `api_journal.py`, inbound webhooks in `webhooks_in.py`; what they share in `d
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from typing import Any
 
@@ -17,11 +16,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from connectors.archive import check_archive
-from connectors.contract import JOURNAL, DocumentRefused, Lasting, journal_index
+from connectors.contract import JOURNAL, journal_index
 from connectors.manifest import Document
-from gateway import api_journal, api_persons, clock, inbox, journal, webhooks_in
-from gateway.access import Caller, authenticate, burn
+from gateway import api_journal, api_persons, inbox, journal, webhooks_in
+from gateway.access import Caller, authenticate
+from gateway.arrival import Arrival
 from gateway.doors import (
     bounded,
     conditional,
@@ -33,30 +32,21 @@ from gateway.doors import (
     page,
     read_body,
     read_json,
-    refusal,
     require_match,
 )
-from gateway.exchange import exchange
 from gateway.journal import Entry
-from gateway.journal_files import require_available
-from gateway.once import Told, idempotency_key, once
-from gateway.problems import Invalid, Problem, TooLarge, Unknown, Unreadable, Unsupported
-from gateway.quarantine import with_bytes
-from gateway.receipt import Receipt, Request
+from gateway.once import idempotency_key, index_of
+from gateway.problems import Invalid, Problem, Unknown, Unreadable, Unsupported
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import exchange as exchange_table
 from gateway.unit_of_work import UnitOfWork
+from schemas.record import Record
 
 __all__ = ["listing", "page", "read_body", "read_json", "routes"]
 
-MAX_RECORDS = 2_000
-"""Records of one exchange: they are one transaction. More go through `maillon ingest`, in batches."""
 SMALL = 64 * 1024
 """Below, reading a document costs less than handing it to another thread."""
-MAX_UNPACKED = 32 * 1024 * 1024
-_TOLD = 50
-"""Findings told in one refusal."""
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -90,12 +80,10 @@ class _Doors:
             raise Unsupported("media-type", f"Send {known.id} as {' or '.join(known.content_type)}.")
         body = await read_body(http, known.max_bytes)
         bounded(body, media)
-        records: list[Any] | Problem | None = None
+        arrival = Arrival(self.gateway, caller, known.id, media, key, body, delivery)
         if len(body) > SMALL or body.startswith(b"PK"):
-            records = await asyncio.to_thread(self._read_first, caller, known.id, media, key, body)
-        status, render = await in_work(
-            http, lambda work: self._accept(work, caller, known.id, media, key, body, records, delivery)
-        )
+            arrival.ahead = await asyncio.to_thread(self._read_ahead, arrival)
+        status, render = await in_work(http, arrival)
         http.app.state.wake()
         told = json.loads(render())
         headers = {"Location": f"/v1/exchanges/{told['id']}"} if status == 202 else {}
@@ -112,85 +100,14 @@ class _Doors:
             raise Invalid("document-not-sent", f"{known.id} is received by this body, not sent by it.")
         return known
 
-    def _accept(
-        self,
-        work: UnitOfWork,
-        caller: Caller,
-        document: str,
-        media: str,
-        key: str,
-        body: bytes,
-        records: Any,
-        delivery: str,
-    ) -> Any:
-        burn(work, caller)
-        require_available(work, self.gateway.settings)
-
-        def act() -> Told | Problem:
-            found = self._read(caller, document, media, body) if records is None else records
-            return found if isinstance(found, Problem) else self._carry(work, caller, document, found, delivery)
-
-        return once(work, self.gateway, caller, key, f"{document}\x00".encode() + body, act)
-
-    def _read_first(self, caller: Caller, document: str, media: str, key: str, body: bytes) -> Any:
+    def _read_ahead(self, arrival: Arrival) -> list[Record] | Problem | None:
         """Read a larger document before the writer's turn, unless its answer is known: then nothing is read again."""
-        idempotency = self.gateway.keys.blind("idempotency", f"{caller.client_id}\x00{key}")
+        idempotency = index_of(self.gateway, arrival.caller, arrival.key)
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
             query = select(exchange_table.c.id).where(exchange_table.c.idempotency_h == idempotency)
             if connection.execute(query).first():
                 return None
-        return self._read(caller, document, media, body)
-
-    def _read(self, caller: Caller, document: str, media: str, body: bytes) -> list[Any] | Problem:
-        """The records of a document, or why it is refused as a whole."""
-        try:
-            if body.startswith(b"PK"):
-                check_archive(io.BytesIO(body), max_unpacked=MAX_UNPACKED)
-            records = []
-            reading = self.gateway.connector(caller.body).read(document, io.BytesIO(body), content_type=media)
-            for record in reading:
-                records.append(record)
-                if len(records) > MAX_RECORDS:
-                    return TooLarge("too-many-records", f"At most {MAX_RECORDS} records; use `maillon ingest`.")
-        except DocumentRefused as refused:
-            return refusal(refused, media)
-        if records and all(record.rejected for record in records):
-            errors = [
-                {"record": rank, "code": one.code, "path": one.path}
-                for rank, record in enumerate(records, 1)
-                for one in record.findings
-                if one.severity == "reject"
-            ]
-            codes = {str(one["code"]) for one in errors}
-            if all(code.startswith("xml-") for code in codes):
-                return Unreadable(min(codes), "No record can be read; nothing was kept.", errors=errors[:_TOLD])
-            return Invalid(
-                "records-rejected", "No record can be applied; nothing was kept.", records=len(records),
-                errors=errors[:_TOLD],
-            )  # fmt: skip
-        if isinstance(reading, Lasting):
-            reading.keep()
-        return with_bytes(records, body)
-
-    def _carry(self, work: UnitOfWork, caller: Caller, document: str, records: list[Any], delivery: str) -> Told:
-        id = clock.new_id()
-        received = None
-        if delivery:  # its sender keeps a journal of its own: this entry is what the two are compared by
-            received = journal.append(
-                work, "exchange.request", exchange_id=id, delivery_id=delivery, sender_org=caller.body,
-                client_id=caller.client_id, n_records=len(records), outcome="received",
-            )  # fmt: skip
-        flows = self.gateway.flows(work, caller.body, caller.purposes)
-        receipts = exchange(work, self.gateway, Request(id, caller.body, document, flows, caller.client_id), records)
-        return Told(
-            202,
-            lambda: _told(id, work.now, document, records, receipts, received),
-            id=id,
-            document=document,
-            purpose=",".join(sorted(caller.purposes))[:64],
-            received_at=work.now,
-            records=len(records),
-        )
+        return arrival.read()
 
     async def list_exchanges(self, http: HttpRequest) -> Response:
         """What this body sent, and what was sent to it, newest first."""
@@ -312,37 +229,6 @@ def _peer_idx(http: HttpRequest) -> int | None:
     if given and index is None:
         raise Unreadable("journal-index", f"Give {JOURNAL} as an origin, a space and an index, or leave it out.")
     return index
-
-
-def _told(
-    id: str, received: str, document: str, records: list[Any], receipts: list[Receipt], entry: Entry | None
-) -> dict[str, Any]:
-    """The answer to an exchange; the index of its journal entry is known just before the commit."""
-    entry = entry or next((receipt.entry for receipt in receipts if receipt.entry is not None), None)
-    return {
-        "id": id,
-        "received_at": received,
-        "document": document,
-        "records": len(records),
-        "results": [
-            {"record": rank, "status": receipt.status, "findings": _findings(record)}
-            for rank, (record, receipt) in enumerate(zip(records, receipts, strict=True), 1)
-        ],
-        "outcomes": [
-            {"recipient": one.recipient, "status": one.status, "reason": one.reason or None,
-             "article": "; ".join(one.article) or None, "categories": list(one.categories),
-             "withheld_categories": list(one.withheld_categories), "delivery": one.delivery, "document": one.document}
-            for receipt in receipts
-            for one in receipt.outcomes
-        ],
-        "journal": {"index": entry.idx, "origin": entry.origin} if entry else None,
-    }  # fmt: skip
-
-
-def _findings(record: Any) -> list[dict[str, str]]:
-    return [
-        {"code": one.code, "path": one.path, "severity": one.severity, "detail": one.detail} for one in record.findings
-    ]
 
 
 def _exchange(work: UnitOfWork, row: Any, body: str) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 Work is handed to a writer thread as functions of a unit of work. Those waiting are run in one transaction; each caller
 is answered only when it is durable. If any of them fails, nothing of the group is kept and each is run again in a
 transaction of its own, so that one caller's defect never touches another's.
+
+An action may have a static method `foresee(work, actions)`: it is called once with all actions of its kind, before the
+first of them, to look up with few queries what each would look up alone.
 """
 
 from __future__ import annotations
@@ -86,6 +89,7 @@ class Committer:
     def _run(self, group: list[_Task], again: int = AGAIN) -> None:
         try:
             with self._unit_of_work() as work:
+                _foresee(work, [task.action for task in group])
                 results = [task.action(work) for task in group]
         except Exception as error:  # whatever it is, it belongs to the caller whose action raised it
             if _unreachable(error):  # for all alike: trying each alone would only make them wait
@@ -99,6 +103,16 @@ class Committer:
                     self._run([task])
             return
         _answer((task, result, None) for task, result in zip(group, results, strict=True))
+
+
+def _foresee(work: UnitOfWork, actions: list[Action[Any]]) -> None:
+    """Let actions of one kind that have something to look up look it up together."""
+    alike: dict[Callable[..., None], list[Action[Any]]] = {}
+    for action in actions:
+        if foresee := getattr(action, "foresee", None):
+            alike.setdefault(foresee, []).append(action)
+    for foresee, its in alike.items():
+        foresee(work, its)
 
 
 Outcome = tuple[_Task, Any, Exception | None]

@@ -10,7 +10,7 @@ A refusal is an ordinary outcome (`withheld`, with its reason and article), neve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -49,22 +49,13 @@ def exchange(
     for record, found in zip(records, known_keys, strict=False):
         for one, its in zip(record.personnes, found, strict=False):
             _remember_keys(work, gateway, request, record, one, its)
-    known = _prefetch(work, gateway, request, records)
+    foresee(work, gateway, [(request, records)])
     positions = ranks or range(first, first + len(records))
-    return [
-        _carry(work, gateway, request, record, rank, known) for rank, record in zip(positions, records, strict=True)
-    ]
+    return [_carry(work, gateway, request, record, rank) for rank, record in zip(positions, records, strict=True)]
 
 
-def _carry(
-    work: UnitOfWork,
-    gateway: Gateway,
-    request: Request,
-    record: Record,
-    position: int,
-    known: dict[bytes, Seen],
-) -> Receipt:
-    told = _placed(work, gateway, request, record, known)
+def _carry(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, position: int) -> Receipt:
+    told = _placed(work, gateway, request, record)
     if record.rejected:
         if told.seen:
             gateway.dossiers.restated(work, told.index, told.asserted_at)
@@ -82,7 +73,7 @@ def _carry(
         _leave_out(work, gateway, told, foyer, named, receipt)
     if not told.late:
         gateway.dossiers.taken(work, told.index, record, told.asserted_at, request.id, _scope(request, record))
-        known[told.index] = Seen(record.digest, told.asserted_at, len(record.personnes))
+        _seen(work)[told.index] = Seen(record.digest, told.asserted_at, len(record.personnes))
     if record.quarantined:
         quarantine.keep(work, gateway, request, record, position)
         receipt.status = "quarantined"
@@ -115,10 +106,16 @@ class _Told:
         return bool(self.seen and not self.record.partial and self.asserted_at < self.seen.asserted_at)
 
 
-def _placed(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, known: Mapping[bytes, Seen]) -> _Told:
+def _placed(work: UnitOfWork, gateway: Gateway, request: Request, record: Record) -> _Told:
     index = gateway.dossiers.record_index(request.sender, request.document, record.key)
     asserted_at = clock.instant(record.asserted_at) if record.asserted_at else work.now
-    return _Told(request, record, index, asserted_at, known.get(index))
+    return _Told(request, record, index, asserted_at, _seen(work)[index])
+
+
+def _seen(work: UnitOfWork) -> dict[bytes, Seen | None]:
+    """What the last record of each key was that this transaction looked up, or took."""
+    seen: dict[bytes, Seen | None] = work.scratch.setdefault("seen", {})
+    return seen
 
 
 def _carry_person(
@@ -410,27 +407,38 @@ def _places(gateway: Gateway, request: Request, record: Record) -> Iterator[byte
         yield _place_of(gateway, request, record, one.key or rank)
 
 
-def _prefetch(work: UnitOfWork, gateway: Gateway, request: Request, records: Sequence[Record]) -> dict[bytes, Seen]:
-    """Bring into memory, with few queries, all that these records will be compared with."""
-    indexes = [gateway.dossiers.record_index(request.sender, request.document, record.key) for record in records]
+def foresee(work: UnitOfWork, gateway: Gateway, sent: Sequence[tuple[Request, Sequence[Record]]]) -> None:
+    """Bring into memory, with few queries, all that these records will be compared with.
+
+    `exchange` does it for its own records; whoever carries out several exchanges in one transaction does it for all of
+    them first. What was looked up already is not looked up again.
+    """
     gateway.dossiers.code_lists.require(work)  # before any turn: a change of list waits for those who hold this one
-    take(work, Turn.RECORD, (index for record in records for index in _places(gateway, request, record)))
-    known = gateway.dossiers.digests(work.connection, indexes)
-    new = [
-        (index, record)
-        for index, record in zip(indexes, records, strict=True)
-        if not record.rejected and not (record.digest and index in known and known[index].digest == record.digest)
+    seen = _seen(work)
+    placed = [
+        (index, request, record)
+        for request, records in sent
+        for record in records
+        if (index := gateway.dossiers.record_index(request.sender, request.document, record.key)) not in seen
     ]
-    everyone = [_keys(work, gateway, request, record, one) for _, record in new for one in record.personnes]
+    take(work, Turn.RECORD, (place for _, request, record in placed for place in _places(gateway, request, record)))
+    indexes = dict.fromkeys(index for index, _, _ in placed)
+    seen |= indexes | gateway.dossiers.digests(work.connection, list(indexes))
+    new = [(index, request, record) for index, request, record in placed if not _as_seen(record, seen[index])]
+    everyone = [_keys(work, gateway, request, record, one) for _, request, record in new for one in record.personnes]
     take(work, Turn.PERSON, (index for keys in everyone for index in keys.shared))
-    gateway.identity.prefetch(work, everyone, {index for index, record in new if record.foyer})
+    gateway.identity.prefetch(work, everyone, {index for index, _, record in new if record.foyer})
     if len(new) > 1:
         subjects = {subject for found in work.scratch["identity"].values() for subject in found}
         gateway.dossiers.stays.prefetch(work, subjects)
         homes = {foyer for stays in work.scratch["homes"].values() for foyer, _ in stays}
         gateway.dossiers.stays.prefetch_members(work, homes)
         gateway.dossiers.prefetch(work, subjects | homes)
-    return known
+
+
+def _as_seen(record: Record, seen: Seen | None) -> bool:
+    """Nothing of this record will be compared: it is rejected, or says what it said last."""
+    return record.rejected or bool(record.digest and seen and seen.digest == record.digest)
 
 
 def _who(request: Request) -> dict[str, Any]:

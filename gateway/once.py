@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -21,6 +22,7 @@ from gateway.storage.tables.record import exchange as exchange_table
 from gateway.unit_of_work import UnitOfWork
 
 _KEY = re.compile(r"[!-~]{1,200}")
+_ANSWERED = ("idempotency_h", "request_h", "response")
 
 
 class Told:
@@ -53,10 +55,10 @@ def once(
     `said` is what must be the same under the same key. The answer is stored in the transaction of what it tells.
     Returns the status and what renders the answer once everything is committed, or the refusal.
     """
-    idempotency = gateway.keys.blind("idempotency", f"{caller.client_id}\x00{key}")
+    idempotency = index_of(gateway, caller, key)
     digest = gateway.keys.blind("body", said.hex())
-    pending: dict[bytes, tuple[bytes, Callable[[], str]]] = work.scratch.setdefault("accepted", {})
-    if earlier := pending.get(idempotency) or _earlier(work, idempotency):
+    pending: dict[bytes, Earlier] = work.scratch.setdefault("accepted", {})
+    if earlier := pending.get(idempotency) or foresee(work, [idempotency])[idempotency]:
         if earlier[0] != digest:
             return Invalid("idempotency-key-reused", "This key was used for another body; use a new key.")
         return 200, earlier[1]
@@ -73,6 +75,20 @@ def once(
     return told.status, told.render
 
 
-def _earlier(work: UnitOfWork, idempotency: bytes) -> tuple[bytes, Callable[[], str]] | None:
-    found = rows(work.connection, exchange_table, ("request_h", "response"), "idempotency_h", [idempotency])
-    return (found[0].request_h, lambda: str(found[0].response)) if found else None
+def index_of(gateway: Gateway, caller: Caller, key: str) -> bytes:
+    """Blind index of this client's key."""
+    return gateway.keys.blind("idempotency", f"{caller.client_id}\x00{key}")
+
+
+Earlier = tuple[bytes, Callable[[], str]]
+"""The digest of what was said under a key, and what renders the answer it got."""
+
+
+def foresee(work: UnitOfWork, indexes: Sequence[bytes]) -> Mapping[bytes, Earlier | None]:
+    """What was answered under these keys before this transaction, looked up once for all of them."""
+    known: dict[bytes, Earlier | None] = work.scratch.setdefault("answered", {})
+    if wanted := [index for index in indexes if index not in known]:
+        known.update(dict.fromkeys(wanted))
+        for index, said, answer in rows(work.connection, exchange_table, _ANSWERED, "idempotency_h", wanted):
+            known[index] = said, partial(str, answer)
+    return known

@@ -96,7 +96,7 @@ class _Door:
         sent_at = clock.instant(message.sent_at)
         order = self.gateway.dossiers.record_index(body_id, message.document, f"order\x00{message.order_key}")
         last = self.gateway.dossiers.digests(work.connection, [order]).get(order)
-        ignored = "" if record(work.connection, use) else "repeated"
+        ignored = "" if record(work.connection, [use]) else "repeated"
         ignored = ignored or ("out-of-order" if last and sent_at < last.asserted_at else "")
         if ignored:
             journal.append(

@@ -28,7 +28,7 @@ from gateway.access.mtls import ProxyTrust
 from gateway.access.partners import Client, list_partners, register_partner, resume, rotate, suspend
 from gateway.access.rates import Quota, Rates
 from gateway.access.replay import ReplayMemory
-from gateway.access.resource import Caller, Resource, burn
+from gateway.access.resource import Caller, Resource, burn, foresee
 from gateway.access.server import SCOPES, Server
 from gateway.access.tokens import TokenKeys, rotate_signing_key
 from gateway.keys import Keyring
@@ -49,6 +49,7 @@ __all__ = [
     "Rates",
     "authenticate",
     "burn",
+    "foresee",
     "list_partners",
     "register_partner",
     "resume",

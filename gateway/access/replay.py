@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, delete
 
+from gateway.lookup import rows
 from gateway.storage.tables.access import seen_jti
 
 PRUNE_EVERY = 60.0
@@ -31,19 +33,30 @@ class Used(NamedTuple):
         return cls(hashlib.sha256(f"{kind}\0{owner}\0{identifier}".encode()).digest(), int(expires_at) + 1)
 
 
-_INSERT = {
-    "sqlite": "INSERT INTO seen_jti (digest, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
-    "postgresql": "INSERT INTO seen_jti (digest, expires_at) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-}
+def record(connection: Connection, uses: Iterable[Used]) -> set[bytes]:
+    """Insert these uses in the caller's transaction; the digests of those that were not there already.
 
-
-def record(connection: Connection, use: Used) -> bool:
-    """Insert one use in the caller's transaction; False if it was there already.
-
-    Driver SQL: it runs once per call of every partner, and building the statement would cost ten times the insert.
+    On PostgreSQL in the order of their digests, so that two transactions never wait for each other both ways; on SQLite
+    this transaction is the only writer. Driver SQL: it runs for each call of every partner, and building the statement
+    would cost ten times the insert.
     """
-    done = connection.exec_driver_sql(_INSERT[connection.dialect.name], (use.digest, use.expires_at))
-    return done.rowcount == 1
+    wanted = dict(sorted(uses))
+    if not wanted:
+        return set()
+    if connection.dialect.name == "postgresql":
+        found = connection.exec_driver_sql(_UNLESS_THERE, (list(wanted), list(wanted.values())))
+        return {digest for (digest,) in found}
+    fresh = wanted.keys() - {digest for (digest,) in rows(connection, seen_jti, ("digest",), "digest", wanted)}
+    if fresh:
+        connection.exec_driver_sql(_INSERT, [(digest, wanted[digest]) for digest in fresh])
+    return fresh
+
+
+_INSERT = "INSERT INTO seen_jti (digest, expires_at) VALUES (?, ?)"
+_UNLESS_THERE = (
+    "INSERT INTO seen_jti (digest, expires_at) SELECT * FROM unnest(%s::bytea[], %s::bigint[])"
+    " ON CONFLICT DO NOTHING RETURNING digest"
+)
 
 
 class ReplayMemory:
@@ -102,4 +115,6 @@ class ReplayMemory:
             if now - self._pruned > PRUNE_EVERY:
                 self._pruned = now
                 connection.execute(delete(seen_jti).where(seen_jti.c.expires_at < int(now)))
-            return [record(connection, use) for use in uses]
+            fresh = record(connection, uses)
+        first = {use.digest: rank for rank, use in reversed(list(enumerate(uses))) if use.digest in fresh}
+        return [first.get(use.digest) == rank for rank, use in enumerate(uses)]

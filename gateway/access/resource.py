@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from gateway.access.replay import ReplayMemory, Used, record
 from gateway.problems import CallerProblem, Forbidden, Unauthenticated, Unavailable
 from gateway.unit_of_work import UnitOfWork
 
+_RECORDED = "proofs"
 REMEMBERED = 20_000
 """Verified tokens kept in memory, oldest use forgotten first."""
 
@@ -58,8 +59,20 @@ def burn(work: UnitOfWork, caller: Caller) -> None:
 
     Raises `Unauthenticated("proof-replayed")`; the transaction must then be abandoned.
     """
-    if caller.proof is not None and not record(work.connection, caller.proof):
+    if caller.proof is None:
+        return
+    recorded: dict[bytes, bool] = work.scratch.setdefault(_RECORDED, {})
+    if caller.proof.digest not in recorded:
+        foresee(work, [caller])
+    if not recorded.pop(caller.proof.digest):
         raise Unauthenticated("proof-replayed", SENTENCES["proof-replayed"])
+
+
+def foresee(work: UnitOfWork, callers: Iterable[Caller]) -> None:
+    """Record together the proofs of callers who share this transaction; `burn` then tells each of its own, once."""
+    proofs = [one.proof for one in callers if one.proof is not None]
+    fresh = record(work.connection, proofs)
+    work.scratch.setdefault(_RECORDED, {}).update({proof.digest: proof.digest in fresh for proof in proofs})
 
 
 class Resource:

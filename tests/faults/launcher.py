@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PLACES = {
-    "receive": "gateway.api:_Doors._accept",
+    "receive": "gateway.arrival:Arrival.__call__",
     "decide": "gateway.policy:Policy.decide",
     "insert": "gateway.outbox:enqueue",
     "commit": "gateway.unit_of_work:UnitOfWork.commit",
