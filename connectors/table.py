@@ -362,6 +362,9 @@ def day(text: str) -> str | None:
     Serials below 10000 (before 1927) are not read: they look like a year typed alone.
     """
     try:
+        if len(text) == 10 and text[4] == text[7] == "-" and text.isascii():
+            date.fromisoformat(text)
+            return text
         if match := _ISO.match(text):
             return date(*map(int, match.groups())).isoformat()
         if match := _FRENCH.match(text):

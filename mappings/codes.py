@@ -28,7 +28,7 @@ class Table:
     name: str
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     """(parent code or "", partner code) to what is known of it."""
-    plain: dict[str, Scalar] = field(default_factory=dict)
+    plain: dict[str, Scalar | None] = field(default_factory=dict)
     reverse: dict[tuple[str, Scalar], str] = field(default_factory=dict)
     """(parent code or "", canonical value) to the partner's code, where there is exactly one."""
     several: set[tuple[str, Scalar]] = field(default_factory=set)
@@ -116,11 +116,11 @@ def build(name: str, codes: Codes) -> Table:
 def _reverse(table: Table, codes: Codes) -> None:
     ways: dict[tuple[str, Scalar], list[str]] = {}
     for (parent, code), entry in table.entries.items():
-        if entry.disputed or entry.canonical == "":
+        if entry.disputed:
             continue
-        if not entry.sensitive:
-            if not table.has_parent:
-                table.plain[code] = entry.canonical
+        if not entry.sensitive and not table.has_parent:
+            table.plain[code] = None if entry.canonical == "" else entry.canonical
+        if not entry.sensitive and entry.canonical != "":
             ways.setdefault((parent, entry.canonical), []).append(code)
     for key, found in ways.items():
         preferred = codes.prefer.get(str(key[1]))

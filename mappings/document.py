@@ -55,7 +55,7 @@ def items(value: Any) -> Sequence[Any]:
 
 def texts(value: Any) -> list[str | None]:
     """Texts of a repeated leaf."""
-    return [scalar(item) for item in items(value)]
+    return [item if item.__class__ is str else scalar(item) for item in items(value)]
 
 
 def leaf(container: Any, path: tuple[Step, ...], format_: Format) -> str | None:

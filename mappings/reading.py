@@ -373,7 +373,8 @@ class Generator:
         elif leaf.label or table.has_parent:
             say(f"v = {slow}")
         else:
-            say(f"v = {self.out.hold('C', table.plain)}.get(x)", f"if v is None: v = {slow}")
+            plain = self.out.hold("C", table.plain)
+            say(f"v = {plain}.get(x, {plain})", f"if v is {plain}: v = {slow}")
 
     def _table(self, row: Row) -> Table:
         if row.codes is None or row.codes not in self.tables:
@@ -401,9 +402,12 @@ class Generator:
         with self.out.block("if x:"):
             if leaf.row.type == "code":
                 held = self.out.hold("Q", table := self._table(leaf.row))
+                plain = self.out.hold("C", table.plain)
                 parent = leaf.parent if table.has_parent and leaf.parent else "''"
-                one = f"lambda t: read_code({held}, t, {parent}, None, out, {python.at(where)}, False)"
-                self._guarded(f"each({one}, x)", False, where, store)
+                slow = f"read_code({held}, t, {parent}, None, out, {python.at(where)}, False)"
+                one = f"{plain}[t] if t in {plain} else {slow}"
+                say(f"v = [c for t in x if t and (c := {one}) is not None] or None")
+                self._when(store)
             else:
                 read = self.out.hold("T", codec(leaf.row, self.file.zone).read)
                 self._guarded(f"each({read}, x)", TYPES[leaf.row.type].structural, where, store)

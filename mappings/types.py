@@ -323,6 +323,8 @@ def _year_month(row: Row, zone: str) -> Codec:
 
 def _moment(text: str, zone: str) -> str:
     """RFC 3339 UTC with whole seconds or more; a time without zone is read in `zone`."""
+    if n.is_instant(text):
+        return text
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:

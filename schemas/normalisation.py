@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 from stdnum.fr import nir as _stdnum_nir
@@ -398,6 +398,7 @@ SENTINEL_DATES = frozenset({"0001-01-01", "1900-01-01", "9999-12-31"})
 
 _ISO = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 _FRENCH = re.compile(r"(?:(?:(\d{1,2})[/.\-])?(\d{1,2})[/.\-])?(\d{4})")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\dZ", re.ASCII)
 Precision = Literal["annee", "mois", "jour"]
 
 
@@ -426,6 +427,17 @@ def full_date(text: str) -> str:
     """`AAAA-MM-JJ`, or empty when the date is partial, a sentinel or wrong."""
     read = partial_date(text)
     return read if len(read) == 10 else ""
+
+
+def is_instant(text: str) -> bool:
+    """Whether a text is an instant as we write it, in UTC and whole seconds: most that partners send already are."""
+    if not _INSTANT.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def same_date(one: str, other: str) -> bool:

@@ -11,10 +11,10 @@ import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import schemas
@@ -25,6 +25,15 @@ from schemas.record import Finding
 TABLE = Path(schemas.__file__).parent / "partner" / "ccas" / "champs.csv"
 PARIS = ZoneInfo("Europe/Paris")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,60}$")
+_INTEGER = re.compile(r"\d{1,4}(\.0+)?")
+
+
+class Bad(Exception):
+    """A value that its field cannot hold; the code is the finding's."""
+
+
+Convert = Callable[[Any], Any]
+Class = type[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +48,10 @@ class Champ:
     entetes: tuple[str, ...]
     objet: str
     """Name of the nested object, empty for a scalar."""
-    as_is: bool
-    """A text that is read as it stands."""
+    plain: Class
+    """Class of the JSON values that `read` takes, empty texts apart; no value is of this class when nothing is read."""
+    read: Convert
+    """What such a value says. Raises `Bad`."""
 
 
 @cache
@@ -56,7 +67,7 @@ def champs(objet: str) -> dict[str, Champ]:
                 row["motif"],
                 tuple(filter(None, row["entetes"].split("|"))),
                 row["type"].partition(":")[2],
-                _CONVERT.get(row["type"]) is str,
+                *(_plain(row["type"]) if row["lu"] == "oui" else _NOTHING),
             )
             for row in csv.DictReader(rows)
             if row["objet"] == objet
@@ -70,27 +81,26 @@ def columns(objet: str) -> dict[str, Champ]:
     return found | {champ.nom.lower(): champ for champ in champs(objet).values()}
 
 
-class Bad(Exception):
-    """A value that its field cannot hold; the code is the finding's."""
-
-
-Convert = Callable[[str], Any]
-
-
 def _day(text: str) -> str:
     if len(text) > 10 and text[10] == "T" and (text.endswith("Z") or "+" in text[10:]):
-        return _instant(text).astimezone(PARIS).date().isoformat()
+        return _instant(text, PARIS).date().isoformat()
     if found := day(text):
         return found
     raise Bad("bad-date")
 
 
-def _instant(text: str) -> datetime:
+def _instant(text: str, zone: tzinfo) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=PARIS)).astimezone(zone)
+    except (ValueError, OverflowError):  # in another zone, the first and the last day have no year
         raise Bad("bad-instant") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=PARIS)).astimezone(UTC)
+
+
+def _whole_seconds(text: str) -> str:
+    if normalisation.is_instant(text):
+        return text
+    return _instant(text, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _nir(text: str) -> str:
@@ -100,7 +110,7 @@ def _nir(text: str) -> str:
 
 
 def _integer(text: str) -> int:
-    if not re.fullmatch(r"\d{1,4}(\.0+)?", text):
+    if not _INTEGER.fullmatch(text):
         raise Bad("bad-integer")
     return int(float(text))
 
@@ -137,7 +147,7 @@ _CONVERT: dict[str, Convert] = {
     "code": str,
     "code_postal": str,
     "date": _day,
-    "instant": lambda text: _instant(text).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    "instant": _whole_seconds,
     "nir": _nir,
     "entier": _integer,
     "decimal": _decimal,
@@ -148,6 +158,19 @@ _CONVERT: dict[str, Convert] = {
 _JSON: dict[str, tuple[type, ...]] = {
     "entier": (int,), "decimal": (int, float, str), "booleen": (), "codes_libres": (list,),
 }  # fmt: skip
+_NOTHING: tuple[Class, Convert] = (Champ, str)
+
+
+def _plain(kind: str) -> tuple[Class, Convert]:
+    """The class of most JSON values of a type, and how one is read."""
+    if kind == "booleen":
+        return bool, bool
+    if kind not in _CONVERT or kind == "codes_libres":
+        return _NOTHING
+    convert = _CONVERT[kind]
+    if kind == "entier":
+        return int, lambda number: number if 0 <= number <= 9999 else convert(str(number))
+    return str, str.strip if convert is str else lambda text: convert(text.strip())
 
 
 def from_json(value: Any, objet: str, path: str, findings: list[Finding]) -> dict[str, Any]:
@@ -165,14 +188,13 @@ def from_json(value: Any, objet: str, path: str, findings: list[Finding]) -> dic
         if champ is None:
             where = name if _NAME.match(name) else "?"
             findings.append(Finding("unknown-field", _under(path, where), "quarantine"))
-        elif not champ.lu or item is None or item == "":
-            continue
-        elif champ.as_is and item.__class__ is str:
-            kept[name] = item.strip()
-        elif champ.type == "booleen" and item.__class__ is bool:
-            kept[name] = item
-        else:
-            _keep_json(kept, champ, item, path, findings)
+        elif item.__class__ is champ.plain and item != "":
+            try:
+                kept[name] = champ.read(item)
+            except Bad as bad:
+                findings.append(_bad(bad, champ, _under(path, name), str(item)))
+        elif champ.lu and item is not None and item != "":
+            _keep_json(kept, champ, item, _under(path, name), findings)
     return kept
 
 
@@ -195,8 +217,7 @@ def _under(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _keep_json(kept: dict[str, Any], champ: Champ, item: Any, parent: str, findings: list[Finding]) -> None:
-    path = _under(parent, champ.nom)
+def _keep_json(kept: dict[str, Any], champ: Champ, item: Any, path: str, findings: list[Finding]) -> None:
     if champ.objet:
         if not isinstance(item, list):
             findings.append(Finding("bad-type", path, "reject", detail="expected an array"))
@@ -218,8 +239,11 @@ def _convert(kept: dict[str, Any], champ: Champ, text: str, path: str, findings:
     try:
         kept[champ.nom] = _CONVERT[champ.type](text.strip())
     except Bad as bad:
-        severity: Literal["quarantine"] = "quarantine"
-        findings.append(Finding(str(bad), path, severity, raw=text, detail=f"expected {champ.type}"))
+        findings.append(_bad(bad, champ, path, text))
+
+
+def _bad(bad: Bad, champ: Champ, path: str, raw: str) -> Finding:
+    return Finding(str(bad), path, "quarantine", raw, f"expected {champ.type}")
 
 
 def from_row(row: Row, objet: str, findings: list[Finding], unknown: frozenset[str] = frozenset()) -> dict[str, Any]:

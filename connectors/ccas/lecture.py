@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from hashlib import blake2b
 from typing import Any, BinaryIO, NamedTuple
@@ -42,8 +42,7 @@ class Kept(NamedTuple):
     """Gives a sending that holds her alone, when one can be made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What the operator says of this CCAS: its id in the gateway, its Département, its name."""
 
     organisme: str
@@ -82,10 +81,12 @@ class CcasReading:
         for position, item in enumerate(self._items):
             findings: list[Finding] = []
             where = f"beneficiaries[{position}]"
-            original = partial(self._alone, without_unread(item, "beneficiary"))
+            original = partial(self._alone, position)
             yield Kept(from_json(item, "beneficiary", where, findings), findings, where, original)
 
-    def _alone(self, item: Any) -> bytes:
+    def _alone(self, position: int) -> bytes:
+        assert self._items is not None
+        item = without_unread(self._items[position], "beneficiary")
         told = {"structure": {"name": self._context.nom_structure}, "beneficiaries": [item]}
         return json.dumps(told, ensure_ascii=False).encode()
 
@@ -192,7 +193,7 @@ def record(kept: Kept, context: Context) -> Record:
             findings.append(Finding("identity-missing", f"{kept.where}.{lacking[0]}", "reject"))
         return Record(str(value.get("fileNumber", kept.where)), [], findings=findings, digest=digest(value))
     who, done = _shaped(value)
-    words: dict[str, Any] = asdict(context) | {"digest": digest(value)}
+    words: dict[str, Any] = context._asdict() | {"digest": digest(value)}
     read: Record = mappings.load("ccas.beneficiaires").read(who, **words)
     if done:
         more: Record = mappings.load("ccas.suivi").read(done | {"fileNumber": who.get("fileNumber", "-")}, **words)
@@ -204,6 +205,9 @@ def record(kept: Kept, context: Context) -> Record:
 
 
 def _merge(facts: dict[str, Any], more: Mapping[str, Any], findings: list[Finding], where: str) -> None:
+    if facts.keys().isdisjoint(more):
+        facts |= more
+        return
     for path, value in more.items():
         if facts.setdefault(path, value) != value:
             findings.append(Finding("contradiction", where, "quarantine"))
@@ -240,7 +244,8 @@ def _shaped(value: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, stamp in (("followups", "date"), ("helpRequests", "openingDate"), ("rendezVous", "debut"),
                         ("resultats", "date")):  # fmt: skip
         for item in done.get(name, []):
-            item.setdefault("id", f"{prefix}-{item.get(stamp, '')}")
+            if "id" not in item:
+                item["id"] = f"{prefix}-{item.get(stamp, '')}"
     for item in done.get("followups", []):
         if not item.pop("redirected", True):
             item.pop("structureName", None)

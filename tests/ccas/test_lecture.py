@@ -129,6 +129,8 @@ def test_a_beneficiary_nobody_could_recognise_is_rejected_alone(fields: dict[str
         ({"mobility": "Teleportation"}, "unknown-element", "freins"),
         ({"favouriteColour": "blue"}, "unknown-field", "favouriteColour"),
         ({"deathDate": "31/02/2026"}, "bad-date", "personne.date_deces"),
+        ({"deathDate": "9999-12-31T23:59:59Z"}, "bad-instant", "personne.date_deces"),
+        ({"rendezVous": [{"id": "1", "debut": "0001-01-01T00:00:00"}]}, "bad-instant", "rendez_vous[ccas:1].debut"),
     ],
 )
 def test_a_doubtful_value_waits_and_the_rest_is_read(fields: dict[str, Any], code: str, absent: str) -> None:

@@ -115,3 +115,12 @@ def test_a_code_of_no_row_is_never_guessed(one: tuple[str, Codes, Table], text: 
     if text.strip() and all(code != text.strip() for _, code in table.entries):
         with pytest.raises(Bad, match="unknown-code"):
             table.read(text)
+
+
+def test_a_code_read_at_a_glance_is_read_as_its_table_reads_it() -> None:
+    """What readers look up first holds no code that is disputed, withheld, or another one under another parent."""
+    tables = [table for mapping in mappings.all_mappings() for table in mapping.tables.values()]
+    read = [(table.read(code), value) for table in tables for code, value in table.plain.items()]
+    assert {found is None for found, _ in read} == {True, False}
+    assert all(found == value for found, value in read)
+    assert all(not table.plain for table in tables if table.has_parent)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stdnum.fr import nir as stdnum_nir
 
@@ -20,6 +21,7 @@ from schemas.normalisation import (
     full_date,
     identifiant,
     is_erased_email,
+    is_instant,
     looks_like_nir,
     msa_numero,
     name_key,
@@ -433,6 +435,28 @@ def test_une_date_complete_ou_partielle(sent: str, kept: str) -> None:
 def test_une_date_conventionnelle_est_coupee_a_ce_qui_est_su() -> None:
     assert partial_date("1985-01-01", "mois") == "1985-01"
     assert partial_date("1985-01-01", "annee") == "1985"
+
+
+_instants = st.datetimes().map(lambda moment: moment.isoformat(timespec="seconds") + "Z")
+_near = st.builds(
+    lambda text, place, piece, cut: text[:place] + piece + text[place + cut :],
+    _instants, st.integers(0, 20), st.text("0123456789-:TZW+. ٣", max_size=2), st.integers(0, 2),
+)  # fmt: skip
+
+
+@given(_instants | _near)
+@example("2026-W45-4T10:00:00Z")
+@example("20261105T100000.100Z")
+@example("2026-02-30T10:00:00Z")
+@example("2026-11-05T24:00:00Z")
+def test_un_instant_deja_ecrit_en_utc_ne_change_pas(text: str) -> None:
+    """Ce qui est reconnu sans être converti est ce que la conversion aurait écrit; rien de ce qu'elle refuse."""
+    try:
+        moment = datetime.fromisoformat(text)
+        written = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if moment.tzinfo else ""
+    except (ValueError, OverflowError):
+        written = ""
+    assert is_instant(text) == (written == text)
 
 
 @given(st.dates(), st.sampled_from([4, 7, 10]), st.sampled_from([4, 7, 10]))
