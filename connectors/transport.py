@@ -13,13 +13,14 @@ import json as _json
 import ssl
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlencode
 
 import httpx
 import limits as rates
@@ -116,34 +117,52 @@ async def _outcome(attempt: Awaitable[Answer]) -> _Told:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
+def _parsed(url: str) -> tuple[httpx.URL, str]:
+    """An address, and how it is written in a request."""
+    where = httpx.URL(url)
+    return where, str(where)
 
 
-_GZIP = {"Accept-Encoding": "gzip"}
+class Call(NamedTuple):
+    """One request as it leaves: nothing of it is looked at again on the way."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Reply(NamedTuple):
+    """What comes back: its body is read once, then it is closed."""
+
+    status: int
+    headers: httpx.Headers
+    body: AsyncIterable[bytes]
+    close: Callable[[], Awaitable[None]]
+
+
 _compact = _json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
-def _request(
+def _call(
     method: str,
-    where: httpx.URL,
+    url: str,
     headers: Mapping[str, str] | None,
     json: Any = None,
     form: Mapping[str, str] | None = None,
     content: bytes | None = None,
-) -> httpx.Request:
-    """What is sent; of an answer, gzip alone is understood.
-
-    A body is encoded here: httpx looks for the kind of body a second time, at four times the cost.
-    """
-    if form is not None or (json is None and content is None):
-        return httpx.Request(method, where, headers=dict(headers or ()) | _GZIP, data=form)
-    body = _compact(json).encode() if content is None else content
-    told = [("Host", where.netloc.decode("ascii")), ("Content-Length", str(len(body))), *_GZIP.items()]
-    told += (headers or {}).items()
-    if content is None and not any(name.lower() == "content-type" for name, _ in told):
-        told.append(("Content-Type", "application/json"))
-    return httpx.Request(method, where, headers=told, stream=httpx.ByteStream(body))
+) -> Call:
+    """What is sent; of an answer, gzip alone is understood."""
+    told, kind = dict(headers or ()) | {"Accept-Encoding": "gzip"}, ""
+    if not "".join(told.values()).isascii():
+        raise ValueError("a header that is not ASCII")
+    if form is not None:
+        content, kind = urlencode(form).encode(), "application/x-www-form-urlencoded"
+    elif json is not None:
+        content, kind = _compact(json).encode(), "application/json"
+    if kind and not any(name.lower() == "content-type" for name in told):
+        told["Content-Type"] = kind
+    return Call(method, url, told, content or b"")
 
 
 class _Circuit:
@@ -307,11 +326,11 @@ class Transport:
         sent may always be tried again. An answer of any status is returned; `TransportError` says there was none.
         """
         safe = method in _REPEATABLE if repeatable is None else repeatable
-        where = httpx.URL(url, params=dict(params)) if params else _parsed(url)
+        where, written = _parsed(str(httpx.URL(url, params=dict(params))) if params else url)
         host, sent = self._destinations.target(where)[1], [False]
 
         async def once() -> Answer:
-            return await self._once(_request(method, where, headers, json, form, content), host, sent)
+            return await self._once(_call(method, written, headers, json, form, content), host, sent)
 
         def repeat(told: Answer | TransportError) -> bool:
             if isinstance(told, Answer):
@@ -361,20 +380,20 @@ class Transport:
         Tried once: whoever calls starts again from nothing. The content of a 200 is empty, that of another status is
         the partner's error. Raises `TransportError`; what was given to `into` is then worth nothing.
         """
-        request, sent = _request("GET", _parsed(url), headers), [False]
-        host = self._destinations.target(request.url)[1]
+        where, written = _parsed(url)
+        host, sent = self._destinations.target(where)[1], [False]
         try:
             async with asyncio.timeout(deadline):
-                return await self._once(request, host, sent, _Sink(into, max_bytes))
+                return await self._once(_call("GET", written, headers), host, sent, _Sink(into, max_bytes))
         except TimeoutError:
             raise (Interrupted if sent[0] else Busy)("deadline", host) from None
 
-    async def _once(self, request: httpx.Request, host: str, sent: list[bool], sink: _Sink | None = None) -> Answer:
+    async def _once(self, call: Call, host: str, sent: list[bool], sink: _Sink | None = None) -> Answer:
         await self._admitted(host)
         concluded = False
         try:
             async with self._slots:
-                answer = await self._exchange(request, host, sent, sink)
+                answer = await self._exchange(call, host, sent, sink)
             concluded = True
             self._circuit.leave(not unavailable(answer))
         except (Unreachable, Interrupted, AnswerRefused):
@@ -404,14 +423,14 @@ class Transport:
         if wait := self._circuit.enter():
             raise Busy("circuit-open", host, retry_after=wait)
 
-    async def _exchange(self, request: httpx.Request, host: str, sent: list[bool], sink: _Sink | None) -> Answer:
+    async def _exchange(self, call: Call, host: str, sent: list[bool], sink: _Sink | None) -> Answer:
         try:
             sent[0] = True
-            response = await self._wire().handle_async_request(request)
+            reply = await self._passed(call)
             try:
-                content = await self._body(response, host, request.method, sink)
+                content = await self._body(reply, host, call.method, sink)
             finally:
-                await response.aclose()
+                await reply.close()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             sent[0] = False
             raise Unreachable("not-connected", host) from None
@@ -420,29 +439,31 @@ class Transport:
         except (DestinationRefused, Unreachable):
             sent[0] = False
             raise
-        return Answer(response.status_code, response.headers, content)
+        return Answer(reply.status, reply.headers, content)
 
-    def _wire(self) -> httpx.AsyncBaseTransport:
-        """The network, opened by the first request; httpx's interface is chosen here alone."""
+    async def _passed(self, call: Call) -> Reply:
+        """Through the network, opened by the first request, or through what replaces it, in httpx's words."""
         if self._given is not None:
-            return self._given
+            request = httpx.Request(call.method, call.url, headers=call.headers, content=call.body or None)
+            answer = await self._given.handle_async_request(request)
+            return Reply(answer.status_code, answer.headers, answer.aiter_raw(), answer.aclose)
         if self._own is None:
             from connectors.wire import Wire  # aiohttp, for whoever calls somebody
 
             self._own = Wire(self._destinations.address, self._tls or _tls(), self.limits.connect)
-        return self._own
+        return await self._own.call(call)
 
-    async def _body(self, response: httpx.Response, host: str, method: str, sink: _Sink | None) -> bytes:
+    async def _body(self, reply: Reply, host: str, method: str, sink: _Sink | None) -> bytes:
         """The whole body, inflated, never more than `max_bytes` of it in memory; that of a 200 goes to the sink."""
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        encoding = reply.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"identity", "gzip", "x-gzip", ""}:
             raise AnswerRefused("encoding-not-supported", host)
         inflate = zlib.decompressobj(31) if "gzip" in encoding else None
-        if sink and response.status_code != 200:
+        if sink and reply.status != 200:
             sink = None
         most, received, kept, body = sink.max_bytes if sink else self.limits.max_bytes, 0, 0, bytearray()
         keep = sink.take if sink else body.extend
-        async for chunk in response.aiter_raw():
+        async for chunk in reply.body:
             received += len(chunk)
             try:
                 plain = inflate.decompress(chunk, most + 1 - kept) if inflate else chunk
@@ -452,8 +473,8 @@ class Transport:
             if received > most or kept > most:
                 raise AnswerRefused("answer-too-large", host)
             keep(plain)
-        bodiless = method == "HEAD" or response.status_code in {204, 304}
-        declared = response.headers.get("content-length", "")
+        bodiless = method == "HEAD" or reply.status in {204, 304}
+        declared = reply.headers.get("content-length", "")
         if not bodiless and declared.isdecimal() and int(declared) != received:
             raise AnswerRefused("answer-truncated", host)
         if inflate and received and (not inflate.eof or inflate.unused_data):

@@ -1,6 +1,7 @@
-"""The network under a `Transport`: httpx's requests and responses, over aiohttp's connections.
+"""The network under a `Transport`: aiohttp's connections, httpx's errors and headers.
 
-httpx's own network costs several times the CPU of what it carries (`bench/delivery.py` measures both). The adapter
+httpx's own network costs several times the CPU of what it carries (`bench/delivery.py` measures both), its requests and
+responses half as much as aiohttp's. The adapter
 `httpx-aiohttp` tells a connection cut after the request as one that never was (`ConnectTimeout`), resends GET, PUT and
 DELETE by itself and keeps cookies: what was perhaps done would be done twice.
 """
@@ -16,6 +17,8 @@ import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from connectors.transport import Call, Reply
+
 Address = Callable[[str, int], Awaitable[str]]
 """The one numeric address to connect to for a host and a port, checked."""
 
@@ -27,7 +30,7 @@ _KEPT = 30.0
 _CHUNK = 65_536
 
 
-class Wire(httpx.AsyncBaseTransport):
+class Wire:
     """HTTP/1.1 to the addresses that `address` gives, one connection per request in flight, kept for a while.
 
     Raises `httpx.ConnectError` when nothing was sent, another `httpx.TransportError` when something may have been, and
@@ -49,38 +52,35 @@ class Wire(httpx.AsyncBaseTransport):
         )
         self._session._retry_connection = False  # there is no public word for it; a test holds it to this
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def call(self, call: Call) -> Reply:
         try:
             answer = await self._session.request(
-                request.method,
-                yarl.URL(str(request.url), encoded=True),
-                headers=request.headers.multi_items(),
-                data=request.read() or None,
+                call.method,
+                yarl.URL(call.url, encoded=True),
+                headers=call.headers,
+                data=call.body or None,
                 allow_redirects=False,
             )
         except _NEVER_SENT as error:
             raise httpx.ConnectError(type(error).__name__) from None
         except (aiohttp.ClientError, OSError) as error:
             raise httpx.RemoteProtocolError(type(error).__name__) from None
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer), request=request)
+
+        async def close() -> None:
+            answer.close()  # once it was read to its end, the connection is kept all the same
+
+        return Reply(answer.status, httpx.Headers(answer.raw_headers), _body(answer), close)
 
     async def aclose(self) -> None:
         await self._session.close()
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while chunk := await self._answer.content.read(_CHUNK):
-                yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            raise httpx.ReadError(type(error).__name__) from None
-
-    async def aclose(self) -> None:
-        self._answer.close()  # once it was read to its end, the connection is kept all the same
+async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        while chunk := await answer.content.read(_CHUNK):
+            yield chunk
+    except (aiohttp.ClientError, OSError) as error:
+        raise httpx.ReadError(type(error).__name__) from None
 
 
 class _Pinned(AbstractResolver):

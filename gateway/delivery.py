@@ -46,13 +46,13 @@ class Prepared:
     """A delivery that may leave: what to send, and what was decided."""
 
     claim: Claim
-    flow: Flow
-    question: Question
     decision: Decision
     document: Document
     outgoing: Outgoing
     digest: bytes
     withheld: list[Withheld]
+    told: dict[str, Any]
+    """What the journal keeps of it, before its outcome."""
 
 
 def settle_all(work: UnitOfWork, gateway: Gateway, recipient: str, answered: Answered) -> list[str]:
@@ -119,28 +119,21 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
     document = gateway.document(claimed.recipient, claimed.document)
     written = gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id)
     digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(written)))
-    prepared = Prepared(
-        claimed,
-        flow,
-        question,
-        decision,
-        document,
-        Outgoing(
-            delivery=claimed.id,
-            document=claimed.document,
-            written=written,
-            current=facts,
-            identifiers=identifiers_for(work, gateway, claimed.person_id, flow, current),
-            reference=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
-            remote_id=_remote_id(work, gateway, claimed, held),
-        ),
-        digest,
-        withheld,
+    outgoing = Outgoing(
+        delivery=claimed.id,
+        document=claimed.document,
+        written=written,
+        current=facts,
+        identifiers=identifiers_for(work, gateway, claimed.person_id, flow, current),
+        reference=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
+        remote_id=_remote_id(work, gateway, claimed, held),
     )
+    told = _told(decision_record.told(work, flow, question, decision), claimed, outgoing.reference, withheld, digest)
+    prepared = Prepared(claimed, decision, document, outgoing, digest, withheld, told)
     if held is not None and held.digest == digest:
         conclude(work, gateway, prepared, Acknowledgement("duplicate", "already-held"))
         return None
-    journal.append(work, "exchange.deliver", **_told(work, prepared, outcome="sending"))
+    journal.append(work, "exchange.deliver", **prepared.told, outcome="sending")
     return prepared
 
 
@@ -170,7 +163,9 @@ def conclude(
         _remember(work, gateway, prepared, answer, sent)
         if answer.facts:
             _take_back(work, gateway, claimed, answer.facts)
-    told = _told(work, prepared, outcome=answer.outcome, reason_code=answer.code)
+    told = prepared.told | {"outcome": answer.outcome}
+    if answer.code:
+        told["reason_code"] = answer.code
     if answer.peer_idx is not None:
         told["peer_idx"] = answer.peer_idx
     journal.append(work, "exchange.ack", **told)
@@ -237,19 +232,19 @@ def _withhold(
     )
 
 
-def _told(work: UnitOfWork, prepared: Prepared, **more: str) -> dict[str, Any]:
+def _told(
+    decided: dict[str, Any], claimed: Claim, subject: str, withheld: Collection[Withheld], digest: bytes
+) -> dict[str, Any]:
     """What the journal keeps of a delivery: tuples, and no absent field, as the journal remembers them."""
-    claimed = prepared.claim
-    fields = decision_record.told(work, prepared.flow, prepared.question, prepared.decision)
-    fields |= {
+    fields = decided | {
         "exchange_id": claimed.exchange_id,
         "delivery_id": claimed.id,
         "sender_org": claimed.sender,
         "recipient_org": claimed.recipient,
-        "subject": prepared.outgoing.reference,
-        "categories_redacted": tuple(sorted({one.code for one in prepared.withheld if one.code.startswith("C")})),
-        "payload_h": prepared.digest.hex(),
-    } | more
+        "subject": subject,
+        "categories_redacted": tuple(sorted({one.code for one in withheld if one.code.startswith("C")})),
+        "payload_h": digest.hex(),
+    }
     return {name: value for name, value in fields.items() if value}
 
 

@@ -118,15 +118,17 @@ class _Prepared:
 
     text: str
     names: tuple[str, ...]
-    order: tuple[str, ...] | None
-    """Names by position, where the driver counts; None where it names."""
+    places: tuple[int, ...] | None
+    """Where each value stands among a row and the constants after it, where the driver counts; None where it names."""
     constants: dict[str, Any]
 
     def parameters(self, rows: list[tuple[Any, ...]]) -> list[Any]:
-        if self.order == self.names:
+        if self.places is None:
+            return [self.constants | dict(zip(self.names, row, strict=True)) for row in rows]
+        if self.places == tuple(range(len(self.names))):
             return rows
-        named = [self.constants | dict(zip(self.names, row, strict=True)) for row in rows]
-        return named if self.order is None else [tuple([row[name] for name in self.order]) for row in named]
+        same = tuple(self.constants.values())
+        return [tuple(map((row + same).__getitem__, self.places)) for row in rows]
 
 
 @lru_cache(maxsize=512)
@@ -139,5 +141,6 @@ def _prepared(what: Table | Executable, names: tuple[str, ...], dialect: Dialect
     constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
     if unknown := set(names) - compiled.binds.keys():
         raise TypeError(f"the statement does not take {', '.join(sorted(unknown))}")
-    order = tuple(compiled.positiontup) if compiled.positional else None
-    return _Prepared(str(compiled), names, order, constants)
+    known = [*names, *constants]
+    places = tuple(map(known.index, compiled.positiontup)) if compiled.positional else None
+    return _Prepared(str(compiled), names, places, constants)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -201,7 +202,7 @@ class Worker:
         served.budget.succeeded(sum(one.claim.attempts > 1 and told.outcome != "retry" for one, told in answered))
         served.budget.refill(now - served.since)
         served.since = now
-        _count(answered, states)
+        _count(recipient, answered, states)
         return len(claims), ready
 
     def _closed(self, work: UnitOfWork) -> bool:
@@ -240,15 +241,18 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-def _count(answered: Sequence[tuple[Prepared, Acknowledgement]], states: Sequence[str]) -> None:
-    for (prepared, answer), state in zip(answered, states, strict=True):
-        recipient = prepared.claim.recipient
-        delivery_metrics.ATTEMPTS.labels(recipient, answer.outcome if state else "lost").inc()
-        if not state:
-            delivery_metrics.TAKEOVERS.labels(recipient).inc()
-        elif state == "delivered":
-            promised = datetime.fromisoformat(prepared.claim.created_at)
-            delivery_metrics.AGE.labels(recipient).observe(max(0.0, (clock.now() - promised).total_seconds()))
+def _count(recipient: str, answered: Sequence[tuple[Prepared, Acknowledgement]], states: Sequence[str]) -> None:
+    ended = [answer.outcome if state else "lost" for (_, answer), state in zip(answered, states, strict=True)]
+    for outcome, number in Counter(ended).items():
+        delivery_metrics.ATTEMPTS.labels(recipient, outcome).inc(number)
+    if lost := ended.count("lost"):
+        delivery_metrics.TAKEOVERS.labels(recipient).inc(lost)
+    if "delivered" in states:
+        age, now = delivery_metrics.AGE.labels(recipient), clock.now()
+        for (prepared, _), state in zip(answered, states, strict=True):
+            if state == "delivered":
+                promised = datetime.fromisoformat(prepared.claim.created_at)
+                age.observe(max(0.0, (now - promised).total_seconds()))
 
 
 async def _first(seconds: float, *events: asyncio.Event) -> None:

@@ -87,7 +87,7 @@ def categorie(path: str, value: Any = None) -> str:
 
 
 def _of_value(champ: Champ, found: str, value: Any) -> str:
-    if champ.path in _MAY_BE_NIR and isinstance(value, str) and looks_like_nir(value):
+    if found != "nir" and champ.path in _MAY_BE_NIR and isinstance(value, str) and looks_like_nir(value):
         return "nir"
     if champ.liste in _REVEALING_LISTS:
         closed = _open_categories()[0]
