@@ -14,6 +14,8 @@ import re
 import unicodedata
 from typing import Any, BinaryIO, NoReturn
 
+from pydantic_core import from_json
+
 from connectors.contract import DocumentRefused
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -22,6 +24,9 @@ MAX_DIGITS = 19
 MAX_KEY = 256
 FORBIDDEN_KEYS = frozenset({"__proto__", "__class__", "constructor", "prototype", "$ref"})
 """Keys that only serve to attack a reader."""
+MAX_INTEGER = 10**MAX_DIGITS
+MAX_FRACTION = 64
+_LONG_NUMBER = re.compile(f"[-+.eE0-9]{{{MAX_FRACTION + 1}}}")
 _INVISIBLE = re.compile(
     "[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
 )
@@ -50,15 +55,61 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     except UnicodeDecodeError as error:
         raise DocumentRefused("json-not-utf8", f"invalid UTF-8 at byte {error.start}") from None
     try:
-        value = _DECODER.decode(text)
+        value = from_json(text, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        return _clean(_strictly(text, max_depth), max_depth)
+    if not _is_sound(value, text, max_depth):
+        return _clean(_strictly(text, max_depth), max_depth)
+    return value if _is_clean(text) else _clean(value, max_depth)
+
+
+def _strictly(text: str, max_depth: int) -> Any:
+    """The value of a text, looking at each object and number: slow, and the one that says what is wrong, and where."""
+    try:
+        return _DECODER.decode(text)
     except RecursionError:
         raise DocumentRefused("json-too-deep", f"at most {max_depth} nested levels") from None
     except json.JSONDecodeError as error:
         raise DocumentRefused("json-syntax", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    if _is_clean(text):
-        _check_shape(value, max_depth)
-        return value
-    return _clean(value, max_depth)
+
+
+def _is_sound(value: Any, text: str, depth: int) -> bool:
+    """Whether a value is all that its text says, and nothing of it has to be refused.
+
+    A key that stands twice is read once: then quotes of the text are missing from what was read.
+    """
+    level: list[Any] = [[value]]
+    keys: set[str] = set()
+    texts, fractions = 0, False
+    while level and depth >= 0:
+        depth -= 1
+        below = []
+        for box in level:
+            if isinstance(box, dict):
+                texts += len(box)
+                keys.update(box)
+                box = box.values()
+            for item in box:
+                kind = item.__class__
+                if kind is str:
+                    texts += 1
+                elif kind is dict or kind is list:
+                    below.append(item)
+                elif kind is float and math.isfinite(item):
+                    fractions = True
+                elif kind is float or not -MAX_INTEGER < (item or 0) < MAX_INTEGER:
+                    return False
+        level = below
+    if level or 2 * texts != _quotes(text) or (fractions and _LONG_NUMBER.search(text)):
+        return False
+    return max(map(len, keys), default=0) <= MAX_KEY and FORBIDDEN_KEYS.isdisjoint(keys)
+
+
+def _quotes(text: str) -> int:
+    """How many quotes begin or end a text of this document; -1 when escaped backslashes hide which do."""
+    if "\\" not in text:
+        return text.count('"')
+    return -1 if "\\\\" in text else text.count('"') - text.count('\\"')
 
 
 def _is_clean(text: str) -> bool:
@@ -71,21 +122,6 @@ def _is_clean(text: str) -> bool:
     if text.isascii():
         return "\x7f" not in text
     return unicodedata.is_normalized("NFC", text) and not _INVISIBLE.search(text)
-
-
-def _check_shape(value: Any, depth: int) -> None:
-    """Refuse what is nested too deep, and keys too long."""
-    if value.__class__ is not dict and value.__class__ is not list:
-        return
-    if depth <= 0:
-        raise DocumentRefused("json-too-deep", "too many nested levels")
-    if value.__class__ is dict:
-        if value and max(map(len, value)) > MAX_KEY:
-            raise DocumentRefused("json-text", "a key holds characters that no key has")
-        value = value.values()
-    for item in value:
-        if item.__class__ is dict or item.__class__ is list:
-            _check_shape(item, depth - 1)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -104,7 +140,7 @@ def _integer(digits: str) -> int:
 
 
 def _float(digits: str) -> float:
-    value = float(digits) if len(digits) <= 64 else math.inf
+    value = float(digits) if len(digits) <= MAX_FRACTION else math.inf
     if not math.isfinite(value):
         raise DocumentRefused("json-number", "a number is out of range")
     return value
@@ -150,4 +186,6 @@ def digest(value: Any) -> bytes:
     return hashlib.sha256(_canonical(value).encode("utf-8")).digest()
 
 
-_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_canonical = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode  # no value that was parsed holds itself

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.contract import DocumentRefused
-from connectors.json import _clean, digest, parse
+from connectors.json import _clean, _strictly, digest, parse
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from connectors.json import _clean, digest, parse
     [
         ("a key twice", b'{"nom": "A", "nom": "B"}', "json-duplicate-key"),
         ("a key twice, escaped", b'{"nom": "A", "n\\u006fm": "B"}', "json-duplicate-key"),
+        ("a key twice, two backslashes", rb'{"nom": 1, "nom": 2, "a": "\\", "b": "\\"}', "json-duplicate-key"),
         ("NaN", b'{"x": NaN}', "json-number"),
         ("Infinity", b"[-Infinity]", "json-number"),
         ("1e400", b"[1e400]", "json-number"),
@@ -91,6 +92,39 @@ def test_a_document_looked_at_once_is_cleaned_as_text_by_text(value: Any, escape
         found = parse(document)
     except DocumentRefused as refused:
         found = refused.code
+    assert found == expected
+
+
+_scalars = st.sampled_from(
+    [
+        "1", "-0", "0.5", "1e5", "1e400", "true", "null", "NaN", "9" * 19, "-" + "9" * 20, "0." + "1" * 62,
+        "0." + "1" * 63, '"a"', r'"\""', r'"\\"', r'"a\":"', r'"\u00e9"', r'"\ud800"', '"e\u0301"', '"\x7f"',
+        "[" * 28 + "]" * 28,
+    ]
+)  # fmt: skip
+_names = st.sampled_from(
+    ['"a"', '"b"', r'"\u0061"', r'"b\""', r'"\\"', '"é"', '"$ref"', f'"{"k" * 256}"', f'"{"k" * 257}"']
+)
+_blanks = st.sampled_from(["", "", " ", "\n"])
+_written = st.recursive(
+    _scalars,
+    lambda inner: st.lists(inner, max_size=3).map(", ".join).map("[{}]".format)
+    | st.lists(st.builds("{}{}:{}".format, _names, _blanks, inner), max_size=4).map(",".join).map("{{{}}}".format),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(text=_written, cut=st.integers(0, 40), piece=st.sampled_from(["", "", "", '"', "\\", "}", ",", ":"]))
+def test_a_document_read_at_once_is_the_one_read_piece_by_piece(text: str, cut: int, piece: str) -> None:
+    text = text[:cut] + piece + text[cut:]
+    try:
+        expected: Any = repr(_clean(_strictly(text, 32), 32))
+    except DocumentRefused as refused:
+        expected = str(refused)
+    try:
+        found = repr(parse(text.encode()))
+    except DocumentRefused as refused:
+        found = str(refused)
     assert found == expected
 
 
