@@ -177,20 +177,20 @@ def _offer(
         if not gateway.categories(document) & changed_categories:
             continue
         asked, decision = answer(work, gateway, person, flow, current)
-        told = decision_record.told(work, flow, asked, decision)
-        for item in items_of(document.item, changed):
-            outcome = _promise(work, request, person, flow, decision, item)
-            entry = journal.append(
-                work,
-                "exchange.request" if decision.permits else "exchange.deny",
-                **_who(request),
-                recipient_org=flow.vers,
-                subject=gateway.keys.pseudonym(flow.vers, person),
-                **told,
-                reason_code=decision.reason,
-            )
+        told = {
+            **_who(request),
+            "recipient_org": flow.vers,
+            "subject": gateway.keys.pseudonym(flow.vers, person),
+            **decision_record.told(work, flow, asked, decision),
+            "reason_code": decision.reason,
+        }
+        items = items_of(document.item, changed)
+        if not decision.permits:  # one answer about this person, however many objects the document would be about
+            items = items[:1]
+        for item in items:
+            outcomes.append(_promise(work, request, person, flow, decision, item))
+            entry = journal.append(work, "exchange.request" if decision.permits else "exchange.deny", **told)
             receipt.entry = receipt.entry or entry
-            outcomes.append(outcome)
     if not gateway.vault.created(work, person):  # nobody was delivered anything of someone new
         people = [person, *gateway.dossiers.merged(work, person)]
         offered = {flow.id for flow in request.flows}

@@ -154,3 +154,19 @@ def test_every_answer_to_a_partner_says_what_is_left_of_its_quota(house: House) 
             assert answer.headers["ratelimit-policy"].startswith('"calls";q=')
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_refusal_is_told_and_journaled_once_however_many_appointments_it_is_about(house: House) -> None:
+    visits = [
+        {"id": f"r-{n}", "debut": f"2026-12-{1 + n:02d}T08:30:00Z", "dureeMin": 60, "motif": "accompagnement",
+         "modalite": "presentiel", "premierAccompagnement": n == 0, "lieu": "Mairie", "statut": "prevu"}
+        for n in range(3)
+    ]  # fmt: skip
+    answer = house.send("ccas", "ccas.suivi", person(31) | {"rendezVous": visits})
+    assert answer.status_code == 202, answer.text
+    refused = [one for one in answer.json()["outcomes"] if one["status"] == "withheld"]
+    about = [(one["recipient"], one["document"]) for one in refused]
+    assert "france_travail.rendez_vous" in {document for _, document in about}
+    assert len(about) == len(set(about))
+    entries = [entry for entry in house.entries() if entry.get("exchange_id") == answer.json()["id"]]
+    assert sum(entry["event"] == "exchange.deny" for entry in entries) == len(refused)
