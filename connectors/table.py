@@ -22,7 +22,6 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import python_calamine
-from openpyxl import Workbook
 
 from connectors import manifest
 from connectors.archive import check_archive
@@ -396,6 +395,8 @@ def to_csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
 
 def to_xlsx(tables: dict[str, tuple[Sequence[str], Iterable[Sequence[str]]]]) -> bytes:
     """A workbook with one sheet per table. Every cell is text, and inert."""
+    from openpyxl import Workbook  # for whoever writes one: importing it takes as long as a thousand cells
+
     book = Workbook(write_only=True)
     for title, (headers, rows) in tables.items():
         sheet = book.create_sheet(title)

@@ -23,10 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 import httpx
-import limits as rates
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from connectors.destination import LOOPBACK, Destinations, Resolver, origin, resolve
 from connectors.failures import (
@@ -165,6 +161,23 @@ def _call(
     return Call(method, url, told, content or b"")
 
 
+class _Pace:
+    """So many requests in any stretch of time; the library is imported for whoever set a rate."""
+
+    def __init__(self, rate: str, partner: str) -> None:
+        import limits
+        from limits.storage import MemoryStorage
+        from limits.strategies import MovingWindowRateLimiter
+
+        self._rate, self._partner = limits.parse(rate), partner
+        self._window = MovingWindowRateLimiter(MemoryStorage())
+
+    async def turn(self) -> None:
+        while not self._window.hit(self._rate, self._partner):
+            reset = self._window.get_window_stats(self._rate, self._partner).reset_time
+            await asyncio.sleep(max(0.001, reset - time.time()))
+
+
 class _Circuit:
     """Stops calling a partner that keeps failing: closed, open for a while, then one trial request."""
 
@@ -231,8 +244,7 @@ class Transport:
         self._slots = asyncio.Semaphore(self.limits.concurrent)
         self._circuit = _Circuit(self.limits.failures, self.limits.rest, now)
         self._paused_until = 0.0
-        self._rate = rates.parse(self.limits.rate) if self.limits.rate else None
-        self._window = MovingWindowRateLimiter(MemoryStorage()) if self._rate else None
+        self._pace = _Pace(self.limits.rate, partner) if self.limits.rate else None
 
     @classmethod
     def open(cls, partner: str, settings: Mapping[str, Any], *, allow_loopback: bool = False) -> Self:
@@ -352,6 +364,8 @@ class Transport:
         self, first: _Told, once: Callable[[], Awaitable[Answer]], repeat: Callable[[_Told], bool]
     ) -> _Told:
         """What comes after a first attempt that may be repeated: entering here costs as much CPU as a request."""
+        from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
+
         tried = [first]
 
         async def attempt() -> _Told:
@@ -417,9 +431,8 @@ class Transport:
         """Wait for the partner's rate; raise `Busy` when it must be left alone."""
         if (wait := self._paused_until - self._now()) > 0:
             raise Busy("paused", host, retry_after=wait)
-        while self._window and self._rate and not self._window.hit(self._rate, self.partner):
-            reset = self._window.get_window_stats(self._rate, self.partner).reset_time
-            await asyncio.sleep(max(0.001, reset - time.time()))
+        if self._pace:
+            await self._pace.turn()
         if wait := self._circuit.enter():
             raise Busy("circuit-open", host, retry_after=wait)
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
-from gateway import logs
+from gateway import garbage, logs
 from gateway.commands.output import REFUSED, WRONG_USAGE, told
 from gateway.problems import Problem
 
@@ -61,8 +61,11 @@ def _of_the_database(error: DBAPIError) -> tuple[str, str]:
 def main() -> None:
     """Run a command. A refusal is one line with its code and exit status 1; wrong usage is 2."""
     logs.configure()
+    long = bool(LONG.intersection(sys.argv[1:2]))
+    if long:
+        garbage.collect_rarely()
     try:
-        application(*(["run"] if LONG.intersection(sys.argv[1:2]) else []))()
+        application(*(["run"] if long else []))()
     except Problem as problem:
         told(problem.code, problem.detail)
         sys.exit(WRONG_USAGE if problem.status == 404 and problem.code.endswith("-missing") else REFUSED)

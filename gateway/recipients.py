@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import limits as rates
 from sqlalchemy import bindparam, select, update
 
 from connectors.contract import Acknowledgement
@@ -74,7 +73,9 @@ def allowed(work: UnitOfWork, recipient: str, wanted: int, in_flight: int, terms
 
 def _within_rate(work: UnitOfWork, recipient: str, wanted: int, terms: Terms, row: Any) -> int:
     """Deliveries spaced evenly, with one second's worth in a burst (generic cell rate algorithm)."""
-    rate = rates.parse(terms.rate)
+    import limits  # for whoever set a rate
+
+    rate = limits.parse(terms.rate)
     step = timedelta(seconds=rate.get_expiry() / rate.amount)
     burst = max(timedelta(seconds=1), step)
     now = clock.now()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -20,7 +19,7 @@ import mappings
 from connectors.contract import Connector
 from connectors.manifest import REACH, Document, Installed, ManifestError, installed
 from connectors.transport import Transport
-from gateway import canonical, convention, erasure_list, fse_form, journal, other_clocks
+from gateway import canonical, convention, erasure_list, fse_form, garbage, journal, other_clocks
 from gateway.convention import Flow
 from gateway.deposit import SETTINGS as DROP
 from gateway.deposit import Drop
@@ -205,7 +204,7 @@ class Gateway:
                 for document in self.connector(id).manifest.document:
                     for mapping in document.mapping:
                         mappings.load(mapping).warm()
-        _collect_rarely()
+        garbage.leave_aside()
 
     def categories(self, document: Document) -> frozenset[str]:
         """Canonical categories a document writes: what permission is asked for is what the mapping writes."""
@@ -300,15 +299,6 @@ class Gateway:
         """Close the connections that this event loop opened."""
         for one in self._opened.pop(asyncio.get_running_loop(), {}).values():
             await one.aclose()
-
-
-@cache
-def _collect_rarely() -> None:
-    """Once a process is warm, the collector leaves aside what stays for good (modules, mappings, tables) and looks at
-    the rest less often: hardly anything here refers to itself, and looking cost a tenth of a delivery."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
 
 
 def way_to(settings: Settings, body_id: str) -> Transport:

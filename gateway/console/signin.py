@@ -34,13 +34,6 @@ from gateway.console.session import FRESH, same
 from gateway.problems import Forbidden, Misconfigured, Unauthenticated, Unavailable
 from gateway.settings import Settings
 
-with warnings.catch_warnings():
-    # Authlib 1.9 announces that it prefers httpx2; the console's few calls keep the client the project has.
-    warnings.simplefilter("ignore")
-    from authlib.integrations.httpx_client import AsyncOAuth2Client as _Client
-
-AsyncOAuth2Client: Any = _Client
-
 ROLES = ("dpo", "integration", "operateur")
 RETURN = "/console/retour"
 ENTRANCE = "/console/entree"
@@ -242,11 +235,16 @@ class SignIn:
         return self._known
 
     def _client(self, known: Mapping[str, Any]) -> Any:
+        with warnings.catch_warnings():
+            # Authlib 1.9 announces that it prefers httpx2; the console's few calls keep the client the project has.
+            warnings.simplefilter("ignore")
+            from authlib.integrations.httpx_client import AsyncOAuth2Client
+        client: Any = AsyncOAuth2Client
         file = self._settings.console_oidc_secret_file
         secret = file.read_text(encoding="utf-8").strip() if file and not self.local else None
         offered = known.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
         method = "none" if secret is None else "client_secret_post" if "client_secret_post" in offered else offered[0]
-        return AsyncOAuth2Client(
+        return client(
             self._client_id,
             secret,
             token_endpoint_auth_method=method,
