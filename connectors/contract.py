@@ -7,6 +7,7 @@ consent, storage or the journal.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -62,13 +63,20 @@ class Reading(Protocol):
     def __iter__(self) -> Iterator[Record]: ...
 
 
-@runtime_checkable
-class Lasting(Protocol):
-    """A reading that replaces something its connector keeps: code lists, a catalogue. A rehearsal never asks for it."""
+class Lasting(ABC):
+    """A reading that replaces something its connector keeps: code lists, a catalogue. A rehearsal never asks for it.
 
+    Any class that has a `keep` is one. It is asked of every document: a protocol would be compared anew each time.
+    """
+
+    @abstractmethod
     def keep(self) -> None:
         """Replace it, once every record is durable. Asked again after a crash, it does the same."""
         ...
+
+    @classmethod
+    def __subclasshook__(cls, reading: type) -> bool:
+        return hasattr(reading, "keep")
 
 
 @dataclass(frozen=True, slots=True)
