@@ -122,13 +122,14 @@ class Bridge:
 
         Raises `schemas.paths.UnknownPath`.
         """
-        known = self._known.get
-        found: set[Any] = set(map(known, told))
+        shapes = _shapes(told)
+        found: set[Any] = set(map(self._known.get, set(shapes)))
         if None in found:
             found.discard(None)
-            unknown = [path for path in told if path not in self._known]
-            of_shapes = zip(unknown, map(known, _shapes(unknown)), strict=True)
-            found.update([by_shape or self.both(path, value(path)) for path, by_shape in of_shapes])
+            known = self._known
+            found.update(
+                [self.both(path, value(path)) for path, shape in zip(told, shapes, strict=True) if shape not in known]
+            )
         return found
 
     def codes_of(self, category: str) -> frozenset[str]:
@@ -149,7 +150,7 @@ def _shape(path: str) -> tuple[str, bool]:
     return shape, shape.startswith(_WORDS) and key.isalpha()
 
 
-def _shapes(told: list[str]) -> list[str]:
+def _shapes(told: Collection[str]) -> list[str]:
     """These paths without their keys, all in one go."""
     shapes = _KEYS.sub("[]", "\0".join(told)).split("\0")
     return shapes if len(shapes) == len(told) else [_KEYS.sub("[]", path) for path in told]
