@@ -87,7 +87,7 @@ class Table:
 
 def same_label(one: str, other: str) -> bool:
     """Labels agree once case, accents, quotes and blanks are normalised, and a wrong code page undone."""
-    return label_key(repair(one).text) == label_key(repair(other).text)
+    return one == other or label_key(repair(one).text) == label_key(repair(other).text)
 
 
 def build(name: str, codes: Codes) -> Table:

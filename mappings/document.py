@@ -99,8 +99,11 @@ def digest(source: Any, raw: bytes | None) -> bytes:
     if raw is not None:
         return hashlib.sha256(raw).digest()
     if isinstance(source, (dict, list)):
-        return hashlib.sha256(json.dumps(source, sort_keys=True, ensure_ascii=False).encode()).digest()
+        return hashlib.sha256(_stable(source).encode()).digest()
     return hashlib.sha256(etree.tostring(source, method="c14n", with_comments=False)).digest()
+
+
+_stable = json.JSONEncoder(sort_keys=True, ensure_ascii=False, check_circular=False).encode
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
