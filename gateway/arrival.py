@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from connectors.archive import check_archive
-from connectors.contract import DocumentRefused
+from connectors.contract import DocumentRefused, Lasting
 from gateway import access, clock, exchange, journal, once
 from gateway.access import Caller
 from gateway.doors import refusal
@@ -96,8 +96,8 @@ class Arrival:
             return refusal(refused, self.media)
         if records and all(record.rejected for record in records):
             return _refused(records)
-        if keep := getattr(reading, "keep", None):  # one that is `Lasting`; asking the protocol itself costs 30 µs
-            keep()
+        if isinstance(reading, Lasting):
+            reading.keep()
         return with_bytes(records, self.body)
 
     def _sent(self, work: UnitOfWork) -> _Sent | Problem:
