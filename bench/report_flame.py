@@ -1,6 +1,6 @@
 """Where the time of a benchmark's product side goes: a flame graph, sampled by the process's own CPU clock.
 
-    python bench/report_flame.py [--foyers N] [--out docs/flame-ingest.svg] [--top]
+    python bench/report_flame.py [ingest|accept] [--count N] [--out docs/flame-ingest.svg] [--top]
 
 `setitimer(ITIMER_PROF)` interrupts the process each millisecond of CPU; the stack met there is one sample. Widths are
 parts of the CPU time, so that a busy machine changes nothing. `--top` prints where samples fell, function by function.
@@ -12,6 +12,7 @@ import argparse
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,9 +23,16 @@ from types import FrameType
 from typing import Any
 
 import _common
+import accept
+from joserfc.jwk import ECKey
 
 from connectors.caf.generator import write_file
+from gateway.access import Caller
+from gateway.access.replay import Used
+from gateway.arrival import Arrival
 from gateway.ingest import ingest
+from gateway.registry import Gateway
+from gateway.settings import Settings
 
 INTERVAL = 0.001
 WIDTH, ROW = 1200, 17
@@ -149,19 +157,64 @@ def durable_ingest(foyers: int) -> Counter[Stack]:
     return stacks
 
 
+TOGETHER = 20
+"""Exchanges of one group of the writer, as 32 connections make them."""
+
+
+def accepted(count: int) -> Counter[Stack]:
+    """Exchanges about new persons, in groups: what the writer of `bench/accept.py` does, sampled."""
+    with tempfile.TemporaryDirectory() as folder:
+        accept.prepare(Path(folder), "http://127.0.0.1", ECKey.generate_key("P-256", auto_kid=True))
+        gateway = Gateway.open(Settings(profile="test", home=Path(folder), departement="040"))
+        gateway.warm()
+
+        def carry(first: int, last: int) -> None:
+            for start in range(first, last, TOGETHER):
+                group = [_arrival(gateway, rank) for rank in range(start, min(start + TOGETHER, last))]
+                carry_group(gateway, group)
+
+        carry(0, 200)
+        with sampled() as stacks:
+            carry(200, 200 + count)
+        gateway.engine.dispose()
+    return stacks
+
+
+def carry_group(gateway: Gateway, group: list[Arrival]) -> None:
+    """One transaction of the writer."""
+    with gateway.unit_of_work() as work:
+        Arrival.foresee(work, group)
+        for one in group:
+            one(work)
+
+
+def _arrival(gateway: Gateway, rank: int) -> Arrival:
+    proof = Used.of("dpop", "key", str(rank), time.time() + 60)
+    caller = Caller("ccas", "one", "ccas", frozenset({"accompagnement"}), frozenset(), "key", proof=proof)
+    return Arrival(gateway, caller, "ccas.suivi", "application/json", f"k-{rank}", accept.body(rank))
+
+
+KINDS: dict[str, tuple[Callable[[int], Counter[Stack]], str, str]] = {
+    "ingest": (durable_ingest, "ingest.py:ingest", "Durable ingest of {} new households"),
+    "accept": (accepted, "report_flame.py:carry_group", "{} exchanges accepted, the writer's thread"),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--foyers", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=_common.ROOT / "docs" / "flame-ingest.svg")
+    parser.add_argument("kind", nargs="?", choices=KINDS, default="ingest")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--top", action="store_true")
     asked = parser.parse_args()
-    stacks = durable_ingest(asked.foyers)
+    work, root, title = KINDS[asked.kind]
+    stacks = work(asked.count)
     if asked.top:
         print(top(stacks))
         return
-    whole = tree(stacks, "ingest.py:ingest")
-    asked.out.write_text(svg(whole, f"Durable ingest of {asked.foyers} new households, {whole.samples} samples"))
-    print(f"{asked.out}: {whole.samples} samples", file=sys.stderr)
+    whole, out = tree(stacks, root), asked.out or _common.ROOT / "docs" / f"flame-{asked.kind}.svg"
+    out.write_text(svg(whole, f"{title.format(asked.count)}, {whole.samples} samples"))
+    print(f"{out}: {whole.samples} samples", file=sys.stderr)
 
 
 if __name__ == "__main__":
