@@ -103,7 +103,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=40)
 
 
 if __name__ == "__main__":

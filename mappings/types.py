@@ -385,7 +385,7 @@ def _day_of_instant(row: Row, zone: str) -> Codec:
 
     def write(value: str) -> str:
         if zone == "UTC":
-            return _full(value) + "T00:00:00.000Z"
+            return f"{value if value.__class__ is str and len(value) == 10 else _full(value)}T00:00:00.000Z"
         moment = datetime.fromisoformat(_full(value)).replace(tzinfo=ZoneInfo(zone))
         return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
