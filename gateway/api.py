@@ -20,7 +20,7 @@ from connectors.contract import JOURNAL, journal_index
 from connectors.manifest import Document
 from gateway import api_journal, api_persons, inbox, journal, webhooks_in
 from gateway.access import Caller, authenticate
-from gateway.arrival import Arrival
+from gateway.arrival import Arrival, Found
 from gateway.doors import (
     bounded,
     conditional,
@@ -41,7 +41,6 @@ from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import exchange as exchange_table
 from gateway.unit_of_work import UnitOfWork
-from schemas.record import Record
 
 __all__ = ["listing", "page", "read_body", "read_json", "routes"]
 
@@ -100,7 +99,7 @@ class _Doors:
             raise Invalid("document-not-sent", f"{known.id} is received by this body, not sent by it.")
         return known
 
-    def _read_ahead(self, arrival: Arrival) -> list[Record] | Problem | None:
+    def _read_ahead(self, arrival: Arrival) -> Found | Problem | None:
         """Read a larger document before the writer's turn, unless its answer is known: then nothing is read again."""
         idempotency = index_of(self.gateway, arrival.caller, arrival.key)
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:

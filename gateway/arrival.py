@@ -33,11 +33,20 @@ _TOLD = 50
 """Findings told in one refusal."""
 
 
+class Found(NamedTuple):
+    """A document that was read."""
+
+    records: list[Record]
+    keep: Callable[[], None] | None
+    """Replaces what its connector keeps, when it is one that lasts: for whoever may send it, once."""
+
+
 class _Sent(NamedTuple):
     """What one arrival asks of the main path."""
 
     request: Request
     records: list[Record]
+    keep: Callable[[], None] | None
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +61,7 @@ class Arrival:
     body: bytes = field(repr=False)
     delivery: str = ""
     """The sender's own id of this delivery, if it gave one."""
-    ahead: list[Record] | Problem | None = field(default=None, repr=False)
+    ahead: Found | Problem | None = field(default=None, repr=False)
     """What `read` found, when it was done before the writer's turn."""
 
     def __call__(self, work: UnitOfWork) -> tuple[int, Callable[[], str]] | Problem:
@@ -71,17 +80,17 @@ class Arrival:
     def foresee(work: UnitOfWork, arrivals: Sequence[Arrival]) -> None:
         """Look up together what these arrivals will look up, and read the documents of those that are new."""
         found: dict[Arrival, _Sent | Problem | None] = work.scratch.setdefault("arrivals", {})
-        access.foresee(work, [one.caller for one in arrivals])
+        welcome = access.foresee(work, [one.caller for one in arrivals])
         indexes = [once.index_of(one.gateway, one.caller, one.key) for one in arrivals]
         earlier = once.foresee(work, indexes)
-        for one, index in zip(arrivals, indexes, strict=True):
-            found[one] = one._sent(work) if earlier[index] is None else None
-        new = [sent for one in arrivals if isinstance(sent := found[one], _Sent)]
+        for one, index, may in zip(arrivals, indexes, welcome, strict=True):
+            found[one] = one._sent(work) if may and earlier[index] is None else None
+        new = [(sent.request, sent.records) for one in arrivals if isinstance(sent := found[one], _Sent)]
         if new:
             exchange.foresee(work, arrivals[0].gateway, new)
 
-    def read(self) -> list[Record] | Problem:
-        """The records of the document, or why it is refused as a whole."""
+    def read(self) -> Found | Problem:
+        """What the document holds, or why it is refused as a whole."""
         try:
             if self.body.startswith(b"PK"):
                 check_archive(io.BytesIO(self.body), max_unpacked=MAX_UNPACKED)
@@ -96,24 +105,24 @@ class Arrival:
             return refusal(refused, self.media)
         if records and all(record.rejected for record in records):
             return _refused(records)
-        if isinstance(reading, Lasting):
-            reading.keep()
-        return with_bytes(records, self.body)
+        return Found(with_bytes(records, self.body), reading.keep if isinstance(reading, Lasting) else None)
 
     def _sent(self, work: UnitOfWork) -> _Sent | Problem:
-        records = self.read() if self.ahead is None else self.ahead
-        if isinstance(records, Problem):
-            return records
+        found = self.read() if self.ahead is None else self.ahead
+        if isinstance(found, Problem):
+            return found
+        records = found.records
         if self.ahead is not None:  # what is found on the way is added to them: each attempt has its own
             records = [replace(record, findings=list(record.findings)) for record in records]
         flows = self.gateway.flows(work, self.caller.body, self.caller.purposes)
-        return _Sent(Request(clock.new_id(), self.caller.body, self.document, flows, self.caller.client_id), records)
+        request = Request(clock.new_id(), self.caller.body, self.document, flows, self.caller.client_id)
+        return _Sent(request, records, found.keep)
 
     def _carry(self, work: UnitOfWork) -> Told | Problem:
         sent: _Sent | Problem = work.scratch["arrivals"][self]
         if isinstance(sent, Problem):
             return sent
-        request, records = sent
+        request, records, keep = sent
         received = None
         if self.delivery:  # its sender keeps a journal of its own: this entry is what the two are compared by
             received = journal.append(
@@ -121,6 +130,8 @@ class Arrival:
                 client_id=request.client_id, n_records=len(records), outcome="received",
             )  # fmt: skip
         receipts = exchange.exchange(work, self.gateway, request, records)
+        if keep:
+            keep()
         return Told(
             202,
             lambda: _told(request, work.now, records, receipts, received),

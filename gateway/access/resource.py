@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,11 +68,13 @@ def burn(work: UnitOfWork, caller: Caller) -> None:
         raise Unauthenticated("proof-replayed", SENTENCES["proof-replayed"])
 
 
-def foresee(work: UnitOfWork, callers: Iterable[Caller]) -> None:
-    """Record together the proofs of callers who share this transaction; `burn` then tells each of its own, once."""
+def foresee(work: UnitOfWork, callers: Sequence[Caller]) -> list[bool]:
+    """Record together the proofs of callers who share this transaction: whether each may go on. `burn` then tells each
+    of its own, once."""
     proofs = [one.proof for one in callers if one.proof is not None]
     fresh = record(work.connection, proofs)
     work.scratch.setdefault(_RECORDED, {}).update({proof.digest: proof.digest in fresh for proof in proofs})
+    return [one.proof is None or one.proof.digest in fresh for one in callers]
 
 
 class Resource:

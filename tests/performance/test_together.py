@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from joserfc.jwk import ECKey
 from sqlalchemy import event, select
 
+from connectors.departement.synthetic import referentiel
 from gateway import basis, convention
 from gateway.access import Caller
+from gateway.access.partners import register_partner
 from gateway.access.replay import Used
-from gateway.arrival import Arrival
+from gateway.arrival import Arrival, Found
 from gateway.committer import Committer
 from gateway.problems import Problem, Unavailable
 from gateway.registry import Gateway
@@ -173,8 +176,10 @@ def test_a_document_read_ahead_tells_its_findings_once_however_often_it_is_tried
     call = {"record": 0, "person": 0, "nir": "", "street": "", "frein": "", "key": 0, "proof": 0, "broken": False}
     ahead = arrival(gateway, next(_lots), call)
     ahead.ahead = ahead.read()
-    assert isinstance(ahead.ahead, list)
-    ahead.ahead[0].personnes[0].facts["orientations[ccas:1].etat"] = "decidee"  # which is not this body's to decide
+    assert isinstance(ahead.ahead, Found)
+    ahead.ahead.records[0].personnes[0].facts["orientations[ccas:1].etat"] = (
+        "decidee"  # which is not this body's to decide
+    )
 
     async def tried() -> list[Any]:
         committer, free = Committer(gateway.unit_of_work), threading.Event()
@@ -192,6 +197,29 @@ def test_a_document_read_ahead_tells_its_findings_once_however_often_it_is_tried
     assert isinstance(broken, ZeroDivisionError)
     (result,) = json.loads(answer[1]())["results"]
     assert [one["code"] for one in result["findings"]] == ["decision-not-theirs"]
+
+
+def test_a_replayed_proof_replaces_no_list(tmp_path: Path) -> None:
+    """A list that lasts is replaced for whoever may send it, and not by reading what somebody else sent."""
+    gateway = opened(tmp_path)
+    with gateway.unit_of_work() as work:
+        jwks = {"keys": [ECKey.generate_key("P-256", auto_kid=True).as_dict(private=False)]}
+        register_partner(work, "departement", "departement", jwks, name="Landes", role="departement", issuer="http://i")
+    departement = Gateway.open(
+        gateway.settings.model_copy(update={"bodies": {"departement": {"referentiels": str(tmp_path / "lists")}}})
+    )
+    proof = Used.of("dpop", "key", "once", time.time() + 60)
+    caller = Caller("departement", "one", "departement", frozenset({"orientation"}), frozenset(), "key", proof=proof)
+    sent = [
+        Arrival(departement, caller, "departement.referentiel", "application/xml", str(rank), referentiel("40", rank))
+        for rank in (1, 2)
+    ]
+    first, again = asyncio.run(answers(departement, sent, together=False))
+    assert (first[0], again) == (202, "proof-replayed")
+    (kept,) = (tmp_path / "lists").glob("referentiel-*.xml")
+    assert kept.read_bytes() == sent[0].body
+    for one in (gateway, departement):
+        one.engine.dispose()
 
 
 def _broken(_: Any) -> None:
