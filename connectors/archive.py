@@ -65,6 +65,8 @@ def _inflate(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], max_unpac
 
 
 def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
+    if len({entry.filename.replace("\\", "/").casefold() for entry in entries}) < len(entries):
+        raise DocumentRefused("archive-name", "two entries have one name")
     for entry in entries:
         parts = entry.filename.replace("\\", "/").split("/")
         if entry.filename.startswith(("/", "\\")) or ".." in parts or ":" in entry.filename or "\x00" in entry.filename:

@@ -53,6 +53,8 @@ def _permitted(address: str, networks: Iterable[Network]) -> bool:
         return True
     if any(ip in network for network in _TRANSLATED):
         return False
+    if ip.version == 6 and ip.is_site_local:  # fec0::/10, private wherever it is still routed (RFC 3879)
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
@@ -66,6 +68,7 @@ def origin(url: str, networks: Iterable[str] = ()) -> tuple[str, str, int]:
     allowed = _networks(networks)
     try:
         parsed = httpx.URL(url)
+        host = parsed.host  # read here: a name that is no punycode is found out when it is decoded
     except (httpx.InvalidURL, TypeError, ValueError):
         raise DestinationRefused("url-invalid") from None
     authority = re.match(r"^[a-z]+://([^/?#]*)", url)
@@ -73,7 +76,7 @@ def origin(url: str, networks: Iterable[str] = ()) -> tuple[str, str, int]:
         raise DestinationRefused("scheme-not-allowed")
     if "@" in authority[1] or parsed.userinfo:
         raise DestinationRefused("userinfo-not-allowed")
-    host, port = parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80)
+    port = parsed.port or (443 if parsed.scheme == "https" else 80)
     named = bool(_NAME.match(host)) and not host.rsplit(".", 1)[1].isdecimal() and "xn--" not in host
     literal = host == "localhost" or (not named and _permitted_literal(host, allowed))
     if literal and host == "localhost" and not any(_permitted(a, allowed) for a in ("127.0.0.1", "::1")):

@@ -12,11 +12,13 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Any, BinaryIO, NoReturn
 
 from pydantic_core import from_json
 
 from connectors.contract import DocumentRefused
+from schemas.record import Finding
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 32
@@ -27,6 +29,7 @@ FORBIDDEN_KEYS = frozenset({"__proto__", "__class__", "constructor", "prototype"
 MAX_INTEGER = 10**MAX_DIGITS
 MAX_FRACTION = 64
 _LONG_NUMBER = re.compile(f"[-+.eE0-9]{{{MAX_FRACTION + 1}}}")
+_RANK = re.compile(r"\[\d+\]|ligne \d+")
 _INVISIBLE = re.compile(
     "[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
 )
@@ -181,9 +184,14 @@ def clean_text(text: str) -> str:
     return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
 
 
-def digest(value: Any) -> bytes:
-    """SHA-256 of a JSON value, whatever the order of its keys and the spaces around them."""
-    return hashlib.sha256(_canonical(value).encode("utf-8")).digest()
+def digest(value: Any, findings: Iterable[Finding] = ()) -> bytes:
+    """SHA-256 of a JSON value, whatever the order of its keys and the spaces around them.
+
+    `findings`: what was left out of the value because it could not be read. Those a human must see count too, wherever
+    they stood in the document: without them, a sending that differs by these alone would pass for the last one.
+    """
+    wrong = sorted((one.code, _RANK.sub("", one.path), one.raw) for one in findings if one.severity != "notice")
+    return hashlib.sha256(_canonical([value, wrong] if wrong else value).encode("utf-8")).digest()
 
 
 _canonical = json.JSONEncoder(

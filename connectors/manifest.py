@@ -14,18 +14,30 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 import mappings
 from mappings.grammar import MappingError, MappingFile
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from connectors.contract import Connector
 
 GROUP = "maillon.connectors"
@@ -212,19 +224,27 @@ class Evidence(_Table):
         return self
 
 
+_CRITERIA = frozenset(name for criteria in CRITERIA.values() for name in criteria)
+
+
+def _criterion(name: str) -> str:
+    if name not in _CRITERIA:
+        near = "".join(f"; is it {one}?" for one in get_close_matches(name, _CRITERIA, n=1))
+        raise ValueError(f"no criterion has this name{near}")
+    return name
+
+
 class Quality(_Table):
     """`quality.toml`: every criterion, with its evidence."""
 
-    criteria: dict[str, Evidence]
+    criteria: dict[Annotated[str, AfterValidator(_criterion)], Evidence]
 
-    @model_validator(mode="after")
-    def _covers_every_criterion(self) -> Quality:
-        expected = {name for criteria in CRITERIA.values() for name in criteria}
-        if unknown := sorted(self.criteria.keys() - expected):
-            raise ValueError(f"unknown criteria: {', '.join(unknown)}")
-        if silent := sorted(expected - self.criteria.keys()):
+    @field_validator("criteria")
+    @classmethod
+    def _covers_every_criterion(cls, told: dict[str, Evidence]) -> dict[str, Evidence]:
+        if silent := sorted(_CRITERIA - told.keys()):
             raise ValueError(f"criteria without a word: {', '.join(silent)}")
-        return self
+        return told
 
     @property
     def grade(self) -> Grade | None:
@@ -276,8 +296,12 @@ def _toml(file: Path, model: type[T]) -> T:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(file, [("toml", str(error))]) from None
     except ValidationError as error:
-        problems = [(".".join(map(str, item["loc"])) or "file", item["msg"]) for item in error.errors()]
-        raise ManifestError(file, problems) from None
+        raise ManifestError(file, [_problem(item) for item in error.errors()]) from None
+
+
+def _problem(error: ErrorDetails) -> tuple[str, str]:
+    place = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    return place or "file", error["msg"].removeprefix("Value error, ")
 
 
 def load(folder: Path) -> Manifest:
@@ -305,7 +329,7 @@ def load_quality(folder: Path) -> Quality:
     return _toml(folder / "quality.toml", Quality)
 
 
-def _packages() -> Iterator[tuple[str, Path]]:
+def packages() -> Iterator[tuple[str, Path]]:
     """Packages that hold a connector, with their folder: ours first, then those announced by entry points."""
     for folder in sorted(Path(__file__).parent.iterdir()):
         if (folder / "manifest.toml").is_file():
@@ -325,7 +349,7 @@ def installed() -> dict[str, Installed]:
     Raises `ManifestError` when two of them claim the same id: a foreign package never replaces one of ours.
     """
     found: dict[str, Installed] = {}
-    for package, folder in _packages():
+    for package, folder in packages():
         manifest = load(folder)
         if manifest.id in found:
             raise ManifestError(folder / "manifest.toml", [("id", f"{manifest.id} is taken by another connector")])

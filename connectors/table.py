@@ -27,7 +27,7 @@ from connectors import manifest
 from connectors.archive import check_archive
 from connectors.contract import DocumentRefused
 from connectors.source import rewindable
-from connectors.workbook import check_area
+from connectors.workbook import measured
 
 MAX_BYTES = manifest.MAX_TABLE
 MAX_COLUMNS = 512
@@ -295,9 +295,10 @@ def _tidy(cell: str) -> str:
 
 def _workbook(spool: BinaryIO, titles: _Wanted) -> list[Sheet]:
     check_archive(spool)
-    check_area(spool)
+    workbook = measured(spool)
     try:
-        book = python_calamine.CalamineWorkbook.from_filelike(spool)
+        book = python_calamine.CalamineWorkbook.from_filelike(workbook.parts)
+        workbook.require(len(book.sheet_names))
         found = [_sheet(name, book.get_sheet_by_name(name), titles) for name in book.sheet_names]
     except DocumentRefused:
         raise

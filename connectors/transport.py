@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from connectors.contract import DocumentRefused
 from connectors.destination import LOOPBACK, Destinations, Resolver, origin, resolve
 from connectors.failures import (
     AnswerRefused,
@@ -33,6 +34,7 @@ from connectors.failures import (
     TransportError,
     Unreachable,
 )
+from connectors.json import parse as parse_json
 
 if TYPE_CHECKING:
     from connectors.wire import Wire
@@ -74,8 +76,11 @@ class Answer:
     content: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """The body as JSON. Raises `ValueError`."""
-        return _json.loads(self.content)
+        """The body as JSON, as strictly read as any document. Raises `ValueError`."""
+        try:
+            return parse_json(self.content)
+        except DocumentRefused as refused:
+            raise ValueError(refused.code) from None
 
     def retry_after(self, now: datetime | None = None) -> float | None:
         """Seconds the partner asks to wait (RFC 9110 §10.2.3, delay or date); None when it says nothing readable."""
@@ -84,7 +89,7 @@ class Answer:
             return float(text)
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

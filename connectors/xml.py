@@ -51,11 +51,8 @@ def _prolog(source: BinaryIO) -> bytes:
     head = source.read(4096)
     if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00")):
         raise DocumentRefused("xml-encoding", "send UTF-8 or ISO-8859-1; UTF-16 and UTF-32 are not read")
-    if declared := _DECLARED.match(head.removeprefix(b"\xef\xbb\xbf")):
-        name = declared.group(1).decode("ascii").lower()
-        if name not in ENCODINGS:
-            raise DocumentRefused("xml-encoding", "the declared encoding is not one the gateway reads")
-    while (position := _root_at(head)) < 0:
+    # Looked for again with each block: spaces in the declaration may push the encoding beyond any first one.
+    while _readable(head) and (position := _root_at(head)) < 0:
         more = source.read(4096)
         if not more or len(head) > MAX_PROLOG:
             raise DocumentRefused("xml-not-well-formed", "no root element was found")
@@ -63,6 +60,14 @@ def _prolog(source: BinaryIO) -> bytes:
     if b"\x00" in head[:position]:
         raise DocumentRefused("xml-not-well-formed", "a NUL byte stands before the root element")
     return head
+
+
+def _readable(head: bytes) -> bool:
+    """Whether the encoding declared, if it is there yet, is one that is read. Raises `DocumentRefused`."""
+    declared = _DECLARED.match(head.removeprefix(b"\xef\xbb\xbf"))
+    if declared and declared.group(1).decode("ascii").lower() not in ENCODINGS:
+        raise DocumentRefused("xml-encoding", "the declared encoding is not one the gateway reads")
+    return True
 
 
 def _root_at(head: bytes) -> int:
@@ -97,7 +102,7 @@ def stream(source: BinaryIO, root: str, *tags: str) -> Iterator[etree._Element]:
             depth -= 1
             if element.tag in tags:
                 yield element
-                _release(element)
+                release(element)
     except etree.XMLSyntaxError as error:
         line = error.position[0] if error.position else 0
         raise DocumentRefused("xml-not-well-formed", f"the XML breaks at line {line}") from None
@@ -112,7 +117,8 @@ def _check(element: etree._Element, depth: int, root: str) -> None:
         raise DocumentRefused("xml-too-many-attributes", f"more than {MAX_ATTRIBUTES} at line {element.sourceline}")
 
 
-def _release(element: etree._Element) -> None:
+def release(element: etree._Element) -> None:
+    """Forget an element that was read, and those before it: the tree does not grow with the document."""
     element.clear()
     while element.getprevious() is not None:
         del cast(etree._Element, element.getparent())[0]

@@ -15,7 +15,7 @@ import mappings
 from connectors import kit
 from connectors.kit import grading
 from connectors.manifest import CRITERIA, installed
-from gateway import policy_table, preview
+from gateway import lint, policy_table
 from mappings import explain
 from mappings.types import TYPES
 from schemas.paths import FIELDS
@@ -261,7 +261,7 @@ def findings() -> str:
 
 def lints() -> dict[str, str]:
     """A page for each lint, and the list of them."""
-    told = preview.lints()
+    told = lint.lints()
     rows = [(f"[{code}](lints/{code}.md)", one.finds) for code, one in sorted(told.items())]
     listed = page(
         "Lints",

@@ -53,10 +53,10 @@ class Ahead:
                 answer = asked.result()
         if answer is None:
             return [(record, []) for record in self._reading.records(sketches)]
-        told, indexes = answer
+        told, keys = answer
         return [
-            (self._reading.finished(_made(one), sketch), [Keys(known) for known in people])
-            for one, people, sketch in zip(told, indexes, sketches, strict=True)
+            (self._reading.finished(_made(one), sketch), people)
+            for one, people, sketch in zip(told, keys, sketches, strict=True)
         ]
 
 
@@ -96,12 +96,12 @@ def _ready() -> None:
     """Answers once this process has started."""
 
 
-def _read(raws: Sequence[tuple[int, bytes]]) -> tuple[list[_Told], list[list[dict[str, bytes]]]]:
+def _read(raws: Sequence[tuple[int, bytes]]) -> tuple[list[_Told], list[list[Keys]]]:
     told: list[_Told] = []
-    indexes: list[list[dict[str, bytes]]] = []
+    keys: list[list[Keys]] = []
     identity: Identity = _there["identity"]
     for one in _there["remote"].read(raws):
         people = [(person.facts, person.key) for person in one.personnes]
         told.append((one.key, people, one.foyer, one.findings, one.asserted_at, one.digest, one.partial))
-        indexes.append([identity.keys_of(facts).indexes for facts, _ in people])
-    return told, indexes
+        keys.append([identity.keys_of(facts) for facts, _ in people])
+    return told, keys

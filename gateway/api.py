@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -32,8 +33,10 @@ from gateway.doors import (
     page,
     read_body,
     read_json,
+    require_accepted,
     require_match,
 )
+from gateway.hand_over import hand_over
 from gateway.journal import Entry
 from gateway.once import idempotency_key, index_of
 from gateway.problems import Invalid, Problem, Unknown, Unreadable, Unsupported
@@ -159,49 +162,56 @@ class _Doors:
 
         def fetch(work: UnitOfWork) -> tuple[Any, bytes] | Problem:
             try:
-                row, content = inbox.fetch(work, self.gateway, caller.body, http.path_params["id"])
-            except Unknown as unknown:
-                return unknown
+                row = inbox.find(work, caller.body, http.path_params["id"])
+                require_accepted(http, row.content_type)
+            except Problem as problem:
+                return problem
+            content = hand_over(work, self.gateway, row)
+            if isinstance(content, Problem):
+                return content
             _log_inbox(work, self.gateway, caller, row, "log.read", "inbox")
             return row, content
 
         row, content = await in_work(http, fetch)
-        content, media = self._rendered(caller, row, content, http.headers.get("accept", "*/*"))
         headers = {
             "Maillon-Document": row.document,
             "Content-Disposition": f'attachment; filename="{row.document}-{row.id}"',
         }
-        return conditional(http, Response(content, media_type=media, headers=headers))
-
-    def _rendered(self, caller: Caller, row: Any, content: bytes, accept: str) -> tuple[bytes, str]:
-        wanted = accept.partition(",")[0].partition(";")[0].strip()
-        render = getattr(self.gateway.connector(caller.body), "render", None)
-        if render is None or wanted in ("*/*", "", row.content_type):
-            return content, row.content_type
-        rendered = render(row.document, content, wanted)
-        if rendered is None:
-            raise Unsupported("media-type", f"This document is available as {row.content_type}.")
-        return rendered, wanted
+        return conditional(http, Response(content, media_type=row.content_type, headers=headers))
 
     async def acknowledge_letter(self, http: HttpRequest) -> Response:
-        """The body has taken the document in; again changes nothing. `If-Match`: the tag of the document fetched."""
+        """The body has taken the document in; again changes nothing and is answered alike. `If-Match`: the tag of the
+        document fetched."""
         caller, peer_idx = await authenticate(http), _peer_idx(http)
 
-        def acknowledge(work: UnitOfWork) -> Entry | Problem:
+        def acknowledge(work: UnitOfWork) -> Callable[[], str] | Problem:
             try:
                 if http.headers.get("if-match"):
-                    _, content = inbox.fetch(work, self.gateway, caller.body, http.path_params["id"])
+                    content = inbox.fetch(work, self.gateway, inbox.find(work, caller.body, http.path_params["id"]))
                     require_match(http, etag(content))
                 row = inbox.acknowledge(work, caller.body, http.path_params["id"])
             except Problem as problem:
                 return problem
+            if row.acknowledged_at:
+                place = _acknowledged(work, caller.body, row)
+                return lambda: place
             told = {} if row.document == inbox.NOTICE else {
                 "recipient_org": caller.body, "delivery_id": row.delivery_id, "peer_idx": peer_idx,
             }  # fmt: skip
-            return _log_inbox(work, self.gateway, caller, row, "exchange.ack", "acknowledged", **told)
+            entry = _log_inbox(work, self.gateway, caller, row, "exchange.ack", "acknowledged", **told)
+            return lambda: f"{entry.origin} {entry.idx}"
 
-        entry = await in_work(http, acknowledge)
-        return Response(status_code=204, headers={JOURNAL: f"{entry.origin} {entry.idx}"})
+        place = (await in_work(http, acknowledge))()
+        return Response(status_code=204, headers={JOURNAL: place} if place else {})
+
+
+def _acknowledged(work: UnitOfWork, body: str, row: Any) -> str:
+    """Where the journal tells that a letter was acknowledged; empty once that entry is past its retention, or when
+    several notices of one instant, whose entries name none, cannot be told apart."""
+    told = None if row.document == inbox.NOTICE else row.delivery_id
+    written = journal.of_instant(work.connection, row.acknowledged_at, "exchange.ack", body)
+    found = [one for one in written if one.fields.get("delivery_id") == told]
+    return f"{journal.origin(work.connection, found[0].log)} {found[0].idx}" if len(found) == 1 else ""
 
 
 def _log_inbox(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -108,7 +109,7 @@ class _Doors:
 
     def _seen_by(self, work: UnitOfWork, caller: Caller, person: str, wanted: str) -> dict[str, Any] | None:
         visible, withheld, grounds = seen_by(work, self.gateway, person, self._flows(work, caller))
-        if not visible:
+        if not visible and not self._linked(work, caller, person):
             return None
         self._log_grounds(work, caller, person, grounds, wanted)
         told: dict[str, Any] = {
@@ -158,7 +159,9 @@ class _Doors:
                 self._log(work, caller, None, "unknown")
                 return _nobody()
             named = {"person_id": person, "subject_ref": self.gateway.keys.pseudonym(caller.body, person)}
-            return once(work, self.gateway, caller, key, said, lambda: _recorded(work, content | named, decision))
+            return once(
+                work, self.gateway, caller, key, said, lambda: _recorded(work, caller, content | named, decision)
+            )
 
         try:
             status, render = await in_work(http, write)
@@ -182,7 +185,7 @@ class _Doors:
                 told = past_recipients(work, self.gateway, person, record["purpose"])
                 change = basis.withdraw(
                     work, record["record_id"], past_recipients=told,
-                    reference=lambda body: self.gateway.keys.pseudonym(body, person),
+                    reference=lambda body: self.gateway.keys.pseudonym(body, person), append=_by(caller),
                 )  # fmt: skip
             except Problem as problem:
                 return problem
@@ -241,9 +244,14 @@ class _Doors:
         )  # fmt: skip
 
 
-def _recorded(work: UnitOfWork, content: dict[str, Any], decision: Any) -> Told | Problem:
+def _by(caller: Caller) -> basis.Append:
+    """How what a body records or withdraws enters the journal: in its name."""
+    return partial(journal.append, sender_org=caller.body, client_id=caller.client_id)
+
+
+def _recorded(work: UnitOfWork, caller: Caller, content: dict[str, Any], decision: Any) -> Told | Problem:
     try:
-        made = basis.record(work, content, decision=str(decision))
+        made = basis.record(work, content, decision=str(decision), append=_by(caller))
     except Problem as problem:
         return problem
     told = {"id": made.id, "kind": made.kind, "state": made.state, "receipt": made.receipt}

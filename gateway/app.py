@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import access, api, clock, console, journal, metrics, notifier, openapi, schedule
+from gateway import access, api, audit, clock, console, journal, metrics, notifier, openapi, schedule
 from gateway.committer import Committer
 from gateway.frame import Frame, answer
 from gateway.journal_files import require_available
 from gateway.journal_upkeep import keep_publishing, publish_now
-from gateway.problems import NotAllowed, OperatorProblem, Problem, Unknown, kind
+from gateway.logs import LastingFailure
+from gateway.problems import NotAllowed, OperatorProblem, Problem, Unknown
 from gateway.registry import Gateway
+from gateway.storage import takes_writing
 from gateway.storage.migrate import is_current
-from gateway.unit_of_work import UnitOfWork
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -48,9 +45,10 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> Starlette:
         warming.daemon = True
         warming.start()
         closing = asyncio.Event()
-        await publish_now(gateway.engine, gateway.keys, gateway.settings, _not_published)
+        failure = LastingFailure("journal.publish_failed", "journal.publish_resumed")
+        await publish_now(gateway.engine, gateway.keys, gateway.settings, failure)
         publisher = asyncio.create_task(
-            keep_publishing(gateway.engine, gateway.keys, gateway.settings, closing, _not_published)
+            keep_publishing(gateway.engine, gateway.keys, gateway.settings, closing, failure)
         )
         scheduled = asyncio.create_task(schedule.run(gateway, closing))
         deliveries = asyncio.create_task(worker.run()) if embedded_worker else None
@@ -72,21 +70,14 @@ def build(gateway: Gateway, *, embedded_worker: bool = True) -> Starlette:
     app = Starlette(lifespan=lifespan)
     app.state.gateway = gateway
     app.router.redirect_slashes = False  # a redirect would repeat whatever Host was sent
-    for part in (access, api, *_present("gateway.audit"), notifier, console, openapi):
+    for part in (access, api, audit, notifier, console, openapi):
         app.router.routes.extend(part.routes(gateway))
     app.router.routes.extend(_operations(gateway))
+    app.router.routes[:] = openapi.negotiated(app.router.routes)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(Frame, gateway=gateway)
     return app
-
-
-def _present(name: str) -> list[Any]:
-    return [importlib.import_module(name)] if importlib.util.find_spec(name) else []
-
-
-def _not_published(error: Exception) -> None:
-    log.error("journal.publish_failed", kind=kind(error))
 
 
 def _operations(gateway: Gateway) -> list[Route]:
@@ -114,18 +105,18 @@ def _operations(gateway: Gateway) -> list[Route]:
 
 
 def readiness(gateway: Gateway) -> dict[str, bool]:
-    """Can this process take exchanges: database reachable and current, date not moved, journal publishing, code lists
-    as changed."""
+    """Can this process take exchanges: database reachable, writable and current, date not moved, journal publishing,
+    code lists as changed."""
     try:
         with gateway.engine.connect().execution_options(read_only=True) as connection:
-            connection.execute(text("select 1"))
-        database = is_current(gateway.engine)
+            database = takes_writing(connection)
+        database = database and is_current(gateway.engine)
     except Exception:
         database = False
     if not database:  # its tables may not be there to be asked
         return {"database": False, "journal": False}
     try:
-        with UnitOfWork(gateway.engine, read_only=True) as work:
+        with gateway.reading() as work:
             require_available(work, gateway.settings)
             current = not gateway.dossiers.code_lists.stale(work)
     except OperatorProblem:

@@ -21,7 +21,7 @@ from gateway.journal_files import require_available
 from gateway.once import Told
 from gateway.problems import Invalid, Problem, TooLarge, Unreadable
 from gateway.quarantine import with_bytes
-from gateway.receipt import Receipt, Request
+from gateway.receipt import Receipt, Request, row_of
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Record
@@ -123,23 +123,18 @@ class Arrival:
         if isinstance(sent, Problem):
             return sent
         request, records, keep = sent
-        received = None
-        if self.delivery:  # its sender keeps a journal of its own: this entry is what the two are compared by
-            received = journal.append(
-                work, "exchange.request", exchange_id=request.id, delivery_id=self.delivery, sender_org=request.sender,
-                client_id=request.client_id, n_records=len(records), outcome="received",
-            )  # fmt: skip
+        # Whatever becomes of it, that it came is told; between two gateways, it is what their journals are compared by.
+        received = journal.append(
+            work, "exchange.request", exchange_id=request.id, delivery_id=self.delivery or None,
+            sender_org=request.sender, client_id=request.client_id, n_records=len(records), outcome="received",
+        )  # fmt: skip
         receipts = exchange.exchange(work, self.gateway, request, records)
         if keep:
             keep()
         return Told(
             202,
             lambda: _told(request, work.now, records, receipts, received),
-            id=request.id,
-            document=self.document,
-            purpose=",".join(sorted(self.caller.purposes))[:64],
-            received_at=work.now,
-            records=len(records),
+            **row_of(request, work.now, self.caller.purposes, records=len(records)),
         )
 
 
@@ -160,10 +155,9 @@ def _refused(records: list[Record]) -> Problem:
 
 
 def _told(
-    request: Request, received: str, records: list[Record], receipts: list[Receipt], entry: Entry | None
+    request: Request, received: str, records: list[Record], receipts: list[Receipt], entry: Entry
 ) -> dict[str, Any]:
     """The answer to an exchange; the index of its journal entry is known just before the commit."""
-    entry = entry or next((receipt.entry for receipt in receipts if receipt.entry is not None), None)
     return {
         "id": request.id,
         "received_at": received,
@@ -180,7 +174,7 @@ def _told(
             for receipt in receipts
             for one in receipt.outcomes
         ],
-        "journal": {"index": entry.idx, "origin": entry.origin} if entry else None,
+        "journal": {"index": entry.idx, "origin": entry.origin},
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from connectors.table import inert
 from gateway import convention, retention
 from gateway.audit_queries import all_flows, sent
 from gateway.categories import bridge
@@ -23,6 +24,7 @@ from gateway.policy import in_order
 from gateway.policy_obligations import hours
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import day, word
 
 SECURITY = (
     "chiffrement de chaque personne par une clé propre (AES-256-GCM), clés hors de la base",
@@ -181,12 +183,16 @@ def _page(name: str, told: Mapping[str, Any], gateway: Gateway) -> str:
         loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    categories = gateway.policy.table.categories
+    law, bodies = gateway.policy.table.source, gateway.bodies
     environment.filters |= {
         "texte": _cell,
         "periode": _months,
         "ordre": in_order,
-        "categorie": lambda code: f"{code} {categories.get(code, {}).get('name', '')}".replace("_", " "),
+        "jour": day,
+        "categorie": lambda code: f"{code} {word('categorie', code, '')}",
+        "finalite": lambda name: law["purposes"][name]["fr"],
+        "regime": lambda name: law["regimes"][name]["fr"],
+        "organisme": lambda id: bodies[id].name if id in bodies else id,
     }
     return environment.get_template(name).render(
         told=told, columns=_COLUMNS, table=gateway.policy.table, security=SECURITY
@@ -205,6 +211,4 @@ def _months(iso: str) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):  # how long each thing is kept
         return ", ".join(f"{_KEPT[name]} {_months(one)}" for name, one in value.items() if one)
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    # A spreadsheet takes a cell that begins so for a formula.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    return inert(", ".join(map(str, value)) if isinstance(value, list) else str(value))

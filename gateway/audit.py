@@ -34,7 +34,6 @@ from gateway import (
 )
 from gateway.access import Caller, authenticate
 from gateway.api import page, read_body, read_json
-from gateway.audit_queries import reading
 from gateway.bundle import proof_bundle
 from gateway.journal import Cursor, Logged
 from gateway.person_history import head_of, people_of, pseudonyms
@@ -107,7 +106,7 @@ class _Doors:
         return door
 
     def _answer(self, answer: Answer, http: Request) -> dict[str, Any]:
-        with reading(self.gateway) as work:
+        with self.gateway.reading() as work:
             return answer(work, http)
 
     async def _log(self, http: Request, caller: Caller, what: str, subject: str | None = None) -> None:
@@ -217,7 +216,7 @@ class _Doors:
 
         def pack() -> bytes:
             self.gateway.publish_journal()
-            with reading(self.gateway) as work:
+            with self.gateway.reading() as work:
                 versions = {str(one.fields.get("policy_h")) for one in journal.of_exchange(work.connection, identifier)}
                 kept = sorted(versions & set(policy_history.versions(self.gateway.settings.home)))
                 rules = policy_history.content(self.gateway.settings.home, kept[0]) if kept else None
@@ -410,4 +409,4 @@ def _period(http: Request, length: timedelta = timedelta(days=31)) -> tuple[str,
     """`?from=` and `?to=`; by default the last month."""
     end = http.query_params.get("to") or clock.instant()
     start = http.query_params.get("from") or clock.instant(clock.now() - length)
-    return breach.instant(start), breach.instant(end)
+    return clock.told(start), clock.told(end)

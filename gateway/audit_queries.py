@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -20,6 +19,7 @@ from gateway import convention, journal, policy_history, retention
 from gateway.basis_record import fold
 from gateway.journal import RETENTION_MONTHS, Logged
 from gateway.journal_upkeep import months_before
+from gateway.past import GAVE
 from gateway.policy import in_order
 from gateway.problems import Unknown
 from gateway.registry import Gateway
@@ -32,18 +32,6 @@ OPEN_HOURS = range(7, 20)
 """Hours of the day (Paris), Monday to Friday, in which an office looks people up."""
 MASS, REPEATED = 200, 10
 """Persons looked up by one client in one hour, and look-ups of one person by one client in one day, that are shown."""
-
-
-@contextmanager
-def reading(gateway: Gateway) -> Iterator[UnitOfWork]:
-    """A unit of work that only reads: it never waits for a writer, and nothing of it is kept."""
-    work = gateway.unit_of_work()
-    work.connection = gateway.engine.connect().execution_options(read_only=True)
-    work.connection.begin()
-    try:
-        yield work
-    finally:
-        work.abandon()
 
 
 def period(connection: Connection, start: str, end: str, page: int = 1000, **columns: str) -> Iterator[Logged]:
@@ -107,10 +95,9 @@ def sent(connection: Connection, start: str, end: str) -> dict[tuple[str, str, s
     """What really reached somebody: (purpose, sender, recipient) → category → deliveries acknowledged, and readings of
     the dossier."""
     found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    gave = (("exchange.ack", "delivered"), ("exchange.permit", "dossier"))
-    for entry in chain.from_iterable(period(connection, start, end, event=event) for event, _ in gave):
+    for entry in chain.from_iterable(period(connection, start, end, event=event) for event in GAVE):
         fields = entry.fields
-        if (fields["event"], fields.get("outcome")) not in gave or not fields.get("purpose"):
+        if fields.get("outcome") not in GAVE[fields["event"]] or not fields.get("purpose"):
             continue
         way = found[fields["purpose"], fields.get("sender_org", ""), fields.get("recipient_org", "")]
         for code in fields.get("categories_sent", ()):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -25,7 +24,7 @@ from gateway.basis_states import BasisStates, FlowStates, states
 from gateway.basis_states import notices_in_force as _notices
 from gateway.notification import of_record, propagate
 from gateway.policy_table import Table, read
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Unknown, misread
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.unit_of_work import UnitOfWork
 
@@ -264,11 +263,12 @@ def _parse(content: Mapping[str, Any]) -> Basis:
     try:
         return Basis.model_validate(content)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:8])
-        raise Invalid("basis-invalid", wrong) from None
+        raise Invalid("basis-invalid", misread(error)) from None
 
 
 def _notice_hash(work: UnitOfWork, basis: Basis) -> str:
+    if not basis.notice_id:
+        return ""
     query = select(notice.c.sha256).where(
         notice.c.id == basis.notice_id, notice.c.version == basis.notice_version,
         notice.c.language == basis.language, notice.c.falc == basis.falc,
@@ -336,7 +336,7 @@ def _event(
     notifications: tuple[str, ...] = (),
     state: str = "",
 ) -> Change:
-    occurred = _parse_instant(occurred_at) if occurred_at else work.now
+    occurred = clock.told(occurred_at) if occurred_at else work.now
     if occurred > work.now:
         raise Invalid("occurred-later", "An event cannot have happened after it is recorded.")
     work.connection.execute(
@@ -351,18 +351,12 @@ def _event(
     reference = {"consent_ref": identifier} if basis.kind == "consent" else {"object_ref": identifier}
     append(
         work, event, subject=basis.subject_ref, purpose=basis.purpose or None, regime=basis.regime or None,
-        article=list(basis.article), basis=basis.legal_basis, notice_ref=f"{basis.notice_id}:{basis.notice_version}",
+        article=list(basis.article), basis=basis.legal_basis,
+        notice_ref=f"{basis.notice_id}:{basis.notice_version}" if basis.notice_id else None,
         n_records=len(notifications), outcome=name, **reference,
     )  # fmt: skip
     assert name in LIFE[basis.kind][0], "an event of this kind of record"
     return Change(identifier, basis.kind, event, "given" if name == "reconfirmed" else name, basis, notifications)
-
-
-def _parse_instant(text: str) -> str:
-    try:
-        return clock.instant(datetime.fromisoformat(text))
-    except ValueError:
-        raise Invalid("bad-instant", "An instant is RFC 3339 with its time zone.") from None
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

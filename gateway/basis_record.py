@@ -16,7 +16,6 @@ from gateway import clock
 from gateway.policy_obligations import hours
 from gateway.policy_table import Regime, Table
 
-SCHEMA_VERSION = "maillon-basis-1"
 Kind = Literal["information", "consent", "objection", "limitation", "protection", "validation"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Pseudonym = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
@@ -69,8 +68,9 @@ class Basis(_Strict):
     person_id: str = Field(pattern=r"^[0-9a-f-]{36}$")
     subject_ref: Pseudonym
     """The person's pairwise pseudonym for the body that keeps the record."""
-    notice_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
-    notice_version: int = Field(ge=1)
+    notice_id: str = Field("", pattern=r"^([a-z0-9][a-z0-9-]{0,63})?$")
+    """Empty, with version 0, for a right she uses without having been given one: a limitation, an objection."""
+    notice_version: int = Field(0, ge=0)
     language: str = Field("fr", pattern=r"^[a-z]{2}$")
     falc: bool = False
     """The person was given the easy-to-read variant."""
@@ -81,7 +81,8 @@ class Basis(_Strict):
     article: list[str] = Field(min_length=1)
     categories: list[str]
     art9_gate: str = "none"
-    controllers: list[Controller] = Field(min_length=1)
+    controllers: list[Controller] = Field(default_factory=list)
+    """Empty as the notice is: a limitation, or an objection, then holds for every controller of its regime."""
     recipients: list[str] = Field(default_factory=list)
     """Ids of bodies; empty: every recipient of the regime and purpose."""
     channel: Literal["face_to_face", "phone", "online", "paper"]
@@ -106,6 +107,10 @@ class Basis(_Strict):
 
     @model_validator(mode="after")
     def _coherent(self) -> Basis:
+        if bool(self.notice_id) != bool(self.notice_version):
+            raise ValueError("a notice is named with its version")
+        if self.kind not in ("limitation", "objection") and not (self.notice_id and self.controllers):
+            raise ValueError("what was told to a person names its notice and its controllers")
         if self.actor_kind != "self" and not self.mandate_ref:
             raise ValueError("whoever acts for somebody else names a mandate")
         if self.kind == "protection" and not self.age_status:

@@ -17,7 +17,7 @@ from sqlalchemy import insert, select, update
 
 from gateway import clock, journal
 from gateway.audit_queries import period
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Unknown, misread
 from gateway.registry import Gateway
 from gateway.storage.tables.access import client
 from gateway.storage.tables.record import assertion_set, exchange, foyer, membership
@@ -66,11 +66,11 @@ def draft(
         raise Invalid("breach-kind", f"Kinds: {', '.join(KINDS)}.")
     said = _parse({"nature": KINDS[kind]} | dict(content or {}))
     identifier = clock.new_id()
-    detected = instant(detected_at) if detected_at else work.now
+    detected = clock.told(detected_at) if detected_at else work.now
     work.connection.execute(
         insert(table).values(
             id=identifier, kind=kind, state="draft", detected_at=detected,
-            aware_at=instant(aware_at) if aware_at else work.now, content=_dump(said), signal=signal,
+            aware_at=clock.told(aware_at) if aware_at else work.now, content=_dump(said), signal=signal,
         )
     )  # fmt: skip
     journal.append(
@@ -92,10 +92,10 @@ def complete(
     if row.state == "closed":
         raise Conflict("breach-closed", "This breach is closed.")
     said = _parse(json.loads(row.content) | dict(content))
-    told = instant(cnil_notified_at) if cnil_notified_at else row.cnil_notified_at
+    told = clock.told(cnil_notified_at) if cnil_notified_at else row.cnil_notified_at
     if told and told > _due(row.aware_at) and not said.delay_reason:
         raise Invalid("delay-reason", "A notice after 72 hours gives the reasons of the delay (GDPR 33(1)).")
-    persons = instant(persons_notified_at) if persons_notified_at else row.persons_notified_at
+    persons = clock.told(persons_notified_at) if persons_notified_at else row.persons_notified_at
     values = {"content": _dump(said), "state": "open", "cnil_notified_at": told, "persons_notified_at": persons}
     work.connection.execute(update(table).where(table.c.id == identifier).values(**values))
     journal.append(
@@ -134,7 +134,7 @@ def touched(work: UnitOfWork, gateway: Gateway, client_id: str, start: str, end:
     What it read (`log.read`, with the person), searched, and wrote (each exchange, with the persons it spoke of).
     Raises `Unknown` for a client that was never registered.
     """
-    start, end = instant(start), instant(end)
+    start, end = clock.told(start), clock.told(end)
     body = work.connection.execute(select(client.c.body).where(client.c.client_id == client_id)).scalar()
     if body is None:
         raise Unknown("client-unknown", "List the clients with `maillon partner list`.")
@@ -192,20 +192,11 @@ def _members(work: UnitOfWork, home: str) -> list[str]:
     return sorted(rows.scalars())
 
 
-def instant(text: str) -> str:
-    """An RFC 3339 instant as the gateway writes it. Raises `Invalid`."""
-    try:
-        return clock.instant(datetime.fromisoformat(text))
-    except ValueError:
-        raise Invalid("bad-instant", "An instant is RFC 3339 with its time zone.") from None
-
-
 def _parse(content: Mapping[str, Any]) -> Breach:
     try:
         return Breach.model_validate(content)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:8])
-        raise Invalid("breach-invalid", wrong) from None
+        raise Invalid("breach-invalid", misread(error)) from None
 
 
 def _dump(said: Breach) -> str:

@@ -75,7 +75,7 @@ def look(gateway: Gateway) -> list[str]:
     """Write down what the last hour shows and was not written down yet; ids of the new drafts."""
     broken = _broken_publication(gateway)
     start, end = clock.instant(clock.now() - WINDOW), clock.instant(clock.now() + timedelta(seconds=1))
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         found = [*broken, *_masses(work, start, end), *_vain(work, start, end), *_misused(work, gateway, start, end)]
     return _write(gateway, found)
 

@@ -88,7 +88,7 @@ def proof_bundle(
     """
     entries = of_exchange(connection, exchange_id)
     if not entries:
-        raise Unknown("unknown-exchange", "No entry of the journal is about this exchange.")
+        raise Unknown("exchange-unknown", "No entry of the journal is about this exchange.")
     files: dict[str, bytes] = {}
     told: list[tuple[str, str]] = []
     for number, logged in enumerate(entries, 1):

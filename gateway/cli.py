@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
+from cryptography.exceptions import InvalidTag
 from sqlalchemy.exc import DBAPIError
 
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
 from gateway import garbage, logs
-from gateway.commands.output import REFUSED, WRONG_USAGE, told
-from gateway.problems import Problem
+from gateway.commands.output import REFUSED, WRONG_USAGE, status_of, told
+from gateway.problems import Problem, kind
+from gateway.vault import Erased
+from mappings.grammar import MappingError
 
 FAMILIES = (
     "run", "files", "collect", "drop", "quarantine", "alerts", "record", "referential", "partners", "keys", "law",
@@ -23,6 +27,20 @@ FAMILIES = (
 """Modules of `gateway/commands`, in the order of the help."""
 LONG = frozenset({"serve", "work"})
 """Commands of `run` that start often and must start soon: they import no other family."""
+
+
+def _told_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"maillon {version('maillon')}")
+        raise typer.Exit
+
+
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_told_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Options of `maillon` itself."""
 
 
 @cache
@@ -34,6 +52,8 @@ def application(*families: str) -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
+        rich_markup_mode="markdown",  # in "rich", a text between brackets is taken for a style, and lost
+        callback=_whole,
     )
     for family in families or FAMILIES:
         import_module(f"gateway.commands.{family}").register(made)
@@ -54,8 +74,25 @@ def _of_the_database(error: DBAPIError) -> tuple[str, str]:
         said = str(error.orig).strip().splitlines()[0]
         act = "Start it, or correct MAILLON_DATABASE_URL or the rights of its account."
         return "database-unreachable", f"{said}. {act}"
-    code = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
-    return "database-refused", f"The database refused a statement ({code}): its own log says why."
+    if code := getattr(error.orig, "sqlite_errorname", ""):
+        where = "look at the space and the rights of its file and folder, and at what else holds it."
+    else:
+        code, where = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__, "its own log says why."
+    return "database-refused", f"The database refused a statement ({code}): {where}"
+
+
+def _of_the_system(error: OSError) -> tuple[str, str, int]:
+    """What is said of a file, a disk or a network that this machine refuses, and the exit status."""
+    if isinstance(error, PermissionError):
+        who = "is closed to this account: run the command as the one of the services (deploy/maillon)."
+        return "access-denied", f"{error.filename} {who}", REFUSED
+    if error.filename is not None and isinstance(error, _OF_A_PATH):
+        act = "Name another place, or make its folder first."
+        return "path-unusable", f"{error.filename}: {error.strerror}. {act}", WRONG_USAGE
+    return "system-refused", f"{error.strerror or kind(error)}: free what this machine lacks, then repeat.", REFUSED
+
+
+_OF_A_PATH = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 def main() -> None:
@@ -68,19 +105,28 @@ def main() -> None:
         application(*(["run"] if long else []))()
     except Problem as problem:
         told(problem.code, problem.detail)
-        sys.exit(WRONG_USAGE if problem.status == 404 and problem.code.endswith("-missing") else REFUSED)
+        sys.exit(status_of(problem))
     except DBAPIError as error:
         told(*_of_the_database(error))
         sys.exit(REFUSED)
-    except PermissionError as error:
-        who = "is closed to this account: run the command as the one of the services (deploy/maillon)."
-        told("access-denied", f"{error.filename} {who}")
+    except OSError as error:
+        code, detail, status = _of_the_system(error)
+        told(code, detail)
+        sys.exit(status)
+    except Erased:
+        told("person-erased", "Her key was destroyed: nothing of her can be read or written any more.")
+        sys.exit(REFUSED)
+    except InvalidTag:
+        told("keys-wrong", "The keys in MAILLON_HOME are not those of this database: the operator puts back its own.")
         sys.exit(REFUSED)
     except DocumentRefused as refused:
         told(refused.code, refused.detail)
         sys.exit(REFUSED)
     except ManifestError as error:
         told("manifest", str(error))
+        sys.exit(REFUSED)
+    except MappingError as error:
+        told(error.code, f"{error.where + ': ' if error.where else ''}{error.detail}. `maillon lint` names the line.")
         sys.exit(REFUSED)
 
 

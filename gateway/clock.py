@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from gateway.chance import chance
-from gateway.problems import Unavailable
+from gateway.problems import Invalid, Unavailable
 
 STEADY = 300.0
 """Seconds by which a machine's date may be set right while a process runs."""
@@ -23,6 +23,14 @@ def instant(moment: datetime | None = None) -> str:
     if moment.tzinfo is None:
         raise ValueError("a moment needs a time zone")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def told(text: str) -> str:
+    """An instant that somebody gave (RFC 3339), as the gateway writes it. Raises `Invalid` (`bad-instant`)."""
+    try:
+        return instant(datetime.fromisoformat(text))
+    except ValueError:
+        raise Invalid("bad-instant", "An instant is RFC 3339 with its time zone.") from None
 
 
 _COUNTED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

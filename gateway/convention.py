@@ -11,24 +11,30 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import bindparam, insert, select
 
+from connectors.manifest import Manifest, installed
 from gateway.categories import bridge
+from gateway.own_documents import OWN
 from gateway.policy_table import Table, read
 from gateway.problems import Invalid, Unknown
+from gateway.storage.tables.access import client
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.unit_of_work import UnitOfWork
 from schemas.annuaire import NatureOrganisation
 from schemas.champ import CATEGORIES
+from schemas.normalisation import in_plain_sight
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _PARIS = ZoneInfo("Europe/Paris")
 _LOCAL = frozenset({"ccas", "commune", "delegataire"})
@@ -128,17 +134,6 @@ class Convention(_Strict):
     activation_territoire: list[Activation] = Field(default_factory=list)
     desserte: list[Desserte] = Field(default_factory=list)
 
-    @model_validator(mode="after")
-    def _sound(self) -> Convention:
-        if self.fin < self.debut or any(one.fin and one.debut and one.fin < one.debut for one in self.annexe):
-            raise ValueError("fin comes before debut")
-        if not self.flux and not self.annexe:
-            raise ValueError("a convention names at least one flow")
-        ids = [one.id for one in self.partie] + [one.partie.id for one in self.annexe]
-        if len(set(ids)) != len(ids):
-            raise ValueError("a party signs once")
-        return self
-
     def etat_le(self, day: date) -> Etat:
         """The state on a day (Europe/Paris); the last day is still active."""
         if self.etat != "active":
@@ -147,11 +142,15 @@ class Convention(_Strict):
 
     def flows(self, day: date) -> Iterator[Flow]:
         """Every flow, with whether it is open that day."""
-        for flux in self.flux:
-            yield self._flow(flux, None, day)
-        for annexe in self.annexe:
-            for flux in annexe.flux:
-                yield self._flow(flux, annexe, day)
+        return (flow for _, flow in self.placed(day))
+
+    def placed(self, day: date) -> Iterator[tuple[str, Flow]]:
+        """Every flow, with the place of the file that declares it (`annexe.0.flux.2`)."""
+        for rank, flux in enumerate(self.flux):
+            yield f"flux.{rank}", self._flow(flux, None, day)
+        for number, annexe in enumerate(self.annexe):
+            for rank, flux in enumerate(annexe.flux):
+                yield f"annexe.{number}.flux.{rank}", self._flow(flux, annexe, day)
 
     def _flow(self, flux: FluxDeclare, annexe: Annexe | None, day: date) -> Flow:
         roles = {one.id: one.role for one in self.partie}
@@ -290,88 +289,147 @@ def _law() -> Table:
     return read()
 
 
+class Fault(NamedTuple):
+    """One fault of a convention: its place in the file (`annexe.0.flux.2.document`), a stable code, a sentence."""
+
+    place: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.place}: {self.message}" if self.place else f"{self.code}: {self.message}"
+
+
 @lru_cache(maxsize=256)
 def parse(content: bytes) -> Convention:
     """A convention from its file. Raises `Invalid` (`convention-invalid`) with what is wrong and where."""
+    found, faults = understood(content)
+    if found is None or faults:
+        raise Invalid("convention-invalid", "; ".join(map(str, faults)))
+    return found
+
+
+def understood(content: bytes) -> tuple[Convention | None, list[Fault]]:
+    """A convention, if its words can be read, and everything that is wrong in it."""
     try:
         found = Convention.model_validate(tomllib.loads(content.decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Invalid("convention-invalid", f"The file is not readable TOML: {error}") from None
+        return None, [Fault("", "toml", f"The file is not readable TOML: {error}")]
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:8])
-        raise Invalid("convention-invalid", wrong) from None
-    if problems := check(found):
-        raise Invalid("convention-invalid", "; ".join(f"{code}: {message}" for code, message in problems))
-    return found
+        return None, [_misread(one) for one in error.errors()[:8]]
+    return found, check(found)
 
 
-def check(convention: Convention, law: Table | None = None) -> list[tuple[str, str]]:
-    """What a convention says that the law does not allow it to say: (stable code, sentence)."""
+def _misread(error: ErrorDetails) -> Fault:
+    """What the grammar of a convention does not take, in plain words."""
+    place, kind = ".".join(map(str, error["loc"])), error["type"]
+    if kind.startswith("date_"):
+        return Fault(place, "date", "write a date without quotes, year-month-day: 2026-12-31")
+    words = {"missing": "this word is missing", "extra_forbidden": "a convention has no such word here"}
+    return Fault(place, "word", words.get(kind, error["msg"]))
+
+
+def check(convention: Convention, law: Table | None = None) -> list[Fault]:
+    """Where a convention contradicts itself, or says what the law does not allow it to say."""
     law = law or _law()
-    found: list[tuple[str, str]] = []
+    found: list[Fault] = [*_check_whole(convention)]
     seen: set[str] = set()
-    for flow in convention.flows(convention.debut):
-        found += [(code, f"{flow.id}: {message}") for code, message in _check_flow(flow, law)]
+    for place, flow in convention.placed(convention.debut):
+        found += [
+            Fault(f"{place}.{word}", code, f"{flow.id}: {message}") for word, code, message in _check_flow(flow, law)
+        ]
         if flow.id in seen:
-            found.append(("flow-duplicate", f"{flow.id}: declared twice"))
+            found.append(Fault(place, "flow-duplicate", f"{flow.id}: declared twice"))
         seen.add(flow.id)
     documents = {flow.document for flow in convention.flows(convention.debut)}
-    for switch in convention.activation_territoire:
+    for rank, switch in enumerate(convention.activation_territoire):
         if unknown := set(switch.documents) - documents:
-            found.append(("switch-unknown", f"{switch.territoire}: no flow carries {', '.join(sorted(unknown))}"))
-    return found + _check_desserte(convention)
+            place, told = f"activation_territoire.{rank}.documents", ", ".join(sorted(unknown))
+            found.append(Fault(place, "switch-unknown", f"{switch.territoire}: no flow carries {told}"))
+    return [*found, *_check_desserte(convention)]
 
 
-def _check_desserte(convention: Convention) -> list[tuple[str, str]]:
+def _check_whole(convention: Convention) -> Iterator[Fault]:
+    if convention.fin < convention.debut:
+        yield Fault("fin", "dates", f"fin comes before debut ({convention.debut})")
+    for rank, one in enumerate(convention.annexe):
+        if one.fin and one.debut and one.fin < one.debut:
+            yield Fault(f"annexe.{rank}.fin", "dates", f"fin comes before debut ({one.debut})")
+    if not convention.flux and not convention.annexe:
+        yield Fault("flux", "no-flow", "a convention names at least one flow")
+    parties = [(f"partie.{rank}.id", one.id) for rank, one in enumerate(convention.partie)]
+    parties += [(f"annexe.{rank}.partie.id", one.partie.id) for rank, one in enumerate(convention.annexe)]
+    for number, (place, id) in enumerate(parties):
+        if any(id == other for _, other in parties[:number]):
+            yield Fault(place, "party-twice", f"{id} signs twice: a party signs once")
+
+
+def _check_desserte(convention: Convention) -> Iterator[Fault]:
     parties = {one.id for one in convention.partie} | {one.partie.id for one in convention.annexe}
-    found, named = [], dict[tuple[str, str], str]()
-    for one in convention.desserte:
+    named = dict[tuple[str, str], str]()
+    for rank, one in enumerate(convention.desserte):
+        place = f"desserte.{rank}"
         if one.organisme not in parties:
-            found.append(("service-party", f"{one.service}: {one.organisme} signs nothing here"))
+            yield Fault(f"{place}.organisme", "service-party", f"{one.service}: {one.organisme} signs nothing here")
         if outside := sorted(code for code in one.communes if not _inside(code, convention.perimetre)):
-            found.append(("service-outside", f"{one.service}: {', '.join(outside)} outside the perimeter"))
+            message = f"{one.service}: {', '.join(outside)} outside the perimeter"
+            yield Fault(f"{place}.communes", "service-outside", message)
         for code in one.communes:
             if (other := named.setdefault((one.nature, code), one.service)) != one.service:
-                found.append(("service-twice", f"{code}: served by {other} and {one.service}, both {one.nature}"))
-    return found
+                message = f"{code}: served by {other} and {one.service}, both {one.nature}"
+                yield Fault(f"{place}.communes", "service-twice", message)
 
 
-def _check_flow(flow: Flow, law: Table) -> Iterator[tuple[str, str]]:
-    for fact, value in (
-        ("sender", flow.role_de), ("recipient", flow.role_vers), ("regime", flow.regime), ("purpose", flow.purpose),
-        ("art9_gate", flow.art9_gate),
+def _check_flow(flow: Flow, law: Table) -> Iterator[tuple[str, str, str]]:
+    """(word of the flow, stable code, sentence)."""
+    for word, fact, value in (
+        ("de", "sender", flow.role_de), ("vers", "recipient", flow.role_vers), ("regime", "regime", flow.regime),
+        ("purpose", "purpose", flow.purpose), ("art9_gate", "art9_gate", flow.art9_gate),
     ):  # fmt: skip
         if value not in law.domains[fact]:
-            yield "flow-word", f"unknown {fact} {value or '(a body that is not a party)'}"
+            yield word, "flow-word", f"unknown {fact} {value or '(a body that is not a party)'}"
             return
     reachable = law.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose)
     if not reachable:
-        yield "flow-no-permit", "no rule of the decision table, signed or proposed, ever permits this flow"
+        yield "purpose", "flow-no-permit", "no rule of the decision table, signed or proposed, ever permits this flow"
     for name in flow.categories or ():  # a category of the model claims only what the law permits of it
         if reachable and not (codes_of([name]) & reachable.keys()):
-            yield "flow-category", f"the law never permits {name} here"
+            yield "categories", "flow-category", f"the law never permits {name} here"
     if flow.information == "collective":
         if law.regimes[flow.regime].information != "collective":
-            yield "flow-information", f"{flow.regime} asks for information given to each person"
+            yield "information", "flow-information", f"{flow.regime} asks for information given to each person"
         if not flow.notice:
-            yield "flow-notice", "a collective information names its notice"
+            yield "notice", "flow-notice", "a collective information names its notice"
 
 
-def lint(paths: Collection[Path] = ()) -> list[str]:
-    """`file:line: code message` for each problem of these convention files; without paths, of those of the tree."""
-    if not paths:
-        root = Path(__file__).resolve().parents[1]
-        paths = [
-            *sorted((root / "examples").rglob("convention*.toml")),
-            *sorted(root.glob("gateway/demo/**/convention*.toml")),
-        ]
-    found = []
-    for path in paths:
-        try:
-            parse(path.read_bytes())
-        except Invalid as problem:
-            found.append(f"{path}:1: {problem.code} {problem.detail}")
-    return found
+def check_documents(convention: Convention, connectors: Mapping[str, str]) -> Iterator[Fault]:
+    """Flows whose document their recipient could never receive.
+
+    A flow names what its recipient is written, or is asked for. `connectors`: the connector that speaks for each body
+    already known; a body that registers later may come with any of those installed. Raises `ManifestError`.
+    """
+    received = {id: _received(one.manifest) | OWN.keys() for id, one in installed().items()}
+    received_by_any = frozenset(OWN).union(*received.values())
+    known = received_by_any.union(*(one.manifest.documents for one in installed().values()))
+    for place, flow in convention.placed(convention.debut):
+        connector = connectors.get(flow.vers)
+        its = received.get(connector or "", received_by_any)
+        if flow.document in its:
+            continue
+        who = f"{flow.vers} (connector {connector}) does" if connector in received else "bodies do"
+        what = f"{who} not receive {flow.document}" if flow.document in known else f"no document is {flow.document}"
+        yield Fault(f"{place}.document", "flow-document", f"{flow.id}: {what}; is it {_nearest(flow.document, its)}?")
+
+
+def _nearest(document: str, ids: Collection[str]) -> str:
+    """The ids most like this one, else those of the same partner, else all of them."""
+    partner = document.partition(".")[0]
+    same = [id for id in ids if id.partition(".")[0] == partner]
+    return " or ".join(difflib.get_close_matches(document, ids, n=2) or sorted(same or ids))
+
+
+def _received(manifest: Manifest) -> frozenset[str]:
+    return manifest.ids("write") | manifest.ids("pull")
 
 
 # --- storage --------------------------------------------------------------------------------------------------------
@@ -382,12 +440,23 @@ def today(work: UnitOfWork) -> date:
     return datetime.fromisoformat(work.now).astimezone(_PARIS).date()
 
 
+def _hidden(value: Any, place: str = "") -> Iterator[Fault]:
+    """Texts that hide, or turn round, a part of themselves: what is signed is what pages show."""
+    if isinstance(value, str) and not in_plain_sight(value):
+        yield Fault(place, "text-hidden", "a character that no page shows, or a second line")
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in children:
+        yield from _hidden(one, f"{place}.{name}".lstrip("."))
+
+
 def add(work: UnitOfWork, content: bytes) -> dict[str, Any]:
     """Register a convention or a new version of one; the same bytes again change nothing.
 
     Answers `{id, version, sha256, etat, added, changes}`. Raises `Invalid` when it is not sound.
     """
     convention = parse(content)
+    if faults := [*_hidden(convention.model_dump()), *check_documents(convention, _speakers(work))]:
+        raise Invalid("convention-invalid", "; ".join(map(str, faults)))
     digest = hashlib.sha256(content).hexdigest()
     latest = _latest(work).get(convention.id)
     version = latest[0] if latest else 0
@@ -405,6 +474,12 @@ def add(work: UnitOfWork, content: bytes) -> dict[str, Any]:
     return {
         "id": convention.id, "version": version, "sha256": digest, "etat": etat, "added": added, "changes": changes,
     }  # fmt: skip
+
+
+def _speakers(work: UnitOfWork) -> dict[str, str]:
+    """The connector that speaks for each body: the one it is registered with, or the one of its own id."""
+    query = select(client.c.body, client.c.connector).order_by(client.c.created_at)
+    return {id: id for id in installed()} | {row.body: row.connector for row in work.connection.execute(query)}
 
 
 def list_(work: UnitOfWork) -> list[dict[str, Any]]:
@@ -430,7 +505,8 @@ def show(work: UnitOfWork, identifier: str, version: int | None = None) -> str:
     ).limit(1)  # fmt: skip
     content = work.connection.execute(query).scalar()
     if content is None:
-        raise Unknown("convention-unknown", "List the conventions with `maillon convention list`.")
+        known = work.connection.execute(select(convention_table.c.id).distinct().order_by(convention_table.c.id))
+        raise Unknown("convention-unknown", f"Registered conventions: {', '.join(known.scalars()) or 'none'}.")
     return bytes(content).decode()
 
 
@@ -478,10 +554,7 @@ def flow_as_it_was(work: UnitOfWork, identifier: str) -> Flow | None:
 def services_of(work: UnitOfWork, commune: str) -> list[dict[str, Any]]:
     """Who serves a commune (INSEE code) today under the conventions in force, and the flows open there for each."""
     found = []
-    for identifier, (_, content) in sorted(_latest(work).items()):
-        one = parse(content)
-        if one.etat_le(today(work)) != "active":
-            continue
+    for identifier, one in _in_force(work):
         opened = [flow for flow in one.flows(today(work)) if flow.active and flow.covers(commune)]
         found += [
             {
@@ -491,6 +564,18 @@ def services_of(work: UnitOfWork, commune: str) -> list[dict[str, Any]]:
             for row in serving(one, commune)
         ]  # fmt: skip
     return found
+
+
+def served(work: UnitOfWork) -> list[str]:
+    """Communes (INSEE codes) and Départements that the conventions in force name in their services."""
+    return sorted({code for _, one in _in_force(work) for row in one.desserte for code in row.communes})
+
+
+def _in_force(work: UnitOfWork) -> Iterator[tuple[str, Convention]]:
+    for identifier, (_, content) in sorted(_latest(work).items()):
+        one = parse(content)
+        if one.etat_le(today(work)) == "active":
+            yield identifier, one
 
 
 def declared(work: UnitOfWork) -> tuple[Flow, ...]:

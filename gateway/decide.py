@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from sqlalchemy import select
+
 from gateway import canonical, clock, retention
 from gateway.basis import informed_collectively
 from gateway.basis_states import FlowStates, states
@@ -14,8 +16,9 @@ from gateway.convention import Flow
 from gateway.merge import Portrait
 from gateway.policy import Decision, Policy, Question
 from gateway.registry import SECRECY, Gateway
+from gateway.storage.tables.access import client
 from gateway.unit_of_work import UnitOfWork
-from schemas.record import Current
+from schemas.record import Current, value_of
 
 _OPEN_RIGHTS = frozenset({"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"})
 _NIR_PURPOSES = frozenset({"identification", "instruction_rsa", "liquidation_controle_rsa"})
@@ -76,6 +79,7 @@ class _Said(NamedTuple):
     informed: bool
     age_status: str
     convention_active: bool
+    habilitated: bool
     linked: bool
     sender_linked: bool
     referent: str
@@ -97,11 +101,23 @@ def _said(
         known.person_informed or informed_collectively(work, flow.information, flow.notice),
         _age_status(known.age_status, current, work.now),
         flow.active and in_perimeter(gateway, flow, current),
+        not _suspended(work) & {flow.de, flow.vers},
         linked,
         linked and seen.linked(flow.de, gateway.body(flow.de).role),
         seen.referent,
         clock.steady(),
     )
+
+
+def _suspended(work: UnitOfWork) -> frozenset[str]:
+    """The bodies whose clients are all suspended (`maillon partner suspend`), read once for a transaction: they neither
+    give nor receive. A body without a client is not one of them: it is read and served by this gateway itself."""
+    known: frozenset[str] | None = work.scratch.get("suspended")
+    if known is None:
+        rows = work.connection.execute(select(client.c.body, client.c.state).distinct()).all()
+        active = {row.body for row in rows if row.state == "active"}
+        known = work.scratch["suspended"] = frozenset(row.body for row in rows) - active
+    return known
 
 
 def _question(gateway: Gateway, flow: Flow, said: _Said) -> Question:
@@ -123,19 +139,19 @@ def _question(gateway: Gateway, flow: Flow, said: _Said) -> Question:
         representative_notified=known.representative_notified,
         convention_active=said.convention_active,
         convention_categories=flow.codes,
-        client_habilitated=True,
-        agent_habilitated=True,
+        client_habilitated=said.habilitated,
+        agent_habilitated=True,  # no token names an agent: each body answers for its own, under its convention
         link_active=said.linked,
         referent=said.referent,
         recipient_secrecy=role in SECRECY,
         both_professionals_act=said.sender_linked,
         strict_necessity=bool(flow.necessite),
         reason_hash=flow.necessite,
-        household_link="self",
-        data_origin_regime="none",
+        household_link="self",  # each person has her own dossier, and is asked about by herself
+        data_origin_regime="none",  # a dossier has several origins: D16 is applied value by value (O5)
         record_expired=bool(said.elapsed) and said.elapsed == said.categories,
         elapsed_categories=said.elapsed,
-        rate_exceeded=False,
+        rate_exceeded=False,  # the doors answer 429 before anything is asked (`access/rates.py`)
         human_validations=known.human_validations,
         clock_ok=said.clock_ok,
         notice_ref=known.notice_ref or flow.notice,
@@ -169,12 +185,13 @@ def absent_flow(gateway: Gateway, like: Flow, recipient: str) -> Flow:
 
 
 def _age_status(recorded: str, current: Current, now: str) -> str:
-    """A minor by her birth date, unless a protection was recorded; an unknown date says nothing."""
+    """A minor by her birth date, until the end of the month or year when only that is known, unless a protection was
+    recorded; an unknown date says nothing."""
     born = current.get("personne.date_naissance")
     if recorded != "adult" or born is None:
         return recorded
     year, rest = int(str(born.value)[:4]), str(born.value)[4:10]
-    eighteen = f"{year + 18}{rest or '-12-31'}"
+    eighteen = f"{year + 18}{rest}{'-12-31'[len(rest) :]}"
     return "minor" if now[:10] < eighteen else "adult"
 
 
@@ -297,13 +314,12 @@ def within_retention(work: UnitOfWork, gateway: Gateway, current: Current) -> Cu
 
 def _paint(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
     places = {path.rpartition(".")[0] for path in current if path.endswith(_HOST)}
-    right = current.get("droit_rsa.etat")
     return _Portrait(
         of=current,
         sources=current.sources if isinstance(current, Portrait) else frozenset(f.source for f in current.values()),
         named=frozenset[str]().union(*(_bodies(gateway, current, place) for place in places)),
         referent=_referent(gateway, current),
-        right=right.value if right is not None else None,
+        right=value_of(current, "droit_rsa.etat"),
         known_to_france_travail="identifiants[ft_numero].valeur" in current,
         within=retention.within(work, gateway, current) if isinstance(current, Portrait) else current,
         asked={},

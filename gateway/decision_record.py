@@ -16,13 +16,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway import journal, policy_history
 from gateway.convention import Flow
 from gateway.journal import Logged
 from gateway.policy import Decision, Policy, Question, Replay, in_order, replay
 from gateway.problems import Conflict, Unknown
+from gateway.storage import upsert
 from gateway.storage.tables.journal import decision_record as table
 from gateway.unit_of_work import UnitOfWork
 
@@ -32,7 +32,8 @@ _kept: WeakKeyDictionary[Engine, set[bytes]] = WeakKeyDictionary()
 
 
 def told(work: UnitOfWork, flow: Flow, question: Question, decision: Decision) -> dict[str, Any]:
-    """What a journal entry says of this decision, without absent fields; its record is kept with the transaction.
+    """What a journal entry says of this decision, without absent fields, and how long the entry is kept; the record of
+    the decision is kept with the transaction.
 
     The persons of one batch share their decisions: what was told of one is told again.
     """
@@ -48,6 +49,7 @@ def _told(work: UnitOfWork, flow: Flow, question: Question, decision: Decision) 
     digest, content = decision.sealed(question)
     _keep(work, bytes.fromhex(digest), content)
     fields = {
+        "retention": journal.kept_for(decision.traces),
         "purpose": flow.purpose,
         "regime": flow.regime,
         "article": decision.articles,
@@ -78,9 +80,8 @@ def _keep(work: UnitOfWork, digest: bytes, content: bytes) -> None:
 
 def _write(work: UnitOfWork) -> None:
     pending: dict[bytes, bytes] = work.scratch.pop(_PENDING)
-    dialect = postgresql if work.connection.dialect.name == "postgresql" else sqlite
     rows = [{"digest": digest, "content": content} for digest, content in sorted(pending.items())]
-    work.connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+    work.connection.execute(upsert(work.connection.dialect.name, table).on_conflict_do_nothing(), rows)
     kept = _kept.setdefault(work.connection.engine, set())
     work.after_commit(lambda: kept.update(pending))
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement, Outgoing
@@ -33,6 +32,7 @@ from gateway.policy import Decision, Question
 from gateway.prefill import permitted
 from gateway.problems import Problem, kind
 from gateway.registry import Gateway
+from gateway.storage import upsert
 from gateway.storage.tables.delivery import held_by_recipient
 from gateway.unit_of_work import UnitOfWork
 
@@ -176,19 +176,24 @@ _STATES = {"delivered": "delivered", "duplicate": "delivered", "refused": "dead"
 
 
 def _orphan(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> None:
-    """Nothing declares this flow, or this document, any more: it ends as any flow without a convention does, under the
-    regime and the purpose it had."""
+    """It ends as any flow without a convention does."""
+    flow, asked_of = ended(work, gateway, claimed)
+    _withhold(work, gateway, claimed, flow, asked_of, gateway.policy.decide(asked_of))
+
+
+def ended(work: UnitOfWork, gateway: Gateway, claimed: Any) -> tuple[Flow, Question]:
+    """The question about a flow, or a document, that nothing declares any more: under the regime and the purpose it
+    had, without a convention."""
     flow = convention.flow_as_it_was(work, claimed.flow) or _unknown_flow(claimed)
     flow = replace(flow, etat="suspendue")
     current = gateway.dossiers.current(work, claimed.person_id)
     try:
-        asked_of = question(work, gateway, claimed.person_id, flow, current)
+        return flow, question(work, gateway, claimed.person_id, flow, current)
     except Problem:  # one of the ends, or what the document writes, is no longer known here
-        asked_of = _nothing_known(gateway, flow)
-    _withhold(work, gateway, claimed, flow, asked_of, gateway.policy.decide(asked_of))
+        return flow, _nothing_known(gateway, flow)
 
 
-def _unknown_flow(claimed: Claim) -> Flow:
+def _unknown_flow(claimed: Any) -> Flow:
     return Flow(
         id=claimed.flow, convention="", de=claimed.sender, vers=claimed.recipient, document=claimed.document,
         purpose="inconnu", regime="inconnu", base_legale=(), role_de="", role_vers="", categories=None, codes=None,
@@ -217,17 +222,30 @@ def _withhold(
         "withheld",
         reason=decision.reason,
         article="; ".join(decision.articles),
-        withheld=json.dumps([[code, rule, "", 0] for code, rule in decision.redacted.items()]),
+        withheld=kept_back(decision),
     )
+    deny(work, gateway, claimed, flow, question, decision, decision.reason)
+
+
+def kept_back(decision: Decision) -> str:
+    """What `outbox.withheld` tells of a delivery that does not leave: JSON of (C-code, rule, article, count)."""
+    return json.dumps([[code, rule, "", 0] for code, rule in decision.redacted.items()])
+
+
+def deny(
+    work: UnitOfWork, gateway: Gateway, claimed: Any, flow: Flow, question: Question, decision: Decision, reason: str
+) -> None:
+    """The refusal of a delivery (a claim, or a row of `outbox`) in the journal."""
     journal.append(
         work,
         "exchange.deny",
         exchange_id=claimed.exchange_id,
+        delivery_id=claimed.id,
         sender_org=claimed.sender,
         recipient_org=claimed.recipient,
         subject=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
         **decision_record.told(work, flow, question, decision),
-        reason_code=decision.reason,
+        reason_code=reason,
         outcome="withheld",
     )
 
@@ -286,15 +304,15 @@ def _remember(work: UnitOfWork, gateway: Gateway, prepared: Prepared, answer: Ac
     values: dict[str, Any] = {"digest": prepared.digest, "categories": sent, "delivered_at": work.now}
     if answer.remote_id is not None:
         values["remote_id"] = gateway.vault.seal(work, claimed.person_id, answer.remote_id)
-    statement = _upsert(work.connection.dialect.name, answer.remote_id is not None)
+    statement = _held(work.connection.dialect.name, answer.remote_id is not None)
     person_id, document, item = _key(claimed)
     work.change(statement, recipient=claimed.recipient, person_id=person_id, document=document, item=item, **values)
 
 
 @cache
-def _upsert(dialect: str, with_id: bool) -> Any:
+def _held(dialect: str, with_id: bool) -> Any:
     """The same statement object each time, so that rows gather on it; the recipient's own id stays when none came."""
-    statement = (postgresql if dialect == "postgresql" else sqlite).insert(held_by_recipient)
+    statement = upsert(dialect, held_by_recipient)
     changed = ("digest", "categories", "delivered_at", *(["remote_id"] if with_id else []))
     return statement.on_conflict_do_update(
         index_elements=["recipient", "person_id", "document", "item"],

@@ -34,7 +34,7 @@ STATES = ("queued", "claimed", "waiting", "dead")
 def observe(work: UnitOfWork) -> None:
     """Read the gauges from the outbox; every process shows the same, so that what waits is seen when no worker runs."""
     found = outbox.counts(work)
-    seen = {recipient for recipient, _ in found} | {labels[0] for labels in WAITING._metrics}
+    seen = {recipient for recipient, _ in found} | {labels[0] for labels in list(WAITING._metrics)}
     for recipient in seen:
         for state in STATES:
             WAITING.labels(recipient, state).set(found.get((recipient, state), 0))

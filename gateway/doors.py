@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from connectors.contract import DocumentRefused
 from connectors.json import parse as parse_json
 from gateway.access import Access
-from gateway.problems import CallerProblem, Invalid, Problem, Stale, TooLarge, Unreadable, Unsupported
+from gateway.problems import CallerProblem, Invalid, NotAcceptable, Problem, Stale, TooLarge, Unreadable, Unsupported
 from gateway.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ MAX_BODY = 8 * 1024 * 1024
 MAX_PARTS = 150_000
 """Values of a JSON document, tags of an XML one, lines of a table: what memory and time really depend on."""
 _CURSOR = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_BEGINS = {b"{": "json", b"[": "json", b"<": "xml"}
 _STATUS: dict[str, type[CallerProblem]] = {
     "too-large": TooLarge,
     "archive-too-large": TooLarge,
@@ -36,6 +38,21 @@ _STATUS: dict[str, type[CallerProblem]] = {
 
 def media_of(http: HttpRequest) -> str:
     return http.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_accepted(http: HttpRequest, media: str) -> None:
+    """Honour `Accept` (RFC 9110 §12.5.1): its most precise range that covers this type must not weigh 0.
+
+    Raises `NotAcceptable` (`not-acceptable`).
+    """
+    weights: dict[str, bool] = {}
+    for one in http.headers.get("accept", "").lower().split(","):
+        wanted, *parameters = (part.strip() for part in one.split(";"))
+        if wanted:
+            weights[wanted] = not any(re.fullmatch(r"q=0(\.0{0,3})?", each) for each in parameters)
+    ranges = (media, f"{media.partition('/')[0]}/*", "*/*")
+    if weights and not next((weights[one] for one in ranges if one in weights), False):
+        raise NotAcceptable("not-acceptable", f"This is available as {media}: accept it, or send no Accept.")
 
 
 async def read_body(http: HttpRequest, limit: int = MAX_BODY) -> bytes:
@@ -67,17 +84,20 @@ async def read_json(http: HttpRequest, limit: int = 64 * 1024) -> Any:
 
 
 def bounded(body: bytes, media: str) -> None:
-    """Refuse a body whose parts would weigh far more than its bytes. Raises `TooLarge` (`too-many-parts`)."""
+    """Refuse a body whose parts would weigh far more than its bytes. Raises `TooLarge` (`too-many-parts`).
+
+    They are those of what it is called and of what it looks like: some readers go by the one, some by the other.
+    """
     if len(body) <= MAX_PARTS:
         return
-    if media.endswith("json"):
-        parts = body.count(b",") + body.count(b"[") + body.count(b"{")
-    elif media.endswith("xml"):
-        parts = body.count(b"<")
-    else:
-        parts = body.count(b"\n") + body.count(b"\r")
-    if parts > MAX_PARTS:
+    called = next((kind for kind in ("json", "xml") if media.endswith(kind)), "table")
+    looks = _BEGINS.get(body.removeprefix(codecs.BOM_UTF8).lstrip()[:1], "table")
+    if any(_parts(body, kind) > MAX_PARTS for kind in {called, looks}):
         raise TooLarge("too-many-parts", f"At most {MAX_PARTS} values, tags or lines; use `maillon ingest`.")
+
+
+def _parts(body: bytes, kind: str) -> int:
+    return sum(map(body.count, {"json": (b",", b"[", b"{"), "xml": (b"<",), "table": (b"\n", b"\r")}[kind]))
 
 
 def refusal(refused: DocumentRefused, media: str = "application/json") -> CallerProblem:
@@ -118,7 +138,7 @@ def conditional(http: HttpRequest, response: Response) -> Response:
     response.headers["ETag"] = tag
     response.headers.setdefault("Cache-Control", "private, no-cache")
     if _lists(http.headers.get("if-none-match", ""), tag, weak=True):
-        kept = {name: response.headers[name] for name in ("etag", "cache-control")}
+        kept = {name: response.headers[name] for name in ("etag", "cache-control", "vary") if name in response.headers}
         return Response(status_code=304, headers=kept)
     return response
 

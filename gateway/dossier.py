@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway import clock
 from gateway.code_lists import CodeLists
@@ -21,6 +20,7 @@ from gateway.keys import Keyring
 from gateway.lookup import rows
 from gateway.merge import Assertions, Portrait
 from gateway.stays import CLOSED, Stays, lasting
+from gateway.storage import upsert
 from gateway.storage.tables.record import assertion_set, foyer, membership, person, source_record
 from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
@@ -102,7 +102,7 @@ class Dossiers:
     ) -> None:
         """Remember that this version of the record was applied. `scope` names what one full file of it covers."""
         work.change(
-            _upsert(work.connection.dialect.name),
+            _stated(work.connection.dialect.name),
             record_h=index,
             digest=record.digest,
             asserted_at=asserted_at,
@@ -321,9 +321,9 @@ class Dossiers:
 
 
 @lru_cache
-def _upsert(dialect: str) -> Any:
+def _stated(dialect: str) -> Any:
     """Statement that inserts or replaces a source record; the same object each time, so that rows gather on it."""
-    statement = (postgresql if dialect == "postgresql" else sqlite).insert(source_record)
+    statement = upsert(dialect, source_record)
     return statement.on_conflict_do_update(
         index_elements=["record_h"],
         set_={name: statement.excluded[name] for name in _TAKEN},

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from connectors.contract import DocumentRefused
 from connectors.drop import AlreadyTaking, alone, put_away, waiting
@@ -18,7 +18,7 @@ from gateway import journal
 from gateway.ingest import ingest
 from gateway.problems import CallerProblem, Conflict, Problem
 from gateway.registry import Gateway
-from schemas.record import Record
+from gateway.rejects import Rejects
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def take(
 def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], str]) -> Dropped:
     rejects = path.parent.parent / "rejets" / f"{path.name}.jsonl"
     try:
-        with rejects.open("a", encoding="utf-8") as stream:  # what was told before a crash stays told
-            counts = ingest(gateway, path, sender, document(path), on_reject=lambda rank, one: tell(stream, rank, one))
+        with Rejects(rejects) as told:
+            counts = ingest(gateway, path, sender, document(path), on_reject=told.tell, on_start=told.start)
         there = put_away(path, "attente" if counts.held else "archive")
         rejects.rename(rejects.with_name(f"{there.name}.jsonl"))
         rejects = rejects.with_name(f"{there.name}.jsonl")
@@ -77,9 +77,3 @@ def _refused(gateway: Gateway, path: Path, sender: str, code: str) -> Dropped:
     there = put_away(path, "rejets")
     there.with_name(f"{there.name}.motif.json").write_text(json.dumps({"code": code}) + "\n", encoding="utf-8")
     return Dropped(path.name, "refused", code)
-
-
-def tell(stream: TextIO, rank: int, record: Record) -> None:
-    """One rejected or quarantined record as a JSON line: its rank, codes and places, never a value."""
-    findings = [{"code": f.code, "path": f.path, "severity": f.severity, "detail": f.detail} for f in record.findings]
-    stream.write(json.dumps({"record": rank, "findings": findings}, ensure_ascii=False) + "\n")

@@ -25,7 +25,7 @@ from gateway.unit_of_work import UnitOfWork
 from schemas import paths
 from schemas.annuaire import Affectation
 from schemas.convention import PosteFinance
-from schemas.record import Current
+from schemas.record import Current, value_of
 
 HELD = {"honore": "present", "absent": "absent", "excuse_usager": "excuse"}
 """Outcome of a rendez-vous to presence; the others are no contact."""
@@ -63,11 +63,6 @@ def items(current: Current, name: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _said(inside: Mapping[str, Any], name: str) -> Any:
-    fact = inside.get(name)
-    return None if fact is None else fact.value
-
-
 def contacts(current: Current) -> list[Contact]:
     """The meetings of a person, oldest first, each once.
 
@@ -77,21 +72,21 @@ def contacts(current: Current) -> list[Contact]:
     met: dict[str, Contact] = {}
     place_of: dict[str, str] = {}
     for key, inside in items(current, "rendez_vous").items():
-        presence = HELD.get(str(_said(inside, "statut")))
-        start = _said(inside, "debut")
+        presence = HELD.get(str(value_of(inside, "statut")))
+        start = value_of(inside, "debut")
         if presence is None or not start:
             continue
-        place = f"joint {start}" if _said(inside, "conjoint") else key
+        place = f"joint {start}" if value_of(inside, "conjoint") else key
         place_of[key] = place
         _gather(met.setdefault(place, Contact(str(start)[:10], presence)), inside, presence)
     for key, inside in items(current, "entretiens").items():
-        day = _said(inside, "date")
-        if not day or _said(inside, "statut") in ("a_faire", "en_cours"):
+        day = value_of(inside, "date")
+        if not day or value_of(inside, "statut") in ("a_faire", "en_cours"):
             continue
-        told_as = str(_said(inside, "rendez_vous") or "")
+        told_as = str(value_of(inside, "rendez_vous") or "")
         body = key.partition(":")[0]
         place = place_of.get(told_as) or place_of.get(f"{body}:{told_as}") or key
-        if place == key and _said(inside, "conjoint"):
+        if place == key and value_of(inside, "conjoint"):
             place = _same_day(met, str(day)) or key
         _gather(met.setdefault(place, Contact(str(day), "present")), inside, "present")
     return sorted(met.values(), key=lambda one: (one.day, sorted(one.workers)))
@@ -108,16 +103,16 @@ def _gather(contact: Contact, inside: Mapping[str, Any], presence: str) -> None:
     """Add what one body tells of a meeting; a presence proven by one body stands."""
     if presence == "present":
         contact.presence = presence
-    contact.minutes = _said(inside, "duree_min") or contact.minutes
-    contact.how = _said(inside, "medium") or _said(inside, "modalite") or contact.how
-    contact.place = _said(inside, "lieu_nature") or contact.place
-    contact.joint = contact.joint or bool(_said(inside, "conjoint"))
-    contact.first = contact.first or bool(_said(inside, "premier") or _said(inside, "premier_accompagnement"))
+    contact.minutes = value_of(inside, "duree_min") or contact.minutes
+    contact.how = value_of(inside, "medium") or value_of(inside, "modalite") or contact.how
+    contact.place = value_of(inside, "lieu_nature") or contact.place
+    contact.joint = contact.joint or bool(value_of(inside, "conjoint"))
+    contact.first = contact.first or bool(value_of(inside, "premier") or value_of(inside, "premier_accompagnement"))
     named: dict[str, str] = {}
     for name, fact in inside.items():
         if (found := _WORKER.match(name)) and (found[2] == "ref" or found[1] not in named):
             named[found[1]] = str(fact.value)
-    contact.workers |= set(named.values()) | set(_said(inside, "professionnels") or ())
+    contact.workers |= set(named.values()) | set(value_of(inside, "professionnels") or ())
     contact.sources |= {fact.source for fact in inside.values()}
 
 
@@ -149,11 +144,12 @@ def pack(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Any]:
     told = []
     met = contacts(current)
     for key, inside in items(current, "accompagnements").items():
-        start, end = _said(inside, "debut"), _said(inside, "fin")
+        start, end = value_of(inside, "debut"), value_of(inside, "fin")
         during = [one for one in met if (not start or start <= one.day) and (not end or one.day <= end)]
         told.append(
-            {name: _said(inside, name) for name in ("nature", "debut", "fin_prevue", "fin", "motif_fin", "volontaire",
-                                                    "convention", "operation_financee")}
+            {name: value_of(inside, name)
+             for name in ("nature", "debut", "fin_prevue", "fin", "motif_fin", "volontaire", "convention",
+                          "operation_financee")}
             | {"id": key, "membres": _members(inside), "contacts": [one.line() for one in during],
                "presences": dict(Counter(one.presence for one in during)), "temps": time_of(during)}
         )  # fmt: skip
@@ -162,11 +158,11 @@ def pack(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Any]:
         "generated_at": work.now,
         "accompagnements": told,
         "contrats": [
-            {"id": key} | {name: _said(inside, name) for name in ("nature", "etat", "signe_le", "debut", "fin")}
+            {"id": key} | {name: value_of(inside, name) for name in ("nature", "etat", "signe_le", "debut", "fin")}
             for key, inside in items(current, "contrats").items()
         ],
         "resultats": [
-            {name: _said(inside, name) for name in ("nature", "date", "temps_travail", "maintenu_6_mois")}
+            {name: value_of(inside, name) for name in ("nature", "date", "temps_travail", "maintenu_6_mois")}
             for inside in items(current, "resultats").values()
         ],
         "participations": fse.participations(current),
@@ -241,7 +237,7 @@ def _referents(current: Current, day: str) -> set[str]:
     """Who follows this person on a day: the référents of her open accompaniments, each once."""
     found = set()
     for inside in items(current, "accompagnements").values():
-        start, end = _said(inside, "debut"), _said(inside, "fin")
+        start, end = value_of(inside, "debut"), value_of(inside, "fin")
         if (start and day < start) or (end and end < day):
             continue
         for one in _members(inside):

@@ -20,7 +20,7 @@ from gateway.convention import Flow
 from gateway.corrections import items_of, send_again
 from gateway.decide import absent_flow, answer, followers, refusal_of
 from gateway.dossier import Seen
-from gateway.identity import Keys, Match
+from gateway.identity import NIR, Keys, Match, borrowed
 from gateway.journal_files import require_available
 from gateway.policy import Decision, in_order
 from gateway.receipt import Change, Outcome, Receipt, Request
@@ -69,7 +69,7 @@ def _carry(work: UnitOfWork, gateway: Gateway, request: Request, record: Record,
     named: list[str] = []
     for rank, one in enumerate(record.personnes):
         named.append(_carry_person(work, gateway, told, one, rank, foyer, foyer_changes, receipt))
-    if foyer and not record.partial and not told.late:
+    if foyer and not (record.partial or told.late or record.unplaced):
         _leave_out(work, gateway, told, foyer, named, receipt)
     if not told.late:
         gateway.dossiers.taken(work, told.index, record, told.asserted_at, request.id, _scope(request, record))
@@ -139,7 +139,7 @@ def _carry_person(
         if (waits := replace(_DOUBTFUL, path=f"personnes[{rank + 1}]")) not in told.record.findings:
             told.record.findings.append(waits)
     elif changed:
-        receipt.outcomes += _offer(work, gateway, told.request, person, changed, receipt)
+        receipt.outcomes += offer(work, gateway, told.request, person, changed, receipt)
         if not gateway.vault.created(work, person):
             outbox.replay_waiting(work, person)
     return who.own
@@ -155,7 +155,7 @@ def _leave_out(work: UnitOfWork, gateway: Gateway, told: _Told, foyer: str, name
     """Whoever this whole record names no more has left the household, as far as this sender knows."""
     home = (foyer, told.request.sender)
     for person in gateway.dossiers.stays.omitted(work, home, [*receipt.persons, *named], told.asserted_at):
-        receipt.outcomes += _offer(work, gateway, told.request, person, set(told.record.foyer), receipt)
+        receipt.outcomes += offer(work, gateway, told.request, person, set(told.record.foyer), receipt)
         receipt.changed += 1
 
 
@@ -165,7 +165,7 @@ def _scope(request: Request, record: Record) -> str:
     return "|".join([request.sender, request.document, *(str(one) for one in caisse)]) if all(caisse) else ""
 
 
-def _offer(
+def offer(
     work: UnitOfWork, gateway: Gateway, request: Request, person: str, changed: set[str], receipt: Receipt
 ) -> list[Outcome]:
     """Offer what changed to each recipient that a flow names, as the law allows."""
@@ -276,8 +276,11 @@ def _remember_keys(
     work: UnitOfWork, gateway: Gateway, request: Request, record: Record, one: PersonFacts, keys: Keys
 ) -> Keys:
     known: dict[int, tuple[PersonFacts, Keys]] = work.scratch.setdefault("keys", {})
-    if one.key:
-        keys.indexes["place"] = _place_of(gateway, request, record, one.key)
+    name = one.key
+    if not name and record.key and len(record.personnes) == 1 and "nom+date" in keys.indexes:
+        name = keys.indexes["nom+date"].hex()  # a record about one person names her by what identifies her
+    if name:
+        keys.indexes["place"] = _place_of(gateway, request, record, name)
     known[id(one)] = one, keys
     return keys
 
@@ -299,6 +302,8 @@ def _identify(work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts)
     request = told.request
     keys = _keys(work, gateway, request, told.record, one)
     match = gateway.identity.resolve(work, keys)
+    if match.person_id and gateway.identity.waits(work, match.person_id):
+        return _Who(match.person_id, match.person_id, True)
     if match.person_id:
         own = gateway.identity.own(work, keys, match.person_id)
         gateway.identity.remember(work, own, keys, request.sender)
@@ -326,6 +331,9 @@ def _provisional(
         own = min(waiting)
         person, doubtful = gateway.identity.decided(work, own)
         return _Who(person, own, doubtful)
+    place = keys.indexes.get("place")
+    if place is not None and not work.scratch["identity"][place]:
+        mark.indexes["place"] = place  # what her sender adds there before and after the answer is hers
     person = gateway.dossiers.new_subject(work, "personne", provisional=1)
     gateway.identity.remember(work, person, mark, request.sender)
     gateway.identity.open_case(work, person, match, request.id)
@@ -346,7 +354,7 @@ def _assert_person(
     place_h = _place_of(gateway, request, record, one.key or rank)
     place = (request.sender, request.document, place_h)
     known = gateway.dossiers.knows(work, who.own)
-    facts = one.facts
+    facts = {path: value for path, value in one.facts.items() if path != NIR} if borrowed(one.facts) else one.facts
     if not told.late and parcours.guards(facts):
         before = gateway.dossiers.told_in(work, who.own, place)
         current = gateway.dossiers.current(work, who.person)

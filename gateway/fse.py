@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 import mappings
 from gateway import clock, fse_apart, fse_form, journal
-from gateway.fse_form import SENSITIVE, Derived, derived, months, value_of
+from gateway.fse_form import SENSITIVE, Derived, derived, months
 from gateway.merge import Portrait
 from gateway.person_history import people_of
 from gateway.prefill import known_to
@@ -26,7 +26,7 @@ from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
 from schemas import nomenclatures, paths
 from schemas.fse import QuestionnaireEntree, QuestionnaireSortie, Situation6Mois
-from schemas.record import Current, Fact, Facts
+from schemas.record import Current, Fact, Facts, value_of
 
 DOCUMENT = "maillon.fse"
 SIX_MONTHS = timedelta(days=180)
@@ -249,10 +249,25 @@ def incomplete(work: UnitOfWork, gateway: Gateway, operation: str, today: str) -
     _read(work, "fse-incomplete")
     return [
         {"person": person_id, "participation": one["key"], "etat": one["etat"], "missing": lacks}
-        for person_id, current in everyone(work, gateway)
-        for one in participations(current)
-        if one["operation"] == operation and (lacks := missing(current, one, today, _apart(work, gateway, person_id)))
+        for person_id, current, one in _taking_part(work, gateway, operation)
+        if (lacks := missing(current, one, today, _apart(work, gateway, person_id)))
     ]
+
+
+def _taking_part(work: UnitOfWork, gateway: Gateway, operation: str) -> Iterator[tuple[str, Current, dict[str, Any]]]:
+    """Each participation of an operation, with her dossier. Raises `Unknown` (`operation-unknown`) when there is
+    none."""
+    found, others = False, set()
+    for person_id, current in everyone(work, gateway):
+        for one in participations(current):
+            if one["operation"] == operation:
+                found = True
+                yield person_id, current, one
+            else:
+                others.add(str(one["operation"]))
+    if not found:
+        known = ", ".join(sorted(others)) or "none"
+        raise Unknown("operation-unknown", f"Nobody takes part in it. Operations with participants: {known}.")
 
 
 def _apart(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Fact]:
@@ -269,10 +284,9 @@ def statement(work: UnitOfWork, gateway: Gateway, operation: str) -> list[dict[s
     It is the only document that carries those; writing it is journaled as an export.
     """
     found = []
-    for person_id, current in everyone(work, gateway):
-        hers = [one for one in participations(current) if one["operation"] == operation]
-        facts = current | _apart(work, gateway, person_id) if hers else {}
-        found += [mappings.load(fse_form.ID).write(facts, {"participation": one["key"]}).document for one in hers]
+    for person_id, current, one in _taking_part(work, gateway, operation):
+        facts = {**current, **_apart(work, gateway, person_id)}
+        found.append(mappings.load(fse_form.ID).write(facts, {"participation": one["key"]}).document)
     journal.append(
         work, "export", document=fse_form.ID, n_records=len(found), purpose="statistiques_pilotage",
         agent_role="operator", outcome="exported",
@@ -345,16 +359,15 @@ def indicators(work: UnitOfWork, gateway: Gateway, operation: str, k: int = K) -
     """Output and result indicators of one operation, by sex; None stands for a count too small to be shown."""
     _read(work, "fse-indicators")
     counts = {code: dict.fromkeys(_COLUMNS, 0) for code in INDICATORS}
-    for person_id, current in everyone(work, gateway):
-        for one in participations(current):
-            if one["operation"] != operation or not one["date_entree"]:
-                continue
-            answers = _apart(work, gateway, person_id)
-            for code, (_, holds) in INDICATORS.items():
-                if holds((one, current, answers)):
-                    counts[code]["total"] += 1
-                    if (sex := value_of(current, "personne.sexe_etat_civil")) in _COLUMNS:
-                        counts[code][sex] += 1
+    for person_id, current, one in _taking_part(work, gateway, operation):
+        if not one["date_entree"]:
+            continue
+        answers = _apart(work, gateway, person_id)
+        for code, (_, holds) in INDICATORS.items():
+            if holds((one, current, answers)):
+                counts[code]["total"] += 1
+                if (sex := value_of(current, "personne.sexe_etat_civil")) in _COLUMNS:
+                    counts[code][sex] += 1
     shown = suppressed(counts, k)
     return {
         "operation": operation,

@@ -16,7 +16,7 @@ from connectors.manifest import Document
 from gateway import clock
 from schemas import nomenclatures, paths
 from schemas.fse import ReponsesSensibles
-from schemas.record import Current, Fact, Written
+from schemas.record import Current, Fact, Written, value_of
 
 ID = "fse.participant"
 OPENED_BY = "maillon"
@@ -43,12 +43,6 @@ def months(start: str, end: str) -> int:
     """Whole months between two dates or instants."""
     first, last = date.fromisoformat(start[:10]), date.fromisoformat(end[:10])
     return (last.year - first.year) * 12 + last.month - first.month - (last.day < first.day)
-
-
-def value_of(current: Current, path: str) -> Any:
-    """What the record says there, None when nothing."""
-    fact = current.get(path)
-    return None if fact is None else fact.value
 
 
 def _marche_travail(current: Current, day: str) -> Derived | None:

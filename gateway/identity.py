@@ -2,22 +2,26 @@
 
 Rungs (`schemas` fixes the forms of each identifier):
 
-0. the sender's own record and its own name of the person inside it (dossier, name, birth date, rank): certain
-1. NIR and birth date: certain
+0. the sender's own record and the person it names there (name, first name, birth date, rank): certain
+1. NIR and birth date, each as precise as its sender knows it: certain
 2. France Travail number and birth date: certain
-3. the Département's own id, name and birth date: certain (a couple shares the id)
-4. names, first name and birth date, with birth place or postcode: to be confirmed by a human
+3. the Département's own id, name and birth date: certain (a couple shares the id); so is another body's file number
+   with name, first name and birth date
+4. a name (of birth or of use), first name and birth date (whole, or compatible), with birth place or postcode: to be
+   confirmed by a human
 5. first name with telephone or e-mail: a suggestion to a human, never more
 
 Two different NIRs never merge; a NIR that meets another name and another birth date is a contradiction. A matricule
 names a household. A doubtful person is recorded apart as *provisional*, with a case for a human; nothing leaves about
-her until it is decided. Deciding "same" only points one person at the other, so that it can be undone.
+her until it is decided (`gateway/identity_review.py`). Deciding "same" only points one person at the other, so that it
+can be undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from sqlalchemy import select, update
@@ -37,13 +41,21 @@ _RUNGS = {
     "nir+date": 1,
     "ft+date": 2,
     "si+nom+date": 3,
+    "dossier+nom+date": 3,
     "nom+date+lieu": 4,
     "nom+date": 4,
+    "usage+date": 4,
     "prenom+nom+date": 4,
     "prenom+tel": 5,
     "prenom+mel": 5,
 }
-_SHARED = {"nir", "ft", "si+nom+date", "nom+date"}
+CERTAIN = tuple(system for system, rung in _RUNGS.items() if rung <= 3)
+"""What makes two statements about one person, strongest first; the others ask a human."""
+_ALIKE = tuple(system for system in _RUNGS if system not in CERTAIN)
+NIR = "identifiants[nir].valeur"
+_SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+date", "usage+date"}
+_FILE = ("identifiants[mss_dossier", "identifiants[rdvi_usager")
+"""What a body that may not hold the NIR calls a person by, one number for all it sends of her."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +74,18 @@ class Keys:
     """The blind indexes of one person's identifiers, by system, strongest combination first."""
 
     indexes: dict[str, bytes]
-    swapped: bytes | None = None
-    """Under which she is known if one of the two took her first name for her name: looked for, never stored."""
+    others: dict[str, list[bytes]] = field(default_factory=dict)
+    """Under which else she may be known, looked for, never stored: her two names swapped, her birth date as another
+    body knows it, more or less precise, and a NIR that may be someone else's."""
+
+    @property
+    def first(self) -> Iterator[bytes]:
+        """Where she is looked for at once; among all the days of a year, only when nothing else says who she is."""
+        return chain(self.indexes.values(), *(few for few in self.others.values() if len(few) < 3))
+
+    def under(self, system: str) -> set[bytes]:
+        """All that this system may know her under."""
+        return {*self.others.get(system, ()), *((self.indexes[system],) if system in self.indexes else ())}
 
     @property
     def shared(self) -> list[bytes]:
@@ -73,6 +95,12 @@ class Keys:
     @property
     def nir(self) -> bytes | None:
         return self.indexes.get("nir")
+
+
+def borrowed(facts: Facts) -> bool:
+    """Whether the NIR beside this birth date can only be someone else's (a child told under a parent's number): it
+    finds whom to ask about, and is kept as nobody's."""
+    return bool(normalisation.nir_disagreements(facts.get(NIR, ""), None, facts.get("personne.date_naissance")))
 
 
 class Identity:
@@ -88,7 +116,9 @@ class Identity:
         name = normalisation.name_key(str(facts.get("personne.nom_naissance") or facts.get("personne.nom_usage") or ""))
         first_names = facts.get("personne.prenoms") or []
         first = normalisation.name_key(first_names[0]) if first_names else ""
-        if (nir := facts.get("identifiants[nir].valeur")) and nir[0] in "12":
+        nir = facts.get(NIR)
+        not_hers = nir is not None and borrowed(facts)
+        if nir and nir[0] in "12" and not not_hers:
             # A provisional number (3, 4, 7, 8) may be replaced or shared: it never identifies alone.
             plain["nir"] = nir
             if born:
@@ -99,8 +129,11 @@ class Identity:
         for path, value in facts.items():
             if path.startswith("identifiants[si_departement") and path.endswith(".valeur") and name and born:
                 plain["si+nom+date"] = f"{path}|{value}|{name}|{born}"
-        if name and first and len(str(born)) == 10:
+        if name and first and born:
             plain["nom+date"] = f"{name}|{first}|{born}"
+        if name and first and len(str(born)) == 10:
+            for path in sorted(path for path in facts if path.startswith(_FILE) and path.endswith(".valeur")):
+                plain["dossier+nom+date"] = f"{path}|{facts[path]}|{name}|{first}|{born}"
             place = facts.get("personne.lieu_naissance.code_insee") or facts.get("personne.lieu_naissance.libelle")
             place = place or facts.get("personne.adresses[residence].code_postal")
             if place:
@@ -111,14 +144,29 @@ class Identity:
                     plain["prenom+tel"] = f"{first}|{value}"
                 elif path.startswith("personne.courriels[") and path.endswith(".adresse"):
                     plain["prenom+mel"] = f"{first}|{str(value).lower()}"
-        swapped = self._keys.blind("nom+date", f"{first}|{name}|{born}") if "nom+date" in plain else None
-        return Keys({system: self._keys.blind(system, value) for system, value in plain.items()}, swapped)
+        others = {
+            system: [self._keys.blind(system, f"{who}|{date}") for date in normalisation.compatible_dates(born)]
+            for system in ("nir+date", "nom+date")
+            if (who := plain.get(system, "").rpartition("|")[0])
+        }
+        if nir and not_hers:
+            others["nir"] = [self._keys.blind("nir", nir)]
+        if "nom+date" in plain:
+            others["prenom+nom+date"] = [self._keys.blind("nom+date", f"{first}|{name}|{born}")]
+        indexes = {system: self._keys.blind(system, value) for system, value in plain.items()}
+        used = normalisation.name_key(str(facts.get("personne.nom_usage") or ""))
+        if used and used != name and "nom+date" in plain:  # a body that knows no other name calls her so
+            indexes["usage+date"] = self._keys.blind("nom+date", f"{used}|{first}|{born}")
+        return Keys(indexes, others)
 
     def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys], foyers: Collection[bytes] = ()) -> None:
         """Look up all identifiers of many persons, and the households under these indexes, with few queries."""
+        asked = (index for keys in everyone for index in keys.first)
+        self._look_up(work, [*foyers, *asked], foyers)
+
+    def _look_up(self, work: UnitOfWork, indexes: Iterable[bytes], foyers: Collection[bytes] = ()) -> None:
         known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
-        asked = (index for keys in everyone for index in (*keys.indexes.values(), keys.swapped))
-        wanted = [index for index in (*foyers, *asked) if index is not None and index not in known]
+        wanted = [index for index in indexes if index not in known]
         if not wanted:
             return
         for index in wanted:
@@ -138,7 +186,7 @@ class Identity:
         if placed := self._placed(work, keys):
             return placed
         same_nir = self._persons(work, keys, "nir")
-        for system in ("nir+date", "ft+date", "si+nom+date"):
+        for system in CERTAIN:
             hits = self._persons(work, keys, system)
             if len(hits) > 1:
                 return Match("a_confirmer", None, min(hits), _RUNGS[system], "several-matches")
@@ -150,7 +198,7 @@ class Identity:
         if same_nir:
             # The NIR is known with another birth date: the same person if her names agree, else a contradiction.
             return Match("a_confirmer", None, min(same_nir), 0, "nir-with-other-birth-date")
-        for system in ("nom+date+lieu", "nom+date", "prenom+nom+date", "prenom+tel", "prenom+mel"):
+        for system in _ALIKE:
             hits = {hit for hit in self._persons(work, keys, system) if not self._contradicts(work, hit, nir)}
             if hits:
                 reason = "several-matches" if len(hits) > 1 else system
@@ -164,6 +212,8 @@ class Identity:
             return None
         (hit,) = hits
         numbered = self._persons(work, keys, "nir+date") | self._persons(work, keys, "ft+date")
+        if numbered and self.waits(work, hit):
+            return None  # a number says who she is: a doubt about what was told before it does not hold it
         if self._contradicts(work, hit, keys.nir) or numbered - hits:
             return Match("a_confirmer", None, hit, 0, "other-nir")
         return Match("certain", hit, None, 0, "place")
@@ -194,6 +244,7 @@ class Identity:
     def open_case(self, work: UnitOfWork, provisional: str, match: Match, exchange_id: str) -> str:
         """Ask a human whether the provisional person is the candidate."""
         case = clock.new_id()
+        work.scratch.setdefault("provisional", set()).add(provisional)
         work.add(
             identity_case,
             id=case,
@@ -207,8 +258,9 @@ class Identity:
         )
         return case
 
-    def decide(self, work: UnitOfWork, case_id: str, same: bool, decided_by: str) -> tuple[str, str]:
-        """Settle a case: `same` points the provisional person at the candidate. Returns both ids.
+    def decide(self, work: UnitOfWork, case_id: str, same: bool, decided_by: str) -> tuple[str, str, str]:
+        """Settle a case: `same` points the provisional person at the candidate. Returns both ids, and the exchange that
+        the case came with.
 
         Raises `Unknown` for no such case, `Conflict` when it was settled already.
         """
@@ -216,7 +268,8 @@ class Identity:
         values = {"merged_into": case.candidate_id} if same else {}
         work.connection.execute(update(person).where(person.c.id == case.person_id).values(provisional=0, **values))
         self._settle(work, case_id, "same" if same else "different", decided_by)
-        return case.person_id, case.candidate_id
+        work.scratch.get("provisional", set()).discard(case.person_id)
+        return case.person_id, case.candidate_id, case.exchange_id
 
     def decided(self, work: UnitOfWork, person_id: str) -> tuple[str, bool]:
         """Who a provisional person turned out to be, and whether that is still to be confirmed."""
@@ -224,6 +277,10 @@ class Identity:
         if row is None:  # made in this same transaction
             return person_id, True
         return row.merged_into or person_id, bool(row.provisional)
+
+    def waits(self, work: UnitOfWork, person_id: str) -> bool:
+        """Must a human still say who this person, met by the ladder, is?"""
+        return person_id in work.scratch.get("provisional", ())
 
     def own(self, work: UnitOfWork, keys: Keys, person_id: str) -> str:
         """Whose history the words of this record enter: the person merged into this one whom the record named before
@@ -258,21 +315,22 @@ class Identity:
     # --- look-ups -------------------------------------------------------------------------------------------------
 
     def _persons(self, work: UnitOfWork, keys: Keys, system: str) -> set[str]:
-        index = keys.swapped if system == "prenom+nom+date" else keys.indexes.get(system)
-        if index is None:
-            return set()
+        wanted = keys.under(system)
+        self._look_up(work, wanted)
         heads: dict[str, str] = work.scratch.get("heads", {})
-        return {heads.get(hit, hit) for hit in work.scratch["identity"][index]}
+        return {heads.get(hit, hit) for index in wanted for hit in work.scratch["identity"][index]}
 
     def _contradicts(self, work: UnitOfWork, hit: str, nir: bytes | None) -> bool:
         known = work.scratch.get("nirs", {}).get(hit, set())
         return bool(nir and known and nir not in known)
 
     def _follow(self, work: UnitOfWork, subjects: set[str]) -> None:
-        """Remember to whom merged persons point."""
+        """Remember to whom merged persons point, and who waits for a human."""
         heads: dict[str, str] = work.scratch.setdefault("heads", {})
-        found = rows(work.connection, person, ("id", "merged_into"), "id", sorted(subjects), "merged_into IS NOT NULL")
-        heads.update({row.id: row.merged_into for row in found})
+        marked = "(merged_into IS NOT NULL OR provisional = 1)"
+        found = rows(work.connection, person, ("id", "merged_into"), "id", sorted(subjects), marked)
+        heads.update({row.id: row.merged_into for row in found if row.merged_into})
+        work.scratch.setdefault("provisional", set()).update(row.id for row in found if not row.merged_into)
 
     def _known_nirs(self, work: UnitOfWork, subjects: set[str]) -> None:
         nirs: dict[str, set[bytes]] = work.scratch.setdefault("nirs", {})

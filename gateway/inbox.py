@@ -76,23 +76,23 @@ def letters(work: UnitOfWork, gateway: Gateway, body: str, after: str = "", limi
     ]
 
 
-def fetch(work: UnitOfWork, gateway: Gateway, body: str, letter: str) -> tuple[Any, bytes]:
-    """One document of this body's mailbox. Raises `Unknown`, also for somebody else's."""
-    row = _row(work, body, letter)
+def fetch(work: UnitOfWork, gateway: Gateway, row: Any) -> bytes:
+    """The content of a letter that was found, whatever the law says of it by now (`gateway/hand_over.py` asks)."""
     if row.fetched_at is None:
-        work.connection.execute(update(mailbox).where(mailbox.c.id == letter).values(fetched_at=work.now))
-    return row, row.content if row.document == NOTICE else gateway.vault.open_bytes(work, row.person_id, row.content)
+        work.connection.execute(update(mailbox).where(mailbox.c.id == row.id).values(fetched_at=work.now))
+    return bytes(row.content) if row.document == NOTICE else gateway.vault.open_bytes(work, row.person_id, row.content)
 
 
 def acknowledge(work: UnitOfWork, body: str, letter: str) -> Any:
-    """The body has taken the document in. Acknowledging twice changes nothing."""
-    row = _row(work, body, letter)
+    """The body has taken the document in: the letter as it was before. Acknowledging twice changes nothing."""
+    row = find(work, body, letter)
     if row.acknowledged_at is None:
         work.connection.execute(update(mailbox).where(mailbox.c.id == letter).values(acknowledged_at=work.now))
     return row
 
 
-def _row(work: UnitOfWork, body: str, letter: str) -> Any:
+def find(work: UnitOfWork, body: str, letter: str) -> Any:
+    """The row of a letter of this body. Raises `Unknown`, also for somebody else's."""
     row = work.connection.execute(select(mailbox).where(mailbox.c.id == letter, mailbox.c.body == body)).first()
     if row is None:
         raise Unknown("letter-unknown", "Check the id against the list of the inbox.")

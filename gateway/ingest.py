@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from connectors.contract import Envelope, Lasting, Reading, Sketch, Sketched
 from gateway import clock, dry_run, journal, tasks
@@ -26,7 +26,7 @@ from gateway.ahead import Ahead, ahead
 from gateway.exchange import exchange
 from gateway.identity import Keys
 from gateway.problems import Conflict
-from gateway.receipt import Receipt, Request
+from gateway.receipt import Receipt, Request, row_of
 from gateway.registry import Gateway
 from gateway.storage.tables.record import batch
 from gateway.storage.tables.record import exchange as exchange_table
@@ -105,9 +105,11 @@ def ingest(
     dry_run: bool = False,
     publish_held: bool = False,
     on_reject: Callable[[int, Record], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
     progress: Progress | None = None,
 ) -> Counts:
-    """Read a file into the record. `publish_held`: a human decided to take a held file as it is.
+    """Read a file into the record. `publish_held`: a human decided to take a held file as it is. `on_start` is called
+    before any record, with how many an earlier run committed: `on_reject` will not be called for those.
 
     Raises `DocumentRefused` when the file as a whole is refused (nothing written), `Conflict` (`same-key-other-bytes`)
     when its sender already sent another file under the same key.
@@ -120,40 +122,44 @@ def ingest(
         reading = gateway.connector(sender).read(document, stream)
         for finding in reading.envelope.findings:
             counts.notices[finding.code] = counts.notices.get(finding.code, 0) + 1
-        run = _Run(gateway, sender, document, reading, digest, counts, on_reject, progress)
+        run = _Run(gateway, sender, document, reading, digest, counts, on_reject, on_start, progress)
         if dry_run:
-            run.rehearse()
+            run.rehearse(publish_held)
         else:
             run.carry_out(publish_held)
     counts.seconds = time.perf_counter() - started
     return counts
 
 
+@dataclass(slots=True)
 class _Run:
     """One file being read."""
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        sender: str,
-        document: str,
-        reading: Reading,
-        digest: bytes,
-        counts: Counts,
-        on_reject: Callable[[int, Record], None] | None,
-        progress: Progress | None,
-    ) -> None:
-        self.gateway, self.sender, self.document, self.reading = gateway, sender, document, reading
-        self.digest, self.counts, self.on_reject, self.progress = digest, counts, on_reject, progress
+    gateway: Gateway
+    sender: str
+    document: str
+    reading: Reading
+    digest: bytes
+    counts: Counts
+    on_reject: Callable[[int, Record], None] | None
+    on_start: Callable[[int], None] | None
+    progress: Progress | None
 
     @property
     def envelope(self) -> Envelope:
         return self.reading.envelope
 
+    @property
+    def _emitted_at(self) -> str | None:
+        return clock.instant(self.envelope.emitted_at) if self.envelope.emitted_at else None
+
     def carry_out(self, publish_held: bool) -> None:
         known = self._known()
         if known is not None and known.state == "held" and publish_held:
             known = self._release(known.id)
+        done = known.done if known is not None else 0
+        if self.on_start:
+            self.on_start(done)
         if known is not None and known.state != "running":
             self._replay(known)
             return
@@ -162,8 +168,7 @@ class _Run:
         request = self._request(known.id if known is not None else clock.new_id())
         if known is None:
             self._start(request)
-        done = known.done if known is not None else 0
-        if known is not None:
+        else:
             for name, value in json.loads(known.counts).items():
                 setattr(self.counts, name, value)
         if held:
@@ -180,28 +185,29 @@ class _Run:
             self.reading.keep()
         self._end(request)
 
-    def rehearse(self) -> None:
+    def rehearse(self, publish_held: bool) -> None:
         """Do everything but commit: the counts and the changes are those of a real run."""
-        self._known()  # another file under the same key is refused here as it would be
+        known = self._known()  # another file under the same key is refused here as it would be
+        published = publish_held or (known is not None and known.state == "done")
+        self.counts.held = None if published else self.envelope.held
+        if self.on_start:
+            self.on_start(0)
+        if self.counts.held:
+            self._count_as_waiting()
+            return
         request = self._request(clock.new_id())
         done = 0
         for lot in self._lots(0):
-            work = self.gateway.unit_of_work()
-            try:
-                work.__enter__()
-                self._take(work, request, lot)
-            finally:
+            with self.gateway.unit_of_work() as work:
                 work.abandon()
+                self._take(work, request, lot)
             done += lot.size
             if self.progress:
                 self.progress(done, self.envelope.declared)
-        self.counts.held = self.envelope.held
 
     def _request(self, exchange_id: str) -> Request:
-        purposes = frozenset(self.gateway.document(self.sender, self.document).purposes)
         with self.gateway.unit_of_work() as work:
-            flows = self.gateway.flows(work, self.sender, purposes)
-        return Request(exchange_id, self.sender, self.document, flows)
+            return self.gateway.request(work, self.sender, self.document, exchange_id)
 
     def _known(self) -> Any:
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
@@ -224,28 +230,19 @@ class _Run:
 
     def _start(self, request: Request) -> None:
         with self.gateway.unit_of_work() as work:
-            work.connection.execute(
-                insert(exchange_table).values(
-                    id=request.id,
-                    sender=self.sender,
-                    document=self.document,
-                    purpose=",".join(sorted({flow.purpose for flow in request.flows})),
-                    received_at=work.now,
-                    request_h=self.gateway.keys.blind("body", self.digest.hex()),
-                )
-            )
-            work.connection.execute(
-                insert(batch).values(
-                    id=request.id,
-                    sender=self.sender,
-                    document=self.document,
-                    envelope_h=self._envelope_h(),
-                    file_digest=self.digest,
-                    kind=self.envelope.kind,
-                    emitted_at=clock.instant(self.envelope.emitted_at) if self.envelope.emitted_at else None,
-                    state="running",
-                    started_at=work.now,
-                )
+            row = row_of(request, work.now)
+            work.add(exchange_table, **row, request_h=self.gateway.keys.blind("body", self.digest.hex()))
+            work.add(
+                batch,
+                id=request.id,
+                sender=self.sender,
+                document=self.document,
+                envelope_h=self._envelope_h(),
+                file_digest=self.digest,
+                kind=self.envelope.kind,
+                emitted_at=self._emitted_at,
+                state="running",
+                started_at=work.now,
             )
 
     def _lots(self, done: int) -> Iterator[_Lot]:
@@ -298,7 +295,7 @@ class _Run:
         receipts = (
             exchange(work, self.gateway, request, lot.read, ranks=lot.ranks, known_keys=lot.keys) if lot.read else []
         )
-        emitted = clock.instant(self.envelope.emitted_at) if self.envelope.emitted_at else work.now
+        emitted = self._emitted_at or work.now
         for index, persons in lot.unchanged:
             self.gateway.dossiers.restated(work, index, emitted)
             self.counts.records += 1
@@ -337,19 +334,21 @@ class _Run:
 
     def _hold(self, request: Request) -> None:
         """Nothing is published: every record is counted as waiting for a human, and the reason is written down."""
-        for record in self.reading:
-            self.counts.records += 1
-            self.counts.persons += len(record.personnes)
-            self.counts.quarantined += 1
+        self._count_as_waiting()
         with self.gateway.unit_of_work() as work:
             self._advance(work, request.id, 0)
             self._close(work, request, "held", held=self.envelope.held)
 
+    def _count_as_waiting(self) -> None:
+        for record in self.reading:
+            self.counts.records += 1
+            self.counts.persons += len(record.personnes)
+            self.counts.quarantined += 1
+
     def _end(self, request: Request) -> None:
         with self.gateway.unit_of_work() as work:
-            if self.envelope.kind == "stock" and self.envelope.emitted_at:
-                emitted = clock.instant(self.envelope.emitted_at)
-                self.counts.absent = tasks.after_stock(work, self.gateway, request, emitted)
+            if self.envelope.kind == "stock" and self._emitted_at:
+                self.counts.absent = tasks.after_stock(work, self.gateway, request, self._emitted_at)
             self._advance(work, request.id, self.counts.records)
             self._close(work, request, "done")
 

@@ -10,6 +10,7 @@ lock of their log (`BEGIN IMMEDIATE` on SQLite, the row of `journal_log` on Post
 | `journal.py` | the writer, and the questions |
 | `journal_files.py` | tiles, checkpoints, export |
 | `journal_upkeep.py` | when to publish, when to refuse exchanges, pruning, change of keys |
+| `journal_recovery.py` | what a restored database lacks, brought back from the published files |
 | `verify.py` | the reader, which imports nothing of these |
 
 Reading the journal is itself an event: whoever calls `history`, `of_exchange` or `of_period` for a person appends
@@ -32,18 +33,19 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway import clock, merkle
 from gateway.journal_entry import EVENTS, FIELDS, EntryRefused, encode, fitting
+from gateway.policy_obligations import hours
 from gateway.problems import Problem, Unavailable
 from gateway.settings import settings
-from gateway.storage.tables.journal import journal_entry, journal_log
+from gateway.storage.tables.journal import FEW, journal_entry, journal_log
 from gateway.unit_of_work import UnitOfWork
 
 __all__ = [
     "DEFAULT_LOG", "EVENTS", "FIELDS", "RETENTION_MONTHS", "Entry", "EntryRefused", "Logged", "about", "append", "at",
-    "fitting", "history", "of_exchange", "of_period", "origin_of",
+    "fitting", "history", "kept_for", "of_exchange", "of_period", "origin_of",
 ]  # fmt: skip
 
 RETENTION_MONTHS = {"6m": 6, "12m": 12, "36m": 36}
-"""One log per retention class: entries of one class can be pruned without waiting for another's."""
+"""One log per retention class, from the shortest: entries of one class are pruned without waiting for another's."""
 DEFAULT_LOG = "12m"
 _PENDING = "journal"
 _COLUMNS = tuple(column.name for column in journal_entry.columns)
@@ -52,6 +54,14 @@ _COLUMNS = tuple(column.name for column in journal_entry.columns)
 def origin_of(base: str, log: str) -> str:
     """Origin line of a log: the configured one for the default class, with the class appended for the others."""
     return base if log == DEFAULT_LOG else f"{base}/{log}"
+
+
+@lru_cache
+def kept_for(traces: str) -> str:
+    """The log for traces that their regime keeps this long (ISO 8601): never longer, where a log is as short."""
+    shortest, *longer = RETENTION_MONTHS
+    fit = [log for log in longer if hours(f"P{RETENTION_MONTHS[log]}M") <= hours(traces)]
+    return fit[-1] if fit else shortest
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +87,7 @@ class _Pending:
 
     def __init__(self, now: str) -> None:
         self.entries: list[Entry] = []
-        self.ts = now[:23] + "Z"
+        self.ts = _milliseconds(now)
         self.nonces, self.used = "", 0
 
     def nonce(self) -> str:
@@ -85,6 +95,10 @@ class _Pending:
             self.nonces, self.used = os.urandom(16 if not self.nonces else 2048).hex(), 0
         self.used += 32
         return self.nonces[self.used - 32 : self.used]
+
+
+def _milliseconds(now: str) -> str:
+    return now[:23] + "Z"
 
 
 def append(work: UnitOfWork, event: str, *, retention: str = DEFAULT_LOG, **fields: Any) -> Entry:
@@ -252,6 +266,19 @@ def at(connection: Connection, log: str, index: int) -> list[Logged]:
     return [Logged(row.log, row.idx, row.ts, row.entry) for row in connection.execute(query)]
 
 
+def of_instant(connection: Connection, now: str, event: str, sender: str) -> list[Logged]:
+    """What the transactions of this instant (`UnitOfWork.now`) wrote of one event of one sender."""
+    query = _READ.where(
+        journal_entry.c.ts == _milliseconds(now), journal_entry.c.event == event, journal_entry.c.sender == sender
+    )
+    return [Logged(row.log, row.idx, row.ts, row.entry) for row in connection.execute(query.order_by(*_ORDER))]
+
+
+def origin(connection: Connection, log: str) -> str:
+    """The checkpoint origin line of a log that was begun."""
+    return str(connection.execute(select(journal_log.c.origin).where(journal_log.c.log == log)).scalar_one())
+
+
 def of_period(
     connection: Connection, start: str, end: str, *, after: Cursor | None = None, limit: int = 100, **columns: str
 ) -> list[Logged]:
@@ -260,4 +287,13 @@ def of_period(
     query = _READ.where(journal_entry.c.ts >= start, journal_entry.c.ts < end)
     for name, value in columns.items():
         query = query.where(journal_entry.c[name] == value)
+    if (few := FEW.get(columns.get("event", ""))) is not None:
+        query = query.where(few)
     return list(_page(connection, query, after, limit))
+
+
+def newest(connection: Connection, event: str) -> Iterator[Logged]:
+    """What was written of an event that is few (`tables.journal.FEW`), newest first."""
+    query = _READ.where(FEW[event], journal_entry.c.event == event).order_by(*(one.desc() for one in _ORDER))
+    for row in connection.execute(query.execution_options(yield_per=100)):
+        yield Logged(row.log, row.idx, row.ts, row.entry)

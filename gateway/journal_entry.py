@@ -36,7 +36,7 @@ EVENTS = frozenset(
         "referential": "change",
         "key": "create rotate retire destroy",
         "admin": "partner_add partner_rotate partner_suspend partner_resume contact setting delivery_retry replay "
-        "alert prune",
+        "alert prune recover",
         "breach": "open notify close",
         "input": "reject quarantine release",
         "log": "read",

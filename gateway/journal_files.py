@@ -20,6 +20,7 @@ import fcntl
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,17 +128,21 @@ def _publish_log(engine: Engine, keys: Keyring, files: Files, log: str, settings
     with reading(engine) as connection:
         state = connection.execute(select(journal_log).where(journal_log.c.log == log)).one()
         signers = signing_keys(keys)
-        known = [note.verifier_key(line) for line in _vkeys(connection, log)]
-        known += [note.public_key(state.origin, key) for key in signers]
-        before = _last_checkpoint(files.place, known, state.origin)
+        known = known_keys(connection, keys, log, state.origin)
+        before = last_checkpoint(files.place, known, state.origin)
         anchors = _anchors(state, before)
         root = merkle.fold(merkle.split(state.frontier))
         edge = merkle.Edge() if rebuild else _edge_from_files(files.place, before)
-        if not _write_tiles(connection, files, state, edge, anchors) or edge.root() != root:
+        if not _extends(connection, state, edge, anchors):
             # A tile of the folder was lost or altered: write everything again from the database.
             edge = merkle.Edge()
-            if not _write_tiles(connection, files, state, edge, anchors) or edge.root() != root:
-                raise JournalBroken("journal-altered", "The entries do not give the tree they were hashed into.")
+            if not _extends(connection, state, edge, anchors):
+                raise JournalBroken(
+                    "journal-forked", "The database does not extend the published journal: it was rewritten."
+                )
+        _write_tiles(connection, files, state, edge)
+        if edge.root() != root:
+            raise JournalBroken("journal-altered", "The entries do not give the tree they were hashed into.")
     files.step("tiles written")
     signed = note.sign(str(note.Checkpoint(state.origin, state.size, root)), state.origin, signers)
     if before is None or not before[1].startswith(signed):
@@ -186,36 +191,33 @@ def _anchors(state: Row[Any], before: tuple[note.Checkpoint, str] | None) -> dic
     return {checkpoint.size: checkpoint.root for checkpoint in signed}
 
 
-def _write_tiles(
-    connection: Connection, files: Files, state: Row[Any], edge: merkle.Edge, anchors: dict[int, bytes]
-) -> bool:
-    """Write bundles and tiles from the edge to the size of the log, growing the edge; False when an anchor's root was
-    not met because of what the folder held."""
-    fresh = edge.size == 0
+def _extends(connection: Connection, state: Row[Any], edge: merkle.Edge, anchors: dict[int, bytes]) -> bool:
+    """Whether the database, from this edge on, gives each root that was signed. Asked before a file is touched: what
+    was published is the evidence against a database that was rewritten."""
+    grown = edge.copy()
     pending = sorted(size for size in anchors if size >= edge.size)
-    for n, leaves, bundle in _bundles(connection, state, edge.size // WIDTH):
+    for n, leaves, _ in bundles(connection, state, edge.size // WIDTH) if pending else ():
+        while pending and pending[0] <= n * WIDTH + len(leaves):
+            size = pending.pop(0)
+            deque(grown.push(leaves[grown.size - n * WIDTH : size - n * WIDTH]), maxlen=0)
+            if grown.root() != anchors[size]:
+                return False
+        if not pending:
+            return True
+        deque(grown.push(leaves[grown.size - n * WIDTH :]), maxlen=0)
+    return all(grown.root() == anchors[size] for size in pending)
+
+
+def _write_tiles(connection: Connection, files: Files, state: Row[Any], edge: merkle.Edge) -> None:
+    """Write bundles and tiles from the edge to the size of the log, growing the edge."""
+    for n, leaves, bundle in bundles(connection, state, edge.size // WIDTH):
         if bundle is not None:
             files.write(merkle.tile_path("entries", n, len(leaves)), bundle)
-        stops = [size for size in pending if size <= n * WIDTH + len(leaves)]
-        del pending[: len(stops)]
-        for stop in stops:
-            files.write_tiles(edge.push(leaves[edge.size - n * WIDTH : stop - n * WIDTH]))
-            if edge.root() != anchors[stop]:
-                return _not_met(fresh)
         files.write_tiles(edge.push(leaves[edge.size - n * WIDTH :]))
-    if any(edge.root() != anchors[size] for size in pending):
-        return _not_met(fresh)
     files.write_tiles(edge.partial())
-    return True
 
 
-def _not_met(fresh: bool) -> bool:
-    if fresh:
-        raise JournalBroken("journal-forked", "The database does not extend the published journal: it was rewritten.")
-    return False
-
-
-def _bundles(connection: Connection, state: Row[Any], first: int) -> Iterator[tuple[int, list[bytes], bytes | None]]:
+def bundles(connection: Connection, state: Row[Any], first: int) -> Iterator[tuple[int, list[bytes], bytes | None]]:
     """(n, leaf hashes, bundle bytes) in order; the bundle of pruned entries is None."""
     pruned = state.min_index // WIDTH
     query = select(journal_tile.c.n, journal_tile.c.hashes)
@@ -226,7 +228,7 @@ def _bundles(connection: Connection, state: Row[Any], first: int) -> Iterator[tu
     entries = entries.where(journal_entry.c.log == state.log, journal_entry.c.idx < state.size)
     entries = entries.where(journal_entry.c.idx >= max(first, pruned) * WIDTH).order_by(journal_entry.c.idx)
     expected = max(first, pruned) * WIDTH
-    streamed = connection.execution_options(yield_per=16 * WIDTH).execute(entries)
+    streamed = connection.execute(entries.execution_options(yield_per=16 * WIDTH))
     for n, rows in groupby(streamed, key=lambda row: row.idx // WIDTH):
         leaves: list[bytes] = []
         parts: list[bytes] = []
@@ -251,7 +253,7 @@ class Files:
         self.step = step
         self.folders: set[Path] = set()
         shutil.rmtree(place / ".tmp", ignore_errors=True)
-        (place / ".tmp").mkdir()
+        (place / ".tmp").mkdir(exist_ok=True)  # a folder closed to us keeps it, and refuses what is written below
 
     def write(self, path: str, content: bytes) -> None:
         target, temporary = self.place / path, self.place / ".tmp" / path.replace("/", "-")
@@ -305,7 +307,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _last_checkpoint(place: Path, known: list[note.VerifierKey], origin: str) -> tuple[note.Checkpoint, str] | None:
+def last_checkpoint(place: Path, known: list[note.VerifierKey], origin: str) -> tuple[note.Checkpoint, str] | None:
     """The checkpoint of the folder and its whole note, when one of our keys signed it; an unreadable one is none."""
     path = place / "checkpoint"
     try:
@@ -333,6 +335,12 @@ def signing_keys(keys: Keyring) -> list[Ed25519PrivateKey]:
     if not names or (keys.folder / "journal.ed25519").exists():
         names.append("journal")
     return [keys.ed25519(name) for name in names]
+
+
+def known_keys(connection: Connection, keys: Keyring, log: str, origin: str) -> list[note.VerifierKey]:
+    """The keys that may have signed this log: those the database remembers, and those that sign now."""
+    known = [note.verifier_key(line) for line in _vkeys(connection, log)]
+    return known + [note.public_key(origin, key) for key in signing_keys(keys)]
 
 
 def _vkeys(connection: Connection, log: str) -> list[str]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import clock, merkle, note
 from gateway.journal import RETENTION_MONTHS
 from gateway.journal_files import (
     Files,
+    Published,
     Step,
     alone,
     folder_of,
@@ -23,44 +23,43 @@ from gateway.journal_files import (
     signing_keys,
 )
 from gateway.keys import Keyring
+from gateway.logs import LastingFailure
 from gateway.merkle import WIDTH
-from gateway.problems import Problem
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry, journal_log, journal_tile
 
-Failed = Callable[[Exception], None]
-"""Told why a publication failed."""
 
-
-async def publish_now(engine: Engine, keys: Keyring, settings: Settings, failed: Failed) -> None:
+async def publish_now(engine: Engine, keys: Keyring, settings: Settings, failure: LastingFailure) -> None:
     """Publish before exchanges are taken: a journal that is not the published one is found before, not after."""
-    await _try(lambda: publish(engine, keys, settings), failed)
+    await _try(lambda: publish(engine, keys, settings), failure)
 
 
-async def _try(publishing: Callable[[], object], failed: Failed) -> None:
+async def _try(publishing: Callable[[], Sequence[Published]], failure: LastingFailure) -> None:
     try:
-        await asyncio.to_thread(publishing)
-    except (OSError, Problem, SQLAlchemyError) as error:
-        failed(error)
+        published = await asyncio.to_thread(publishing)
+    except Exception as error:  # whatever it is, nothing would ever be published by this process again
+        failure.met(error)
+    else:
+        if published:
+            failure.over()
 
 
 async def keep_publishing(
-    engine: Engine, keys: Keyring, settings: Settings, stopping: asyncio.Event, failed: Failed
+    engine: Engine, keys: Keyring, settings: Settings, stopping: asyncio.Event, failure: LastingFailure
 ) -> None:
-    """Publish whenever `due`, until `stopping` is set, and once more then. A failure is told to `failed` and tried
-    again: `require_available` closes the gateway when it lasts."""
+    """Publish whenever `due`, until `stopping` is set, and once more then. What fails is tried again:
+    `require_available` closes the gateway when it lasts."""
 
-    def turn() -> None:
+    def turn() -> Sequence[Published]:
         with reading(engine) as connection:
             wanted = due(connection, settings)
-        if wanted:
-            publish(engine, keys, settings)
+        return publish(engine, keys, settings) if wanted else ()
 
     while not stopping.is_set():
-        await _try(turn, failed)
+        await _try(turn, failure)
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), timeout=min(1.0, settings.checkpoint_every))
-    await publish_now(engine, keys, settings, failed)
+    await publish_now(engine, keys, settings, failure)
 
 
 def due(connection: Connection, settings: Settings) -> bool:

@@ -10,7 +10,8 @@
 | `webhook.ed25519` | signs the notices sent to bodies |
 | `oauth.es256` | signs access tokens |
 
-Files are created on first use with mode 0600 in the demo and test profiles; in production they must exist already.
+Files are created on first use with mode 0600 in the demo and test profiles; in production they must exist already. One
+that is not whole is refused: `Misconfigured("key-invalid")`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ from gateway.chance import chance
 from gateway.problems import Misconfigured
 
 _NONCE = 12
+_LENGTH = 32
+
+
+def _invalid(name: str) -> Misconfigured:
+    """An empty key would seal and index all the same, and protect nothing."""
+    return Misconfigured("key-invalid", f"The key file {name} is not whole: bring back its sealed copy.")
 
 
 def _publish(path: Path, content: bytes) -> None:
@@ -45,7 +52,7 @@ def _publish(path: Path, content: bytes) -> None:
 
 
 def _random() -> bytes:
-    return os.urandom(32)
+    return os.urandom(_LENGTH)
 
 
 def _p256() -> bytes:
@@ -70,7 +77,10 @@ class Keyring:
                     raise Misconfigured("key-missing", f"Provide the key file {name} in the keys folder.")
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _publish(path, new())
-            self._secrets[name] = path.read_bytes()
+            content = path.read_bytes()
+            if len(content) != _LENGTH and path.suffix != ".es256":
+                raise _invalid(name)
+            self._secrets[name] = content
         return self._secrets[name]
 
     def secret(self, name: str) -> bytes:
@@ -88,9 +98,20 @@ class Keyring:
 
     def es256(self, name: str) -> ec.EllipticCurvePrivateKey:
         """A P-256 signing key, PKCS#8 PEM on disk."""
-        key = serialization.load_pem_private_key(self._load(f"{name}.es256", _p256), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return key
+        with suppress(ValueError, TypeError):  # no key at all, or a locked one
+            key = serialization.load_pem_private_key(self._load(f"{name}.es256", _p256), None)
+            if isinstance(key, ec.EllipticCurvePrivateKey):
+                return key
+        raise _invalid(f"{name}.es256")
+
+    def require_whole(self) -> None:
+        """Read every key file that is there. Raises `Misconfigured("key-invalid")`, `PermissionError`."""
+        for path in sorted(self.folder.iterdir()) if self.folder.exists() else ():
+            match path.suffix:
+                case ".key" | ".ed25519":
+                    self._load(path.name, _random)
+                case ".es256":
+                    self.es256(path.stem)
 
     def blind(self, system: str, value: str) -> bytes:
         """Blind index of an identifier: the same value gives the same 32 bytes, and tells nothing without the key."""

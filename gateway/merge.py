@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from schemas import paths
+from schemas.normalisation import name_key
 from schemas.record import Fact, Facts
 
 Certainty = Literal["declare", "verifie", "certifie"]
@@ -39,6 +40,13 @@ _POORER = {
     "foyer.situation_familiale": {"celibataire": frozenset({"veuf", "divorce", "separe"})},
 }
 """A value that a partner uses for want of a finer one never replaces the finer one (path shape → poor → richer)."""
+
+_ADDRESS = "personne.adresses["
+_LINES = frozenset({
+    "lignes", "complement", "numero_voie", "type_voie", "nom_voie", "lieu_dit", "code_postal", "code_insee",
+    "libelle_commune", "pays", "id_ban",
+})  # fmt: skip
+"""What is read together on an envelope: the street of one body above the town of another is nobody's address."""
 
 RECTIFIED = "maillon.rectification"
 """What a person had corrected (GDPR 16): it stands over what bodies said, even if one of them repeats its error."""
@@ -141,7 +149,55 @@ def chosen(said: Iterable[Assertions]) -> dict[str, Assertions]:
         for path, candidates in _by_path(told).items():
             if path in contested:
                 found[path] = _ordered(path, candidates)[0]
+    if len(told) > 1:
+        for place, tellers in _addresses(told).items():
+            if len(tellers) > 1:
+                _stand_together(found, place, tellers)
     return found
+
+
+def _addresses(told: Sequence[Assertions]) -> dict[str, list[Assertions]]:
+    """Who tells lines of each address (`personne.adresses[residence].`); what the person had corrected stands apart."""
+    found: dict[str, list[Assertions]] = {}
+    for one in told:
+        if one.document == RECTIFIED:
+            continue
+        places = {path[: path.index("].") + 2] for path in one.facts if path.startswith(_ADDRESS)}
+        for place in places:
+            if _lines(place, one):
+                found.setdefault(place, []).append(one)
+    return found
+
+
+def _lines(place: str, one: Assertions) -> dict[str, Any]:
+    return {name: one.facts[path] for name in _LINES if (path := place + name) in one.facts}
+
+
+def _stand_together(found: dict[str, Assertions], place: str, tellers: list[Assertions]) -> None:
+    """Keep of one address the lines of whoever's word stands, completed only by those who tell the same one."""
+    tellers = sorted(tellers, key=lambda one: _address_key(place, one), reverse=True)
+    first = _lines(place, tellers[0])
+    standing = [tellers[0], *(one for one in tellers[1:] if _same_place(first, _lines(place, one)))]
+    for name in _LINES:
+        path = place + name
+        if path in found and found[path].document != RECTIFIED:
+            teller = next((one for one in standing if path in one.facts), None)
+            if teller is None:
+                del found[path]
+            else:
+                found[path] = teller
+
+
+def _address_key(place: str, one: Assertions) -> tuple[Any, ...]:
+    path = place + "lignes"
+    said = _said_at(path, one), one.received_at, one.source, one.document
+    return -_authority(path, one.role), _CERTAINTY[_certainty(path, one)], *said
+
+
+def _same_place(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two statements share a line, and none of those they share differs."""
+    shared = one.keys() & other.keys()
+    return bool(shared) and all(name_key(str(one[name])) == name_key(str(other[name])) for name in shared)
 
 
 class Portrait(Mapping[str, Fact]):

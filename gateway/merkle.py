@@ -70,6 +70,9 @@ class Edge:
         self.size = size
         self.levels = levels or [[]]
 
+    def copy(self) -> Edge:
+        return Edge(self.size, [level.copy() for level in self.levels])
+
     def push(self, leaves: Iterable[bytes]) -> Iterator[tuple[int, int, bytes]]:
         """Append leaf hashes; yields (level, n, bytes) of each tile that becomes full."""
         for leaf in leaves:

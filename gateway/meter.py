@@ -113,7 +113,7 @@ def pieces(gateway: Gateway, recipient: str = "") -> Iterator[dict[Place, Count]
     counts: dict[Place, Count] = {}
     last = ""
     while True:
-        with UnitOfWork(gateway.engine, read_only=True) as work:
+        with gateway.reading() as work:
             some = select(person.c.id).where(person.c.merged_into.is_(None), person.c.id > last)
             people = list(work.connection.execute(some.order_by(person.c.id).limit(_PIECE)).scalars())
             for who, delivered, said in _people(work, gateway, people, recipient):

@@ -126,7 +126,8 @@ def answered(work: UnitOfWork, identifier: str, answer: Mapping[str, Any]) -> st
     row = _row(work, identifier)
     keys = set(answer)
     done, refused = keys == {"received_at", "action_done"}, keys == {"received_at", "lawful_refusal", "article"}
-    if not (done or refused) or (refused and not answer["article"]):
+    texts = all(isinstance(value, str) or (name, value) == ("lawful_refusal", True) for name, value in answer.items())
+    if not texts or not (done or refused) or (refused and not answer["article"]):
         raise Invalid("answer-invalid", "Answer {received_at, action_done} or {received_at, lawful_refusal, article}.")
     if done and answer["action_done"] != row.action:
         raise Invalid("answer-invalid", f"The action asked for is {row.action}.")

@@ -17,18 +17,17 @@ from typing import Any
 
 import structlog
 from sqlalchemy import insert, select
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from connectors.transport import TransportError
 from gateway import basis, clock, erasure, journal, notification
 from gateway.access import authenticate, webhooks
 from gateway.api import read_json
 from gateway.inbox import NOTICE
+from gateway.logs import LastingFailure
 from gateway.notification import Notification
-from gateway.problems import CallerProblem, Invalid, Problem, kind
+from gateway.problems import CallerProblem, Invalid
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import mailbox
 from gateway.unit_of_work import UnitOfWork
@@ -48,7 +47,7 @@ def routes(gateway: Gateway) -> list[Route]:
     async def answer_(http: Request) -> Response:
         caller = await authenticate(http, purpose=False)
         said = await read_json(http)
-        if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        if not isinstance(said, dict):
             raise Invalid("answer-invalid", "Answer {received_at, action_done} or a lawful refusal with its article.")
         identifier = http.path_params["id"]
         state = await http.app.state.committer.submit(lambda work: answer(work, gateway, caller.body, identifier, said))
@@ -66,8 +65,9 @@ async def run(
     only: Collection[str] = (),
 ) -> None:
     """Send what is due (to these bodies only, if some are named), and do the upkeep, until `stopping` is set. A failure
-    is logged and tried again."""
+    is told and tried again."""
     upkeep_at = float("-inf")
+    failure = LastingFailure("notifier.failed", "notifier.resumed")
     while not stopping.is_set():
         now = asyncio.get_running_loop().time()
         try:
@@ -75,8 +75,9 @@ async def run(
                 upkeep_at = now
                 await asyncio.to_thread(upkeep, gateway)
             sent = await round_(gateway, only) if sending else 0
-        except (OSError, Problem, SQLAlchemyError) as error:
-            log.error("notifier.failed", kind=kind(error))
+            failure.over()
+        except Exception as error:  # whatever it is, no notice would ever leave this process again
+            failure.met(error)
             sent = 0
         if sent < BATCH:
             try:
@@ -156,7 +157,7 @@ async def _send(gateway: Gateway, one: Notification) -> Mapping[str, Any] | None
         way = gateway.transport(one.recipient)
         reply = await way.request("POST", url, content=body, headers=headers, deadline=_DEADLINE)
         said = reply.json() if reply.status == 200 and reply.content else None
-    except (TransportError, ValueError) as error:
+    except Exception as error:  # whatever one body answers costs its own notification a try, never those of the others
         log.warning("notifier.not_answered", notification=one.id, recipient=one.recipient, kind=type(error).__name__)
         return None
     return said if isinstance(said, dict) else None

@@ -68,8 +68,8 @@ def once(
     pending[idempotency] = (digest, told.render)
     work.before_commit(
         lambda last: last.add(
-            exchange_table, sender=caller.body, client_id=caller.client_id, request_h=digest,
-            idempotency_h=idempotency, response=told.render(), **told.row,
+            exchange_table, client_id=caller.client_id, request_h=digest, idempotency_h=idempotency,
+            response=told.render(), **told.row | {"sender": caller.body},
         )
     )  # fmt: skip
     return told.status, told.render

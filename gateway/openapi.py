@@ -7,21 +7,26 @@ another calls every operation and refuses an answer that is not described here.
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.doors import MAX_BODY, conditional
+from gateway.doors import MAX_BODY, conditional, require_accepted
 from gateway.openapi_tables import COMMON, OPERATIONS, PARAMETERS, PROBLEMS, SCHEMAS, TAGS, Operation
 from gateway.registry import Gateway
 
 _POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 _FOLDER = Path(__file__).parent / "docs_page"
 _AUDIT = "/v1/audit/"
+_PACK = "/v1/audit/exchanges/{id}/evidence"
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -30,12 +35,19 @@ def routes(gateway: Gateway) -> list[Route]:
         loader=FileSystemLoader(_FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
 
+    @cache
+    def written(app: Starlette) -> tuple[bytes, str]:
+        """For programs and for people. Once: anybody may ask, and nothing in it changes while the process runs."""
+        api = description(gateway, app.routes)
+        return json.dumps(api, ensure_ascii=False).encode(), pages.get_template("docs.html").render(api=api)
+
     async def openapi(http: HttpRequest) -> Response:
-        content = json.dumps(description(gateway, http.app.routes), ensure_ascii=False).encode()
+        require_accepted(http, "application/json")
+        content, _ = written(http.app)
         return conditional(http, Response(content, media_type="application/json", headers=_open()))
 
     async def docs(http: HttpRequest) -> Response:
-        page = pages.get_template("docs.html").render(api=description(gateway, http.app.routes))
+        _, page = written(http.app)
         return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
     async def style(_: HttpRequest) -> Response:
@@ -46,6 +58,32 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("/docs", docs, methods=["GET"]),
         Route("/docs.css", style, methods=["GET"]),
     ]
+
+
+def negotiated(routed: list[Any]) -> list[Any]:
+    """The same doors, each closed with 406 to whoever accepts no form of its answer (RFC 9110 §12.5.1).
+
+    The form is the one described. A door that chooses it itself, or answers nothing, stays as it was.
+    """
+    forms = {(one.method.upper(), one.path): one.form for one in (*OPERATIONS, *_audit(routed))}
+    return [_negotiated(route, forms) if isinstance(route, Route) else route for route in routed]
+
+
+def _negotiated(route: Route, forms: dict[tuple[str, str], str]) -> Route:
+    (method,) = (route.methods or set()) - {"HEAD"}
+    form = forms.get((method, route.path.replace(":path}", "}")))
+    if not form:
+        return route
+    return Route(route.path, route.endpoint, methods=[method], middleware=[Middleware(_Negotiated, form=form)])
+
+
+class _Negotiated:
+    def __init__(self, app: ASGIApp, form: str) -> None:
+        self.app, self.form = app, form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        require_accepted(HttpRequest(scope), self.form)
+        await self.app(scope, receive, send)
 
 
 def _open() -> dict[str, str]:
@@ -97,7 +135,7 @@ def description(gateway: Gateway, routed: list[Any]) -> dict[str, Any]:
 
 
 def _operation(one: Operation) -> dict[str, Any]:
-    problems = {*COMMON, *one.problems, *((401, 403) if one.scope else ())}
+    problems = {*COMMON, *one.problems, *((401, 403) if one.scope else ()), *((406,) if one.form else ())}
     responses: dict[str, Any] = {str(status): answer for status, answer in one.answers.items()}
     for status in sorted(problems - one.answers.keys()):
         responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
@@ -124,6 +162,10 @@ def _problem(text: str) -> dict[str, Any]:
     }
 
 
+def _form(path: str) -> str:
+    return "application/zip" if path == _PACK else "application/json"
+
+
 def _audit(routed: list[Any]) -> list[Operation]:
     """The officer's doors, described from their routes: their answers are objects of counts, codes and pseudonyms."""
     found = []
@@ -140,7 +182,7 @@ def _audit(routed: list[Any]) -> list[Operation]:
                 Operation(
                     method.lower(), route.path, "_".join([method.lower(), *words, *route.param_convertors]),
                     (route.endpoint.__doc__ or " ".join(words)).strip().splitlines()[0], "audit",
-                    answers={200: {"description": "What was asked.", "content": {"*/*": {}}}},
+                    answers={200: {"description": "What was asked.", "content": {_form(route.path): {}}}},
                     problems=(404, 409, 413, 415, 422, 503), scope="audit", parameters=tuple(named),
                     body={"content": {"application/json": {}}} if method == "POST" else None,
                 )

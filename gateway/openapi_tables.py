@@ -24,6 +24,13 @@ class Operation:
     body: Json | None = None
     description: str = ""
 
+    @property
+    def form(self) -> str:
+        """The one media type of what it gives; empty when it has several, or gives nothing."""
+        forms = {media for status, told in self.answers.items() if status < 300 for media in told.get("content", ())}
+        (form,) = forms if len(forms) == 1 else ("",)
+        return "" if "*" in form else form
+
 
 TAGS = {
     "exchanges": "Send a document in your own format; see what became of it.",
@@ -41,6 +48,7 @@ PROBLEMS = {
     403: "The token does not open this.",
     404: "Nothing of this name for this caller.",
     405: "This resource does not take this method.",
+    406: "None of the media types accepted is one of its forms.",
     408: "The request took too long to arrive.",
     409: "It conflicts with what is known.",
     412: "What it is about has changed since it was read.",
@@ -107,7 +115,7 @@ SCHEMAS: Json = {
         recipient=_TEXT, status={"enum": ["queued", "withheld", "quarantined"]}, reason=_MAYBE, article=_MAYBE,
         categories=_CODES, withheld_categories=_CODES, delivery=_MAYBE, document=_TEXT,
     ),
-    "JournalPlace": {"oneOf": [{"type": "null"}, _object("index origin", index=_COUNT, origin=_TEXT)]},
+    "JournalPlace": _object("index origin", index=_COUNT, origin=_TEXT),
     "Receipt": _object(
         "id received_at document records results outcomes journal",
         id={"type": "string", "format": "uuid"}, received_at=_INSTANT, document=_TEXT, records=_COUNT,
@@ -264,15 +272,17 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "get", "/v1/inbox/{id}/document", "fetch_letter", "One document of the mailbox", "inbox", scope="exchange",
-        parameters=(_ID, *_param("IfNoneMatch")), problems=(415, 503),
-        answers={200: {"description": "The document, as an attachment; `Accept` chooses among its formats.",
+        description="Decided once more: what may no longer be given is refused, with its reason and article "
+        "(`letter-withheld`).",
+        parameters=(_ID, *_param("IfNoneMatch")), problems=(403, 406, 503),
+        answers={200: {"description": "The document, as an attachment, in the format that the list tells.",
                        "content": {"*/*": {}}, "headers": {"ETag": {"schema": _TEXT}}}, 304: _UNCHANGED},
     ),
     Operation(
         "post", "/v1/inbox/{id}/ack", "acknowledge_letter", "You have taken a document in", "inbox", scope="exchange",
         parameters=(_ID, _header("Maillon-Journal", "Where your own journal tells it: an origin, a space, an index."),
                     *_param("IfMatch")), problems=(400, 412, 503),
-        answers={204: {"description": "Acknowledged; again changes nothing.",
+        answers={204: {"description": "Acknowledged; again changes nothing, and is answered alike.",
                        "headers": {name: {"description": said, "schema": _TEXT} for name, said in _JOURNALED.items()}}},
     ),
     Operation(

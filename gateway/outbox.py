@@ -234,7 +234,8 @@ def settle(
 def put_back(
     work: UnitOfWork, claimed: Claim, reason: str, retry_after: float | None = None, *, counted: bool = True
 ) -> str:
-    """Try again later: as the recipient asks, or after an exponential delay with full jitter; `dead` in the end.
+    """Try again later: as the recipient asks, within the time that a delivery is tried, or after an exponential delay
+    with full jitter; `dead` in the end.
 
     `counted` is False for an attempt that tells nothing of this delivery, because the whole recipient fails. Returns
     the state it is left in.
@@ -248,7 +249,7 @@ def put_back(
         settle(work, claimed, "dead", reason=f"{ending}:{reason}")
         return "dead"
     ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(claimed.attempts - 1, 12))
-    delay = max(retry_after or 0.0, random.uniform(0.1, ceiling))
+    delay = max(min(retry_after or 0.0, GIVE_UP_AFTER.total_seconds()), random.uniform(0.1, ceiling))
     work.change(
         _PUT_BACK,
         delivery=claimed.id,

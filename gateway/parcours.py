@@ -26,7 +26,7 @@ from gateway.storage.tables.record import person as person_table
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
 from schemas.etats import MACHINES, legal
-from schemas.record import Current, Facts, Finding
+from schemas.record import Current, Facts, Finding, value_of
 
 FILE = Path(__file__).parent / "policies" / "delais.toml"
 STATES = {"proche": "proche", "passe": "passée"}
@@ -308,7 +308,7 @@ def _stops(rule: Delai, current: Current, item: str) -> Iterator[date]:
             if same_list and paths_item(path) != item:
                 continue
             name, _, wanted = condition.partition("=")
-            if condition and _value(current, f"{path.rpartition('.')[0]}.{name}") != wanted:
+            if condition and value_of(current, f"{path.rpartition('.')[0]}.{name}") != wanted:
                 continue
             yield _day(fact.value)
 
@@ -316,14 +316,9 @@ def _stops(rule: Delai, current: Current, item: str) -> Iterator[date]:
 def _conditions(rule: Delai, current: Current, item: str) -> bool:
     for path, admitted in rule.si.items():
         wanted = f"{item}.{path.rpartition('].')[2]}" if "[]" in path else path
-        if _value(current, wanted) not in admitted:
+        if value_of(current, wanted) not in admitted:
             return False
     return True
-
-
-def _value(current: Current, path: str) -> Any:
-    fact = current.get(path)
-    return fact.value if fact else None
 
 
 def _plain(source: str) -> str:

@@ -20,6 +20,7 @@ from gateway import basis, fse_apart, journal, merge, quarantine
 from gateway.categories import legal_code
 from gateway.person_history import HERSELF, head_of, logged, people_of, pseudonyms
 from gateway.policy_obligations import hours
+from gateway.policy_question import in_order
 from gateway.rectification import statements_of
 from gateway.registry import Gateway
 from gateway.rights import REMEDIES, demands
@@ -28,6 +29,7 @@ from gateway.storage.tables.delivery import mailbox, outbox
 from gateway.storage.tables.record import assertion_set, exchange, identifier, membership
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased
+from gateway.words import day, in_words, many, moment, period, word
 from schemas import nomenclatures, paths
 from schemas.fields import FIELDS, keys, shape
 
@@ -146,14 +148,23 @@ def page(told: Mapping[str, Any], gateway: Gateway) -> str:
         loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    table = gateway.policy.table
+    law = gateway.policy.table
+    rules = {rule.id: rule for rule in law.rules}
+    reasons = {rule.reason: rule.text_fr for rule in law.rules if rule.text_fr}
     environment.filters |= {
-        "jour": _day, "champ": field_in_words, "texte": _text, "valeur": value_in_words,
+        "jour": day, "duree": period, "ordre": in_order, "champ": field_in_words, "valeur": value_in_words,
+        "texte": lambda articles: _text(articles).replace("; ", " ; "),
+        "mot": lambda code, section: word(section, code),
+        "fait": lambda event: word("copie_fait", event, "") or word("evenement", event).lower(),
         "organisme": lambda id: told["bodies"].get(id, "vous-même" if id == HERSELF else id or "–"),
-        "categorie": lambda code: str(table.categories.get(code, {}).get("name", code)).replace("_", " "),
-        "finalite": lambda name: str(name or "").replace("_", " "),
+        "categorie": lambda code: word("categorie", code),
+        "finalite": lambda name: law.source["purposes"].get(name, {}).get("fr", name) if name else "–",
+        "regime": lambda name: law.source["regimes"].get(name, {}).get("fr", name),
+        "document": gateway.title,
+        "motif": lambda code: word("motif", code, "") or reasons.get(code, code or ""),
+        "regle": rules.get,
     }  # fmt: skip
-    return environment.get_template("acces.html").render(told=told, words=_WORDS)
+    return environment.get_template("acces.html").render(told=told, many=many)
 
 
 # --- what is held -----------------------------------------------------------------------------------------------------
@@ -272,26 +283,6 @@ def _retention(gateway: Gateway) -> dict[str, dict[str, Any]]:
 
 # --- words ---
 
-_WORDS = {
-    "permit": "autorisé", "deny": "refusé", "redact": "autorisé en partie",
-    "exchange.request": "transmission demandée", "exchange.deliver": "envoi", "exchange.ack": "réponse du destinataire",
-    "exchange.deny": "transmission refusée", "log.read": "consultation",
-    "exchange.permit": "lecture de votre dossier", "right.access": "votre droit d'accès",
-    "right.rectify": "rectification", "right.erase": "effacement", "right.request": "votre demande",
-    "right.answer": "réponse à votre demande", "right.limit": "limitation", "right.unlimit": "fin de limitation",
-    "right.portability": "portabilité", "consent.give": "accord donné", "consent.withdraw": "accord retiré",
-    "consent.request": "accord demandé", "consent.refuse": "accord refusé", "consent.expire": "accord arrivé à terme",
-    "basis.inform": "information donnée", "basis.object": "opposition", "delivered": "livré", "withheld": "retenu",
-    "queued": "en attente", "claimed": "en cours d'envoi", "waiting": "en attente d'une information",
-    "dead": "abandonné",
-    "done": "fait", "refused": "refusé avec motif", "dpo_task": "sans réponse, suivi par le délégué",
-    "stop": "cesser d'utiliser", "erase": "effacer", "limit": "limiter", "resume": "reprendre", "rectify": "rectifier",
-}  # fmt: skip
-
-
-def _day(instant: str | None) -> str:
-    return f"{instant[8:10]}/{instant[5:7]}/{instant[:4]}" if instant else "–"
-
 
 def field_in_words(path: str) -> str:
     """A canonical path in words: where it stands, which item by its label, what the field says.
@@ -306,13 +297,13 @@ def field_in_words(path: str) -> str:
     items = zip(champ.cles, keys(path), strict=True)
     words = []
     for step in steps:
-        words.append(_words(step.removesuffix("[]")))
+        words.append(in_words(step.removesuffix("[]")))
         if step.endswith("[]"):
             one, key = next(items)
             if one.liste is not None:
                 words.append(_label(one.liste, key))
             elif not one.personnelle and ":" not in key:
-                words.append(_words(key))
+                words.append(in_words(key))
     return " › ".join([*words, champ.description])
 
 
@@ -321,20 +312,18 @@ def value_in_words(value: Any, path: str) -> str:
     champ = FIELDS.get(shape(path))
     if champ is None or not isinstance(value, str):
         return _text(value)
-    if champ.type == "date":
-        return _day(value)
+    if champ.type in ("date", "date_partielle"):
+        return day(value)
+    if champ.type == "instant":
+        return moment(value)
     if champ.liste is not None:
         return _label(champ.liste, value)
-    return _words(value) if champ.valeurs else value
+    return in_words(value) if champ.valeurs else value
 
 
 def _label(name: str, code: str) -> str:
     found = nomenclatures.codes(name).get(code)
-    return _words(found.libelle) if found is not None else code
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return in_words(found.libelle) if found is not None else code
 
 
 def _text(value: Any) -> str:

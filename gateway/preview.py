@@ -9,33 +9,34 @@ from typing import Any
 
 from rich.console import Console
 
-import mappings
 from connectors.contract import Reading
-from connectors.manifest import ManifestError, installed
+from connectors.manifest import installed
 from gateway import dry_run, fse_form
-from gateway.convention import lint as lint_conventions
 from gateway.ingest import Counts
-from gateway.policy_table import DEFAULT
-from gateway.policy_table import lint as lint_policy
 from gateway.prefill import seen_by
 from gateway.problems import Invalid, Unknown
 from gateway.registry import Gateway, configured
 from gateway.settings import settings
-from mappings.lint import Explained, explained
 from schemas.record import Current, Fact, Record, Written
 
 
-def _owner(document: str) -> str:
-    """The connector that speaks this document."""
-    for id, one in installed().items():
-        if document in one.manifest.documents:
-            return id
-    raise Invalid("document-unknown", "No installed connector exchanges this document; see `maillon connector list`.")
+def owner(document: str, direction: str) -> str:
+    """The connector that speaks this document, `read` (from its body) or `write` (for it).
+
+    Raises `Invalid`: `document-unknown`, `document-not-sent` (nothing reads it), `document-not-received`.
+    """
+    spoken = {one.id: (id, one.direction) for id, each in installed().items() for one in each.manifest.document}
+    id, directions = spoken.get(document, ("", ()))
+    if direction in directions:
+        return id
+    code = ("document-not-sent" if direction == "read" else "document-not-received") if id else "document-unknown"
+    known = ", ".join(sorted(one for one, (_, directions) in spoken.items() if direction in directions))
+    raise Invalid(code, f"Documents that connectors {direction}: {known}.")
 
 
 def open_document(document: str, path: Path) -> Reading:
     """A partner's document, read as it would be by an exchange. The stream lives as long as the reading."""
-    connector = configured(installed()[_owner(document)], settings())
+    connector = configured(installed()[owner(document, "read")], settings())
     return connector.read(document, path.open("rb"))
 
 
@@ -48,7 +49,7 @@ def persons(record: Record) -> Iterator[dict[str, Any]]:
 def write(document: str, person: dict[str, Any]) -> Written:
     """The recipient's document from one previewed person, as if everything were permitted."""
     current: Current = {path: Fact(value, "preview", "preview", "") for path, value in person["facts"].items()}
-    return configured(installed()[_owner(document)], settings()).write(document, current)
+    return configured(installed()[owner(document, "write")], settings()).write(document, current)
 
 
 def changes(paths: list[Path], pause: float = 0.5) -> Iterator[Path | None]:
@@ -82,12 +83,12 @@ def prefill(gateway: Gateway, person: str, document: str, recipient: str = "") -
 
     Without a `recipient`, the first body that receives this document. Raises `Unknown` for no such person.
     """
+    body = recipient or _receiver(gateway, document)
+    if "write" not in gateway.document(body, document).direction:
+        raise Invalid("document-not-received", f"{document} is sent by this body, not received by it.")
     with gateway.unit_of_work() as work:
         if not gateway.dossiers.exists(work, person):
             raise Unknown("person-unknown", "Give a person id; `maillon person search` finds it.")
-        body = recipient or _receiver(gateway, document)
-        if "write" not in gateway.document(body, document).direction:
-            raise Invalid("document-not-received", f"{document} is sent by this body, not received by it.")
         visible, withheld, _ = seen_by(work, gateway, person, gateway.flows_carrying(work, body, document))
         written = gateway.write(body, document, visible)
     return written.prefilled | {
@@ -99,13 +100,17 @@ def prefill(gateway: Gateway, person: str, document: str, recipient: str = "") -
 def _receiver(gateway: Gateway, document: str) -> str:
     """The first body that receives this document; for the FSE form, which any body may ask for, the Département."""
     for id, one in gateway.bodies.items():
-        if one.role == "departement" if document == fse_form.ID else one.connector == _owner(document):
+        if one.role == "departement" if document == fse_form.ID else one.connector == owner(document, "write"):
             return id
     raise Unknown("recipient-unknown", "No registered body receives this document: name one with --for.")
 
 
 def print_changes(counts: Counts, console: Console) -> None:
     """What a dry run would change, for a person to read before applying."""
+    if counts.held:
+        console.print(f"[bold]Essai : rien n'est écrit.[/] Ce fichier serait retenu en entier ({counts.held}) :")
+        console.print("  rien n'en serait appliqué avant qu'une personne décide (--publish-held).")
+        return
     said = list(dry_run.sentences(counts.changes)) or ["rien ne change"]
     console.print("[bold]Essai : rien n'est écrit.[/] Ce fichier ferait :")
     for one in said:
@@ -113,28 +118,3 @@ def print_changes(counts: Counts, console: Console) -> None:
     for name, word in (("quarantined", "à revoir"), ("rejected", "illisible")):
         if number := getattr(counts, name):
             console.print(f"  [yellow]{number} {word}{'s' if number > 1 and name == 'rejected' else ''}[/]")
-
-
-def lints() -> dict[str, Explained]:
-    """Every lint of `maillon lint`, explained: mappings, manifests, policy, conventions."""
-    return explained() | explained(DEFAULT.with_name("lints.toml"))
-
-
-def lint_gateway(paths: list[Path]) -> list[str]:
-    """Manifests, decision table and the conventions of the tree."""
-    if paths:
-        return []
-    found: list[str] = []
-    known = {mapping.id for mapping in mappings.all_mappings()}
-    try:
-        for one in installed().values():
-            one.quality  # noqa: B018 reading it checks it
-            found += [
-                f"{one.folder / 'manifest.toml'}:1: mapping-unknown {mapping}"
-                for document in one.manifest.document
-                for mapping in document.mapping
-                if mapping not in known
-            ]
-    except ManifestError as error:
-        found += [f"{error.file}:1: manifest {where}: {what}" for where, what in error.problems]
-    return [*found, *lint_policy(), *lint_conventions()]

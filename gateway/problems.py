@@ -7,6 +7,7 @@
     │   ├── Forbidden          403  known, but not allowed
     │   ├── Unknown            404  no such thing for this caller (same answer when it is somebody else's)
     │   ├── NotAllowed         405  this resource does not take this method
+    │   ├── NotAcceptable      406  what was asked for is not one of the forms of this resource
     │   ├── Conflict           409  another version or another body under the same key
     │   ├── Stale              412  what the caller saw has changed
     │   ├── TooLarge           413
@@ -26,7 +27,10 @@ It never carries a value that identifies someone. Answered as RFC 9457 problem d
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class Problem(Exception):
@@ -69,6 +73,11 @@ class Problem(Exception):
         return body | self.members
 
 
+def misread(error: ValidationError) -> str:
+    """What a model did not take, field by field: names and reasons, never a value."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:20])
+
+
 def kind(error: Exception) -> str:
     """What a log says of an error: the code of a problem, the type of anything else; never its message."""
     return error.code if isinstance(error, Problem) else type(error).__name__
@@ -103,6 +112,11 @@ class Unknown(CallerProblem):
 class NotAllowed(CallerProblem):
     status = 405
     title = "This resource does not take this method"
+
+
+class NotAcceptable(CallerProblem):
+    status = 406
+    title = "This resource has no such form"
 
 
 class Conflict(CallerProblem):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.failures import DestinationRefused
 from connectors.manifest import ManifestError, installed
-from gateway import journal_files, other_clocks, schedule
+from gateway import journal_files, key_marks, other_clocks, schedule
 from gateway.app import readiness
 from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
@@ -104,9 +104,11 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
                 state["database"],
                 "reachable and current"
                 if state["database"]
-                else "does not answer, or not migrated: start it, check MAILLON_DATABASE_URL, run `maillon serve` once",
+                else "does not answer, takes no writing (a standby, a closed file), or not migrated: start it, check "
+                "MAILLON_DATABASE_URL, run `maillon serve` once",
             )
         )
+        checks.append(_keys(gateway, stored=state["database"]))
         if state["database"]:
             told = "publishing" if state["journal"] else _unsealed(gateway)
             checks.append(_check("journal", state["journal"], told))
@@ -126,6 +128,21 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
             told = needs if used else f"not used; to use it, under [bodies.{id}]: {needs}"
             checks.append(_check(f"connector {id}", not used, told))
     return checks
+
+
+def _keys(gateway: Gateway, *, stored: bool) -> dict[str, Any]:
+    """The key files are those of the database, whole, and closed to other accounts."""
+    try:
+        if stored:
+            key_marks.require(gateway.engine, gateway.keys, keep=False)
+        gateway.keys.require_whole()
+        if opened := [path.name for path in gateway.keys.folder.glob("[!.]*") if path.stat().st_mode & 0o077]:
+            return _check("keys", False, f"{', '.join(sorted(opened))}: open to other accounts; chmod 600")
+    except Problem as problem:
+        return _check("keys", False, f"{problem.code}: {problem.detail}")
+    except PermissionError as error:
+        return _check("keys", False, f"{error.filename} is closed to this account: chown it to that of the services")
+    return _check("keys", True, "whole, closed to others" + (", those of this database" if stored else ""))
 
 
 def _scheduled(one: schedule.State) -> dict[str, Any]:
@@ -165,8 +182,6 @@ def _clock(gateway: Gateway) -> dict[str, Any]:
         return _check("clock", False, why)
     if gateway.engine.dialect.name == "sqlite":
         return _check("clock", True, "same machine as the database, and later than the journal's last seal")
-    from sqlalchemy import func
-
     with gateway.engine.connect() as connection:
         there = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
     apart = abs(float(there) - time.time())

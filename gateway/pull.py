@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import io
 
-from sqlalchemy import insert
-
 from connectors.contract import NotObtained
-from gateway import clock, journal
+from gateway import journal
 from gateway.decide import identifiers_for
 from gateway.exchange import exchange
-from gateway.receipt import Receipt, Request
+from gateway.receipt import Receipt, row_of
 from gateway.registry import Gateway
 from gateway.storage.tables.record import exchange as exchange_table
 from gateway.unit_of_work import UnitOfWork
@@ -53,19 +51,9 @@ def _take(gateway: Gateway, person_id: str, source: str, document: str, content:
     records = list(reading)
     with gateway.unit_of_work() as work:
         _name(work, gateway, person_id, records)
-        purposes = frozenset(gateway.document(source, document).purposes)
-        request = Request(clock.new_id(), source, document, gateway.flows(work, source, purposes))
-        work.connection.execute(
-            insert(exchange_table).values(
-                id=request.id,
-                sender=source,
-                document=document,
-                purpose=",".join(sorted(purposes)),
-                received_at=work.now,
-                request_h=gateway.keys.blind("body", content.hex()),
-                records=len(records),
-            )
-        )
+        request = gateway.request(work, source, document)
+        row = row_of(request, work.now, gateway.document(source, document).purposes, records=len(records))
+        work.add(exchange_table, **row, request_h=gateway.keys.blind("body", content.hex()))
         receipts = exchange(work, gateway, request, records)
         if not any(receipt.entry for receipt in receipts):
             journal.append(

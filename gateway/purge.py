@@ -21,7 +21,6 @@ from prometheus_client import Counter as Metric
 from sqlalchemy import delete, or_, select, update
 
 from gateway import clock, convention, erasure, journal, notification, quarantine, retention
-from gateway.audit_queries import reading
 from gateway.basis_states import states
 from gateway.categories import legal_code
 from gateway.journal import Entry
@@ -105,8 +104,12 @@ def purge(gateway: Gateway, *, dry_run: bool = False) -> Report:
     _apply(gateway, report, _old_quarantine(gateway), _quarantine, dry_run)
     for subjects in _due(gateway):
         _apply(gateway, report, subjects, _person_or_household, dry_run)
-    with reading(gateway) as work:
-        report.unknown = [one for one in retention.due(work, gateway) if not one["regime_known"]]
+    if dry_run:
+        with gateway.reading() as work:
+            left = retention.due(work, gateway)
+    else:
+        left = retention.keep(gateway).due
+    report.unknown = [one for one in left if not one["regime_known"]]
     if not dry_run:
         for one in report.purged:
             PURGED.labels(one.kind).inc()
@@ -116,25 +119,14 @@ def purge(gateway: Gateway, *, dry_run: bool = False) -> Report:
 def _apply(gateway: Gateway, report: Report, units: Iterable[Any], act: Act, dry_run: bool) -> None:
     """Each unit in a transaction of its own: its certificate is written down, or why there is none."""
     for unit in units:
-        if dry_run:
-            told = _rehearse(gateway, act, unit)
-        else:
-            with gateway.unit_of_work() as work:
-                told = act(work, gateway, unit)
+        with gateway.unit_of_work() as work:
+            if dry_run:
+                work.abandon()
+            told = act(work, gateway, unit)
         if isinstance(told, Purged):
             report.purged.append(told)
         elif told:
             report.held[told] += 1
-
-
-def _rehearse(gateway: Gateway, act: Act, unit: Any) -> Purged | str | None:
-    work = gateway.unit_of_work()
-    work.connection = gateway.engine.connect()
-    work.connection.begin()
-    try:
-        return act(work, gateway, unit)
-    finally:
-        work.abandon()
 
 
 def hold(work: UnitOfWork, people: Collection[str]) -> str:
@@ -157,7 +149,7 @@ def _due(gateway: Gateway) -> Iterator[list[str]]:
     """Persons (heads) and households of which something may be past its retention, each once, page by page."""
     after, met = "", set[str]()
     while True:
-        with reading(gateway) as work:
+        with gateway.reading() as work:
             known = retention.terms(work, gateway)
             query = select(assertion_set.c.subject_id).select_from(retention.statements).distinct()
             query = query.where(assertion_set.c.subject_id > after, retention.past(known, work.now))
@@ -341,7 +333,7 @@ def _cutoffs(work: UnitOfWork, gateway: Gateway) -> dict[str, str]:
 def _old_letters(gateway: Gateway) -> list[tuple[str, str, list[str]]]:
     """(recipient, regime, ids) of letters older than the regime of their flow allows, fetched or not."""
     found: dict[tuple[str, str], list[str]] = {}
-    with reading(gateway) as work:
+    with gateway.reading() as work:
         cutoffs = _cutoffs(work, gateway)
         regimes = {flow.id: flow.regime for flow in convention.declared(work)}
         query = select(mailbox.c.id, mailbox.c.body, mailbox.c.created_at, outbox.c.flow)
@@ -378,7 +370,7 @@ forbids; so is a protection."""
 
 def _old_bases(gateway: Gateway) -> list[str]:
     """Persons with a record older than its regime allows."""
-    with reading(gateway) as work:
+    with gateway.reading() as work:
         found = set[str]()
         for regime, cutoff in _cutoffs(work, gateway).items():
             old = (basis_record.c.regime == regime) & (basis_record.c.created_at < cutoff)
@@ -423,7 +415,7 @@ def _homes(work: UnitOfWork, people: list[str]) -> list[str]:
 def _old_quarantine(gateway: Gateway) -> list[tuple[str, str]]:
     """(sender, before when) where records wait in quarantine past all that their sender may have kept."""
     table = quarantine_table.c
-    with reading(gateway) as work:
+    with gateway.reading() as work:
         found = [(source, term.whole) for source, term in sorted(retention.terms(work, gateway).items())]
         return [
             (sender, before) for sender, before in found

@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import delete, func, select, update
 
 from gateway import clock, journal
+from gateway.identity import CERTAIN
 from gateway.keys import seal, unseal
 from gateway.problems import Conflict, Unknown
 from gateway.receipt import Receipt, Request
@@ -201,17 +202,14 @@ def holding(
             yield row.id, record, [one for one in record.personnes if one not in hers]
 
 
-_CERTAIN = ("nir+date", "ft+date", "si+nom+date")
-
-
 def _is_one_of(gateway: Gateway, one: PersonFacts, people: Collection[str], indexes: frozenset[bytes]) -> bool:
     if one.person_id in people:
         return True
-    told = gateway.identity.keys_of(one.facts).indexes
-    if any(told.get(system) in indexes for system in _CERTAIN):
+    told = gateway.identity.keys_of(one.facts)
+    if any(told.under(system) & indexes for system in CERTAIN):
         return True
-    other_nir = "nir" in told and told["nir"] not in indexes
-    return not other_nir and told.get("nom+date") in indexes
+    other_nir = told.nir is not None and told.nir not in indexes
+    return not other_nir and bool(told.under("nom+date") & indexes)
 
 
 def row(work: UnitOfWork, row_id: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +20,24 @@ class Request:
     flows: tuple[Flow, ...]
     """The flows that start at this sender for the purposes it invokes, active or not: a refusal is an answer too."""
     client_id: str = ""
+
+
+_PURPOSES = 64
+"""Characters of `exchange.purpose`."""
+
+
+def row_of(
+    request: Request, received_at: str, purposes: Collection[str] | None = None, *, records: int = 0
+) -> dict[str, Any]:
+    """The row of `exchange` that remembers a request; of its purposes (those of its flows), as many as the column
+    holds whole."""
+    told = sorted({flow.purpose for flow in request.flows} if purposes is None else purposes)
+    while len(joined := ",".join(told)) > _PURPOSES:
+        told.pop()
+    return {
+        "id": request.id, "sender": request.sender, "document": request.document, "purpose": joined,
+        "received_at": received_at, "records": records,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

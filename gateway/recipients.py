@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, select, update
 from connectors.contract import Acknowledgement
 from gateway import clock
 from gateway.outbox import Claim
+from gateway.storage import upsert
 from gateway.storage.tables.delivery import recipient_state
 from gateway.unit_of_work import UnitOfWork
 
@@ -122,14 +123,9 @@ def _write(work: UnitOfWork, recipient: str, row: Any, **values: Any) -> None:
         statement = update(recipient_state).where(recipient_state.c.recipient == recipient)
         work.connection.execute(statement.values(**values))
         return
-    inserted = _insert(work)(recipient_state).values(**({"recipient": recipient, "paused": 0, "failures": 0} | values))
+    row = {"recipient": recipient, "paused": 0, "failures": 0} | values
+    inserted = upsert(work.connection.dialect.name, recipient_state).values(**row)
     work.connection.execute(inserted.on_conflict_do_update(index_elements=["recipient"], set_=values))
-
-
-def _insert(work: UnitOfWork) -> Any:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    return (postgresql if work.connection.dialect.name == "postgresql" else sqlite).insert
 
 
 def resting(work: UnitOfWork, recipient: str) -> bool:

@@ -195,7 +195,7 @@ def apply(gateway: Gateway, migration: Migration, *, dry_run: bool = False) -> T
     if not any(spots(migration.codes)):
         raise Invalid("migration-not-stored", f"The record keeps no code of {migration.codes}: only mappings change.")
     told = Told(migration.id, migration.codes, migration.before, migration.after)
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         known = _check(work, migration)
     exchange_id = known or clock.new_id()
     if not (dry_run or known):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, select
@@ -19,7 +19,7 @@ import mappings
 from connectors.contract import Connector
 from connectors.manifest import REACH, Document, Installed, ManifestError, installed
 from connectors.transport import Transport
-from gateway import canonical, convention, erasure_list, fse_form, garbage, journal, other_clocks
+from gateway import clock, convention, erasure_list, fse_form, garbage, journal, key_marks, other_clocks
 from gateway.convention import Flow
 from gateway.deposit import SETTINGS as DROP
 from gateway.deposit import Drop
@@ -27,8 +27,10 @@ from gateway.dossier import Dossiers
 from gateway.identity import Identity
 from gateway.journal_files import folder_of, publish
 from gateway.keys import Keyring
+from gateway.own_documents import OWN
 from gateway.policy import Policy
 from gateway.problems import Invalid, Misconfigured, Problem
+from gateway.receipt import Request
 from gateway.references import References
 from gateway.settings import Settings
 from gateway.storage import open_engine
@@ -44,18 +46,6 @@ SECRECY = frozenset({"departement", "delegataire", "ccas", "france_travail", "ca
 """Roles whose staff the law puts under professional secrecy (CASF L133-5, L262-44; Code pénal 226-13)."""
 
 _REACH = frozenset(setting.name for setting in REACH)
-
-
-class _Own(Protocol):
-    """A document that no connector speaks: any body may ask for it, filled from what it may see."""
-
-    DOCUMENT: Document
-    OFFERED: frozenset[str]
-
-    def write(self, current: Current, /) -> Written: ...
-
-
-_OWN: Mapping[str, _Own] = {canonical.ID: canonical, fse_form.ID: fse_form}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +94,7 @@ class Gateway:
         policy = Policy.load(settings.policy_file, require_signature=production, trusted=trusted)
         gateway = cls(settings, engine, keys, policy)
         if create:
+            key_marks.require(engine, keys)
             from gateway import erasure, policy_history  # they act on a gateway, which they import
 
             policy_history.keep(settings.home, settings.policy_file)
@@ -128,6 +119,10 @@ class Gateway:
 
     def unit_of_work(self) -> UnitOfWork:
         return UnitOfWork(self.engine)
+
+    def reading(self) -> UnitOfWork:
+        """A transaction that only reads: it waits for no writer, and nothing of it is kept."""
+        return UnitOfWork(self.engine, read_only=True)
 
     # --- bodies -----------------------------------------------------------------------------------------------------
 
@@ -177,7 +172,7 @@ class Gateway:
 
     def document(self, body_id: str, document: str) -> Document:
         """The manifest's entry of a document. Raises `Invalid` (`document-unknown`)."""
-        if own := _OWN.get(document):
+        if own := OWN.get(document):
             return own.DOCUMENT
         manifest = self.installed(self.body(body_id)).manifest
         try:
@@ -186,6 +181,13 @@ class Gateway:
             raise Invalid(
                 "document-unknown", f"{manifest.name} exchanges: {', '.join(sorted(manifest.documents))}."
             ) from None
+
+    def title(self, document: str) -> str:
+        """A document in words, as its manifest names it, whoever exchanges it; its id when no connector has it now."""
+        if own := OWN.get(document):
+            return own.DOCUMENT.title
+        manifests = (one.manifest for one in installed().values())
+        return next((one.documents[document].title for one in manifests if document in one.documents), document)
 
     def speaks(self, body_id: str, document: str) -> bool:
         """Is this body still known, and this document still in its connector's manifest?"""
@@ -208,14 +210,14 @@ class Gateway:
 
     def categories(self, document: Document) -> frozenset[str]:
         """Canonical categories a document writes: what permission is asked for is what the mapping writes."""
-        if own := _OWN.get(document.id):
+        if own := OWN.get(document.id):
             return own.OFFERED
         written = [mapping for one in document.mapping if (mapping := mappings.load(one)).file.direction != "read"]
         return frozenset().union(*(mapping.categories for mapping in written))
 
     def write(self, body_id: str, document: str, current: Current, **context: Any) -> Written:
         """One of a body's documents, from facts it may receive."""
-        if own := _OWN.get(document):
+        if own := OWN.get(document):
             return own.write(current)
         return self.connector(body_id).write(document, current, **context)
 
@@ -223,7 +225,7 @@ class Gateway:
         """Is this document left for the body to fetch, rather than sent to it?"""
         if self.drop(body_id):
             return False
-        return document in _OWN or self.installed(self.body(body_id)).manifest.transport == "inbox"
+        return document in OWN or self.installed(self.body(body_id)).manifest.transport == "inbox"
 
     def drop(self, body_id: str) -> Drop | None:
         """Where this body takes its deliveries as files, if it does."""
@@ -242,6 +244,11 @@ class Gateway:
         """Flows that start at this body, for these purposes or for all, active or not."""
         return tuple(convention.flows_from(work, sender, purposes))
 
+    def request(self, work: UnitOfWork, sender: str, document: str, id: str = "") -> Request:
+        """What a body asks by sending this document, for all the purposes that it serves."""
+        purposes = frozenset(self.document(sender, document).purposes)
+        return Request(id or clock.new_id(), sender, document, self.flows(work, sender, purposes))
+
     def flow(self, work: UnitOfWork, id: str) -> Flow | None:
         """A flow as it is today; None when no convention declares it any more."""
         return convention.flow(work, id)
@@ -257,7 +264,7 @@ class Gateway:
 
     def allowed_purposes(self, body: str) -> frozenset[str]:
         """Purposes that the conventions in force open to a body; asked by the authorization server."""
-        with UnitOfWork(self.engine, read_only=True) as work:
+        with self.reading() as work:
             return convention.purposes_of(work, body)
 
     def on_refusal(self, event: str, **fields: Any) -> None:
@@ -326,4 +333,9 @@ def configured(one: Installed, settings: Settings, body_id: str = "", name: str 
     for setting, value in own.items():
         if setting in known and value:
             values.setdefault(setting, value)
+    if not values.get("departement") and any(
+        each.name == "departement" and each.required for each in one.manifest.setting
+    ):
+        who = "set MAILLON_DEPARTEMENT to the Département served, as CAF files write it (040)"
+        raise ManifestError(Path(f"{body_id} settings"), [("departement", who)])
     return one.create(values)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 
-from sqlalchemy import insert
-
 from connectors.contract import DocumentRefused
-from gateway import clock, journal, quarantine
+from gateway import journal, quarantine
 from gateway.exchange import exchange
 from gateway.problems import Conflict
-from gateway.receipt import Receipt, Request
+from gateway.receipt import Receipt, Request, row_of
 from gateway.registry import Gateway
 from gateway.storage.tables.record import exchange as exchange_table
 from gateway.unit_of_work import UnitOfWork
@@ -83,16 +81,6 @@ def _still(record: Record) -> Conflict:
 
 
 def _request(work: UnitOfWork, gateway: Gateway, sender: str, document: str) -> Request:
-    flows = gateway.flows(work, sender, frozenset(gateway.document(sender, document).purposes))
-    request = Request(clock.new_id(), sender, document, flows)
-    work.connection.execute(
-        insert(exchange_table).values(
-            id=request.id,
-            sender=sender,
-            document=document,
-            purpose=",".join(sorted({flow.purpose for flow in flows})),
-            received_at=work.now,
-            records=1,
-        )
-    )
+    request = gateway.request(work, sender, document)
+    work.add(exchange_table, **row_of(request, work.now, records=1))
     return request

@@ -10,13 +10,14 @@ ESF+, whose length the table does not say. What a person said of herself goes wi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, and_, case, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, and_, case, delete, false, func, insert, not_, or_, select
 
 from gateway import clock, convention
 from gateway.categories import bridge
@@ -28,6 +29,7 @@ from gateway.policy_obligations import hours
 from gateway.policy_table import Regime
 from gateway.registry import Gateway
 from gateway.storage.tables.record import assertion_set, source_record
+from gateway.storage.tables.rights import retention_reading
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
 from schemas.record import Facts
@@ -180,3 +182,27 @@ def due(work: UnitOfWork, gateway: Gateway) -> list[dict[str, Any]]:
                 "regimes": sorted(known[source].regimes) if is_known else [],
             })  # fmt: skip
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What `due` said at an instant."""
+
+    read_at: str
+    due: list[dict[str, Any]]
+
+
+def keep(gateway: Gateway) -> Reading:
+    """Count what is due and write it down in place of the last count: it reads every statement, a page may not."""
+    with gateway.reading() as work:
+        reading = Reading(work.now, due(work, gateway))
+    with gateway.unit_of_work() as work:
+        work.connection.execute(delete(retention_reading))
+        work.connection.execute(insert(retention_reading).values(read_at=reading.read_at, due=json.dumps(reading.due)))
+    return reading
+
+
+def last(work: UnitOfWork) -> Reading | None:
+    """The last count; None before the first."""
+    row = work.connection.execute(select(retention_reading)).first()
+    return Reading(row.read_at, json.loads(row.due)) if row else None

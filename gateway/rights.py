@@ -71,16 +71,31 @@ def later(moment: str, months: int) -> str:
 
 
 def receive(
-    work: UnitOfWork, gateway: Gateway, person_id: str, right: str, *, body: str = HERSELF, received_at: str = ""
+    work: UnitOfWork,
+    gateway: Gateway,
+    person_id: str,
+    right: str,
+    *,
+    body: str = HERSELF,
+    received_at: str = "",
+    identifier: str = "",
 ) -> Demand:
-    """Write a request down. `received_at` may be earlier than now: a letter counts from its arrival."""
+    """Write a request down. `received_at` may be earlier than now: a letter counts from its arrival.
+
+    `identifier` names it beforehand (a UUID): the same request of the same person, given again, is the one known.
+    """
     if right not in ARTICLES:
         raise Invalid("right-unknown", f"Rights: {', '.join(ARTICLES)}.")
     head = head_of(work, person_id)
     received = _instant(received_at) if received_at else work.now
     if received > work.now:
         raise Invalid("received-later", "A request cannot have been received after now.")
-    identifier = clock.new_id()
+    identifier = identifier or clock.new_id()
+    known = work.connection.execute(select(table.c.person_id, table.c.name).where(table.c.id == identifier)).first()
+    if known is not None:
+        if (known.person_id, known.name) != (head, right):
+            raise Conflict("request-state", "This identifier names another request.")
+        return get(work, identifier)
     work.connection.execute(
         insert(table).values(
             id=identifier, person_id=head, name=right, body=body, state="open", received_at=received,

@@ -32,13 +32,15 @@ from gateway import (
     journal_upkeep,
     meter_readings,
     purge,
+    retention,
     timestamp,
     volumes,
     witness,
     worklist,
 )
 from gateway.journal_files import WITNESS_POLICY, sealed_at
-from gateway.problems import Problem, kind
+from gateway.logs import LastingFailure
+from gateway.problems import Problem
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.schedule import schedule as table
@@ -107,6 +109,10 @@ async def _count(gateway: Gateway) -> None:
     await asyncio.to_thread(volumes.keep, gateway)
 
 
+async def _count_due(gateway: Gateway) -> None:
+    await asyncio.to_thread(retention.keep, gateway)
+
+
 async def _verify(gateway: Gateway) -> None:
     await asyncio.to_thread(breach_watch.verify_journal, gateway)
 
@@ -120,6 +126,7 @@ JOBS: tuple[Job, ...] = (
     Job("journal-stamp", "stamp_every", _stamp, lambda settings: bool(settings.timestamp_url)),
     Job("journal-prune", "prune_every", _prune),
     Job("retention-purge", "purge_every", _purge),
+    Job("retention-count", "retention_every", _count_due),
     Job("journal-volumes", "volumes_every", _count),
     Job("double-entry-meter", "meter_every", meter_readings.keep, cut=True, show=meter_readings.show),
     Job("journal-verify", "verify_every", _verify),
@@ -133,6 +140,7 @@ async def run(gateway: Gateway, stopping: asyncio.Event, jobs: Sequence[Job] = J
     it may be cut."""
     running: dict[str, asyncio.Task[None]] = {}
     observed = -math.inf
+    failure = LastingFailure("schedule.database_unavailable", "schedule.database_available")
     while not stopping.is_set():
         MOVED.set(clock.moved())
         try:
@@ -142,8 +150,9 @@ async def run(gateway: Gateway, stopping: asyncio.Event, jobs: Sequence[Job] = J
             due = await asyncio.to_thread(_due, gateway, [job for job in jobs if job.name not in running])
             for job, fence in due:
                 running[job.name] = asyncio.create_task(_run_one(gateway, job, fence))
-        except (OSError, Problem, SQLAlchemyError) as error:
-            log.error("schedule.database_unavailable", kind=kind(error))
+            failure.over()
+        except Exception as error:  # whatever it is, nothing else would ever run again in this process
+            failure.met(error)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), timeout=pause)
         running = {name: task for name, task in running.items() if not task.done()}
@@ -180,7 +189,7 @@ async def _keep_lease(gateway: Gateway, job: Job, fence: int) -> None:
 def _due(gateway: Gateway, jobs: Sequence[Job]) -> list[tuple[Job, int]]:
     """The jobs that this process took: each with the fence of its run."""
     wanted = {job.name: job for job in jobs if job.period(gateway.settings) > 0}
-    with UnitOfWork(gateway.engine, read_only=True) as work:  # nobody waits for a look that finds nothing
+    with gateway.reading() as work:  # nobody waits for a look that finds nothing
         known = _rows(work)
         observe(known)
         for job in wanted.values():
@@ -248,7 +257,7 @@ def _later(instant: str, seconds: float) -> str:
 
 def _observe(gateway: Gateway) -> None:
     """Set the gauges of what other modules keep: deliveries, the journal's last seal."""
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         delivery_metrics.observe(work)
         SEALED.set(sealed_at(work.connection))
 
@@ -276,7 +285,7 @@ class State:
 
 def states(gateway: Gateway, jobs: Sequence[Job] = JOBS) -> list[State]:
     """How each job stands; a period of 0 says that it is off."""
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         known = _rows(work)
     found = []
     for job in jobs:

@@ -11,7 +11,11 @@ from gateway.settings import settings
 
 
 def app() -> Starlette:
-    """The application of this process, from its settings."""
+    """The application of one of several processes, from its settings."""
     logs.configure()
-    own = settings()
-    return build(Gateway.open(own), embedded_worker=own.database.startswith("sqlite"))
+    return of(Gateway.open(settings()))
+
+
+def of(gateway: Gateway) -> Starlette:
+    """The application of the only process; on an embedded database it also delivers."""
+    return build(gateway, embedded_worker=gateway.engine.dialect.name == "sqlite")

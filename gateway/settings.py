@@ -17,7 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.problems import Misconfigured
+from gateway.problems import Misconfigured, misread
 
 FILE = "MAILLON_SETTINGS"
 """Variable that names the settings' file: services and commands then read the same one, wherever they start."""
@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """Seconds between two deletions of the journal entries whose retention has elapsed. 0: never."""
     purge_every: float = 86_400.0
     """Seconds between two purges of the persons, or parts of their records, whose retention has elapsed. 0: never."""
+    retention_every: float = 3_600.0
+    """Seconds between two counts of what is past its retention, which the console shows. 0: after a purge only."""
     volumes_every: float = 3_600.0
     """Seconds between two looks at whether a day that is over was counted for the register. 0: never."""
     meter_every: float = 86_400.0
@@ -129,8 +131,7 @@ def settings() -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured("settings-invalid", f"{file} is not TOML: {error}.") from None
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise Misconfigured("settings-invalid", f"{'; '.join(wrong)} (MAILLON_… variables, {file}).") from None
+        raise Misconfigured("settings-invalid", f"{misread(error)} (MAILLON_… variables, {file}).") from None
 
 
 def unknown_variables() -> list[str]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy.dialects import postgresql, sqlite
-
 from gateway.lookup import rows
+from gateway.storage import upsert
 from gateway.storage.tables.record import membership
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
@@ -125,7 +124,7 @@ class Stays:
                 continue
             stay.until = until
             work.change(
-                _upsert(work.connection.dialect.name),
+                _stated(work.connection.dialect.name),
                 foyer_id=home[0],
                 person_id=person_id,
                 source=home[1],
@@ -146,9 +145,9 @@ class Stays:
 
 
 @lru_cache
-def _upsert(dialect: str) -> Any:
+def _stated(dialect: str) -> Any:
     """Statement that inserts or replaces a stay; the same object each time, so that rows gather on it."""
-    statement = (postgresql if dialect == "postgresql" else sqlite).insert(membership)
+    statement = upsert(dialect, membership)
     return statement.on_conflict_do_update(
         index_elements=["foyer_id", "person_id", "source"],
         set_={name: statement.excluded[name] for name in ("until", "asserted_at", "said_in", "named")},

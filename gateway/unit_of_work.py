@@ -29,6 +29,7 @@ class UnitOfWork:
     def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
         self._engine = engine
         self._read_only = read_only
+        self._keeps = not read_only
         self._rows: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         self._changes: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         self._before_commit: list[Callable[[UnitOfWork], None]] = []
@@ -51,7 +52,7 @@ class UnitOfWork:
 
     def __exit__(self, kind: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
         try:
-            if kind is None:
+            if kind is None and self._keeps:
                 self.commit()
             else:
                 self.connection.rollback()
@@ -59,9 +60,8 @@ class UnitOfWork:
             self.connection.close()
 
     def abandon(self) -> None:
-        """Undo everything: a rehearsal leaves nothing behind."""
-        self.connection.rollback()
-        self.connection.close()
+        """End by undoing everything: a rehearsal leaves nothing behind."""
+        self._keeps = False
 
     def add(self, table: Table, **row: Any) -> None:
         """Write this row before the transaction commits."""

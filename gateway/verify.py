@@ -4,7 +4,7 @@ Nothing here comes from the gateway: the standard library and `cryptography` are
 alone and carried to an offline computer. Formats: C2SP signed-note, tlog-tiles, tlog-checkpoint, tlog-cosignature,
 tlog-proof, tlog-policy; RFC 6962 hashes; RFC 9162 §2.1.3.2 and §2.1.4.2 for the checks of proofs.
 
-    python verify.py [--vkey LINE] [--since CHECKPOINT]... DIR        a whole journal
+    python verify.py [--vkey LINE]... [--since CHECKPOINT]... [--policy FILE] DIR     a whole journal
     python verify.py --proof FILE --policy FILE ENTRY                 one entry of a proof bundle
 """
 
@@ -31,16 +31,19 @@ Read = Callable[[str], "bytes | None"]
 WIDTH = 256
 LOGS = ("6m", "36m")
 """Sub-folders an export may hold beside its own log: the other retention classes."""
+_PUBLISHED = ("checkpoint", "tile", "vkey", "vkeys", "retention")
 _TIMESTAMP = re.compile(rb'"ts":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)')
 
 
 class Bad(Exception):
-    """Something does not hold. `index` is the first entry that is not proven, when it can be named."""
+    """Something does not hold. `index` is the first entry that is not proven, when it can be named; `whole` the entries
+    of a broken bundle that come before."""
 
-    def __init__(self, reason: str, index: int | None = None) -> None:
+    def __init__(self, reason: str, index: int | None = None, whole: Sequence[bytes] = ()) -> None:
         super().__init__(reason)
         self.reason = reason
         self.index = index
+        self.whole = list(whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,15 +244,16 @@ def tile_path(level: int | str, n: int, width: int) -> str:
 
 def split_bundle(bundle: bytes, count: int, first: int = 0) -> list[bytes]:
     """The entries of a bundle. Raises `Bad` with the index of the one where it breaks."""
-    entries, at, end = [], 0, len(bundle)
+    entries: list[bytes] = []
+    at, end = 0, len(bundle)
     for done in range(count):
         start = at + 2
         at = start + int.from_bytes(bundle[at:start], "big")
         if at > end or start > end:
-            raise Bad("the entry bundle is cut short", first + done)
+            raise Bad("the entry bundle is cut short", first + done, entries)
         entries.append(bundle[start:at])
     if at != end:
-        raise Bad("the entry bundle holds more than its entries", first + count - 1)
+        raise Bad("the entry bundle holds more than its entries", first + count - 1, entries)
     return entries
 
 
@@ -286,12 +290,18 @@ class _Walk:
                 bundle = self.read(tile_path("entries", first // WIDTH, count))
                 if bundle is None:
                     raise Bad("the entry bundle is missing", first)
-                entries = split_bundle(bundle, count, first)
+                broken: Bad | None = None
+                try:
+                    entries = split_bundle(bundle, count, first)
+                except Bad as bad:  # a wrong length may only be seen some entries later
+                    entries, broken = bad.whole, bad
                 hashed = sha256
                 leaves = [hashed(b"\x00" + entry).digest() for entry in entries]
-                if b"".join(leaves) != tile:
-                    wrong = next(i for i in range(count) if leaves[i] != tile[32 * i : 32 * i + 32])
-                    raise Bad("the entry is not the one that was hashed", first + wrong)
+                if broken or b"".join(leaves) != tile:
+                    right = [leaf == tile[32 * i : 32 * i + 32] for i, leaf in enumerate(leaves)]
+                    if broken and all(right):
+                        raise broken
+                    raise Bad("the entry is not the one that was hashed", first + right.index(False))
                 self._date(bundle)
             else:
                 leaves = [tile[at : at + 32] for at in range(0, len(tile), 32)]
@@ -578,14 +588,49 @@ def _exchange_of(raw: bytes, event: bytes, field_name: str, body: str) -> tuple[
 
 
 def verify_all(
-    folder: Path, vkey: str | Sequence[str] | None = None, since: Sequence[bytes] = ()
+    folder: Path,
+    vkey: str | Sequence[str] | None = None,
+    since: Sequence[bytes] = (),
+    policy: Policy | None = None,
 ) -> Iterator[tuple[str, Report]]:
     """(log, report) of the journal of a folder and of the retention classes below it. With a key given, those of the
-    other classes are the same key under their own names."""
-    yield "", verify(folder, vkey, since=since)
+    other classes are the same key under their own names; with a policy, its quorum must have cosigned each log."""
+    for log, place, keys, kept in _logs(folder, vkey, since):
+        report = verify(place, keys, since=kept)
+        yield log, _cosigned(report, place, keys, policy) if policy and report.ok else report
+
+
+def _cosigned(report: Report, place: Path, vkey: str | Sequence[str] | None, policy: Policy) -> Report:
+    read = reader(place)
+    try:
+        _, signed = open_note(read("checkpoint") or b"", [*_keys(read, vkey), *policy.witnesses.values()])
+        if not policy.met(signed):
+            raise Bad("the checkpoint lacks the cosignatures of the quorum")
+    except Bad as bad:
+        return replace(report, ok=False, reason=bad.reason)
+    return report
+
+
+def all_entries(folder: Path, vkey: str | Sequence[str] | None = None) -> Iterator[tuple[int, bytes]]:
+    """What `entries` gives, of the journal of a folder and then of each retention class below it."""
+    for _, place, keys, _ in _logs(folder, vkey):
+        yield from entries(place, keys)
+
+
+def _logs(
+    folder: Path, vkey: str | Sequence[str] | None, since: Sequence[bytes] = ()
+) -> Iterator[tuple[str, Path, str | Sequence[str] | None, list[bytes]]]:
+    """(log, its folder, its keys, the checkpoints kept of it) of a journal and of the retention classes below it, those
+    included of which only a checkpoint kept from earlier, or a part of the files, is left."""
+    origin = (reader(folder)("checkpoint") or b"").partition(b"\n")[0]
+    kept: dict[str, list[bytes]] = {log: [] for log in ("", *LOGS)}
+    for raw in since:
+        named = raw.partition(b"\n")[0].removeprefix(origin + b"/").decode(errors="replace")
+        kept[named if named in LOGS else ""].append(raw)
+    yield "", folder, vkey, kept[""]
     for log in LOGS:
-        if (folder / log / "checkpoint").is_file() or (folder / log / "tile").is_dir():
-            yield log, verify(folder / log, None if vkey is None else _renamed(vkey, log))
+        if kept[log] or any((folder / log / name).exists() for name in _PUBLISHED):
+            yield log, folder / log, None if vkey is None else _renamed(vkey, log), kept[log]
 
 
 def _renamed(vkey: str | Sequence[str], log: str) -> list[str]:
@@ -602,22 +647,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints `ok entries=N root=…` (exit 0) or `bad index=N reason` (exit 1) for each log; exit 2 on wrong usage."""
     parser = argparse.ArgumentParser(prog="verify", description="Check a published journal, or one proof of a bundle.")
     parser.add_argument("path", type=Path, help="folder of the journal, or file of the entry with --proof")
-    parser.add_argument("--vkey", action="append", help="verifier key line you trust, or a file that holds it")
+    parser.add_argument("--vkey", action="append", help="verifier key line you trust, or a file of them")
     parser.add_argument("--since", action="append", type=Path, default=[], help="a checkpoint kept from earlier")
     parser.add_argument("--proof", type=Path, help="a tlog-proof file")
-    parser.add_argument("--policy", type=Path, help="a tlog-policy file")
+    parser.add_argument("--policy", type=Path, help="a tlog-policy file: the witnesses that must have cosigned")
     given = parser.parse_args(argv)
-    if (given.proof is None) != (given.policy is None):
-        parser.error("--proof and --policy go together")
+    if given.proof and not given.policy:
+        parser.error("--proof needs --policy")
     try:
-        if given.proof:
-            policy = Policy.parse(given.policy.read_text("utf-8"))
+        policy = Policy.parse(given.policy.read_text("utf-8")) if given.policy else None
+        if given.proof and policy:
             index, checkpoint = check_proof(given.proof.read_bytes(), given.path.read_bytes(), policy)
             print(f"ok index={index} size={checkpoint.size} origin={checkpoint.origin}")
             return 0
         since = [path.read_bytes() for path in given.since]
-        vkeys = None if given.vkey is None else [_line(value) for value in given.vkey]
-        reports = list(verify_all(given.path, vkeys, since))
+        vkeys = None if given.vkey is None else [line for value in given.vkey for line in _lines(value)]
+        reports = list(verify_all(given.path, vkeys, since, policy))
     except (Bad, OSError) as error:
         print(f"bad {error}")
         return 1
@@ -628,8 +673,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if all(report.ok for _, report in reports) else 1
 
 
-def _line(value: str) -> str:
-    return Path(value).read_text("utf-8").strip() if Path(value).is_file() else value
+def _lines(value: str) -> list[str]:
+    """The verifier key lines of a file, which holds several after a change of key; or the line itself."""
+    return Path(value).read_text("utf-8").split() if Path(value).is_file() else [value]
 
 
 if __name__ == "__main__":

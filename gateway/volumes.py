@@ -19,7 +19,6 @@ from sqlalchemy import JSON, Connection, Engine, Text, cast, func, insert, selec
 
 from gateway import clock
 from gateway.storage.tables.journal import journal_day, journal_entry, journal_log
-from gateway.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from gateway.registry import Gateway
@@ -96,7 +95,7 @@ def by_day(engine: Engine, connection: Connection, days: int) -> Iterator[tuple[
 def keep(gateway: Gateway) -> int:
     """Write down the counts of the days that are over since the first one not written; how many were."""
     over = (clock.now() - _SETTLED).date()
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         day = work.connection.scalar(select(func.max(journal_day.c.day)))
         first = day or work.connection.scalar(select(func.min(journal_entry.c.ts)))
         if first is None:

@@ -11,12 +11,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-import structlog
 from sqlalchemy import Engine
 
+from gateway.logs import LastingFailure
 from gateway.unit_of_work import UnitOfWork
-
-log = structlog.get_logger(__name__)
 
 CHANNEL = "maillon_outbox"
 _AGAIN = 1.0
@@ -45,19 +43,20 @@ async def listen(engine: Engine, told: Callable[[str], None], stopping: asyncio.
     import psycopg  # an embedded database never listens
 
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    pause = _AGAIN
+    pause, failure = _AGAIN, LastingFailure("wake.connection_lost", "wake.connection_back")
     while not stopping.is_set():
         try:
             async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 told("")
+                failure.over()
                 pause = _AGAIN
                 while not stopping.is_set():
                     async for note in connection.notifies(timeout=1.0):
                         told(note.payload)
                     await connection.execute("SELECT 1")  # a dead connection is silent: ask it
         except (psycopg.Error, OSError) as error:
-            log.warning("wake.connection_lost", kind=type(error).__name__)
+            failure.met(error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
             pause = min(_LONGEST, pause * 2)

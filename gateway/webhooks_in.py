@@ -28,7 +28,7 @@ from gateway.exchange import exchange
 from gateway.journal_files import require_available
 from gateway.problems import Misconfigured, Problem, Unauthenticated, Unknown, Unsupported
 from gateway.quarantine import with_bytes
-from gateway.receipt import Request
+from gateway.receipt import row_of
 from gateway.registry import Gateway
 from gateway.storage.tables.record import assertion_set, quarantine
 from gateway.storage.tables.record import exchange as exchange_table
@@ -104,19 +104,14 @@ class _Door:
                 reason_code=ignored,
             )  # fmt: skip
             return {"id": None, "status": "ignored", "reason": ignored, "records": 0, "results": []}
-        id = clock.new_id()
         self._purge(work, body_id, message)
-        purposes = frozenset(self.gateway.document(body_id, message.document).purposes)
-        flows = self.gateway.flows(work, body_id, purposes)
-        receipts = exchange(work, self.gateway, Request(id, body_id, message.document, flows), records)
-        self.gateway.dossiers.taken(work, order, Record("", [], digest=use.digest), sent_at, id)
+        request = self.gateway.request(work, body_id, message.document)
+        receipts = exchange(work, self.gateway, request, records)
+        self.gateway.dossiers.taken(work, order, Record("", [], digest=use.digest), sent_at, request.id)
         results = [{"record": rank, "status": receipt.status} for rank, receipt in enumerate(receipts, 1)]
-        told = {"id": id, "status": "accepted", "reason": None, "records": len(records), "results": results}
-        work.add(
-            exchange_table, id=id, sender=body_id, document=message.document,
-            purpose=",".join(sorted({flow.purpose for flow in flows}))[:64], received_at=work.now,
-            records=len(records), response=json.dumps(told),
-        )  # fmt: skip
+        told = {"id": request.id, "status": "accepted", "reason": None, "records": len(records), "results": results}
+        row = row_of(request, work.now, records=len(records))
+        work.add(exchange_table, **row, response=json.dumps(told))
         return told
 
     def _purge(self, work: UnitOfWork, body_id: str, message: Any) -> None:

@@ -8,7 +8,6 @@ asked once for both.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,22 +16,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar, TypeVarTuple
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement
 from gateway import clock, delivery, delivery_metrics, outbox, recipients, wake
 from gateway.delivery import Prepared
 from gateway.journal_files import too_old
+from gateway.logs import LastingFailure
 from gateway.outbox import Claim
-from gateway.problems import Problem, kind
+from gateway.problems import Problem, Unavailable
 from gateway.recipients import RetryBudget, Terms
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
-log = structlog.get_logger(__name__)
 
 BATCH = 64
 """Deliveries of one recipient that a worker holds, and claims in one transaction, at most."""
@@ -50,6 +48,8 @@ class _Served:
 
     terms: Terms
     slots: asyncio.Semaphore
+    trouble: LastingFailure
+    defect: LastingFailure
     budget: RetryBudget = field(default_factory=RetryBudget)
     since: float = field(default_factory=time.monotonic)
     flying: dict[asyncio.Task[Acknowledgement], Prepared] = field(default_factory=dict)
@@ -72,6 +72,10 @@ class Worker:
         self._sqlite = gateway.engine.dialect.name == "sqlite"
         self._threads = ThreadPoolExecutor(1 if self._sqlite else 4, "delivery")
         self._served: dict[str, _Served] = {}
+        self._unreachable = LastingFailure("delivery.database_unavailable", "delivery.database_available")
+        self._stale = LastingFailure("delivery.referential_stale", "delivery.referential_current")
+        self._unsealed = LastingFailure("delivery.audit_unavailable", "delivery.audit_available")
+        self._leases = LastingFailure("delivery.leases_not_renewed", "delivery.leases_renewed")
         self.stopping = asyncio.Event()
         """Set it to stop: nothing more is claimed, what is in flight is finished and settled."""
         self.wake = asyncio.Event()
@@ -122,9 +126,10 @@ class Worker:
 
         try:
             due = await self._in_thread(read)
-        except _TROUBLE as error:
-            log.error("delivery.database_unavailable", kind=kind(error))
+        except Exception as error:  # whatever it is, this process would never deliver again
+            self._unreachable.met(error)
             return []
+        self._unreachable.over()
         return [one for one in due if not self._only or one in self._only]
 
     # --- one recipient ----------------------------------------------------------------------------------------------
@@ -134,21 +139,28 @@ class Worker:
         served = self._served.get(recipient)
         if served is None:
             terms = Terms.of(self._gateway.settings.bodies.get(recipient, {}))
-            served = self._served[recipient] = _Served(terms, asyncio.Semaphore(terms.concurrent))
+            served = self._served[recipient] = _Served(
+                terms,
+                asyncio.Semaphore(terms.concurrent),
+                LastingFailure("delivery.turn_failed", "delivery.turn_resumed", recipient=recipient),
+                LastingFailure("delivery.defect", "delivery.defect_over", recipient=recipient),
+            )
         total, trouble = 0, 0.0
         while True:
             try:
                 claimed, ready = await self._in_thread(self._turn, recipient, served)
             except _TROUBLE as error:
-                log.error("delivery.turn_failed", recipient=recipient, kind=kind(error))
+                served.trouble.met(error)
                 if self.stopping.is_set() and trouble:
                     return total  # what is unsettled is taken over when its lease ends
                 trouble = min(5.0, trouble * 2 or 0.25)
                 await _first(trouble, self.stopping)
                 continue
             except Exception as error:
-                log.error("delivery.defect", recipient=recipient, kind=kind(error))
+                served.defect.met(error)
                 return total
+            served.trouble.over()
+            served.defect.over()
             trouble = 0.0
             total += claimed
             for one in ready:
@@ -208,10 +220,10 @@ class Worker:
     def _closed(self, work: UnitOfWork) -> bool:
         """Nothing leaves for now: with a former code list, a document would lack what the list does not know (others
         deliver it); with a journal no longer sealed, it could not be proven (all wait)."""
-        if name := self._gateway.dossiers.code_lists.stale(work):
-            log.error("delivery.referential_stale", list=name)
-        if late := too_old(work.connection, self._gateway.settings):
-            log.error("delivery.audit_unavailable")
+        name = self._gateway.dossiers.code_lists.stale(work)
+        late = too_old(work.connection, self._gateway.settings)
+        self._stale.found(Unavailable(name) if name else None)
+        self._unsealed.found(Unavailable("audit-unavailable") if late else None)
         return bool(name) or late
 
     # --- leases -----------------------------------------------------------------------------------------------------
@@ -231,11 +243,15 @@ class Worker:
                 with self._gateway.unit_of_work() as work:
                     return outbox.renew(work, claims, lease)
 
-            with contextlib.suppress(*_TROUBLE):
+            try:
                 held = await self._in_thread(renew)
-                for task, claim in flying.items():
-                    if claim not in held:
-                        task.cancel()
+            except Exception as error:  # tried again while the lease lasts
+                self._leases.met(error)
+                continue
+            self._leases.over()
+            for task, claim in flying.items():
+                if claim not in held:
+                    task.cancel()
 
     async def _in_thread(self, function: Callable[[*Given], T], *arguments: *Given) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

@@ -100,7 +100,7 @@ async def poll_all(gateway: Gateway) -> dict[str, Polled]:
 
 
 def _rests(gateway: Gateway, body: str) -> bool:
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         return recipients.resting(work, body)
 
 

@@ -95,6 +95,7 @@ def build(name: str, codes: Codes) -> Table:
     table = Table(
         name, identity=codes.identity, checks_label=codes.label is not None, has_parent=codes.parent is not None
     )
+    _borrowed(name, codes)
     labels = _labels(codes)
     sensitive = _sensitive(codes)
     for parent, code, canonical, label, grade in _pairs(codes):
@@ -111,6 +112,26 @@ def build(name: str, codes: Codes) -> Table:
             raise MappingError("mapping-codes", f"{name}: two codes differ by case, accents or punctuation only")
     _reverse(table, codes)
     return table
+
+
+def _borrowed(name: str, codes: Codes) -> None:
+    """Refuse a list, a crosswalk or a column that is not there, before a code is looked for in it."""
+    try:
+        if codes.list is not None:
+            nomenclatures.codes(codes.list)
+        columns = set(nomenclatures.crosswalk(codes.crosswalk)[0]) if codes.crosswalk is not None else None
+    except nomenclatures.UnknownList as unknown:
+        raise MappingError("mapping-codes", f"{name}: schemas/nomenclatures has no {unknown.args[0]}") from None
+    if codes.identity and codes.list is None:
+        raise MappingError("mapping-codes", f"{name}: an identity table names its list")
+    if columns is None:
+        return
+    if codes.partner is None or codes.canonical is None:
+        raise MappingError("mapping-codes", f"{name}: a crosswalk table names its columns partner and canonical")
+    named = (codes.partner, codes.canonical, codes.label, codes.grade, codes.parent, *codes.where)
+    if missing := [column for column in named if column is not None and column not in columns]:
+        told = f"{name}: crosswalk {codes.crosswalk} has no column {missing[0]}: {', '.join(sorted(columns))}"
+        raise MappingError("mapping-codes", told)
 
 
 def _reverse(table: Table, codes: Codes) -> None:
@@ -138,15 +159,15 @@ def _pairs(codes: Codes) -> list[tuple[str, str, Scalar, str, str]]:
     if codes.crosswalk is not None:
         return _from_crosswalk(codes)
     if codes.identity:
-        if codes.list is None:
-            raise MappingError("mapping-codes", "an identity table names its list")
+        assert codes.list is not None
         return [("", code.code, code.code, code.libelle, "") for code in nomenclatures.codes(codes.list).values()]
     return [("", code, value, "", "") for code, value in codes.values.items()]
 
 
 def _from_crosswalk(codes: Codes) -> list[tuple[str, str, Scalar, str, str]]:
-    if codes.partner is None or codes.canonical is None or codes.crosswalk is None:
-        raise MappingError("mapping-codes", "a crosswalk table names its columns partner and canonical")
+    assert codes.partner is not None
+    assert codes.canonical is not None
+    assert codes.crosswalk is not None
     found: list[tuple[str, str, Scalar, str, str]] = []
     for row in nomenclatures.crosswalk(codes.crosswalk):
         if any(row[column] != value for column, value in codes.where.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -61,6 +62,16 @@ def unknown(mapping: Mapping) -> list[str]:
 def columns(file: MappingFile) -> list[str]:
     """The columns of a table that rows name, in the order they are first named."""
     return list(_mapped(file))
+
+
+def keys(file: MappingFile) -> dict[str, list[str]]:
+    """Partner leaves that tell records, persons and items apart, from the record, to what each serves for."""
+    served = {path: [one for one in told if one.startswith(_KEYS)] for path, told in _mapped(file).items()}
+    return {path: told for path, told in served.items() if told}
+
+
+_KEYS = ("(clé", "(date", "(choix")
+"""What a leaf is for, besides the facts that it tells (`_named`)."""
 
 
 def _schema(file: MappingFile) -> tables.Element:
@@ -165,8 +176,65 @@ class Places:
         wanted = f'"{text}"' if quotes else text
         return next((number for number, line in enumerate(self.lines, 1) if wanted in line), 1)
 
-    @staticmethod
-    def told(message: str) -> int:
-        """The line that a TOML error names."""
-        found = re.search(r"line (\d+)", message)
-        return int(found[1]) if found else 1
+    def refused(self, code: str, message: str) -> int:
+        """The line of what a `MappingError` names: a number, a place of the file, a code table, a word in quotes."""
+        if found := re.search(r"line (\d+)", message):
+            return int(found[1])
+        place = message.partition(":")[0]
+        if code == "mapping-grammar":
+            return self._place(place.split("."))
+        if code == "mapping-codes" and (line := self.table(place)) > 1:
+            return line
+        quoted = (self.quoted(word) for word in re.findall(r"'([^']+)'", message))
+        return next((line for line in quoted if line > 1), 1)
+
+    def at(self, place: str) -> int:
+        """The line of a place of the parsed file, `annexe.0.flux.2.document`; of its table when it is not written."""
+        return self._place(place.split("."))
+
+    def _place(self, parts: list[str]) -> int:
+        start, end, inside = self._block(parts)
+        words = [part for part in inside if not part.isdecimal()]
+        if not words:
+            return start
+        outer = self._saying(words[0], start, end)
+        lines = self._saying(words[-1], outer[0] if outer else start, end)
+        rows = [number for number in range(start, end) if self.lines[number - 1].lstrip().startswith("{")]
+        rank = int(inside[1]) if inside[:1] == ["fields"] and inside[1:2] and inside[1].isdecimal() else None
+        if rank is not None and rank < len(rows) and (rows[rank] in lines or not lines):
+            return rows[rank]
+        return (lines or outer or [start])[0]
+
+    def _saying(self, word: str, start: int, end: int) -> list[int]:
+        """The lines that give this word a value."""
+        wanted = re.compile(rf'(^|[\s{{,"]){re.escape(word)}"?\s*=')
+        return [number for number in range(start, end) if wanted.search(self.lines[number - 1])]
+
+    def _block(self, parts: list[str]) -> tuple[int, int, list[str]]:
+        """First line and the line after the last of the table that a place is in, and the place inside it."""
+        tables = self._tables()
+        inner = next((rank for rank in range(len(parts), 0, -1) if tuple(parts[:rank]) in tables), 0)
+        start = tables.get(tuple(parts[:inner]), 1)
+        end = next((number for number in sorted(tables.values()) if number > (start if inner else 0)), None)
+        return start, end or len(self.lines) + 1, parts[inner:]
+
+    def _tables(self) -> dict[tuple[str, ...], int]:
+        """Each table with the line of its header; `[[section]]` is ("section",) and ("section", "0")."""
+        header = re.compile(r"\s*(\[\[?)([^\]]+)\]")
+        found: dict[tuple[str, ...], int] = {}
+        ranks: Counter[tuple[str, ...]] = Counter()
+        for number in self._heads:
+            if (told := header.match(self.lines[number - 1])) is None:
+                continue
+            path: tuple[str, ...] = ()
+            for name in told[2].split("."):
+                path = (*path, name.strip(' "'))
+                if ranks[path]:
+                    path = (*path, str(ranks[path] - 1))
+            if told[1] == "[[":
+                path = path[:-1] if path[-1].isdecimal() else path
+                found.setdefault(path, number)
+                ranks[path] += 1
+                path = (*path, str(ranks[path] - 1))
+            found.setdefault(path, number)
+        return found

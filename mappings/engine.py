@@ -19,23 +19,29 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from lxml import etree
 
 from mappings import codes as code_tables
 from mappings import document, partner_schema
-from mappings.grammar import MappingError, MappingFile, Row, Section, parse
+from mappings.grammar import MappingError, MappingFile, Row, Section, Severity, parse, shown
 from mappings.reading import Generator, Reader
 from mappings.tree import Tree
 from mappings.writing import Generator as FormGenerator
 from mappings.writing import Write, dotted
 from schemas import paths
-from schemas.record import Current, Finding, Record, Written
+from schemas.normalisation import nir_disagreements
+from schemas.record import Current, Facts, Finding, Record, Written
 
 FOLDER = Path(__file__).parent
 ADDED = "MAILLON_MAPPINGS"
 """Variable that names the folder of the mappings which an installation adds, laid out like ours."""
 
+_NIR = "identifiants[nir].valeur"
+_BORN = "personne.date_naissance"
+_FRANCE = ZoneInfo("Europe/Paris")
+_SEXES = {"monsieur": "masculin", "madame": "feminin"}
 _PARSER = etree.XMLParser(
     encoding="utf-8",
     resolve_entities=False,
@@ -100,6 +106,11 @@ class Mapping:
                 return Record("", [], findings=[Finding("xml-not-well-formed", self.file.partner.record, "reject")])
         findings: list[Finding] = []
         persons, foyer, key, asserted = self._reader[0](source, context, findings)
+        for one in persons:
+            if self._born_at:
+                _compare_birth(one.facts, self._born_at, findings)
+            if self._nir_at:
+                _compare_nir(one.facts, self._nir_at, findings)
         return Record(
             key=key,
             personnes=persons,
@@ -113,6 +124,23 @@ class Mapping:
     def write(self, current: Current, context: ReadOnly[str, Any] | None = None) -> Written:
         """Fill the partner's form. `filled` and `empty` of the answer are the double-entry meter."""
         return self._writer[0](current, context or {})
+
+    @cached_property
+    def _nir_at(self) -> str:
+        """Where the partner writes the NIR; empty when it writes none."""
+        return self._place_of(_NIR)
+
+    @cached_property
+    def _born_at(self) -> str:
+        """Where the partner writes the birth date; empty when it writes none."""
+        return self._place_of(_BORN)
+
+    def _place_of(self, wanted: str) -> str:
+        for path, row, section in self.rows():
+            if path == wanted and row.partners:
+                place = "/".join(filter(None, (section.partner, row.partners[0])))
+                return place if self.file.partner.format == "table" else place.replace(".", "/")
+        return ""
 
     def warm(self) -> None:
         """Compile now what the first record or form would have compiled."""
@@ -199,6 +227,28 @@ class Mapping:
                 yield from self._key_tables((inner,), "", path)
 
 
+def _compare_birth(facts: Facts, at: str, findings: list[Finding]) -> None:
+    """Leave out a birth date to come, by which nobody may be known: a human asks its sender."""
+    born = facts.get(_BORN, "")
+    if born > datetime.now(_FRANCE).date().isoformat()[: len(born)]:
+        del facts[_BORN]
+        findings.append(Finding("birth-to-come", at, "quarantine"))
+
+
+def _compare_nir(facts: Facts, at: str, findings: list[Finding]) -> None:
+    """Tell a NIR that contradicts the person it stands beside: a column that slipped, or the line of someone else.
+
+    Another birth date waits for a human. Another sex is only noted: civil status changes, numbers follow later.
+    """
+    number = facts.get(_NIR)
+    if number is None:
+        return
+    sex = facts.get("personne.sexe_etat_civil") or _SEXES.get(facts.get("personne.civilite", ""))
+    if found := nir_disagreements(number, sex, facts.get(_BORN)):
+        severity: Severity = "notice" if found == ["sexe"] else "quarantine"
+        findings.append(Finding("nir-disagrees", at, severity, detail=", ".join(found)))
+
+
 def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
@@ -209,14 +259,14 @@ def _moment(text: str | None) -> datetime | None:
 def compile_file(path: Path) -> Mapping:
     """A mapping from one file, compiled. Raises `MappingError`."""
     file = parse(path)
-    mapping = Mapping(file, path, {name: code_tables.build(name, one) for name, one in file.codes.items()})
     try:
+        mapping = Mapping(file, path, {name: code_tables.build(name, one) for name, one in file.codes.items()})
         if file.direction != "write":
             _ = mapping._reader
         if file.direction != "read":
             _ = mapping._writer
     except MappingError as error:
-        raise MappingError(error.code, error.detail, path.name) from None
+        raise MappingError(error.code, error.detail, shown(path)) from None
     return mapping
 
 
@@ -248,6 +298,8 @@ def _index() -> dict[str, list[tuple[int, Path]]]:
         for path in _files(folder):
             name, _, version = path.name.removesuffix(".toml").rpartition(".v")
             id = f"{path.parent.name}.{name}"
+            if not version.isdecimal():
+                raise MappingError("file-name", "call it <document>.v<number>.toml, or take it away", str(path))
             if found.setdefault(id, {}).setdefault(int(version), path) != path:
                 raise MappingError("mapping-taken", f"another package already has {id} version {version}", str(path))
     return {id: list(versions.items()) for id, versions in found.items()}
@@ -261,6 +313,11 @@ def load(id: str, version: int | None = None) -> Mapping:
         if version is None or number == version:
             return compile_file(path)
     raise MappingError("mapping-unknown", f"no mapping is named {id!r}" + (f" version {version}" if version else ""))
+
+
+def known() -> frozenset[str]:
+    """The id of every mapping file, sound or not. Raises `MappingError` when two files claim one."""
+    return frozenset(_index())
 
 
 def forget() -> None:

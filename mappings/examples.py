@@ -21,6 +21,17 @@ _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=Fals
 
 def run(mapping: Mapping, example: Example) -> list[str]:
     """What the mapping does otherwise than its example says; empty when all is well."""
+    try:
+        return _run(mapping, example)
+    except Unreadable as error:
+        return [str(error)]
+
+
+class Unreadable(Exception):
+    """A file of an example that is neither JSON nor XML: `file:line: why`."""
+
+
+def _run(mapping: Mapping, example: Example) -> list[str]:
     problems: list[str] = []
     if _reads(mapping, example):
         problems += _run_read(mapping, example)
@@ -41,18 +52,31 @@ def document(mapping: Mapping, name: str) -> Any:
     """The partner's document of an example: an element, or what its JSON holds."""
     path = mapping.path.parent / name
     if mapping.file.partner.format != "xml":
-        return json.loads(path.read_text(encoding="utf-8"))
-    root = etree.parse(str(path), _PARSER).getroot()
+        return _json(path)
+    try:
+        root = etree.parse(str(path), _PARSER).getroot()
+    except etree.XMLSyntaxError as error:
+        raise Unreadable(f"{path.name}:{error.lineno}: not XML: {error.msg}") from None
     wanted = mapping.file.partner.record.rpartition("/")[2]
     return root if root.tag == wanted else next(root.iter(wanted))
 
 
 def canonical(mapping: Mapping, name: str) -> tuple[list[Facts], Facts]:
     """(facts of each person, facts of the household) that an example tells."""
-    told = json.loads((mapping.path.parent / name).read_text(encoding="utf-8"))
+    told = _json(mapping.path.parent / name)
     if "personnes" in told:
         return told["personnes"], told.get("foyer", {})
     return [told], {}
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"{path.name}:{error.lineno}: not JSON: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise Unreadable(f"{path.name}:{line}: save it as UTF-8") from None
 
 
 def _run_read(mapping: Mapping, example: Example) -> list[str]:

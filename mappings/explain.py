@@ -34,6 +34,7 @@ def _page(mapping: Mapping) -> Iterator[str]:
     if (words := file.record.personne) is not None and words.only is not None:
         kept = ", ".join(words.values)
         yield f"- Personnes qui ont un dossier : {kept}. Les autres : {words.reason or 'composition du foyer'}."
+    yield from _keys(mapping)
     yield "\n## Ce qui est repris\n"
     for section in file.section:
         yield from _section(mapping, section, "", 3)
@@ -53,6 +54,18 @@ def _counts(mapping: Mapping) -> Iterator[str]:
     mapped = sum(bool(leaf.canonical) for leaf in leaves)
     declared = sum(bool(leaf.reason) and not leaf.canonical for leaf in leaves)
     yield f"- Le document du partenaire a {len(leaves)} éléments : {mapped} sont utilisés, {declared} ne le sont pas."
+
+
+def _keys(mapping: Mapping) -> Iterator[str]:
+    if not (keys := coverage.keys(mapping.file)):
+        return
+    separator = "." if mapping.file.partner.format == "json" else "/"
+    yield "\n## Ce qui sert à reconnaître\n"
+    yield "| Élément du partenaire | Sert de |"
+    yield "|---|---|"
+    for path, uses in keys.items():
+        element = path.replace("/", separator)
+        yield f"| {_cell(f'`{element}`')} | {', '.join(one.strip('()') for one in uses)} |"
 
 
 def _section(mapping: Mapping, section: Section, prefix: str, level: int) -> Iterator[str]:

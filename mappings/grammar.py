@@ -230,11 +230,20 @@ def parse(path: Path) -> MappingFile:
     try:
         return MappingFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except tomllib.TOMLDecodeError as error:
-        raise MappingError("mapping-toml", str(error), path.name) from None
+        raise MappingError("mapping-toml", str(error), shown(path)) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise MappingError("mapping-toml", f"save it as UTF-8 (line {line} is not)", shown(path)) from None
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        told = error.errors(include_input=False, include_url=False)
+        first = min(told, key=lambda one: one["type"] == "missing")  # a misspelt word is also a missing one
         place = ".".join(str(part) for part in first["loc"])
-        raise MappingError("mapping-grammar", f"{place}: {first['msg']}", path.name) from None
+        raise MappingError("mapping-grammar", f"{place}: {first['msg']}", shown(path)) from None
+
+
+def shown(path: Path) -> str:
+    """A mapping file as messages name it: `caf/flux_beneficiaire.v1.toml`."""
+    return f"{path.parent.name}/{path.name}"
 
 
 # --- partner paths --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from mappings import coverage, engine
+from mappings import coverage, engine, examples
 from mappings.codes import Table
 from mappings.coverage import Places
 from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, parse
@@ -74,7 +74,7 @@ def lint(files: Iterable[Path]) -> list[Lint]:
     """Every fault of these mapping files; a folder stands for the mapping files in it."""
     found: list[Lint] = []
     for path in sorted(set(_expand(files))):
-        found.extend(Lint(_shown(path), line, code, message) for line, code, message in _file(path))
+        found.extend(Lint(shown(path), line, code, message) for line, code, message in _file(path))
     return sorted(found)
 
 
@@ -86,7 +86,8 @@ def _expand(files: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """A file as a lint names it: from here when it is below, whole otherwise."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -94,28 +95,32 @@ def _shown(path: Path) -> str:
 
 
 def _file(path: Path) -> Found:
-    text = path.read_text(encoding="utf-8")
-    places = Places(text)
+    places = Places(path.read_bytes().decode("utf-8", "replace"))
     try:
         file = parse(path)
     except MappingError as error:
-        yield places.told(error.detail), error.code, error.detail
+        yield places.refused(error.code, error.detail), error.code, error.detail
         return
     faults = [fault for check in _STATIC for fault in check(file, places)]
     yield from faults
+    told = len(faults)
     if any(code in _BLOCKING for _, code, _ in faults):
         return
     try:
         mapping = engine.compile_file(path)
     except MappingError as error:
-        yield places.quoted(error.detail), error.code, error.detail
+        yield places.refused(error.code, error.detail), error.code, error.detail
         return
-    for compiled in _COMPILED:
-        yield from compiled(mapping, places)
+    faults += [fault for compiled in _COMPILED for fault in compiled(mapping, places)]
+    yield from faults[told:]
+    if not faults:  # else they would say the same again
+        yield from _run(mapping, places)
 
 
 # --- on the words alone ---------------------------------------------------------------------------------------------
 
+_NIR = "identifiants[nir].valeur"
+_CODED = ("code", "code_list")
 _BLOCKING = frozenset({"unknown-path", "unknown-type", "unknown-table"})
 
 
@@ -157,6 +162,8 @@ def _types(file: MappingFile, places: Places) -> Found:
             yield line, "type-inputs", f"type {row.type} takes one partner path"
         if row.codes is not None and row.codes not in file.codes:
             yield line, "unknown-table", f"no [codes.{row.codes}] here"
+        if (row.codes is None) is (row.type in _CODED):
+            yield line, "unknown-table", "codes = names the table of a row of type code or code_list, and of no other"
         if row.disputed is not None and not row.disputed.strip():
             yield line, "no-reason", "a disputed row says why, in French"
     keys = [(places.section(rank), row) for rank, section, _ in sections(file) for row in section.key]
@@ -164,6 +171,49 @@ def _types(file: MappingFile, places: Places) -> Found:
     for line, row in keys:
         if row.type not in TYPES:
             yield line, "unknown-type", f"no type is named {row.type!r}"
+
+
+def _lists(file: MappingFile, places: Places) -> Found:
+    """What is read into a list says which item it is."""
+    for rank, section, inside in sections(file):
+        reads = file.direction != "write" and section.direction != "write"
+        if reads and inside.endswith("[]") and not section.key and any(row.reads for row in section.fields):
+            yield places.section(rank), "missing-key", f"the items of {inside} need a key"
+
+
+def _kinds(file: MappingFile, places: Places) -> Found:
+    """The type of a row is one that can tell its canonical field, and what it says by itself is one of its values."""
+    for row, section, inside, line in _rows(file, places):
+        path = dotted(inside, row.canonical) if row.canonical is not None else ""
+        champ = paths.FIELDS.get(paths.shape(path))
+        if champ is None or row.disputed is not None:
+            continue
+        yield from ((line, "unknown-key", one) for one in _keys(champ, path))
+        if row.constant is not None:
+            wrong = None if champ.repete_cle else paths.check_value(champ, row.constant)
+            if wrong is not None:
+                yield line, "bad-constant", f"{champ.path}: {wrong.code}, {wrong.detail}"
+        elif row.partners and row.decision is None and row.type in TYPES:
+            yield from ((line, "field-type", one) for one in _kind(champ, path, row, section))
+
+
+def _keys(champ: paths.Champ, path: str) -> Iterator[str]:
+    for cle, key in zip(champ.cles, paths.keys(path), strict=True):
+        if key and "{" not in key and not (cle.accepts(key) and cle.knows(key)):
+            yield f"{champ.path} has no item {key!r}: {cle.nom}"
+
+
+def _kind(champ: paths.Champ, path: str, row: Row, section: Section) -> Iterator[str]:
+    kind = TYPES[row.type]
+    if champ.type not in kind.tells:
+        yield f"{champ.path} holds a {champ.type}, type {row.type} tells none"
+    elif path == _NIR and row.type != "nir":
+        yield f"{path} is told by type nir alone, which checks its key and seals it"
+    named = champ.repete_cle and path.rpartition(".")[0].endswith("[]")  # `telephones[].numero`: one item for each
+    several = kind.many or row.partners[0].endswith("[]")
+    if not named and several is not champ.multiple:
+        held, told = ("a list", "one") if champ.multiple else ("one value", "several")
+        yield f"{champ.path} holds {held}, type {row.type} of {row.partners[0]} tells {told}"
 
 
 def _words(file: MappingFile, places: Places) -> Found:
@@ -180,6 +230,17 @@ def _words(file: MappingFile, places: Places) -> Found:
     used |= {row.codes for row in (*file.record.key, file.record.personne and file.record.personne.only) if row}
     for name in file.codes.keys() - used:
         yield places.table(name), "unused-table", f"no row uses [codes.{name}]"
+
+
+def _contexts(file: MappingFile, places: Places) -> Found:
+    """A word taken from the context is one that an example gives: a misspelt one would stay silent for ever."""
+    given = {name for example in file.example for name in example.context}
+    rows = [row for _, section, _ in sections(file) for row in (*section.fields, *section.key)]
+    for name in dict.fromkeys(row.context for row in (*rows, *file.record.key) if row.context is not None):
+        if name not in given:
+            near = "".join(f"; is it {one}?" for one in get_close_matches(name, given, n=1))
+            line = places.quoted(f'context = "{name}"', quotes=False)
+            yield line, "unknown-context", f"no example gives {name} in its context{near}"
 
 
 def _duplicates(file: MappingFile, places: Places) -> Found:
@@ -213,7 +274,9 @@ def _table(file: MappingFile, places: Places) -> Found:
             yield places.quoted(column), "same-title", f"{column} is the title of two columns once reduced"
 
 
-_STATIC: tuple[Callable[[MappingFile, Places], Found], ...] = (_paths, _types, _words, _duplicates, _table)
+_STATIC: tuple[Callable[[MappingFile, Places], Found], ...] = (
+    _paths, _types, _lists, _kinds, _words, _contexts, _duplicates, _table,
+)  # fmt: skip
 
 
 # --- on the compiled mapping ----------------------------------------------------------------------------------------
@@ -302,6 +365,12 @@ def _examples(mapping: engine.Mapping, places: Places) -> Found:
         for name in (example.partner, example.canonical):
             if name is not None and not (mapping.path.parent / name).is_file():
                 yield places.quoted(name), "missing-file", f"example {name} does not exist"
+
+
+def _run(mapping: engine.Mapping, places: Places) -> Found:
+    for example in mapping.file.example:
+        for problem in examples.run(mapping, example):
+            yield places.quoted(example.name), "wrong-example", problem
 
 
 def _coverage(mapping: engine.Mapping, places: Places) -> Found:

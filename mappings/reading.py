@@ -169,7 +169,7 @@ class Generator:
             else:
                 self._container(view.node, child, f"{at}/", view)
         if view.required:
-            say(f"else: out.append(Finding('missing-required', {python.at(at)}, 'quarantine'))")
+            say(f"else: {_missing(at)}")
 
     def _each(self, view: View, box: Opened, child: str, at: str) -> None:
         say, rank = self.out.say, self.out.name("i")
@@ -185,7 +185,7 @@ class Generator:
                 parts = ", ".join(f"person{position}" for position in range(len(self.person_rows)))
                 say(f"persons.append(PersonFacts(p, person_key({parts})))")
         if view.required:
-            say(f"if not met_{child}: out.append(Finding('missing-required', {python.at(at)}, 'quarantine'))")
+            say(f"if not met_{child}: {_missing(at)}")
 
     def _condition(self, step: Step, box: Opened) -> None:
         """Keep only the sibling that fulfils the condition; a second one is told, never chosen."""
@@ -217,10 +217,15 @@ class Generator:
             say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
 
     def _choice(self, at: str) -> None:
-        """Go on with the persons who get a record of their own; the others are told by a notice."""
+        """Go on with the persons who get a record of their own; the others are told by a notice.
+
+        Nobody is taken for one of the others because what tells them apart cannot be read: that waits for a human.
+        """
         words = self.file.record.personne
         assert words is not None
         kept = self.out.hold("ONLY", frozenset(words.values))
+        with self.out.block("if only is None:"):
+            self.out.say(f"out.append(Finding('unplaced-person', {python.at(at)}, 'quarantine')); continue")
         with self.out.block(f"if only not in {kept}:"):
             told = f"Finding('household-only', {python.at(at)}, 'notice', '', {words.reason!r})"
             self.out.say(f"out.append({told}); continue")
@@ -273,9 +278,8 @@ class Generator:
             self._read(group, box, lambda: self._store_all(facts, "v", box.at))
 
     def _read(self, group: list[Leaf], box: Opened, store: Callable[[], object]) -> None:
-        leaf, say = group[0], self.out.say
+        leaf, say = max(group, key=lambda one: one.row.required), self.out.say
         row = leaf.row
-        required = any(one.row.required for one in group)
         if not leaf.inputs:
             say(f"v = {_given(row)}" if row.context is None else f"v = ctx.get({row.context!r})")
             self._when(store)
@@ -288,8 +292,8 @@ class Generator:
                 self._one(leaf, box, where, store)
         else:
             self._several(leaf, box, where, store)
-        if required:
-            say(f"else: out.append(Finding('missing-required', {python.at(where)}, 'quarantine'))")
+        if row.required:
+            say(f"else: {_missing(where)}")
 
     def _text(self, path: tuple[Step, ...], box: Opened, group: list[Leaf]) -> str:
         """An expression that puts a leaf's text in `x` and tells whether there is any."""
@@ -345,13 +349,16 @@ class Generator:
             call = kind.inline.format(x="x", short=short, read=self.out.hold("T", read))
         else:
             call = f"{self.out.hold('T', read)}(x)"
-        self._guarded(call, kind.structural, where, store)
+        self._guarded(call, leaf, where, store)
 
-    def _guarded(self, call: str, structural: bool, where: str, store: Callable[[], object]) -> None:
+    def _guarded(self, call: str, leaf: Leaf, where: str, store: Callable[[], object]) -> None:
         self.out.say(f"try: v = {call}")
+        structural = TYPES[leaf.row.type].structural
         self.out.say(f"except Bad as b: bad(out, b, {python.at(where)}, None, {structural}, INVALID)")
         with self.out.block("else:"):
             self._when(store)
+            if leaf.row.required:  # a conventional date, a blank: something is written and it says nothing
+                self.out.say(f"else: {_missing(where)}")
 
     def _when(self, store: Callable[[], object]) -> None:
         with self.out.block("if v is not None:"):
@@ -389,7 +396,7 @@ class Generator:
             kind, made = TYPES[leaf.row.type], codec(leaf.row, self.file.zone).read
             limits = [self._limit(box, path) for path in leaf.inputs]
             read = self.out.hold("T", made if kind.bounded else runtime.limited(made, limits))
-            self._guarded(f"{read}({', '.join(names)})", kind.structural, where, store)
+            self._guarded(f"{read}({', '.join(names)})", leaf, where, store)
 
     def _list(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
         """A repeated leaf: the list of what each one says."""
@@ -410,7 +417,7 @@ class Generator:
                 self._when(store)
             else:
                 read = self.out.hold("T", codec(leaf.row, self.file.zone).read)
-                self._guarded(f"each({read}, x)", TYPES[leaf.row.type].structural, where, store)
+                self._guarded(f"each({read}, x)", leaf, where, store)
 
     def _store_all(self, leaves: list[Leaf], value: str, at: str) -> None:
         for leaf in leaves:
@@ -430,6 +437,11 @@ class Generator:
             say(f"if {told} != {value}: contradiction(out, {python.at(where)})")
         else:
             say(f"{facts}[{python.path(leaf.target)}] = {value}")
+
+
+def _missing(where: str) -> str:
+    """A statement that tells a mandatory field without value."""
+    return f"out.append(Finding('missing-required', {python.at(where)}, 'quarantine'))"
 
 
 def _names_item(variable: str) -> bool:

@@ -17,6 +17,8 @@ MAX_REMEMBERED = 8192
 _CODE_PROBLEMS = frozenset({"unknown-code", "label-disagrees", "disputed-code"})
 _EXPECTED = frozenset({"matricule-is-nir"})
 """What is known to happen and needs nobody: told, and the field left out."""
+_LET_THROUGH = frozenset({"negative-count"})
+"""What a schema lets through though it means nothing: its field waits, the record is read."""
 
 
 class Memo(dict[str, Any]):
@@ -69,7 +71,8 @@ def bad(findings: list[Finding], error: Bad, at: str, raw: Any, structural: bool
     if error.code in _EXPECTED:
         findings.append(Finding(error.code, at, "notice", "", error.detail))
         return
-    severity: Severity = invalid if (structural or error.code == "too-long") and not keep else "quarantine"
+    broken = (structural and error.code not in _LET_THROUGH) or error.code == "too-long"
+    severity: Severity = invalid if broken and not keep else "quarantine"
     findings.append(Finding(error.code, at, severity, raw if keep and isinstance(raw, str) else "", error.detail))
 
 

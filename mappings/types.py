@@ -63,9 +63,16 @@ class FieldType:
     `{read}` is the codec's reader."""
     inline_write: str = ""
     """Python that writes most values without a call; `{v}` is the value, `{write}` the codec's writer."""
+    tells: frozenset[str] = frozenset()
+    """Types of the canonical fields (`schemas.fields.Champ.type`) that it can fill or be filled from."""
+    many: bool = False
+    """True: one row tells several values."""
 
 
 TYPES: dict[str, FieldType] = {}
+_TEXTS = ("texte", "code", "ref")
+_DATES = ("date", "date_partielle")
+_ANY = (*_TEXTS, *_DATES, "instant", "booleen", "entier", "decimal")
 
 
 def _type(
@@ -78,9 +85,13 @@ def _type(
     bounded: bool = False,
     inline: str = "",
     inline_write: str = "",
+    tells: tuple[str, ...] = _TEXTS,
+    many: bool = False,
 ) -> Callable[[Callable[[Row, str], Codec]], Callable[[Row, str], Codec]]:
     def register(build: Callable[[Row, str], Codec]) -> Callable[[Row, str], Codec]:
-        TYPES[name] = FieldType(name, build, inputs, label, structural, memo, bounded, inline, inline_write)
+        TYPES[name] = FieldType(
+            name, build, inputs, label, structural, memo, bounded, inline, inline_write, frozenset(tells), many
+        )
         return build
 
     return register
@@ -159,7 +170,7 @@ def _cut(row: Row) -> Write:
     return write
 
 
-@_type("list", "plusieurs éléments", inputs="several")
+@_type("list", "plusieurs éléments", inputs="several", many=True)
 def _list(row: Row, zone: str) -> Codec:
     """Several elements, one text each, in order: first names, address lines."""
 
@@ -174,7 +185,7 @@ def _list(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
-@_type("words", "plusieurs valeurs dans une cellule")
+@_type("words", "plusieurs valeurs dans une cellule", many=True)
 def _words(row: Row, zone: str) -> Codec:
     """One text that holds several values; `separator` (`,` by default, a blank for civil-status first names)."""
     separator = row.separator or ","
@@ -198,7 +209,7 @@ def _joined(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
-@_type("postal_lines", "lignes d'adresse", inputs="several")
+@_type("postal_lines", "lignes d'adresse", inputs="several", many=True)
 def _postal_lines(row: Row, zone: str) -> Codec:
     """Lines of a French address from its parts: [complement, complement, number, kind, street, locality].
 
@@ -237,7 +248,7 @@ def _iso_date(text: str) -> str | None:
 _FULL = "{v} if {v}.__class__ is str and len({v}) == 10 else {write}({v})"
 
 
-@_type("date", "date", structural=True, memo=True, bounded=True, inline_write=_FULL)
+@_type("date", "date", structural=True, memo=True, bounded=True, inline_write=_FULL, tells=_DATES)
 def _date(row: Row, zone: str) -> Codec:
     return Codec(_iso_date, _full)
 
@@ -249,7 +260,7 @@ def _full(value: Any) -> str:
     return text
 
 
-@_type("date_fr", "date JJ/MM/AAAA")
+@_type("date_fr", "date JJ/MM/AAAA", tells=_DATES)
 def _date_fr(row: Row, zone: str) -> Codec:
     """A date as people write it in tables: `JJ/MM/AAAA`, ISO accepted."""
     return Codec(
@@ -258,7 +269,7 @@ def _date_fr(row: Row, zone: str) -> Codec:
     )
 
 
-@_type("partial_date", "date, éventuellement partielle")
+@_type("partial_date", "date, éventuellement partielle", tells=_DATES)
 def _partial_date(row: Row, zone: str) -> Codec:
     """`AAAA`, `AAAA-MM` or `AAAA-MM-JJ`, ISO or French writing; `00` for an unknown month or day."""
 
@@ -279,7 +290,7 @@ _PRECISION = {"J": 7, "O": 4, "N": 10, "": 10}
 
 
 @_type("date_precision", "date et sa précision (J : jour inconnu, O : jour et mois inconnus)", inputs="several",
-       structural=True, bounded=True)  # fmt: skip
+       structural=True, bounded=True, tells=("date_partielle",))  # fmt: skip
 def _date_precision(row: Row, zone: str) -> Codec:
     """A conventional birth date and the element that says what of it is really known (CNAF `TYPEDTNAI`)."""
 
@@ -299,7 +310,7 @@ def _date_precision(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
-@_type("year", "année")
+@_type("year", "année", tells=("date_partielle",))
 def _year(row: Row, zone: str) -> Codec:
     def read(text: str) -> str | None:
         text = text.strip()
@@ -310,7 +321,7 @@ def _year(row: Row, zone: str) -> Codec:
     return Codec(read, lambda value: str(value)[:4])
 
 
-@_type("year_month", "mois")
+@_type("year_month", "mois", tells=("date_partielle",))
 def _year_month(row: Row, zone: str) -> Codec:
     def read(text: str) -> str | None:
         text = text.strip()
@@ -343,7 +354,7 @@ def _local(value: str, zone: str) -> datetime:
         raise Bad("bad-instant", "AAAA-MM-JJThh:mm:ss") from None
 
 
-@_type("instant", "instant (UTC ou fuseau écrit)")
+@_type("instant", "instant (UTC ou fuseau écrit)", tells=("instant",))
 def _instant(row: Row, zone: str) -> Codec:
     """ISO 8601, with or without zone; written in UTC with milliseconds, as France Travail's examples do."""
 
@@ -353,7 +364,7 @@ def _instant(row: Row, zone: str) -> Codec:
     return Codec(lambda text: _moment(text.strip(), zone) if text.strip() else None, write)
 
 
-@_type("instant_local", "instant, heure locale sans fuseau")
+@_type("instant_local", "instant, heure locale sans fuseau", tells=("instant",))
 def _instant_local(row: Row, zone: str) -> Codec:
     """`AAAA-MM-JJ hh:mm:ss` in the mapping's zone, no zone written."""
 
@@ -363,7 +374,7 @@ def _instant_local(row: Row, zone: str) -> Codec:
     return Codec(lambda text: _moment(text.strip(), zone) if text.strip() else None, write)
 
 
-@_type("date_time", "date et heure locales, en deux éléments", inputs="several")
+@_type("date_time", "date et heure locales, en deux éléments", inputs="several", tells=("instant",))
 def _date_time(row: Row, zone: str) -> Codec:
     def read(day: str | None, time: str | None) -> str | None:
         if not day or not day.strip():
@@ -379,9 +390,10 @@ def _date_time(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
-@_type("day_of_instant", "date du jour de l'instant")
+@_type("day_of_instant", "date du jour de l'instant", tells=_DATES)
 def _day_of_instant(row: Row, zone: str) -> Codec:
-    """A date kept from an instant, in the mapping's zone. Written as midnight of that day."""
+    """A date kept from an instant: the day it was in France, whichever zone it is told in (a date told as midnight UTC
+    is that day). Written as midnight of that day in the mapping's zone."""
 
     def write(value: str) -> str:
         if zone == "UTC":
@@ -390,7 +402,7 @@ def _day_of_instant(row: Row, zone: str) -> Codec:
         return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def read(text: str) -> str | None:
-        return _local(_moment(text.strip(), zone), zone).strftime("%Y-%m-%d") if text.strip() else None
+        return _local(_moment(text.strip(), zone), "Europe/Paris").strftime("%Y-%m-%d") if text.strip() else None
 
     return Codec(read, write)
 
@@ -408,28 +420,28 @@ def _boolean(words: dict[str, bool], yes: str, no: str, native: Literal["text", 
     return Codec(read, lambda value: yes if value else no, native)
 
 
-@_type("boolean", "oui ou non (true/false)", structural=True, memo=True, bounded=True)
+@_type("boolean", "oui ou non (true/false)", structural=True, memo=True, bounded=True, tells=("booleen",))
 def _true_false(row: Row, zone: str) -> Codec:
     return _boolean({"true": True, "false": False, "1": True, "0": False}, "true", "false", "boolean")
 
 
-@_type("boolean_01", "oui ou non (1/0)", structural=True, memo=True, bounded=True)
+@_type("boolean_01", "oui ou non (1/0)", structural=True, memo=True, bounded=True, tells=("booleen",))
 def _zero_one(row: Row, zone: str) -> Codec:
     return _boolean({"1": True, "0": False, "true": True, "false": False}, "1", "0")
 
 
-@_type("tri_state", "oui, non, ou non calculé (absent)", structural=True, memo=True, bounded=True)
+@_type("tri_state", "oui, non, ou non calculé (absent)", structural=True, memo=True, bounded=True, tells=("booleen",))
 def _tri_state(row: Row, zone: str) -> Codec:
     """1, 0, or absent, which is « not computed » and never « no »."""
     return _boolean({"1": True, "0": False, "true": True, "false": False}, "1", "0")
 
 
-@_type("boolean_on", "oui ou non (O/N)")
+@_type("boolean_on", "oui ou non (O/N)", tells=("booleen",))
 def _o_n(row: Row, zone: str) -> Codec:
     return _boolean({"o": True, "n": False}, "O", "N")
 
 
-@_type("boolean_oui_non", "oui ou non (oui/non)")
+@_type("boolean_oui_non", "oui ou non (oui/non)", tells=("booleen",))
 def _oui_non(row: Row, zone: str) -> Codec:
     words = {"oui": True, "non": False, "o": True, "n": False, "vrai": True, "faux": False, "1": True, "0": False}
     return _boolean(words | {"true": True, "false": False, "x": True}, "Oui", "Non")
@@ -443,9 +455,9 @@ _DIGITS = 28
 _DECIMAL = re.compile(r"[+-]?(?=[.,]?\d)(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d*)(?:[.,]\d*)?", re.ASCII)
 
 
-@_type("integer", "nombre entier", structural=True, memo=True)
+@_type("integer", "nombre entier", structural=True, memo=True, tells=("entier",))
 def _integer(row: Row, zone: str) -> Codec:
-    """Digits, zero-padded to `width` when written; `sentinel` says nothing."""
+    """A count, a rank, a length: digits, zero-padded to `width` when written; `sentinel` says nothing."""
 
     def read(text: str) -> int | None:
         text = text.strip().removesuffix(".0")
@@ -453,12 +465,14 @@ def _integer(row: Row, zone: str) -> Codec:
             return None
         if not (text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= _DIGITS):
             raise Bad("bad-integer", "chiffres")
-        return int(text)
+        if (count := int(text)) < 0:
+            raise Bad("negative-count", "zéro ou plus")
+        return count
 
     return Codec(read, lambda value: str(int(value)).rjust(row.width or 0, "0"), "integer")
 
 
-@_type("decimal", "nombre décimal", structural=True)
+@_type("decimal", "nombre décimal", structural=True, tells=("decimal",))
 def _decimal(row: Row, zone: str) -> Codec:
     """Exact decimal kept as text without padding; `sentinel` (`999999`) says nothing.
 
@@ -507,9 +521,16 @@ def _nir(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
+def _is_nir() -> Bad:
+    return Bad("matricule-is-nir", "le numéro MSA est un NIR")
+
+
 @_type("matricule_caf", "numéro de dossier CAF, 7 chiffres", bounded=True)
 def _matricule_caf(row: Row, zone: str) -> Codec:
-    """Padded on either side in files; written right-padded with zeros to `width` (15 in CNAF files)."""
+    """Padded on either side in files; written right-padded with zeros to `width` (15 in CNAF files).
+
+    Who is not told which network pays meets the MSA's numbers too: one that is a NIR is expected, and never kept here.
+    """
 
     def read(text: str) -> str | None:
         if len(text) == 15 and text.endswith("00000000") and text.isascii() and text.isdigit() and text[0] != "0":
@@ -518,7 +539,7 @@ def _matricule_caf(row: Row, zone: str) -> Codec:
             return None
         value = n.caf_matricule(text)
         if len(value) != 7:
-            raise Bad("bad-matricule", "7 chiffres")
+            raise _is_nir() if n.looks_like_nir(text) else Bad("bad-matricule", "7 chiffres")
         return value
 
     return Codec(read, lambda value: str(value).ljust(row.width or 0, "0"))
@@ -531,7 +552,7 @@ def _matricule_msa(row: Row, zone: str) -> Codec:
     def read(text: str) -> str:
         found = n.msa_numero(text)
         if found.systeme == "nir":
-            raise Bad("matricule-is-nir", "le numéro MSA est un NIR")
+            raise _is_nir()
         return found.valeur
 
     return Codec(_say(read, "bad-matricule"), str)
@@ -600,7 +621,7 @@ def _phone(row: Row, zone: str) -> Codec:
     return Codec(_say(n.phone, "bad-phone"), write)
 
 
-@_type("phones", "téléphones dans une cellule")
+@_type("phones", "téléphones dans une cellule", many=True)
 def _phones(row: Row, zone: str) -> Codec:
     """Several numbers in one cell; one that cannot be read is named, the others are kept aside with it."""
 
@@ -640,7 +661,7 @@ def _commune(row: Row, zone: str) -> Codec:
     return Codec(_say(n.commune_code, "bad-commune", "5 caractères"), str)
 
 
-@_type("code", "code")
+@_type("code", "code", tells=_ANY)
 def _code(row: Row, zone: str) -> Codec:
     """Through the table named by `codes`; the engine does it, because it must tell which code was unknown."""
     if row.codes is None:
@@ -648,7 +669,7 @@ def _code(row: Row, zone: str) -> Codec:
     return Codec(_same, _same)
 
 
-@_type("code_list", "codes dans une cellule")
+@_type("code_list", "codes dans une cellule", tells=_ANY, many=True)
 def _code_list(row: Row, zone: str) -> Codec:
     """Several codes in one cell, cut at `separator`, each through the table."""
     return _code(row, zone)

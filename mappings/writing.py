@@ -36,19 +36,11 @@ def lists(current: Mapping[str, Fact]) -> Lists:
     return found
 
 
-def tops(current: Iterable[str]) -> Lists:
-    """The same for a form without lists inside lists: the outer items only."""
-    found: Lists = {}
-    for path in current:
-        name, bracket, rest = path.partition("[")
-        if bracket:
-            if (keys := found.get(name)) is None:
-                keys = found[name] = {}
-            keys[rest.partition("]")[0]] = None
-    for name, keys in found.items():
-        if len(keys) > 1:
-            found[name] = dict.fromkeys(sorted(keys))
-    return found
+def keys(current: Iterable[str], opened: str) -> Iterable[str]:
+    """The items of one list, for a form without lists inside lists; `opened`: its path and a bracket, `freins[`."""
+    start = len(opened)
+    found = {path[start : path.index("]", start)]: None for path in current if path.startswith(opened)}
+    return sorted(found) if len(found) > 1 else found
 
 
 # --- what a generated writer calls off its fast path ------------------------------------------------------------------
@@ -96,7 +88,7 @@ def _merge(box: document.Container, path: tuple[Step, ...], inner: document.Cont
 
 
 _CALLED: dict[str, Any] = {
-    "Bad": Bad, "Finding": Finding, "Written": Written, "lists": lists, "tops": tops, "tell": _tell, "codes": _codes,
+    "Bad": Bad, "Finding": Finding, "Written": Written, "lists": lists, "keys": keys, "tell": _tell, "codes": _codes,
     "item_code": _item_code, "word": _word, "merge": _merge, "enter": document.enter, "element": document.element,
     "serialise": document.serialise,
 }  # fmt: skip
@@ -141,6 +133,7 @@ class Generator:
         self.format: Format = file.partner.format
         self.order = order
         self.out = python.Lines()
+        self.nests = _nests(file.section)
         self.times = Counter(_shapes(file.section, ""))
         self.shapes: dict[str, str] = {}
         """Expression of each place to its shape."""
@@ -153,8 +146,8 @@ class Generator:
             words = sorted({word for path in _canonicals(self.file.section) for word in _WORD.findall(path)})
             for word in words:
                 say(f"w_{word} = ctx.get({word!r}, '')")
-            if any("[]" in path for path in _canonicals(self.file.section)):
-                say("items = lists(current)" if _nests(self.file.section) else "items = tops(current)")
+            if self.nests:
+                say("items = lists(current)")
             say("d0 = {}")
             root = Box("d0", [])
             self._sections(self.file.section, Scope(root, root, "", "", "''"))
@@ -211,7 +204,7 @@ class Generator:
         name = dotted(scope.canonical, section.canonical.removesuffix("[]"))
         target = self._enter(scope.box, path[:-1])
         key, inside, at, made = (self.out.name(stem) for stem in ("k", "p", "a", "d"))
-        with self.out.block(f"for {key} in items.get({_path(name)}, ()):"):
+        with self.out.block(f"for {key} in {self._keys_of(name)}:"):
             partner = python.escape(section.partner.removesuffix("[]"))
             say(f"{inside} = {_path(name + '[{' + key + '}]')}")
             say(f"{at} = {python.at(_slashed(scope.at, partner + '[{' + key + '}]'))}")
@@ -397,7 +390,7 @@ class Generator:
         one = _path(name + "[{" + item + "}]" + rest)
         if target not in scope.frame.gets:
             scope.frame.gets[target] = self.out.name("l")
-            self.out.say(f"{scope.frame.gets[target]} = [g for {item} in items.get({_path(name)}, ()) "
+            self.out.say(f"{scope.frame.gets[target]} = [g for {item} in {self._keys_of(name)} "
                          f"if (g := get({one})) is not None]")  # fmt: skip
         facts = scope.frame.gets[target]
         rank = 1 if _takes_all(row) else row.rank
@@ -500,6 +493,10 @@ class Generator:
     def _left_words(self, place: str) -> str:
         added = f"empty.append({place})"
         return added if self._alone(place) else f"{place} in filled or {place} in empty or {added}"
+
+    def _keys_of(self, name: str) -> str:
+        """An expression for the keys of the items of a list that the facts name."""
+        return f"items.get({_path(name)}, ())" if self.nests else f"keys(current, {_path(name + '[')})"
 
     def _table(self, row: Row) -> Table:
         if row.codes is None or row.codes not in self.tables:

@@ -41,6 +41,11 @@ def check(facts: Mapping[str, Any]) -> list[Finding]:
     return findings
 
 
+def check_value(champ: Champ, value: Any) -> Finding | None:
+    """What is wrong in a value that any item of this field would hold."""
+    return _check_value(champ, [""] * len(champ.cles), value)
+
+
 def _public(champ: Champ, named: list[str]) -> str:
     """The path with the keys that are codes of a list, without those that may identify someone."""
     path = champ.path

@@ -38,10 +38,6 @@ class Convention(Modele):
     flux: list[Flux] | None = champ("annuaire", "T0", "D", "Flux ouverts")
     etat: Literal["brouillon", "active", "suspendue", "expiree"] | None = champ("annuaire", "T0", "D", "État")
 
-    def active_on(self, day: str) -> bool:
-        """Whether its flows may be cited on a date `AAAA-MM-JJ`."""
-        return self.etat == "active" and (self.debut or "") <= day and (not self.fin or day <= self.fin)
-
 
 class Programme(Modele):
     id: Ref = champ("annuaire", "T0", "D", "Identifiant", default=...)

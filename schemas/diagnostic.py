@@ -125,11 +125,6 @@ class Experience(Modele):
     duree: Texte | None = champ("parcours_pro", "T2", "F", "Durée, en clair")
 
 
-SITUATIONS_EMPLOI = (
-    "en_emploi", "independant", "en_formation", "etudiant", "sans_emploi", "retraite", "au_foyer", "inactif", "autre",
-)  # fmt: skip
-
-
 class ParcoursPro(Modele):
     """Working life: situation, level of study, mobility means. The level kept is the diploma obtained."""
 

@@ -36,12 +36,6 @@ class Foyer(Modele):
     membres: dict[str, Membre] = collection("<organisme>:<son identifiant>", "Membres du foyer", motif=ORGANISME_ID)
 
 
-ETATS_DROIT = (
-    "demande_en_attente", "refuse", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu", "clos",
-    "clos_anterieur",
-)  # fmt: skip
-
-
 class Suspension(Modele):
     nature: Literal["droit", "versement", "reduction", "suppression"] | None = champ(
         "droit_rsa", "T3", "C", "Ce qui est suspendu : le droit ou le versement", sujet="foyer"

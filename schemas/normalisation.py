@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -61,8 +62,13 @@ def clean(text: str) -> str:
     return _BLANKS.sub(" ", visible).strip()
 
 
+def in_plain_sight(text: str) -> bool:
+    """Is it one line whose every character is shown, in the order written? No control, no change of direction."""
+    return not any(map(_is_invisible, text))
+
+
 def _is_invisible(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn")
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def name_key(name: str) -> str:
@@ -75,10 +81,6 @@ def name_key(name: str) -> str:
         folded = unicodedata.normalize("NFKD", clean(name).upper()).upper()
         name = "".join(c for c in folded if not unicodedata.combining(c)).translate(_LETTERS_WITHOUT_DECOMPOSITION)
     return _NOT_ALNUM.sub(" ", name).strip().upper()
-
-
-CNAF_NAME_WIDTH = 28
-CNAF_FIRST_NAME_WIDTH = 32
 
 
 def same_name(one: str, other: str, width: int | None = None) -> bool:
@@ -148,7 +150,9 @@ def nir_disagreements(treize: str, sexe: str | None = None, date_naissance: str 
 
     `sexe` is ``masculin`` or ``feminin``; `date_naissance` may be partial. Months above 12 say nothing.
     """
-    found = []
+    found: list[str] = []
+    if not treize:
+        return found
     if sexe in ("masculin", "feminin") and (treize[0] in "137") != (sexe == "masculin"):
         found.append("sexe")
     if date_naissance and treize[1:3] != date_naissance[2:4]:
@@ -388,7 +392,7 @@ def commune_code(text: str) -> str:
     """INSEE code of a commune on five characters (`2A004`); empty when it is not one."""
     code = _FLOAT_TAIL.sub("", _BLANKS.sub("", text)).upper()
     code = code.rjust(5, "0") if len(code) == 4 and code.isdigit() else code
-    return code if code.isascii() and _COMMUNE.fullmatch(code) else ""
+    return code if code.isascii() and _COMMUNE.fullmatch(code) and code.strip("0") else ""
 
 
 # --- dates ----------------------------------------------------------------------------------------------------------
@@ -440,6 +444,12 @@ def is_instant(text: str) -> bool:
     return True
 
 
-def same_date(one: str, other: str) -> bool:
-    """Whether two dates may be the same, each as precise as it is: `1985` and `1985-06-14` agree."""
-    return bool(one and other) and (one.startswith(other) or other.startswith(one))
+def compatible_dates(born: str) -> list[str]:
+    """What else a birth date may be written as: less precise (`1985-06`, `1985`), or more when its day is unknown."""
+    wider = [born[:length] for length in (7, 4) if length < len(born)]
+    if len(born) == 10 or not born:
+        return wider
+    year = int(born[:4])
+    months = [int(born[5:])] if len(born) == 7 else range(1, 13)
+    days = [f"{year:04d}-{month:02d}-{day:02d}" for month in months for day in range(1, monthrange(year, month)[1] + 1)]
+    return [*wider, *([f"{year:04d}-{month:02d}" for month in months] if len(born) == 4 else ()), *days]

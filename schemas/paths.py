@@ -13,15 +13,15 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import nomenclatures
 from schemas.champ import Niveau
-from schemas.checking import check
+from schemas.checking import check, check_value
 from schemas.dossier import Dossier
 from schemas.fields import FIELDS, Champ, Cle, UnknownPath, field, keys, shape
 from schemas.normalisation import looks_like_nir
 from schemas.record import Fact, Facts, Finding
 
 __all__ = [
-    "FIELDS", "Champ", "Cle", "InvalidFacts", "UnknownPath", "build", "categorie", "check", "field", "flatten",
-    "keys", "niveau", "shape",
+    "FIELDS", "Champ", "Cle", "InvalidFacts", "UnknownPath", "build", "categorie", "check", "check_value", "field",
+    "flatten", "keys", "niveau", "shape",
 ]  # fmt: skip
 
 # --- category of a concrete path ------------------------------------------------------------------------------------

@@ -79,6 +79,11 @@ class Record:
     def quarantined(self) -> bool:
         return bool(self.findings) and any(finding.severity != "notice" for finding in self.findings)
 
+    @property
+    def unplaced(self) -> bool:
+        """Whether it tells of someone whose place could not be read: who is not named here may not have left."""
+        return any(finding.code == "unplaced-person" for finding in self.findings)
+
 
 @dataclass(slots=True, unsafe_hash=True)
 class Fact:
@@ -97,6 +102,12 @@ class Fact:
 
 Current = Mapping[str, Fact]
 """The dossier as a recipient's mapping may see it: only permitted facts, each under its canonical path."""
+
+
+def value_of(current: Current, path: str) -> Any:
+    """What is known there, None when nothing is."""
+    fact = current.get(path)
+    return None if fact is None else fact.value
 
 
 @dataclass(slots=True)

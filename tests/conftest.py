@@ -1,7 +1,8 @@
-"""Fixtures that every subject may need: a real PostgreSQL server, started once per test process."""
+"""Fixtures that every subject may need: a real PostgreSQL server, started once per test process; a log of its own."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -13,8 +14,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
+
+from gateway import logs
 
 # How busy the machine is says nothing of the code: no example is late, no strategy too slow.
 settings.register_profile("maillon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,6 +40,17 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own() -> Iterator[None]:
+    """A command that a test runs here configures the log of its whole process, on a stream that ends with the test."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(False)
+        for handler in [one for one in logging.root.handlers if isinstance(one, logs._Library)]:
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ _ERREURS = {
     "jeton_refuse": (401, "00101", "Votre jeton est invalide"),
     "perimetre_insuffisant": (403, "00100", "Votre jeton n'est pas autorisé pour cette ressource"),
     "appel_en_double": (409, "00015", "Le même appel est en cours"),
-    "trop_de_requetes": (429, "00429", "Vous avez effectué trop de requêtes"),
+    "quota": (429, "00429", "Vous avez effectué trop de requêtes"),
     "reponse_invalide": (502, "37999", "La réponse du fournisseur est invalide"),
     "maintenance": (503, "00503", "Service en maintenance"),
     "delai_depasse": (504, "37002", "Le fournisseur n'a pas répondu à temps"),

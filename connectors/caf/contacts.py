@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import mappings
@@ -59,7 +60,7 @@ class Contacts:
                     Finding("surplus-cells", "row", "quarantine", detail=f"{row.surplus} more cells")
                 )
             at = f"line {row.line}"
-            record.findings = [Finding(f.code, f"{at}: {f.path}", f.severity, f.raw, f.detail) for f in record.findings]
+            record.findings = [replace(one, path=f"{at}: {one.path}") for one in record.findings]
             yield record
 
 

@@ -10,22 +10,21 @@ import hashlib
 import io
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO
 
 from lxml import etree
 
 import mappings
-from connectors.caf import structure
+from connectors.caf import situation, structure
 from connectors.caf.controle import STRIDE, Plan
 from connectors.caf.dossier import Dossier
-from connectors.caf.flux import INSTRUCTION
+from connectors.caf.flux import BENEFICIAIRES, INSTRUCTION
 from connectors.caf.instruction import straighten
 from connectors.caf.octets import raw_records
 from connectors.contract import Envelope, Sketch
-from schemas.normalisation import nir_disagreements
-from schemas.record import Facts, Finding, Record
+from schemas.record import Finding, Record
 
 BATCH = 16
 """Records parsed by one call; more saves nothing."""
@@ -178,10 +177,10 @@ class Lecture:
         if any(finding.severity == "reject" for finding in findings):
             return _empty(Dossier.of(raw).key, raw, findings)
         record = self._read_one(element, raw)
+        if plan.genre == BENEFICIAIRES:
+            situation.compare(element, record)
         if findings or record.findings:
             record.findings = [*findings, *(_placed(finding, at) for finding in record.findings)]
-        if any(disagrees(person.facts) for person in record.personnes):
-            record.findings.append(Finding("nir-disagrees", f"{at}/Personne/Identification/NIR", "notice"))
         if dossier and dossier.demande in plan.shared:
             record.findings.append(Finding("shared-request-number", f"{at}/IdentificationRSA/DemandeRSA", "notice"))
             record.key = dossier.key_apart
@@ -213,18 +212,10 @@ def reader(plan: Plan) -> ReadOne:
     return one
 
 
-def disagrees(facts: Facts) -> bool:
-    """Whether the number contradicts the sex or the birth date: told to the human who compares identities."""
-    nir = facts.get("identifiants[nir].valeur")
-    return nir is not None and bool(
-        nir_disagreements(nir, facts.get("personne.sexe_etat_civil"), facts.get("personne.date_naissance"))
-    )
-
-
 def _placed(finding: Finding, at: str) -> Finding:
     """The same finding, its path starting at the record of the file; a matricule that is a NIR is expected (MSA)."""
     severity = "notice" if finding.code == "matricule-is-nir" else finding.severity
-    return Finding(finding.code, f"{at}/{finding.path}", severity, finding.raw, finding.detail)
+    return replace(finding, path=f"{at}/{finding.path}", severity=severity)
 
 
 def _empty(key: str, raw: bytes, findings: list[Finding]) -> Record:

@@ -20,9 +20,11 @@ from zoneinfo import ZoneInfo
 import schemas
 from connectors.table import Row, day, is_scientific
 from schemas import normalisation
+from schemas.normalisation import name_key
 from schemas.record import Finding
 
 TABLE = Path(schemas.__file__).parent / "partner" / "ccas" / "champs.csv"
+LABELS = TABLE.with_name("libelles.csv")
 PARIS = ZoneInfo("Europe/Paris")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,60}$")
 _INTEGER = re.compile(r"\d{1,4}(\.0+)?")
@@ -79,6 +81,29 @@ def columns(objet: str) -> dict[str, Champ]:
     """Column titles, reduced, to the field they name."""
     found = {title: champ for champ in champs(objet).values() for title in champ.entetes}
     return found | {champ.nom.lower(): champ for champ in champs(objet).values()}
+
+
+@cache
+def labels() -> tuple[tuple[str, str, str], ...]:
+    """(kind, name, French words): `champ` and `valeur` are how we write, `graphie` is how staff may write too."""
+    with LABELS.open(encoding="utf-8", newline="") as rows:
+        return tuple((row["genre"], row["nom"], row["libelle"]) for row in csv.DictReader(rows))
+
+
+@cache
+def spoken(objet: str, nom: str) -> dict[str, str]:
+    """The words of staff for the codes of a field, reduced: a table says « Célibataire » where an export says `Single`.
+
+    A word that two fields understand otherwise is named with its field (`mobility.None`).
+    """
+    codes = champs(objet)[nom].valeurs
+    names = {code: code for code in codes} | {f"{nom}.{code}": code for code in codes}
+    said = [(label, names[name]) for kind, name, label in labels() if kind != "champ" and name in names]
+    found = {name_key(code): code for code in codes}
+    for label, code in said:
+        for form in (label, label.replace("(e)", ""), label.replace("(e)", "e")):
+            found[name_key(form)] = code
+    return found
 
 
 def _day(text: str) -> str:
@@ -261,7 +286,8 @@ def from_row(row: Row, objet: str, findings: list[Finding], unknown: frozenset[s
         elif champ.type == "nir" and title in row.numeric and normalisation.nir(text).controle != "valide":
             findings.append(Finding("number-lost-digits", path, raw=text, detail="write the NIR as text"))
         elif champ.type in _CONVERT:
-            _convert(kept, champ, text, path, findings)
+            said = spoken(objet, champ.nom).get(name_key(text), text) if champ.type == "code" else text
+            _convert(kept, champ, said, path, findings)
     if row.surplus:
         findings.append(Finding("surplus-cells", f"ligne {row.line}", detail="cells beyond the last title"))
     return kept

@@ -5,7 +5,6 @@ Labels are French and come from one table (`schemas/partner/ccas/libelles.csv`);
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from connectors.ccas.champs import PARIS, TABLE
+from connectors.ccas.champs import PARIS, labels
 from connectors.table import XLSX, to_csv, to_xlsx
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "xlsx": XLSX, "html": "text/html; charset=utf-8"}
@@ -68,8 +67,7 @@ Table = tuple[str, list[str], list[list[str]]]
 
 @cache
 def _labels() -> dict[tuple[str, str], str]:
-    with TABLE.with_name("libelles.csv").open(encoding="utf-8", newline="") as rows:
-        return {(row["genre"], row["nom"]): row["libelle"] for row in csv.DictReader(rows)}
+    return {(kind, name): label for kind, name, label in labels()}
 
 
 def label(name: str) -> str:

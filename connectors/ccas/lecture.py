@@ -20,7 +20,7 @@ from connectors.json import digest, parse
 from connectors.source import rewindable
 from connectors.table import Row, Sheet, alone, is_workbook, sheets
 from schemas import nomenclatures
-from schemas.normalisation import ft_numero, name_key
+from schemas.normalisation import SENTINEL_DATES, ft_numero, name_key
 from schemas.record import Finding, Record
 
 MAX_JSON = 64 * 1024 * 1024
@@ -168,7 +168,7 @@ def _by_file(sheet: Sheet | None, objet: str) -> Rows:
         number = next((row.cells[title] for title in titles if title in row.cells), "")
         told: list[Finding] = []
         value = from_row(row, objet, told, frozenset(titles))
-        told = [Finding(f.code, f"{sheet.name}, {f.path}", f.severity, f.raw, f.detail) for f in told]
+        told = [replace(one, path=f"{sheet.name}, {one.path}") for one in told]
         found.setdefault(number, []).append((value, told))
     return found
 
@@ -185,22 +185,25 @@ def _orphans(nested: Mapping[str, Rows]) -> Iterator[Kept]:
 
 
 def record(kept: Kept, context: Context) -> Record:
-    """The record of one beneficiary. Its digest and its facts come only from the fields that are read."""
+    """The record of one beneficiary. Its digest and its facts come only from the fields that are read, its digest also
+    from what of them could not be."""
     value, findings = kept.value, list(kept.findings)
     named = value.get("birthName") or value.get("usualName")
+    if value.get("birthDate") in SENTINEL_DATES:  # written for want of a date
+        value = {name: said for name, said in value.items() if name != "birthDate"}
     if lacking := [name for name in IDENTITY if not value.get(name)] or ([] if named else ["birthName"]):
         if not any(finding.severity == "reject" for finding in findings):
             findings.append(Finding("identity-missing", f"{kept.where}.{lacking[0]}", "reject"))
         return Record(str(value.get("fileNumber", kept.where)), [], findings=findings, digest=digest(value))
-    who, done = _shaped(value)
-    words: dict[str, Any] = context._asdict() | {"digest": digest(value)}
+    who, done = _shaped(value, kept.where, findings)
+    words: dict[str, Any] = context._asdict() | {"digest": digest(value, findings)}
     read: Record = mappings.load("ccas.beneficiaires").read(who, **words)
     if done:
         more: Record = mappings.load("ccas.suivi").read(done | {"fileNumber": who.get("fileNumber", "-")}, **words)
         _merge(read.personnes[0].facts, more.personnes[0].facts, findings, kept.where)
         read.findings += more.findings
     read.key = str(who.get("fileNumber") or _who(value))
-    read.findings = findings + [_at(finding, kept.where) for finding in read.findings]
+    read.findings = findings + [replace(one, path=f"{kept.where}.{one.path}") for one in read.findings]
     return read
 
 
@@ -211,10 +214,6 @@ def _merge(facts: dict[str, Any], more: Mapping[str, Any], findings: list[Findin
     for path, value in more.items():
         if facts.setdefault(path, value) != value:
             findings.append(Finding("contradiction", where, "quarantine"))
-
-
-def _at(finding: Finding, where: str) -> Finding:
-    return Finding(finding.code, f"{where}.{finding.path}", finding.severity, finding.raw, finding.detail)
 
 
 def _who(value: Mapping[str, Any]) -> str:
@@ -229,7 +228,7 @@ def _who(value: Mapping[str, Any]) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _shaped(value: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _shaped(value: Mapping[str, Any], where: str, findings: list[Finding]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(who she is, what was done with her), in the words of the two mappings."""
     who = {name: item for name, item in value.items() if name not in NESTED}
     numbers = [*who.pop("phone1", []), *who.pop("phone2", [])]
@@ -237,7 +236,7 @@ def _shaped(value: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         who["telephones"] = list(dict.fromkeys(numbers))
     if number := who.pop("unemploymentNumber", ""):
         who["ftNumero" if ft_numero(number) else "ftIdassedic"] = number
-    if established := _established(who):
+    if established := _established(who, where, findings):
         who["etablis"] = established
     done = {name: [dict(item) for item in value[name]] for name in NESTED if value.get(name)}
     prefix = str(value.get("fileNumber") or _who(value))
@@ -265,14 +264,14 @@ def _mobility() -> dict[str, tuple[str, ...]]:
     }
 
 
-def _established(who: dict[str, Any]) -> list[dict[str, Any]]:
+def _established(who: dict[str, Any], where: str, findings: list[Finding]) -> list[dict[str, Any]]:
     """Situations that a field of the file establishes by itself."""
     found: dict[str, Iterable[str]] = {}
     mobility = who.pop("mobility", None)
     if mobility in _mobility():
         found["mobilite"] = _mobility()[mobility]
     elif mobility:
-        who["mobility"] = mobility
+        findings.append(Finding("unknown-code", f"{where}.mobility", "quarantine", mobility, "mobility"))
     if who.get("accomodationMode") == "Substandard":
         del who["accomodationMode"]  # the state of the housing, not how it is occupied
         found["logement"] = ("logement_insalubre",)

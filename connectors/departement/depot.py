@@ -6,6 +6,7 @@ sandbox and by the small relay a Département puts before its folder (README.md)
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from connectors.transport import Answer, Transport, TransportError
 
 FLUX, REFERENTIEL, DEPOT = "/ali/flux", "/ali/referentiel", "/ali/depot"
 _WAIT = {408, 425, 429, 500, 502, 503, 504}
+_SAFE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
 
 
 async def fetch(transport: Transport, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[str, bytes]]:
@@ -92,11 +94,12 @@ def _received(answer: Answer) -> list[dict[str, str]]:
 
 
 def _code(answer: Answer) -> str:
+    """The drop's own code, when it is one: a sentence could name somebody."""
     try:
         code: Any = answer.json()["code"]
     except (ValueError, KeyError, TypeError):
-        return f"http-{answer.status}"
-    return str(code)[:60]
+        code = None
+    return code if isinstance(code, str) and _SAFE_CODE.fullmatch(code) else f"http-{answer.status}"
 
 
 def _is(answer: Answer, status: int, kind: str) -> bool:

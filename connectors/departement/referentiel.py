@@ -63,9 +63,6 @@ class Entry:
     actif: bool
     champs: dict[str, str] = field(repr=False)
 
-    def as_json(self) -> dict[str, str]:
-        return {"identifiant": self.identifiant, "libelle": self.libelle, "concept": self.concept} | self.champs
-
 
 @dataclass(frozen=True, slots=True)
 class Referentiel:

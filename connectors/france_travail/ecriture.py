@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import mappings
-from schemas.record import Current, Fact, Finding, Written
+from schemas.record import Current, Fact, Finding, Written, value_of
 
 LISTS = {
     "france_travail.decision_orientation": "orientations",
@@ -34,11 +34,6 @@ def items(current: Current, name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _value(current: Current, path: str) -> Any:
-    fact = current.get(path)
-    return None if fact is None else fact.value
-
-
 def write(document: str, current: Current, settings: Mapping[str, str], context: Mapping[str, Any]) -> Written:
     """One document. `context`: `item` names the item of a list; `sanction` and `validations` come from agents."""
     if document == "france_travail.sanction_rsa":
@@ -48,7 +43,7 @@ def write(document: str, current: Current, settings: Mapping[str, str], context:
         return mappings.load(document).write(current, {})
     item = str(context.get("item") or "") or next(iter(items(current, name)), "")
     base = f"{name}[{item}]"
-    state = str(_value(current, f"{base}.etat") or _value(current, f"{base}.statut") or "")
+    state = str(value_of(current, f"{base}.etat") or value_of(current, f"{base}.statut") or "")
     inside = {path: fact for path, fact in current.items() if path.startswith(f"{base}.")}
     left_out = {f"{base}.{field}" for field in _ONLY_WHEN.get((name, state), ())}
     shown: dict[str, Fact] = {path: fact for path, fact in inside.items() if path not in left_out}
@@ -59,9 +54,9 @@ def write(document: str, current: Current, settings: Mapping[str, str], context:
     written.metadata |= {
         "item": item,
         "etat": state,
-        "categorie": _value(current, f"{base}.categorie"),
-        "parcours": _value(current, f"{base}.parcours"),
-        "organisme": _value(current, f"{base}.organisme_accueil.code_organisme_ft"),
+        "categorie": value_of(current, f"{base}.categorie"),
+        "parcours": value_of(current, f"{base}.parcours"),
+        "organisme": value_of(current, f"{base}.organisme_accueil.code_organisme_ft"),
     }
     if len(items(current, name)) > 1 and not context.get("item"):
         written.findings.append(Finding("several-items", name, "quarantine"))

@@ -27,6 +27,8 @@ _BLOCKS = {
     4: frozenset({"thematiqueContrainte", "besoinsParDiagnostic", "pouvoirAgir", "autonomieNumerique"}),
     1: frozenset({"contraintesIndividusDto", "besoinsParDiagnosticIndividuDtos"}),
 }
+_LISTED = {4: "thematiqueContrainte", 1: "contraintesIndividusDto"}
+"""Block that lists every contrainte, also those never explored: without any, it is silent."""
 
 
 @dataclass(slots=True)
@@ -79,7 +81,9 @@ def _dossier(value: Any, content: bytes) -> Record:
         raise DocumentRefused("wrong-root", "none of the blocks of a diagnosis is here")
     record = mappings.load(DOSSIER, version).read(told, raw=content)
     record.key = "dossier"
-    record.partial = not all(told.get(block) for block in _BLOCKS[version])
+    listed = told.get(_LISTED[version])
+    contraintes = isinstance(listed, dict) and listed.get("contraintes")
+    record.partial = not (contraintes and all(told.get(block) for block in _BLOCKS[version]))
     return record
 
 

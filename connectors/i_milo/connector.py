@@ -46,7 +46,7 @@ class IMilo:
 
     async def send(self, outgoing: Outgoing, transport: Transport) -> Acknowledgement:
         """Put the sheet under the person's reference; the delivery's id makes a second sending harmless."""
-        headers = {"Idempotency-Key": outgoing.delivery, "Content-Type": "application/json"}
+        headers = {"Idempotency-Key": outgoing.delivery, "Content-Type": self._media(FICHE)}
         try:
             answer = await transport.request(
                 "PUT",
@@ -99,7 +99,11 @@ class IMilo:
         raise NotObtained("refused", "too-many-pages")
 
     def _authorized(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._key}", "Accept": "application/json", **(headers or {})}
+        return {"Authorization": f"Bearer {self._key}", "Accept": self._media(SUIVI), **(headers or {})}
+
+    def _media(self, document: str) -> str:
+        """The media type in which a document travels: the first that the manifest names."""
+        return self.manifest.documents[document].content_type[0]
 
 
 def create(settings: Mapping[str, str]) -> IMilo:

@@ -19,15 +19,15 @@ FIXTURES = Path(__file__).parent / "fixtures" / "suivi"
 KNOWN = {"nom_naissance": "ARBELIER", "prenoms": "SOLANGE", "date_naissance": "1985-06-12"}
 FAILURES: dict[str, tuple[int, dict[str, str]]] = {
     "acces_refuse": (401, {}),
-    "trop_de_requetes": (429, {"Retry-After": "30"}),
-    "trop_de_requetes_sans_delai": (429, {}),
+    "quota": (429, {"Retry-After": "30"}),
+    "quota_sans_delai": (429, {}),
     "fiche_refusee": (422, {}),
     "indisponible": (503, {}),
 }
 SCENARIOS = {
     "acces_refuse": "la clé n'est plus valable",
-    "trop_de_requetes": "429, revenir dans 30 secondes",
-    "trop_de_requetes_sans_delai": "429, sans dire quand revenir",
+    "quota": "429, revenir dans 30 secondes",
+    "quota_sans_delai": "429, sans dire quand revenir",
     "fiche_refusee": "422 : la fiche ne convient pas",
     "indisponible": "503 : le service est arrêté",
     "personne_inconnue": "404 : personne de ce nom",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 
@@ -14,7 +15,7 @@ from connectors.kit.wires import Answering, Failing, Strict
 Told = Acknowledgement | NotObtained
 
 
-async def _answers(subject: Subject, wire: Callable[[], Answering | Failing]) -> dict[str, Told | None]:
+async def _answers(subject: Subject, wire: Callable[[], Answering | Failing | Strict]) -> dict[str, Told | None]:
     """What the connector makes of this wire, for each document it sends or asks for; None: something was obtained.
 
     A document that needed no call says nothing here.
@@ -64,12 +65,17 @@ async def _contacts(subject: Subject, wire: httpx.AsyncBaseTransport | None = No
 async def delivered(subject: Subject) -> list[str]:
     if not subject.manifest.ids("write"):
         raise NoObject("ce partenaire ne reçoit rien")
-    found = {one.document: await subject.send(one, subject.transport()) for one in subject.fillings}
-    return [
-        f"{document}: {told.outcome} ({told.code})"
-        for document, told in found.items()
-        if told.outcome not in ("delivered", "duplicate")
-    ]
+    faults = []
+    for filling in subject.fillings:
+        wire = Strict(subject.stand_in())
+        told = await subject.send(filling, subject.transport(wire))
+        announced = subject.manifest.documents[filling.document].content_type
+        if told.outcome not in ("delivered", "duplicate"):
+            faults.append(f"{filling.document}: {told.outcome} ({told.code})")
+        elif wire.calls and not wire.media & set(announced):
+            sent = ", ".join(sorted(filter(None, wire.media))) or "no document"
+            faults.append(f"{filling.document}: content_type of manifest.toml is {announced[0]}, and {sent} is sent")
+    return faults
 
 
 @case("demande", "echange_complet", "ce que le partenaire donne sur demande est obtenu et lu")
@@ -128,18 +134,36 @@ async def credentials(subject: Subject) -> list[str]:
 
 @case("attente_annoncee", "pannes", "429 avec Retry-After : réessayer, pas avant le délai demandé")
 async def later_told(subject: Subject) -> list[str]:
-    found = await _answers(subject, lambda: Answering(429, {"Retry-After": "37"}))
+    found, delay = await _asked_to_wait(subject, "quota", Answering(429, {"Retry-After": "37"}))
     early = [
         f"{document}: the delay asked for is lost"
         for document, told in found.items()
-        if told is not None and (told.retry_after or 0) < 36
+        if told is not None and (told.retry_after or 0) < delay - 1
     ]
-    return _other(found, "retry") + early
+    return (
+        _other(found, "retry") + early + ([] if delay else ["the scenario « quota » of the stand-in asks for no delay"])
+    )
 
 
 @case("attente_non_annoncee", "pannes", "429 sans délai : réessayer plus tard")
 async def later(subject: Subject) -> list[str]:
-    return _other(await _answers(subject, lambda: Answering(429)), "retry")
+    found, delay = await _asked_to_wait(subject, "quota_sans_delai", Answering(429))
+    return _other(found, "retry") + ([f"« quota_sans_delai » asks for a delay of {delay:g} s"] if delay else [])
+
+
+async def _asked_to_wait(subject: Subject, scenario: str, otherwise: Answering) -> tuple[dict[str, Told | None], float]:
+    """What the connector makes of this scenario of the stand-in, with the delay it asks for in seconds (0: none); of
+    these bare answers when the stand-in has no such scenario."""
+    if scenario not in getattr(subject.one.sandbox, "SCENARIOS", {}):
+        return await _answers(subject, lambda: replace(otherwise)), float(otherwise.headers.get("Retry-After", 0))
+    wires: list[Strict] = []
+
+    def stand_in() -> Strict:
+        wires.append(Strict(subject.stand_in(scenario)))
+        return wires[-1]
+
+    found = await _answers(subject, stand_in)
+    return found, max(wire.asked for wire in wires)
 
 
 @case("panne", "pannes", "503 : réessayer plus tard")

@@ -35,9 +35,10 @@ _TEMPLATES = Environment(
 )
 PERSON = {
     "numero": "D-0001", "nom": "ARBELIER", "prenoms": "SOLANGE MARIE", "date_naissance": "1985-06-12",
+    "numero_france_travail": "40000000017",
     "telephone": "0658000001", "courriel": "solange.arbelier@exemple.invalid", "moyen_prefere": "SMS",
 }  # fmt: skip
-"""An invented person: a number that is never attributed and a domain that does not exist."""
+"""An invented person: a telephone that is never attributed, a domain that does not exist."""
 IDENTITY = {
     "personne.nom_naissance": "ARBELIER",
     "personne.prenoms": ["SOLANGE", "MARIE"],
@@ -45,6 +46,7 @@ IDENTITY = {
     "personne.preference_contact": "sms",
 }
 READ = IDENTITY | {
+    "identifiants[ft_numero].valeur": PERSON["numero_france_travail"],
     "personne.telephones[+33658000001].numero": "+33658000001",
     "personne.courriels[solange.arbelier@exemple.invalid].adresse": "solange.arbelier@exemple.invalid",
 }

@@ -8,7 +8,7 @@ reads the row. A row that names a person already met in the file under another i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, BinaryIO
@@ -126,7 +126,7 @@ class TableReading:
             findings.append(Finding("surplus-cells", at, detail="cells beyond the last title"))
         findings += _met_before(cells, layout, met, at)
         record = self._mapping.read(cells, **self._context)
-        record.findings = findings + [_located(finding, at) for finding in record.findings]
+        record.findings = findings + [replace(one, path=f"{at}, {one.path}") for one in record.findings]
         if absent := [name for name in layout.required if name in layout.identity and name not in cells]:
             record.findings.append(Finding("identity-missing", f"{at}, {absent[0]}", "reject"))
         if not record.key:  # nothing tells this row from another one: the next would take its place
@@ -162,7 +162,3 @@ def _met_before(cells: dict[str, str], layout: Layout, met: dict[bytes, str], at
     key = blake2b("|".join((name_key(who[0]), name_key(who[1]), who[2])).encode(), digest_size=8).digest()
     earlier = met.setdefault(key, number)
     return [] if earlier == number else [Finding("same-person-other-id", at, detail="decide which id is hers")]
-
-
-def _located(finding: Finding, at: str) -> Finding:
-    return Finding(finding.code, f"{at}, {finding.path}", finding.severity, finding.raw, finding.detail)

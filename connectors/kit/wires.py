@@ -20,9 +20,14 @@ class Strict(httpx.AsyncBaseTransport):
 
     app: Any
     calls: list[tuple[str, str]] = field(default_factory=list)
+    media: set[str] = field(default_factory=set)
+    """Media types of what was sent, without parameters."""
+    asked: float = 0.0
+    """The longest delay that a 429 asked for, in seconds."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.calls.append((request.method, request.url.path))
+        self.media.add(request.headers.get("content-type", "").partition(";")[0].strip())
         routes = getattr(self.app, "routes", None)
         scope = {"type": "http", "method": request.method, "path": request.url.path, "root_path": "", "headers": []}
         if routes is not None and not any(route.matches(scope)[0] is Match.FULL for route in routes):
@@ -30,6 +35,8 @@ class Strict(httpx.AsyncBaseTransport):
         answer = await httpx.ASGITransport(self.app).handle_async_request(request)
         if getattr(self.app, "unmatched", None):
             raise UnmatchedCall("the stand-in counted a call that the partner does not have")
+        if answer.status_code == 429:
+            self.asked = max(self.asked, float(answer.headers.get("Retry-After", 0)))
         return answer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -30,6 +31,7 @@ def user_record(value: Any, departement: str, path: str, *, checked: bool = Fals
         return Record(str(user.get("id", key)), [], findings=[*findings, told], digest=digest(["erased", key]))
     if not user.get("first_name") or not (user.get("last_name") or user.get("birth_name")):
         findings.append(Finding("identity-missing", path, "reject", detail="a name and a first name"))
+    said = digest(user, findings)
     shaped = dict(user)
     if "phone_number" in shaped:
         found = phones(str(shaped.pop("phone_number")))
@@ -42,10 +44,8 @@ def user_record(value: Any, departement: str, path: str, *, checked: bool = Fals
     record: Record = mappings.load(DOCUMENT).read(
         shaped | {"cle": str(user.get("id") or key or "-")}, departement=departement
     )
-    record.findings = findings + [
-        Finding(f.code, f"{path}.{f.path}", f.severity, f.raw, f.detail) for f in record.findings
-    ]
-    record.digest = digest(user)
+    record.findings = findings + [replace(one, path=f"{path}.{one.path}") for one in record.findings]
+    record.digest = said
     return record
 
 

@@ -73,7 +73,8 @@ def open_webhook(headers: Mapping[str, str], body: bytes, secret: str, now: date
         raise DocumentRefused("timestamp-ahead", "the message comes from the future: check the clocks")
     order = f"{meta['model']}:{data.get('id', '')}"
     erases = tuple(_keys(data)) if meta["event"] == "destroyed" and meta["model"] == "Rdv" else ()
-    return Webhook(f"{order}:{meta['timestamp']}", order, sent_at, meta["event"], erases, body)
+    # Timestamps are to the second: an erasure in the second of an update is another message.
+    return Webhook(f"{order}:{meta['timestamp']}:{meta['event']}", order, sent_at, meta["event"], erases, body)
 
 
 def _opened(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -188,7 +189,7 @@ class WebhookReading:
             who.foyer,
             findings + who.findings + read.findings,
             self._sent_at,
-            digest({"rdv": {**rdv, "emis_le": ""}, "participation": participation}),
+            digest({"rdv": {**rdv, "emis_le": ""}, "participation": participation}, findings),
             partial=False,
         )
 

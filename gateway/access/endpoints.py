@@ -69,6 +69,7 @@ class _Doors:
 
     def _document(self, content: dict[str, Any]) -> Response:
         headers = self._headers() | {"Cache-Control": "public, max-age=300"}
+        del headers["Pragma"]  # an older cache would believe it
         return JSONResponse(content, headers=headers)
 
     # --- endpoints

@@ -22,8 +22,11 @@ from gateway.problems import Conflict, Invalid, Unknown
 from gateway.settings import settings
 from gateway.storage.tables.access import client, client_key
 from gateway.unit_of_work import UnitOfWork
+from schemas.normalisation import in_plain_sight
 
 MAX_KEYS = 8
+NAME = 200
+"""Characters of a name that pages show."""
 OVERLAP = 24 * 3600
 """Seconds a former key still authenticates after a rotation."""
 TLS_NAMES = ("subject_dn", "san_dns", "san_uri", "x5t#S256")
@@ -153,6 +156,8 @@ def register_partner(
         raise Invalid("partner-id", "An id is made of letters, digits, `-`, `_` and `.`, 64 at most.")
     if not re.fullmatch(BODY, body or id):
         raise Invalid("partner-id", "A body's id: lower case, a letter first, one separator at a time.")
+    if len(name) > NAME or not in_plain_sight(name):
+        raise Invalid("partner-name", f"A name is one line of visible characters, {NAME} at most.")
     wanted = sorted(set(purposes))
     if unknown := [purpose for purpose in wanted if purpose not in PURPOSES]:
         raise Invalid("unknown-purpose", f"Purposes are: {', '.join(PURPOSES)}.", count=len(unknown))
@@ -196,8 +201,8 @@ def rotate(work: UnitOfWork, id: str, jwks: Any, *, overlap: int = OVERLAP) -> d
 
     Raises `Unknown`, `Invalid`, and `Conflict("kid-reused")` when a `kid` already names another key.
     """
-    keys = read_jwks(jwks)
     _known(work, id)
+    keys = read_jwks(jwks)
     now = int(time.time())
     held = {row.kid: row for row in work.connection.execute(select(client_key).where(client_key.c.client_id == id))}
     new = [key for key in keys if key["kid"] not in held]
@@ -255,8 +260,9 @@ def list_partners(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _known(work: UnitOfWork, id: str) -> None:
-    if not work.connection.execute(select(client.c.client_id).where(client.c.client_id == id)).first():
-        raise Unknown("partner-unknown", "No partner has this id.")
+    known = work.connection.execute(select(client.c.client_id).order_by(client.c.client_id)).scalars().all()
+    if id not in known:
+        raise Unknown("partner-unknown", f"Registered partners: {', '.join(known) or 'none'}.")
 
 
 def _set_client(work: UnitOfWork, id: str, **values: Any) -> None:

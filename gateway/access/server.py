@@ -18,12 +18,12 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from cryptography import x509
 from sqlalchemy import Engine, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.access import assertion, details, dpop, mtls, tokens
 from gateway.access.jose import PROOF_ALGORITHMS, Refused
 from gateway.access.partners import Client, load
 from gateway.access.replay import ReplayMemory
+from gateway.storage import upsert
 from gateway.storage.tables.access import revoked_token
 
 AUTH_METHODS = ["private_key_jwt", "tls_client_auth"]
@@ -334,8 +334,8 @@ class Revocation(_TokenLookup, RevocationEndpoint):
         return found if found and found.check_client(client) else None
 
     def revoke_token(self, token: _Known, request: FormRequest) -> None:
-        dialect = postgresql if self.server.engine.dialect.name == "postgresql" else sqlite
         row = {"jti": token.token.jti, "client_id": token.token.client_id, "revoked_at": int(time.time())}
-        statement = dialect.insert(revoked_token).values(**row, expires_at=int(token.token.expires_at) + 1)
+        row["expires_at"] = int(token.token.expires_at) + 1
+        statement = upsert(self.server.engine.dialect.name, revoked_token).values(**row)
         with self.server.engine.begin() as connection:
             connection.execute(statement.on_conflict_do_nothing())

@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from gateway import clock, parcours, tasks
-from gateway.commands.output import data, people
+from gateway.commands.output import data, day, people
+from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
 
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def alerts(
     person: Annotated[str, typer.Option(help="Only this person.")] = "",
-    on: Annotated[str, typer.Option(help="Day to count from, AAAA-MM-JJ; today by default.")] = "",
+    on: Annotated[str, typer.Option(callback=day, help="Day to count from, AAAA-MM-JJ; today by default.")] = "",
     dismiss: Annotated[str, typer.Option(help="Close this task: a human looked at it.")] = "",
 ) -> None:
     """Deadlines that near or passed, computed from the dossiers, and tasks: one JSON object each on stdout."""
@@ -29,16 +30,17 @@ def alerts(
             tasks.dismiss(work, dismiss)
         data({"task": dismiss, "state": "dismissed"})
         return
-    day = on or clock.instant()[:10]
+    with gateway.unit_of_work() as work:
+        people_asked = [head_of(work, person)] if person else None
     table = Table("alerte", "échéance", "état", "base légale", "nombre")
     seen: dict[tuple[str, str], int] = {}
-    for alert in parcours.alerts(gateway, day, [person] if person else None):
+    for alert in parcours.alerts(gateway, on or clock.instant()[:10], people_asked):
         data(alert.line())
         seen[alert.code, alert.state] = seen.get((alert.code, alert.state), 0) + 1
     for (code, state), number in sorted(seen.items()):
         rule = parcours.delays().rules[code]
         table.add_row(rule.libelle, rule.words(), parcours.STATES[state], rule.article, str(number))
     with gateway.unit_of_work() as work:
-        for one in tasks.open_tasks(work, [person] if person else None):
+        for one in tasks.open_tasks(work, people_asked):
             data({"task": one.pop("id"), **one})
     people.print(table)

@@ -13,7 +13,7 @@ import typer
 from connectors import sftp
 from connectors.contract import NotObtained
 from gateway.commands.files import guess_document
-from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
+from gateway.commands.output import REFUSED, WRONG_USAGE, body_of, data, fail, people
 from gateway.drop import Dropped, take
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -25,15 +25,20 @@ def register(app: typer.Typer) -> None:
 
 def drop(
     folder: Annotated[
-        Path, typer.Argument(help="Where files wait; en-cours, archive, rejets, attente are made in it.")
+        Path,
+        typer.Argument(file_okay=False, help="Where files wait; en-cours, archive, rejets, attente are made in it."),
     ],
     sender: Annotated[str, typer.Option("--from", help="Body that drops the files.")],
     document: Annotated[str, typer.Option(help="Document id; guessed when the body sends one kind of file.")] = "",
     server: Annotated[
         str, typer.Option("--sftp", help="Bring them first from sftp://account@host[:port]/folder.")
     ] = "",
-    key: Annotated[Path | None, typer.Option(help="Our private key for that server (OpenSSH).")] = None,
-    known_hosts: Annotated[Path | None, typer.Option(help="The server's host key (OpenSSH known_hosts).")] = None,
+    key: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Our private key for that server (OpenSSH).")
+    ] = None,
+    known_hosts: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The server's host key (OpenSSH known_hosts).")
+    ] = None,
     quiet: Annotated[float, typer.Option(help="Seconds without a write before a file is taken.")] = 10.0,
     watch: Annotated[float, typer.Option(help="Go on, looking every so many seconds; 0: once.")] = 0.0,
 ) -> None:
@@ -42,7 +47,7 @@ def drop(
     if server and not (key and known_hosts):
         fail("sftp-keys-missing", "Give --key and --known-hosts with --sftp.", WRONG_USAGE)
     gateway = Gateway.open(settings())
-    connector = gateway.body(sender).connector
+    connector = body_of(gateway, sender).connector
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         refused = _bring(sftp.Server(server, key, known_hosts), folder, quiet) if key and known_hosts else False

@@ -5,27 +5,29 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 import mappings
 from connectors.contract import DocumentRefused
 from connectors.manifest import installed
 from gateway import preview
-from gateway.commands import kit
-from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people, told
-from gateway.drop import tell
+from gateway.commands import group, kit
+from gateway.commands.output import REFUSED, WRONG_USAGE, body_of, data, fail, people, told
 from gateway.ingest import ingest as ingest_file
+from gateway.lint import lint as lint_files
+from gateway.lint import lints
 from gateway.problems import Problem
 from gateway.registry import Gateway
+from gateway.rejects import Rejects
 from gateway.settings import settings
 from mappings import MappingError
 from mappings import explain as explain_module
-from mappings import lint as lint_module
-from schemas.record import Record
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 
@@ -37,11 +39,8 @@ def register(app: typer.Typer) -> None:
     app.command()(prefill)
     app.command()(explain)
     app.command()(lint)
-    connector = typer.Typer(help="Connectors: list, check, start a new one.", no_args_is_help=True)
-    connector.command(name="list")(connector_list)
-    connector.command(name="new")(kit.new)
-    connector.command(name="check")(kit.check)
-    app.add_typer(connector, name="connector")
+    about = "Connectors: list, check, start a new one."
+    group(app, "connector", about, list=connector_list, new=kit.new, check=kit.check)
 
 
 def guess_document(connector: str, path: Path) -> str:
@@ -65,7 +64,7 @@ def ingest(
     document: Annotated[str, typer.Option(help="Document id; guessed when the body sends one kind of file.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     rejects: Annotated[
-        Path | None, typer.Option(help="Write rejected and quarantined records here, as JSON Lines.")
+        Path | None, typer.Option(dir_okay=False, help="Write rejected and quarantined records here, as JSON Lines.")
     ] = None,
     publish_held: Annotated[
         bool, typer.Option("--publish-held", help="Take a held file as it is: a human has decided.")
@@ -76,17 +75,16 @@ def ingest(
     gateway = Gateway.open(settings())
     if not dry_run:
         gateway.seal_what_was_left()
-    body = gateway.body(sender)
+    body = body_of(gateway, sender)
     document = document or guess_document(body.connector, file)
-    refused = rejects.open("w", encoding="utf-8") if rejects else None
-
-    def on_reject(rank: int, record: Record) -> None:
-        if refused:
-            tell(refused, rank, record)
-
+    if "read" not in gateway.document(sender, document).direction:
+        fail("document-not-sent", f"{document} is received by this body, not sent by it.", WRONG_USAGE)
     show = progress if progress is not None else people.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=people, disable=not show) as bar:
+    with (
+        Rejects(rejects) if rejects else nullcontext() as lines,
+        Progress(*columns, console=people, disable=not show) as bar,
+    ):
         task = bar.add_task(document, total=None)
         counts = ingest_file(
             gateway,
@@ -95,11 +93,16 @@ def ingest(
             document,
             dry_run=dry_run,
             publish_held=publish_held,
-            on_reject=on_reject,
+            on_reject=lines.tell if lines else None,
+            on_start=lines.start if lines else None,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    if refused:
-        refused.close()
+    absent = counts.quarantined + counts.rejected - (lines.told if lines else 0)
+    if lines and absent > 0 and not counts.held:
+        where = (
+            "An earlier run of this file told them in its own --rejects; `maillon quarantine list` counts what waits."
+        )
+        told("rejects-told-before", f"{absent} of these records have no line in {rejects}. {where}", "yellow")
     if dry_run:
         preview.print_changes(counts, people)
     data(counts.line())
@@ -114,6 +117,9 @@ def map_(
     watch: Annotated[bool, typer.Option("--watch", help="Again at each change of the file or of a mapping.")] = False,
 ) -> None:
     """Preview: canonical JSON Lines (one per person), or the recipient's document. Writes nothing."""
+    preview.owner(read, "read")
+    if write:
+        preview.owner(write, "write")
     if not watch:
         _preview(file, read, write, report, count)
         return
@@ -162,7 +168,10 @@ def prefill(
     recipient: Annotated[str, typer.Option("--for", help="Who would receive it; the first body that does.")] = "",
 ) -> None:
     """A recipient's document filled from what is known and permitted, and how many fields nobody has to type."""
-    data(preview.prefill(Gateway.open(settings()), person, document, recipient))
+    gateway = Gateway.open(settings())
+    if recipient:
+        body_of(gateway, recipient)
+    data(preview.prefill(gateway, person, document, recipient))
 
 
 def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.flux_beneficiaire.")]) -> None:
@@ -181,17 +190,17 @@ def explain(mapping: Annotated[str, typer.Argument(help="Mapping id, e.g. caf.fl
 
 
 def lint(
-    paths: Annotated[list[Path] | None, typer.Argument()] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(exists=True, help="Files or folders; all by default.")] = None,
     explain: Annotated[str, typer.Option(help="Print the page of one code instead.")] = "",
 ) -> None:
-    """Check mappings, manifests and policy; exit 1 with `file:line: code message [page]`."""
+    """Check mappings, manifests, policy and conventions; exit 1 with `file:line: code message [page]`."""
     if explain:
-        pages = preview.lints()
+        pages = lints()
         if explain not in pages:
             fail("lint-unknown", f"Codes: {', '.join(sorted(pages))}.", WRONG_USAGE)
         sys.stdout.write(pages[explain].page)
         return
-    found = [*map(str, lint_module.lint(paths or mappings.files())), *preview.lint_gateway(paths or [])]
+    found = lint_files(paths or [])
     for one in found:
         code = one.partition(": ")[2].partition(" ")[0]
         sys.stdout.write(f"{one} [reference/lints/{code}]\n")
@@ -203,8 +212,6 @@ def lint(
 
 def connector_list() -> None:
     """Every connector, its documents and its grade."""
-    from rich.table import Table
-
     table = Table("connector", "role", "transport", "grade", "documents")
     for one in installed().values():
         manifest = one.manifest

@@ -12,6 +12,7 @@ import typer
 from gateway import journal, journal_upkeep
 from gateway.access import webhooks
 from gateway.access.tokens import CURRENT, NEXT, RELOAD_AFTER, rotate_signing_key
+from gateway.commands import group
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.keys import Keyring
 from gateway.registry import Gateway
@@ -26,10 +27,7 @@ class Signs(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    keys = typer.Typer(help="The gateway's own signing keys.", no_args_is_help=True)
-    keys.command(name="rotate")(rotate)
-    keys.command(name="webhook")(webhook)
-    app.add_typer(keys, name="keys")
+    group(app, "keys", "The gateway's own signing keys.", rotate=rotate, webhook=webhook)
 
 
 def webhook() -> None:

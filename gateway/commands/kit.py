@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from connectors.contract import DocumentRefused
@@ -18,7 +19,7 @@ from connectors.kit.cases import Result, suite
 from connectors.kit.subject import Subject
 from connectors.manifest import installed
 from gateway import preview
-from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
+from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people, told
 
 Form = StrEnum("Form", {name: name for name in scaffold.FORMATS})  # type: ignore[misc]
 _MARKS = {"ok": "[green]oui[/]", "failed": "[bold red]non[/]", "no-object": "[dim]sans objet[/]"}
@@ -29,7 +30,9 @@ def new(
     format: Annotated[Form | None, typer.Option(help="Format of the partner's documents.")] = None,
     role: Annotated[str, typer.Option(help=f"Role before the law: {', '.join(scaffold.ROLES)}.")] = "",
     name: Annotated[str, typer.Option(help="Display name.")] = "",
-    folder: Annotated[Path, typer.Option(help="Where to write; by default here, the root of the repository.")] = Path(),
+    folder: Annotated[
+        Path, typer.Option(file_okay=False, help="Where to write; by default here, the root of the repository.")
+    ] = Path(),
     package: Annotated[bool, typer.Option("--package", help="A distribution of its own, outside the tree.")] = False,
 ) -> None:
     """Write a working connector: manifest, mappings with examples, stand-in, fixtures, tests, README."""
@@ -70,6 +73,9 @@ def check(
     results += [case.run() for case in kit_exchange.suite(id)]
     people.print(_table(id, results), soft_wrap=True)
     failed = [result for result in results if result.outcome == "failed"]
+    for result in failed:
+        for detail in result.detail:
+            told(result.case, detail)
     grade = grading.held(one, {result.criterion for result in failed})
     data(
         {
@@ -104,17 +110,17 @@ def replay_fixture(
         fail("fixture-unknown", f"Fixtures: {known or 'none'}.", WRONG_USAGE)
     refused = False
     for sample in samples:
-        told: dict[str, object] = {"document": sample.document, "situation": sample.situation}
+        said: dict[str, object] = {"document": sample.document, "situation": sample.situation}
         try:
             records = subject.read(sample)
         except DocumentRefused as wrong:
-            data(told | {"refused": wrong.code, "path": wrong.path})
+            data(said | {"refused": wrong.code, "path": wrong.path})
             refused = True
             continue
         found = Counter((one.code, one.path, one.severity) for record in records for one in record.findings)
-        told |= {"records": len(records), "persons": sum(len(one.personnes) for one in records)}
-        told["findings"] = [{"code": c, "path": p, "severity": s, "times": n} for (c, p, s), n in sorted(found.items())]
-        data(told)
+        said |= {"records": len(records), "persons": sum(len(one.personnes) for one in records)}
+        said["findings"] = [{"code": c, "path": p, "severity": s, "times": n} for (c, p, s), n in sorted(found.items())]
+        data(said)
         for record in records if facts else ():
             for person in preview.persons(record):
                 data(person)
@@ -126,5 +132,6 @@ def replay_fixture(
 def _table(id: str, results: list[Result]) -> Table:
     table = Table("cas", "ce qui est demandé", "tenu", "détail", title=f"Contrat du connecteur {id}")
     for result in results:
-        table.add_row(result.case, result.title, _MARKS[result.outcome], "\n".join(result.detail))
+        said = "voir plus bas" if result.outcome == "failed" else escape("\n".join(result.detail))
+        table.add_row(result.case, result.title, _MARKS[result.outcome], said)
     return table

@@ -61,7 +61,8 @@ def _door(subject: Subject, way: dict[str, str]) -> Iterator[Callable[[str | Non
     manifest = subject.manifest
     with tempfile.TemporaryDirectory() as folder:
         server, key = Served(None), ECKey.generate_key("P-256", auto_kid=True)
-        own = Settings(profile="test", home=Path(folder), issuer=server.url, departement="040",
+        # A database of its own, whatever this machine's settings name.
+        own = Settings(profile="test", home=Path(folder), database_url="", issuer=server.url, departement="040",
                        bodies={BODY: subject.settings})  # fmt: skip
         gateway = Gateway.open(own)
         words = {"body": BODY, "role": manifest.role, **way}

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,11 +28,11 @@ from gateway import (
     retention,
     rights,
 )
-from gateway.audit_queries import reading
 from gateway.basis_states import states
+from gateway.commands import group
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.past import past_recipients
-from gateway.person_history import HERSELF, head_of
+from gateway.person_history import HERSELF, head_of, people_of
 from gateway.person_search import facts_of
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -48,37 +47,30 @@ Reason = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
-        "basis": (
-            "Information, consent and objection records.",
-            {"record": record, "withdraw": withdraw, "object": object_, "resolve": resolve, "limit": limit,
-             "lift": lift, "notified": notified, "list": list_},
-        ),
-        "person": (
-            "Rights of a person: search, access, rectification, erasure.",
-            {"search": search, "export": export, "portability": portability, "rectify": rectify, "erase": erase,
-             "request": request, "answer": answer, "requests": requests},
-        ),
-        "breach": (
-            "List of breaches (GDPR 33(5)).",
-            {"draft": breach_draft, "complete": breach_complete, "close": breach_close, "list": breach_list,
-             "touched": breach_touched},
-        ),
-    }  # fmt: skip
-    groups["notice"] = (
+    group(
+        app, "basis", "Information, consent and objection records.",
+        record=record, withdraw=withdraw, object=object_, resolve=resolve, limit=limit, lift=lift, notified=notified,
+        list=list_,
+    )  # fmt: skip
+    group(
+        app, "person", "Rights of a person: search, access, rectification, erasure.",
+        search=search, export=export, portability=portability, rectify=rectify, erase=erase, request=request,
+        answer=answer, requests=requests,
+    )  # fmt: skip
+    group(
+        app, "breach", "List of breaches (GDPR 33(5)).",
+        draft=breach_draft, complete=breach_complete, close=breach_close, list=breach_list, touched=breach_touched,
+    )  # fmt: skip
+    group(
+        app, "notice",
         "Information notices: a version is published once, in each language, with its easy-to-read variant.",
-        {"publish": notice_publish, "list": notice_list},
-    )
-    groups["retention"] = ("What is past its retention.", {"due": retention_due, "purge": retention_purge})
-    groups["reidentify"] = (
-        "From a pseudonym back to a person: two accounts and a reason.",
-        {"request": reidentify_request, "approve": reidentify_approve, "use": reidentify_use, "list": reidentify_list},
-    )
-    for name, (help_, commands) in groups.items():
-        group = typer.Typer(help=help_, no_args_is_help=True)
-        for verb, command in commands.items():
-            group.command(name=verb)(command)
-        app.add_typer(group, name=name)
+        publish=notice_publish, list=notice_list,
+    )  # fmt: skip
+    group(app, "retention", "What is past its retention.", due=retention_due, purge=retention_purge)
+    group(
+        app, "reidentify", "From a pseudonym back to a person: two accounts and a reason.",
+        request=reidentify_request, approve=reidentify_approve, use=reidentify_use, list=reidentify_list,
+    )  # fmt: skip
     app.command(name="register")(register_)
 
 
@@ -115,7 +107,7 @@ def withdraw(id: str) -> None:
     with gateway.unit_of_work() as work:
         row = work.connection.execute(select(basis_record).where(basis_record.c.id == id)).first()
         if row is None:
-            fail("basis-unknown", "Check the id against `maillon basis list`.")
+            fail("basis-unknown", "Check the id against `maillon basis list`.", WRONG_USAGE)
         person = str(row.person_id)
         told = basis.withdraw(
             work,
@@ -205,9 +197,9 @@ def list_(person: Annotated[str, typer.Option(help="Person id; all by default.")
     """One JSON object per record, with its state now: a consent past its term is expired."""
     gateway = Gateway.open(settings())
     query = select(basis_record).order_by(basis_record.c.id)
-    if person:
-        query = query.where(basis_record.c.person_id == person)
     with gateway.unit_of_work() as work:
+        if person:
+            query = query.where(basis_record.c.person_id.in_(people_of(work, head_of(work, person))))
         rows = work.connection.execute(query).all()
         held = {one.id: one for known in states(work, [row.person_id for row in rows]).values() for one in known.held}
         for row in rows:
@@ -239,7 +231,9 @@ def search(given: Given = "-") -> None:
     data({"person": person, "certainty": match.certainty, "candidate": match.candidate})
 
 
-def export(person: Person, folder: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]) -> None:
+def export(
+    person: Person, folder: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write.")]
+) -> None:
     """Everything held about a person: `dossier.json`, and `page.html` for her to read."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
@@ -349,15 +343,15 @@ def requests(late: Annotated[bool, typer.Option("--late", help="Only those past 
 
 
 def register_(
-    csv: Annotated[Path | None, typer.Option(help="Also write the register as a spreadsheet.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write it as a page.")] = None,
+    csv: Annotated[Path | None, typer.Option(dir_okay=False, help="Also write the register as a spreadsheet.")] = None,
+    html: Annotated[Path | None, typer.Option(dir_okay=False, help="Also write it as a page.")] = None,
     since: Annotated[
         str, typer.Option(help="Compare with the journal since then (RFC 3339); one year by default.")
     ] = "",
 ) -> None:
     """The register of processing (GDPR 30), from the live configuration, compared with what the journal saw."""
     gateway = Gateway.open(settings())
-    start = breach.instant(since) if since else clock.instant(clock.now() - timedelta(days=366))
+    start = clock.told(since) if since else clock.instant(clock.now() - timedelta(days=366))
     with gateway.unit_of_work() as work:
         journal.append(work, "log.read", outcome="register", purpose="audit_dpo", agent_role="operator")
         told = art30.register(work, gateway, start, clock.instant(clock.now() + timedelta(seconds=1)))
@@ -429,7 +423,7 @@ def breach_touched(
 def retention_due() -> None:
     """What is older than its regime allows, one JSON object per source; `regime_known` false: no flow says how long."""
     gateway = Gateway.open(settings())
-    with reading(gateway) as work:
+    with gateway.reading() as work:
         for one in retention.due(work, gateway):
             data(one)
 

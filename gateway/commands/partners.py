@@ -12,6 +12,7 @@ import typer
 from connectors.manifest import installed
 from gateway import convention, journal
 from gateway.access import partners
+from gateway.commands import group
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -21,19 +22,14 @@ Jwks = Annotated[Path, typer.Option("--jwks", exists=True, dir_okay=False, help=
 
 
 def register(app: typer.Typer) -> None:
-    partner = typer.Typer(help="Partners' OAuth clients.", no_args_is_help=True)
-    partner.command(name="add")(partner_add)
-    partner.command(name="list")(partner_list)
-    partner.command(name="rotate")(partner_rotate)
-    partner.command(name="suspend")(partner_suspend)
-    partner.command(name="resume")(partner_resume)
-    app.add_typer(partner, name="partner")
-    agreement = typer.Typer(help="Conventions: parties, perimeter, flows, dates.", no_args_is_help=True)
-    agreement.command(name="add")(convention_add)
-    agreement.command(name="list")(convention_list)
-    agreement.command(name="show")(convention_show)
-    agreement.command(name="serves")(convention_serves)
-    app.add_typer(agreement, name="convention")
+    group(
+        app, "partner", "Partners' OAuth clients.",
+        add=partner_add, list=partner_list, rotate=partner_rotate, suspend=partner_suspend, resume=partner_resume,
+    )  # fmt: skip
+    group(
+        app, "convention", "Conventions: parties, perimeter, flows, dates.",
+        add=convention_add, list=convention_list, show=convention_show, serves=convention_serves,
+    )  # fmt: skip
 
 
 def _jwks(path: Path) -> Any:
@@ -145,5 +141,9 @@ def convention_serves(commune: Annotated[str, typer.Argument(help="INSEE code of
     """Which service of which body serves a commune today, with the flows open there: one JSON object each."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        for row in convention.services_of(work, commune):
+        found = convention.services_of(work, commune)
+        if not found:
+            served = ", ".join(convention.served(work)) or "none"
+            fail("commune-unknown", f"No convention in force serves this commune; served: {served}.", WRONG_USAGE)
+        for row in found:
             data(row)

@@ -1,9 +1,10 @@
-"""Commands about the journal (verify, export, checkpoint, reconcile, witness) and the receipts of its decisions."""
+"""Commands about the journal (verify, export, checkpoint, recover, reconcile, witness), receipts of its decisions."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,11 @@ import typer
 from sqlalchemy import Connection
 
 from connectors import service
-from gateway import breach, bundle, clock, decision_record, journal, journal_files, verify, witness
-from gateway.audit_queries import reading
-from gateway.commands.output import REFUSED, data, fail, people
+from gateway import bundle, clock, decision_record, journal, journal_files, journal_recovery, verify, witness
+from gateway.commands import group
+from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
 from gateway.journal import Logged
+from gateway.journal_files import WITNESS_POLICY
 from gateway.policy import Policy
 from gateway.problems import Problem
 from gateway.registry import Gateway
@@ -23,36 +25,43 @@ from gateway.settings import settings
 
 
 def register(app: typer.Typer) -> None:
-    log = typer.Typer(
-        help="The journal of exchanges: verify, export, checkpoint, reconcile, witness.", no_args_is_help=True
-    )
-    log.command(name="verify")(verify_)
-    log.command(name="export")(export)
-    log.command(name="checkpoint")(checkpoint)
-    log.command(name="reconcile")(reconcile)
-    log.command(name="witness")(witness_)
-    app.add_typer(log, name="journal")
-    receipt = typer.Typer(help="Decisions taken again, from their receipts.", no_args_is_help=True)
-    receipt.command(name="replay")(replay)
-    receipt.command(name="period")(period)
-    app.add_typer(receipt, name="receipt")
+    group(
+        app, "journal", "The journal of exchanges: verify, export, checkpoint, recover, reconcile, witness.",
+        verify=verify_, export=export, checkpoint=checkpoint, recover=recover, reconcile=reconcile, witness=witness_,
+    )  # fmt: skip
+    group(app, "receipt", "Decisions taken again, from their receipts.", replay=replay, period=period)
 
 
 def verify_(
     folder: Annotated[
-        Path | None, typer.Argument(help="Exported or published journal; by default this gateway's.")
+        Path | None,
+        typer.Argument(exists=True, file_okay=False, help="Exported or published journal; by default this gateway's."),
     ] = None,
-    vkey: Annotated[str, typer.Option(help="Verifier key you trust, or a file that holds it.")] = "",
+    vkey: Annotated[str, typer.Option(help="Verifier key you trust, or a file of them after a change of key.")] = "",
+    since: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Checkpoint kept from earlier, of any of the logs: it must be extended."
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="C2SP policy whose quorum of witnesses must have cosigned each log."
+        ),
+    ] = None,
 ) -> None:
     """Check every entry against the signed checkpoint, with a reader that shares nothing with the writer."""
     if folder is None:
         gateway = Gateway.open(settings())
         gateway.publish_journal()
         folder = gateway.journal_folder
-    raise typer.Exit(verify.main([str(folder), *(["--vkey", vkey] if vkey else [])]))
+    kept = [word for one in since or () for word in ("--since", str(one))]
+    asked = [*(["--vkey", vkey] if vkey else []), *kept, *(["--policy", str(policy)] if policy else [])]
+    raise typer.Exit(verify.main([str(folder), *asked]))
 
 
-def export(folder: Path) -> None:
+def export(folder: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write.")]) -> None:
     """Write `checkpoint`, `tile/` and `vkey` in the C2SP formats."""
     gateway = Gateway.open(settings())
     for one in journal_files.export(gateway.engine, gateway.keys, gateway.settings, folder):
@@ -64,6 +73,26 @@ def checkpoint() -> None:
     gateway = Gateway.open(settings(), date_is_right=True)
     gateway.publish_journal()
     typer.echo((gateway.journal_folder / "checkpoint").read_text(encoding="utf-8"), nl=False)
+
+
+def recover(
+    confirm: Annotated[bool, typer.Option("--confirm", help="Do it; otherwise only say what would be done.")] = False,
+) -> None:
+    """After a backup older than the published journal was restored: bring the missing entries back from its files.
+
+    One JSON object per log that lacks some: at which size it was restored, what was published, how many entries of each
+    kind come back, and between which dates. What those entries did (records, choices, deliveries) does not come back.
+    Exit 1 when nothing was done.
+    """
+    gateway = Gateway.open(settings())
+    done = journal_recovery.recover(gateway.engine, gateway.keys, gateway.settings, rehearsal=not confirm)
+    if not done:
+        fail("journal-whole", "The database holds every published entry: there is nothing to bring back.")
+    for one in done:
+        data(asdict(one))
+    if not confirm:
+        fail("not-confirmed", "Nothing was changed. Read what this database does not hold, then add --confirm.")
+    gateway.publish_journal()
 
 
 def reconcile(
@@ -87,13 +116,16 @@ def reconcile(
     ours = (own / "vkeys").read_text(encoding="utf-8").split()
     pruned = {}
     # While nobody publishes: a tile replaced under the reader's eyes would look like a lost one.
-    with journal_files.alone(own):
+    with ExitStack() as held:
+        for log in journal.RETENTION_MONTHS:
+            held.enter_context(journal_files.alone(journal_files.log_folder(own, log)))
         for place, keys, whose in ((own, ours, us), (folder, theirs, partner)):
-            report = verify.verify(place, keys)
-            if not report.ok:
-                fail("journal-invalid", f"The journal of {whose} does not verify ({report}): do not compare it.")
-            pruned[whose] = report.pruned
-        found = verify.reconcile(verify.entries(own, ours), verify.entries(folder, theirs), us=us, them=partner)
+            reports = [report for _, report in verify.verify_all(place, keys)]
+            for report in reports:
+                if not report.ok:
+                    fail("journal-invalid", f"The journal of {whose} does not verify ({report}): do not compare it.")
+            pruned[whose] = sum(report.pruned for report in reports)
+        found = verify.reconcile(verify.all_entries(own, ours), verify.all_entries(folder, theirs), us=us, them=partner)
     for one in found:
         data(asdict(one))
     data({"partner": partner, "divergences": len(found), "pruned": pruned})
@@ -104,14 +136,14 @@ def reconcile(
 def witness_(
     origin: Annotated[str, typer.Option("--origin", help="Address of the witness (prefix of add-checkpoint).")],
     name: Annotated[str, typer.Option(help="Name of the witness in its key.")] = "witness",
-    vkey: Annotated[str, typer.Option(help="Verifier key of the witness.")] = "",
+    vkey: Annotated[
+        str, typer.Option(help="Verifier key of the witness; by default the one that `witnesses.policy` has for it.")
+    ] = "",
 ) -> None:
     """Have a witness cosign the current checkpoint; exit 1 if it does not."""
     gateway = Gateway.open(settings())
     gateway.publish_journal()
-    own = (gateway.journal_folder / "vkey").read_text(encoding="utf-8").split()
-    lines = [*(f"log {line}" for line in own), f"witness {name} {vkey} {origin}", f"quorum {name}"]
-    policy = verify.Policy.parse("\n".join(lines) + "\n")
+    policy = _asking(gateway, origin, name, vkey)
 
     async def ask() -> bool:
         async with service.client() as client:
@@ -122,6 +154,19 @@ def witness_(
     data({"witness": origin, "cosigned": cosigned})
     if not cosigned:
         raise typer.Exit(REFUSED)
+
+
+def _asking(gateway: Gateway, origin: str, name: str, vkey: str) -> verify.Policy:
+    """The policy that asks this witness alone: without its key, nobody could tell its cosignature from another."""
+    try:
+        known = verify.Policy.parse(witness.policy_text(gateway.settings))
+        named = [known.witnesses[one] for one, url in known.urls.items() if url == origin]
+        keys = [verify.Key.parse(vkey)] if vkey else named
+    except verify.Bad as bad:
+        fail("bad-vkey", f"{bad.reason}: correct --vkey, or {WITNESS_POLICY}.", WRONG_USAGE)
+    if not keys:
+        fail("vkey-missing", f"Give --vkey, or name this witness with its address in {WITNESS_POLICY}.", WRONG_USAGE)
+    return verify.Policy(known.logs, {name: keys[0]}, {}, name, {name: origin})
 
 
 # --- receipts of decisions --------------------------------------------------------------------------------------------
@@ -138,10 +183,12 @@ def replay(
     _read(gateway, "receipt-replay")
     gateway.publish_journal()
     good = True
-    with reading(gateway) as work:
-        entries = [one for one in _entries(work.connection, which) if "decision_h" in one.fields]
+    with gateway.reading() as work:
+        found = _entries(work.connection, which)
+        entries = [one for one in found if "decision_h" in one.fields]
         if not entries:
-            fail("receipt-none", "No decision that can be taken again is under this id.")
+            status = REFUSED if found else WRONG_USAGE
+            fail("receipt-none", "No decision that can be taken again is under this id.", status)
         for entry in entries:
             verdict = decision_record.replay_entry(work.connection, gateway.settings.home, entry)
             proven = _proven(gateway, entry)
@@ -161,8 +208,8 @@ def period(
     policy = Policy.load(table)
     _read(gateway, "receipt-period")
     counts: Counter[str] = Counter()
-    span = breach.instant(start), breach.instant(end) if end else clock.instant()
-    with reading(gateway) as work:
+    span = clock.told(start), clock.told(end) if end else clock.instant()
+    with gateway.reading() as work:
         for entry, again in decision_record.under(work.connection, policy, *span):
             counts[again.change] += 1
             if again.change != "unchanged":

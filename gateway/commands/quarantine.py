@@ -5,26 +5,25 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
+from sqlalchemy import select, union
 
 from gateway import journal, quarantine
-from gateway.commands.output import REFUSED, data, told
+from gateway.commands import group
+from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, told
+from gateway.preview import owner
 from gateway.problems import Conflict
 from gateway.registry import Gateway
 from gateway.replay import replay as replay_record
 from gateway.settings import settings
+from gateway.storage.tables.record import exchange as exchange_table
 from gateway.storage.tables.record import quarantine as table
 
 Ids = Annotated[list[str], typer.Argument(help="Ids given by `maillon quarantine list`.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="What could not be understood and waits for a correction.", no_args_is_help=True)
-    group.command(name="list")(list_)
-    group.command()(show)
-    group.command()(replay)
-    group.command()(dismiss)
-    app.add_typer(group, name="quarantine")
+    about = "What could not be understood and waits for a correction."
+    group(app, "quarantine", about, list=list_, show=show, replay=replay, dismiss=dismiss)
 
 
 def list_(
@@ -33,6 +32,8 @@ def list_(
     settled: Annotated[bool, typer.Option("--all", help="Those settled too.")] = False,
 ) -> None:
     """Each finding on a line of JSON: codes and places, never what was written."""
+    if document:
+        owner(document, "read")
     columns = ("id", "exchange_id", "sender", "document", "position", "code", "path", "severity", "detail", "state")
     query = select(*(table.c[name] for name in (*columns, "created_at"))).order_by(table.c.id)
     for column, wanted in ((table.c.exchange_id, exchange), (table.c.document, document)):
@@ -41,6 +42,9 @@ def list_(
         query = query.where(table.c.state == "open")
     gateway = Gateway.open(settings())
     with gateway.engine.connect().execution_options(read_only=True) as connection:
+        named = union(select(exchange_table.c.id), select(table.c.exchange_id)).subquery()
+        if exchange and not connection.execute(select(named).where(named.c.id == exchange)).first():
+            fail("exchange-unknown", "No exchange nor file has this id; a receipt or the list tells it.", WRONG_USAGE)
         for row in connection.execute(query):
             data(dict(row._mapping))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,14 +12,16 @@ import typer
 
 from connectors.table import to_csv, to_xlsx
 from gateway import clock, evidence, fse, fse_form, meter, worklist
-from gateway.commands.output import WRONG_USAGE, data, fail
+from gateway.commands import group
+from gateway.commands.output import WRONG_USAGE, body_of, data, day, fail
+from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
 
 Act = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The act agents decided, as a JSON object.")]
 Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]
-Day = Annotated[str, typer.Option(help="Day (AAAA-MM-JJ); today by default.")]
-Html = Annotated[Path | None, typer.Option(help="Also write it as a page to read and print.")]
+Day = Annotated[str, typer.Option(callback=day, help="Day (AAAA-MM-JJ); today by default.")]
+Html = Annotated[Path | None, typer.Option(dir_okay=False, help="Also write it as a page to read and print.")]
 Key = Annotated[str, typer.Argument(help="Key given at entry.")]
 Operation = Annotated[str, typer.Argument(help="Number of the funded operation.")]
 Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
@@ -28,25 +29,17 @@ AskedBy = Annotated[str, typer.Option("--for", help="The body whose worklist it 
 
 
 def register(app: typer.Typer) -> None:
-    groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
-        "worklist": (
-            "What partners ask our side to do: poll, list, transmit.",
-            {"poll": worklist_poll, "list": worklist_list, "digest": worklist_digest, "transmit": worklist_transmit,
-             "release": worklist_release},
-        ),
-        "evidence": (
-            "Evidence of an accompaniment, caseload, FSE+ participations and indicators.",
-            {"pack": evidence_pack, "caseload": evidence_caseload, "indicators": evidence_indicators,
-             "incomplete": evidence_incomplete, "enter": evidence_enter, "answer": evidence_answer,
-             "leave": evidence_leave, "six-months": evidence_six_months,
-             "participants": evidence_participants},
-        ),
-    }  # fmt: skip
-    for name, (help_, commands) in groups.items():
-        group = typer.Typer(help=help_, no_args_is_help=True)
-        for verb, command in commands.items():
-            group.command(name=verb)(command)
-        app.add_typer(group, name=name)
+    group(
+        app, "worklist", "What partners ask our side to do: poll, list, transmit.",
+        poll=worklist_poll, list=worklist_list, digest=worklist_digest, transmit=worklist_transmit,
+        release=worklist_release,
+    )  # fmt: skip
+    group(
+        app, "evidence", "Evidence of an accompaniment, caseload, FSE+ participations and indicators.",
+        pack=evidence_pack, caseload=evidence_caseload, indicators=evidence_indicators,
+        incomplete=evidence_incomplete, enter=evidence_enter, answer=evidence_answer, leave=evidence_leave,
+        six_months=evidence_six_months, participants=evidence_participants,
+    )  # fmt: skip
     app.command(name="meter")(meter_)
 
 
@@ -69,6 +62,7 @@ def worklist_poll(
 ) -> None:
     """Read a partner's worklist once; counts as one JSON object. Nothing is decided."""
     gateway = Gateway.open(settings())
+    body_of(gateway, body)
 
     async def once() -> worklist.Polled:
         try:
@@ -85,6 +79,8 @@ def worklist_poll(
 def worklist_list(body: Annotated[str, typer.Option(help="Of one body only.")] = "") -> None:
     """What is to be done, soonest due first, one JSON object per line, with the next step."""
     gateway = Gateway.open(settings())
+    if body:
+        body_of(gateway, body)
     with gateway.unit_of_work() as work:
         for one in worklist.live(work, gateway, body):
             data(one)
@@ -141,7 +137,7 @@ def evidence_pack(person: Person, html: Html = None) -> None:
     """Dated contacts with presence, référents, contract, results of one person's accompaniments. No note."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = evidence.pack(work, gateway, person)
+        told = evidence.pack(work, gateway, head_of(work, person))
     _show("Preuves de l'accompagnement", told, html)
 
 
@@ -190,8 +186,9 @@ def evidence_enter(
 ) -> None:
     """Open a participation: what is known fills the entry form, what she was asked completes it."""
     gateway = Gateway.open(settings())
-    gateway.body(body)
+    body_of(gateway, body)
     with gateway.unit_of_work() as work:
+        person = head_of(work, person)
         key = fse.enter(work, gateway, person, body, operation, _today(day), _given(answers), notice)
         found = next(one for one in fse.participations(gateway.dossiers.current(work, person)) if one["key"] == key)
     data({"participation": key, "filled": sorted(found["entree"])})
@@ -201,7 +198,7 @@ def evidence_answer(person: Person, participation: Key, answers: Act) -> None:
     """Complete the entry form. An answer given never changes."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        fse.answer(work, gateway, person, participation, _object(answers))
+        fse.answer(work, gateway, head_of(work, person), participation, _object(answers))
     data({"participation": participation, "answered": True})
 
 
@@ -209,7 +206,7 @@ def evidence_leave(person: Person, participation: Key, day: Day = "", answers: A
     """Close a participation; it never changes any more."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        fse.leave(work, gateway, person, participation, _today(day), _given(answers))
+        fse.leave(work, gateway, head_of(work, person), participation, _today(day), _given(answers))
     data({"participation": participation, "etat": "close"})
 
 
@@ -217,7 +214,7 @@ def evidence_six_months(person: Person, participation: Key, answers: Act, day: D
     """What became of her, 180 days after she left at the earliest."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        fse.six_months(work, gateway, person, participation, _today(day), _object(answers))
+        fse.six_months(work, gateway, head_of(work, person), participation, _today(day), _object(answers))
     data({"participation": participation, "six_mois": True})
 
 
@@ -241,5 +238,8 @@ def evidence_participants(
 
 def meter_(recipient: Annotated[str, typer.Option(help="One recipient only.")] = "") -> None:
     """Fields filled, typed again and in conflict, by recipient and document; one JSON object per line."""
-    for one in meter.read(Gateway.open(settings()), recipient):
+    gateway = Gateway.open(settings())
+    if recipient:
+        body_of(gateway, recipient)
+    for one in meter.read(gateway, recipient):
         data(one.line())

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from gateway import referential
+from gateway.commands import group
 from gateway.commands.output import data, fail, people
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -16,11 +17,8 @@ from schemas.nomenclatures import migration
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Changes of code lists: rename, merge, split, retire.", no_args_is_help=True)
-    group.command()(apply)
-    group.command(name="list")(list_)
-    group.command()(choose)
-    app.add_typer(group, name="referential")
+    about = "Changes of code lists: rename, merge, split, retire."
+    group(app, "referential", about, apply=apply, list=list_, choose=choose)
 
 
 def apply(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -20,7 +21,9 @@ from sqlalchemy import select
 
 from connectors.manifest import installed
 from gateway import journal, notifier, outbox, recipients, schedule
-from gateway.commands.output import WRONG_USAGE, data, fail, told
+from gateway.commands import group
+from gateway.commands.output import WRONG_USAGE, body_of, data, fail, told
+from gateway.problems import Misconfigured
 from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox as outbox_table
@@ -50,12 +53,8 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
     app.command()(bench)
     app.command(name="demo-data")(demo_data)
-    deliveries = typer.Typer(help="Deliveries: list, retry, pause, resume.", no_args_is_help=True)
-    deliveries.command(name="list")(outbox_list)
-    deliveries.command(name="retry")(outbox_retry)
-    deliveries.command(name="pause")(outbox_pause)
-    deliveries.command(name="resume")(outbox_resume)
-    app.add_typer(deliveries, name="outbox")
+    about = "Deliveries: list, retry, pause, resume."
+    group(app, "outbox", about, list=outbox_list, retry=outbox_retry, pause=outbox_pause, resume=outbox_resume)
 
 
 def demo(
@@ -70,28 +69,29 @@ def demo(
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8400,
+    port: Annotated[int, typer.Option(max=65_535, help="Port to listen on.")] = 8400,
     workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.")] = 1,
 ) -> None:
     """The API and the console. On SQLite it also delivers; on PostgreSQL run `maillon work` beside it."""
     import uvicorn
 
-    from gateway import http_guard, metrics, production
+    from gateway import http_guard, metrics, production, serving
 
     own = settings()
     production.require(own, host)
     sqlite = own.database.startswith("sqlite")
     if sqlite and workers > 1:
         fail("one-process", "SQLite serves from one process; use PostgreSQL for more.", WRONG_USAGE)
-    if "MAILLON_ISSUER" not in os.environ and own.profile != "production" and host in _LOOPBACK:
+    if "issuer" not in own.model_fields_set and own.profile != "production" and host in _LOOPBACK:
         os.environ["MAILLON_ISSUER"] = f"http://{host}:{port}"
         settings.cache_clear()
-    Gateway.open(settings())
+    _require_free(host, port)
+    gateway = Gateway.open(settings())
     log.info("serving", issuer=settings().issuer, host=host, port=port, processes=workers)
     with metrics.together() if workers > 1 else nullcontext():
         uvicorn.run(
-            "gateway.serving:app",
-            factory=True,
+            serving.of(gateway) if workers == 1 else "gateway.serving:app",
+            factory=workers > 1,
             host=host,
             port=port,
             workers=workers,
@@ -106,13 +106,14 @@ def serve(
 
 def work(
     partner: Annotated[list[str] | None, typer.Option(help="Deliver to these bodies only.")] = None,
-    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on 127.0.0.1; 0: none.")] = 0,
+    metrics_port: Annotated[int, typer.Option(max=65_535, help="Prometheus metrics on 127.0.0.1; 0: none.")] = 0,
 ) -> None:
     """Deliver until stopped; what is in flight at SIGTERM is finished first. Any number of these share the work."""
     gateway = Gateway.open(settings())
     for one in partner or []:
-        gateway.body(one)
+        body_of(gateway, one)
     if metrics_port:
+        _require_free("127.0.0.1", metrics_port)
         start_http_server(metrics_port, addr="127.0.0.1")
 
     async def run() -> None:
@@ -130,6 +131,16 @@ def work(
     asyncio.run(run())
 
 
+def _require_free(host: str, port: int) -> None:
+    """Raises `Misconfigured("address-unavailable")`: the servers' own words are not kept, they may quote anything."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        why = f"{host}:{port} cannot be listened on ({error.strerror}): another process may hold it."
+        raise Misconfigured("address-unavailable", why) from None
+
+
 def sandbox(
     id: Annotated[str, typer.Argument(help="france_travail, hubee, departement, ccas…")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8500,
@@ -145,6 +156,7 @@ def sandbox(
         fail("sandbox-unknown", f"Stand-ins: {', '.join(known)}.", WRONG_USAGE)
     if scenario and scenario not in module.SCENARIOS:
         fail("scenario-unknown", f"Scenarios: {', '.join(sorted(module.SCENARIOS))}.", WRONG_USAGE)
+    _require_free("127.0.0.1", port)
     app = module.sandbox(scenario=scenario or None)
     described = getattr(module, "describe", lambda _app, base: {"base_url": base})(app, f"http://127.0.0.1:{port}")
     data(described)
@@ -193,6 +205,8 @@ def outbox_retry(ids: Annotated[list[str], typer.Argument(help="Ids of deliverie
         if queued:
             journal.append(work, "admin.delivery_retry", n_records=queued, outcome="queued")
     data({"queued": queued, "unknown": len(ids) - queued})
+    if not queued:
+        fail("delivery-unknown", "None of these is dead, waiting or withheld: see `maillon outbox list`.", WRONG_USAGE)
 
 
 def outbox_pause(body: Annotated[str, typer.Argument(help="Id of the recipient.")]) -> None:
@@ -207,7 +221,7 @@ def outbox_resume(body: Annotated[str, typer.Argument(help="Id of the recipient.
 
 def _pause(body: str, paused: bool) -> None:
     gateway = Gateway.open(settings())
-    gateway.body(body)
+    body_of(gateway, body)
     with gateway.unit_of_work() as work:
         recipients.pause(work, body, paused)
         journal.append(work, "admin.setting", recipient_org=body, outcome="paused" if paused else "resumed")

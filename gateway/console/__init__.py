@@ -40,4 +40,5 @@ def places() -> list[Place]:
 def routes(gateway: Gateway) -> list[Route | Mount]:
     """The routes of `/console/`."""
     console = Console(gateway)
-    return [*Doors(gateway, console).routes(), *(console.route(place) for place in places())]
+    pages = [console.route(place) for place in places()]
+    return [*Doors(gateway, console).routes(), *pages, Route("/console/{rest:path}", console.nowhere, methods=["GET"])]

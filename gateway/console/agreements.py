@@ -30,12 +30,12 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import PAGE, Place, View
-from gateway.console.words import day, many, number, period, say, word
 from gateway.policy_question import in_order
 from gateway.problems import Unknown
 from gateway.storage.tables.basis import basis_event, basis_record
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.storage.tables.journal import journal_entry, journal_log
+from gateway.words import day, many, number, period, say, word
 from mappings.explain import explain
 
 TONES = {"active": "good", "a_venir": "wait", "suspendue": "bad", "expiree": "bad", "brouillon": "quiet"}
@@ -136,7 +136,7 @@ def _flows(view: View, one: convention.Convention, today: date) -> Table:
     rows = [
         [
             say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
-            Code(flow.document),
+            view.document(flow.document),
             law_words.purpose(law, flow.purpose),
             law_words.regime(law, flow.regime),
             Lines(flow.base_legale),
@@ -424,7 +424,7 @@ def one_mapping(view: View) -> Page:
     found = next((one for one in mappings.all_mappings() if one.id == id and version in ("", str(one.version))), None)
     if found is None:
         raise Unknown("mapping-unknown", "List the mappings.")
-    from gateway.console.prose import prose
+    from gateway.console.prose import prose  # brings a reader of Markdown, for few pages
 
     text = explain(found).partition("\n")[2]
     return Page(found.title, [Prose(prose(text))], back=Link(say("correspondances.retour"), "/console/correspondances"))

@@ -140,11 +140,12 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the reader must see first; `tone` good, bad or wait."""
+    """Something the reader must see first; `tone` good, bad or wait. `focus`: a reader of the page begins there."""
 
     text: str
     tone: str = "wait"
     items: Sequence[Any] = ()
+    focus: bool = False
     kind: str = "notice"
 
 

@@ -23,9 +23,9 @@ from gateway.console.blocks import (
     Title,
     When,
 )
-from gateway.console.common import Answer, Go, Place, View
-from gateway.console.words import PARIS, many, moment, number, say, word
+from gateway.console.common import Answer, Go, Place, View, to_correct
 from gateway.problems import Invalid
+from gateway.words import PARIS, many, moment, number, say, word
 
 _TEXTS = {"consequences": 5_000, "measures": 5_000, "delay_reason": 2_000}
 
@@ -139,7 +139,7 @@ def _page(view: View, error: str) -> Page:
         status=422 if error else 200,
     )
     if error:
-        page.blocks.append(Notice(say("formulaire.erreurs"), "bad", [Link(error, "#delay_reason")]))
+        page.blocks.append(to_correct(Link(error, "#delay_reason")))
     page.blocks.append(
         Facts(
             [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +19,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway import journal
-from gateway.console import words
-from gateway.console.blocks import Link, Notice, Page, Text
+from gateway import clock, journal, words
+from gateway.console.blocks import Code, Lines, Link, Notice, Page, Text
 from gateway.console.session import IDLE, Session, Sessions, same
-from gateway.console.words import say, word
-from gateway.problems import OperatorProblem, Problem
+from gateway.problems import OperatorProblem, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import say, word
 
 log = structlog.get_logger(__name__)
 FOLDER = Path(__file__).parent
@@ -77,6 +76,11 @@ class View:
         """The display name of a body."""
         known = self.gateway.bodies.get(id)
         return known.name if known else id
+
+    def document(self, id: str) -> Lines:
+        """A document by its title, with the id that commands and manifests know it by."""
+        title = self.gateway.title(id)
+        return Lines([title, Code(id)] if title != id else [Code(id)])
 
     def reference(self, person: str) -> str:
         """The console's own reference of a person; it names her to nobody else."""
@@ -215,6 +219,10 @@ class Console:
 
         return Route(place.path, serve, methods=[place.method])
 
+    async def nowhere(self, request: Request) -> Response:
+        """An address of the console that is no page, or no page to read: told as any refusal is."""
+        return await asyncio.to_thread(self.refuse, request, Unknown("page-unknown", "Start again from the home page."))
+
     async def _serve(self, place: Place, request: Request) -> Response:
         session = await asyncio.to_thread(self.signed_in, request)
         if session is None:
@@ -252,12 +260,8 @@ class Console:
                 view = View(request, self.gateway, session, work, form)
                 work.by = view.by
                 return place.handler(view)
-        work = UnitOfWork(self._readers, read_only=True)
-        work.__enter__()
-        try:
+        with UnitOfWork(self._readers, read_only=True) as work:
             return place.handler(View(request, self.gateway, session, work, form))
-        finally:
-            work.abandon()
 
     def _respond(self, request: Request, session: Session, answer: Answer) -> Response:
         if isinstance(answer, Go):
@@ -389,16 +393,14 @@ def _menu(session: Session | None, path: str) -> list[tuple[str, list[tuple[str,
     return list(shown.items())
 
 
+def to_correct(*wrong: Any) -> Notice:
+    """What is wrong in the form that was sent, said before the form that is shown again."""
+    return Notice(say("formulaire.erreurs"), "bad", wrong, focus=True)
+
+
 def _until(session: Session | None) -> str:
     """When the session ends if nothing more is asked."""
     if session is None:
         return ""
-    from gateway import clock
-
     last = min(clock.instant(clock.now() + IDLE), session.expires_at)
     return words.moment(last)[11:]
-
-
-def option_list(options: Sequence[tuple[str, str]], everything: str) -> list[tuple[str, str]]:
-    """Choices of a filter, « all » first."""
-    return [("", everything), *options]

@@ -9,8 +9,8 @@ from connectors.manifest import CRITERIA, ManifestError, installed
 from gateway import contact
 from gateway.console.blocks import Badge, Code, Facts, Form, Lines, Link, Notice, Num, Page, Table, Text, Title
 from gateway.console.common import Place, View
-from gateway.console.words import many, say, word
 from gateway.problems import Unknown
+from gateway.words import many, say, word
 
 
 def places() -> list[Place]:

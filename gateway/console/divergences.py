@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 from gateway import merge
 from gateway.console.blocks import Code, Facts, Lines, Link, Notice, Num, Page, Quiet, Table, Text, Title
 from gateway.console.common import PAGE, Place, View
-from gateway.console.words import many, say
 from gateway.problems import Unknown
 from gateway.storage.tables.record import assertion_set, membership, person
+from gateway.words import many, quiet_path, say
 from schemas import paths
 
 
@@ -50,7 +50,7 @@ def divergences(view: View) -> Page:
                     Link(say("bases.personne", n=ref[:8]), f"/console/divergences/{ref}"),
                     Num(len(found)),
                     Lines(
-                        [Code(_quiet_path(one.path)) for one in found[:4]]
+                        [Code(quiet_path(one.path)) for one in found[:4]]
                         + ([Quiet(many("divergences.autres", len(found) - 4))] if len(found) > 4 else [])
                     ),
                 ]
@@ -90,11 +90,6 @@ def divergences(view: View) -> Page:
         onwards = Link(say("liste.suite"), f"/console/divergences?apres={following}")
         page.blocks.append(Facts([(say("divergences.partie"), onwards)]))
     return page
-
-
-def _quiet_path(path: str) -> str:
-    """A path without keys that may identify someone."""
-    return paths.shape(path) if path.startswith(("personne.telephones", "personne.courriels", "identifiants")) else path
 
 
 def _several_sources(view: View, after: str) -> tuple[list[str], str]:
@@ -140,7 +135,7 @@ def one_divergence(view: View) -> Page:
         rows.append(
             [
                 paths.FIELDS[paths.shape(one.path)].description,
-                Code(_quiet_path(one.path)),
+                Code(quiet_path(one.path)),
                 Lines([_value(chosen.value), Quiet(f"{view.body(chosen.source)}, {chosen.asserted_at[:10]}")]),
                 Lines(
                     [

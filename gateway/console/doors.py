@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,9 +17,9 @@ from gateway.console.blocks import Facts, Form, Link, Notice, Page, Text
 from gateway.console.common import FOLDER, Console, safe
 from gateway.console.provider import ACCOUNTS, PATH, on_loopback, provider
 from gateway.console.signin import ENTRANCE, ROLES, SignIn
-from gateway.console.words import say
 from gateway.problems import Problem, Unauthenticated
 from gateway.registry import Gateway
+from gateway.words import say
 
 
 class Doors:
@@ -170,7 +171,5 @@ def _back(request: Request) -> str:
 
 
 def _connexion(back: str, role: str) -> str:
-    from urllib.parse import urlencode
-
     asked = {name: value for name, value in (("comme", role), ("suite", back if back != "/console/" else "")) if value}
     return "/console/connexion" + (f"?{urlencode(asked)}" if asked else "")

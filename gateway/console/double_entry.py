@@ -12,10 +12,10 @@ from connectors.table import to_csv
 from gateway import canonical, clock, meter_readings
 from gateway.console.blocks import Code, Facts, Figures, Lines, Link, Notice, Num, Page, Table, Text, Title, When
 from gateway.console.common import Answer, Download, Place, View
-from gateway.console.words import many, number, say, seconds
 from gateway.meter import Count
 from gateway.meter_readings import Reading
 from gateway.problems import Unknown
+from gateway.words import many, number, say, seconds
 
 FILES = ("double-saisie.csv", "double-saisie.json")
 _EXPLAINED = ("champs", "remplis", "part", "propres", "vides", "retapes", "contredits")

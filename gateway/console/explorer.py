@@ -31,8 +31,8 @@ from gateway.console.blocks import (
     Text,
     Title,
 )
-from gateway.console.common import Answer, Place, View
-from gateway.console.words import number, say, unranked, word
+from gateway.console.common import Answer, Place, View, to_correct
+from gateway.words import number, quiet_path, say, unranked, word
 from mappings import examples
 from mappings.engine import Mapping
 from mappings.grammar import Example, Row, Section
@@ -269,7 +269,7 @@ def _form_page(chosen: str, error: str) -> Page:
         say("essai.titre"), [Text(say("essai.intro"), lead=True)], error=bool(error), status=422 if error else 200
     )
     if error:
-        page.blocks.append(Notice(say("formulaire.erreurs"), "bad", [error]))
+        page.blocks.append(to_correct(error))
     fields = [
         Field(
             "document",
@@ -353,7 +353,7 @@ def _told(document: Document, records: list[Record]) -> Page:
     for rank, (record, one) in enumerate(people, 1):
         facts = record.foyer | one.facts
         shown = [
-            [paths.FIELDS[paths.shape(path)].description, Code(_path(path)), _kept(path, value)]
+            [paths.FIELDS[paths.shape(path)].description, Code(quiet_path(path)), _kept(path, value)]
             for path, value in sorted(facts.items())
         ]
         page.blocks += [
@@ -368,10 +368,6 @@ def _told(document: Document, records: list[Record]) -> Page:
     page.back = None
     page.blocks.append(Text(say("essai.masque")))
     return page
-
-
-def _path(path: str) -> str:
-    return paths.shape(path) if path.startswith(("personne.telephones", "personne.courriels", "identifiants")) else path
 
 
 def _kept(path: str, value: Any) -> Any:

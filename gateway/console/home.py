@@ -10,12 +10,12 @@ from sqlalchemy import and_, func, select
 from gateway import clock, convention, volumes
 from gateway.console.blocks import Badge, Link, Num, Page, Table, Text, Title
 from gateway.console.common import MENU, Place, View
-from gateway.console.words import say
 from gateway.storage.tables.basis import basis_event, basis_notification
 from gateway.storage.tables.delivery import STUCK, outbox, recipient_state
 from gateway.storage.tables.journal import journal_log
 from gateway.storage.tables.record import batch, identity_case, quarantine
 from gateway.storage.tables.rights import breach, rights_request
+from gateway.words import say
 
 Task = tuple[str, int, str, str]
 """(key of the sentence, how many, address, tone when there is something)."""

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import select
 
+from gateway import identity_review
 from gateway.console.blocks import Badge, Facts, Form, Link, Page, Quiet, Table, Text, Title, When
 from gateway.console.common import PAGE, Answer, Go, Place, View
-from gateway.console.words import say, word
-from gateway.corrections import settled
 from gateway.problems import Unknown
 from gateway.storage.tables.record import identity_case
+from gateway.words import say, word
 from schemas import paths
 from schemas.normalisation import name_key
 
@@ -180,16 +180,13 @@ def _agreement(one: Any, other: Any) -> Badge:
 def decide(view: View) -> Answer:
     """Same person, another one, or undo an earlier « same »."""
     action, case = view.at("action"), view.at("id")
-    agent, identity_ = view.session.agent, view.gateway.identity
     if action == "defaire":
-        settled(view.work, view.gateway, *identity_.reverse(view.work, case, agent))
+        identity_review.reverse(view.work, view.gateway, case, view.session.agent)
         view.journal("identity.unmerge", object_ref=case)
         return Go("/console/identites", "defait")
     if action not in ("meme", "differente"):
         raise Unknown("action-unknown", "This page has no such action.")
-    pair = identity_.decide(view.work, case, action == "meme", agent)
-    if action == "meme":
-        settled(view.work, view.gateway, *pair)
+    identity_review.decide(view.work, view.gateway, case, action == "meme", view.session.agent)
     view.journal("identity.merge" if action == "meme" else "identity.review", object_ref=case, outcome=_OUTCOME[action])
     return Go("/console/identites", f"identite_{action}")
 

@@ -16,12 +16,12 @@ from sqlalchemy import Engine, func, select
 from gateway import clock, verify
 from gateway.console.blocks import Badge, Code, Facts, Form, Notice, Num, Page, Table, Text, Title, When
 from gateway.console.common import Answer, Download, Go, Place, View
-from gateway.console.words import many, moment, number, say, seconds
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS
 from gateway.journal_files import WITNESS_POLICY, alone, folder_of
 from gateway.problems import Unavailable
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_key, journal_log
+from gateway.words import many, moment, number, say, seconds
 
 _PATIENCE = 1.5
 """Seconds a page waits for a verification before it says that it goes on."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.console.blocks import Lines, Quiet
-from gateway.console.words import many, say, word
 from gateway.policy_question import in_order
 from gateway.policy_table import Condition, Rule, Table
+from gateway.words import many, say, word
 
 
 def purpose(table: Table, name: str | None) -> str:

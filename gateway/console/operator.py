@@ -28,7 +28,6 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import PAGE, Answer, Go, Place, View
-from gateway.console.words import many, moment, number, say, seconds, word
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import OPEN as _OPEN
 from gateway.storage.tables.delivery import STUCK as _STUCK
@@ -36,6 +35,7 @@ from gateway.storage.tables.delivery import mailbox, recipient_state
 from gateway.storage.tables.delivery import outbox as table
 from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.storage.tables.record import batch
+from gateway.words import many, moment, number, say, seconds, word
 
 OPEN = ("queued", "claimed", "waiting", "dead")
 
@@ -178,19 +178,29 @@ def pause(view: View) -> Answer:
 
 def dead(view: View) -> Page:
     """Deliveries that gave up, by recipient and reason, and each of them; sent again, they are decided anew."""
+    page = Page(say("abandonnes.titre"), [Text(say("abandonnes.intro"), lead=True)])
+    grouped, total = _dead_by_reason(view)
+    page.blocks.append(grouped)
+    if total:
+        page.blocks += [Title(say("abandonnes.un_par_un")), _dead_one_by_one(view, total)]
+    page.blocks += [Title(say("abandonnes.attente_titre")), _waiting(view)]
+    return page
+
+
+def _dead_by_reason(view: View) -> tuple[Table, int]:
+    """By recipient, document and reason; and how many there are."""
     c = table.c
-    law = view.gateway.policy.table
     groups = view.connection.execute(
         select(c.recipient, c.document, c.reason, func.count(), func.max(c.settled_at))
         .where(_STUCK, c.state == "dead")
         .group_by(c.recipient, c.document, c.reason)
         .order_by(func.count().desc())
     ).all()
-    grouped = [
+    rows = [
         [
             view.body(recipient),
             Code(document),
-            law_words.reason(law, reason) or "–",
+            law_words.reason(view.gateway.policy.table, reason) or "–",
             Num(times),
             When(last),
             Form(
@@ -203,10 +213,15 @@ def dead(view: View) -> Page:
         ]
         for recipient, document, reason, times, last in groups
     ]
-    rows = view.connection.execute(
-        select(table).where(_STUCK, c.state == "dead").order_by(c.settled_at.desc()).limit(PAGE)
-    ).all()
-    letters = [
+    heads = _heads("destinataire", "document", "motif", "nombre", "dernier", "action")
+    shown = Table("groupes", say("abandonnes.legende"), heads, rows, say("abandonnes.vide"), frozenset({3}))
+    return shown, sum(times for _, _, _, times, _ in groups)
+
+
+def _dead_one_by_one(view: View, total: int) -> Table:
+    law = view.gateway.policy.table
+    query = select(table).where(_STUCK, table.c.state == "dead").order_by(table.c.settled_at.desc()).limit(PAGE)
+    rows = [
         [
             Code(row.id[-12:]),
             view.body(row.recipient),
@@ -222,83 +237,33 @@ def dead(view: View) -> Page:
                 hidden=[("id", row.id)],
             ),
         ]
-        for row in rows
+        for row in view.connection.execute(query)
     ]
-    total = sum(group[3] for group in groups)
+    heads = _heads("numero", "destinataire", "document", "motif", "essais", "abandonne_le", "action")
     note = many("abandonnes.autres", total - PAGE) if total > PAGE else ""
+    return Table("envois", say("abandonnes.envois_legende"), heads, rows, numbers=frozenset({4}), note=note)
+
+
+def _waiting(view: View) -> Table:
+    """What waits for something that its recipient lacks."""
+    c = table.c
     waiting = view.connection.execute(
         select(c.recipient, c.document, c.reason, func.count(), func.min(c.created_at))
         .where(_STUCK, c.state == "waiting")
         .group_by(c.recipient, c.document, c.reason)
-    ).all()
-    pending = [
-        [view.body(r), Code(d), law_words.reason(law, why) or "–", Num(n), When(first)]
-        for r, d, why, n, first in waiting
-    ]
-    heads = {
-        name: say(f"abandonnes.{name}")
-        for name in (
-            "destinataire",
-            "document",
-            "motif",
-            "nombre",
-            "dernier",
-            "action",
-            "numero",
-            "essais",
-            "abandonne_le",
-            "depuis",
-        )
-    }
-    return Page(
-        say("abandonnes.titre"),
-        [
-            Text(say("abandonnes.intro"), lead=True),
-            Table(
-                "groupes",
-                say("abandonnes.legende"),
-                [heads[k] for k in ("destinataire", "document", "motif", "nombre", "dernier", "action")],
-                grouped,
-                say("abandonnes.vide"),
-                frozenset({3}),
-            ),
-            *(
-                [
-                    Title(say("abandonnes.un_par_un")),
-                    Table(
-                        "envois",
-                        say("abandonnes.envois_legende"),
-                        [
-                            heads[k]
-                            for k in (
-                                "numero",
-                                "destinataire",
-                                "document",
-                                "motif",
-                                "essais",
-                                "abandonne_le",
-                                "action",
-                            )
-                        ],
-                        letters,
-                        numbers=frozenset({4}),
-                        note=note,
-                    ),
-                ]
-                if letters
-                else []
-            ),
-            Title(say("abandonnes.attente_titre")),
-            Table(
-                "attente",
-                say("abandonnes.attente_legende"),
-                [heads[k] for k in ("destinataire", "document", "motif", "nombre", "depuis")],
-                pending,
-                say("abandonnes.attente_vide"),
-                frozenset({3}),
-            ),
-        ],
     )
+    law = view.gateway.policy.table
+    rows = [
+        [view.body(recipient), Code(document), law_words.reason(law, reason) or "–", Num(times), When(first)]
+        for recipient, document, reason, times, first in waiting
+    ]
+    heads = _heads("destinataire", "document", "motif", "nombre", "depuis")
+    vide = say("abandonnes.attente_vide")
+    return Table("attente", say("abandonnes.attente_legende"), heads, rows, vide, frozenset({3}))
+
+
+def _heads(*names: str) -> list[str]:
+    return [say(f"abandonnes.{name}") for name in names]
 
 
 def replay(view: View) -> Answer:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
 
-from gateway import basis, journal
+from gateway import basis, journal, person_history
 from gateway.console import law_words
 from gateway.console.blocks import (
     Badge,
-    Code,
     Facts,
     Field,
     Figures,
@@ -34,15 +33,16 @@ from gateway.console.blocks import (
     Title,
     When,
 )
-from gateway.console.common import DPO, Answer, Go, Place, View
-from gateway.console.words import day, many, say, word
+from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
+from gateway.person_history import pseudonyms
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import assertion_set, reference
+from gateway.words import day, many, moment, number, say, word
 from schemas import normalisation
 
 LIMIT = 400
-"""Journal entries read at most for one person; older ones on the next page."""
+"""Facts shown at most in the story of one person, the newest; what is counted of her is counted on all."""
 _FIELDS: tuple[tuple[str, str, str], ...] = (
     ("nir", "identifiants[nir].valeur", "text"),
     ("date_naissance", "personne.date_naissance", "date"),
@@ -91,7 +91,7 @@ def _form_page(errors: Sequence[tuple[str, str]]) -> Page:
     page = Page(say("recherche.titre"), [Text(say("recherche.intro"), lead=True)], error=bool(errors))
     if errors:
         items = [Link(text, f"#{name}") for name, text in errors]
-        page.blocks.append(Notice(say("formulaire.erreurs"), "bad", items))
+        page.blocks.append(to_correct(*items))
         page.status = 422
     page.blocks.append(Form("/console/personne", say("recherche.chercher"), fields))
     page.blocks.append(Text(say("recherche.trace")))
@@ -190,7 +190,7 @@ def history(view: View) -> Page:
         raise Unknown("person-unknown", "Search the person again.")
     subjects = _subjects(view, person)
     view.journal("log.read", outcome="person-history", subject=view.reference(person))
-    entries = journal.history(view.connection, subjects, limit=LIMIT)
+    entries = list(person_history.logged(view.work, subjects))
     sent = _sent(view, person, entries)
     page = Page(say("personne.titre"), back=Link(say("personne.retour"), "/console/personne"))
     if view.asked("certitude") == "a_confirmer":
@@ -203,7 +203,7 @@ def history(view: View) -> Page:
                 (say("personne.livres"), Num(sum(one.state == "delivered" for one in sent)), "good"),
                 (say("personne.refuses"), Num(refused), "bad" if refused else ""),
                 (say("personne.retenues"), Num(len({code for one in sent for code, *_ in one.kept})), ""),
-                (say("personne.lectures"), Num(sum(one.fields["event"] == "log.read" for one in entries)), ""),
+                (say("personne.lectures"), Num(sum(_is_reading(one.fields) for one in entries)), ""),
             ]
         )
     )
@@ -218,22 +218,33 @@ def _opening(view: View) -> Link:
 
 
 def _subjects(view: View, person: str) -> list[str]:
-    """Every name the journal may know her by: one per body, also of the persons merged into her."""
+    """Every name the journal may know her by, also of the persons merged into her."""
     people = [person, *view.gateway.dossiers.merged(view.work, person)]
-    bodies = [*view.gateway.bodies, DPO]
-    return [view.gateway.keys.pseudonym(body, one) for one in people for body in bodies]
+    return list(pseudonyms(view.work, view.gateway, people))
 
 
 def _sent(view: View, person: str, entries: Sequence[journal.Logged]) -> list[_Sent]:
-    """One line per exchange and recipient: the last word of the journal, with the detail the outbox kept."""
-    found: dict[tuple[str, str], _Sent] = {}
+    """One line per delivery or refusal, for one exchange may be delivered again: what was once given stays given.
+
+    A request is the delivery that follows it, until another word of the journal names that delivery.
+    """
+    people = [person, *view.gateway.dossiers.merged(view.work, person)]
+    rows = view.connection.execute(select(outbox).where(outbox.c.person_id.in_(people)).order_by(outbox.c.id)).all()
+    unread = {row.id for row in rows if row.state == "withheld"}
+    found: dict[tuple[str, str, str], _Sent] = {}
     for logged in entries:
         told = logged.fields
         event, recipient = told["event"], told.get("recipient_org")
-        if not event.startswith("exchange.") or not recipient:
+        if not event.startswith("exchange.") or not recipient or _is_receipt(told):
             continue
-        of = told.get("exchange_id", f"{logged.log}:{logged.idx}")
-        one = found.setdefault((of, recipient), _Sent(told["ts"], recipient, told.get("sender_org", "")))
+        place = f"{logged.log}:{logged.idx}"
+        of = told.get("exchange_id", place)
+        delivery = told.get("delivery_id", "") if event != "exchange.request" else ""  # there, the sender's own name
+        key = (of, recipient, delivery or (place if event == "exchange.deny" else ""))
+        if event == "exchange.deny" and key in found and delivery not in unread:
+            key = (of, recipient, place)  # a letter that was read already is asked for again
+        asked = found.pop((of, recipient, ""), None) if key not in found else None
+        one = found.setdefault(key, asked or _Sent(told["ts"], recipient, told.get("sender_org", "")))
         one.told |= told
         one.place = f"{logged.log} n° {logged.idx}"
         if event == "exchange.deny":
@@ -246,19 +257,25 @@ def _sent(view: View, person: str, entries: Sequence[journal.Logged]) -> list[_S
             one.state, one.sent = "delivered", set(told.get("categories_sent", ()))
         elif not one.state:
             one.state, one.sent = "queued", set()
-        one.kept = [(code, "", "", 0) for code in told.get("categories_redacted", ())] if not one.kept else one.kept
-    people = [person, *view.gateway.dossiers.merged(view.work, person)]
-    rows = view.connection.execute(
-        select(outbox).where(outbox.c.person_id.in_(people)).order_by(outbox.c.id.desc()).limit(LIMIT)
-    )
+        one.kept = [(code, "", "", 0) for code in told.get("categories_redacted", ())]
     for row in rows:
-        if (known := found.get((row.exchange_id, row.recipient))) is not None:
+        place_of = (row.exchange_id, row.recipient)
+        if (known := found.get((*place_of, row.id)) or found.get((*place_of, ""))) is not None:
             known.document = known.document or row.document
             if row.withheld:
                 known.kept = [(c, r, a, n) for c, r, a, n in json.loads(row.withheld)]
             if row.state in ("dead", "waiting"):
                 known.state, known.reason = row.state, row.reason or ""
     return sorted(found.values(), key=lambda one: one.at, reverse=True)
+
+
+def _is_reading(told: Mapping[str, Any]) -> bool:
+    return bool(told["event"] == "log.read")
+
+
+def _is_receipt(told: Mapping[str, Any]) -> bool:
+    """The receipt a body gives of a document taken from its mailbox: it sends nothing."""
+    return bool(told["event"] == "exchange.ack" and told.get("outcome") == "acknowledged")
 
 
 def _answer(view: View, sent: Sequence[_Sent]) -> str:
@@ -361,17 +378,18 @@ def _timeline(view: View, person: str, sent: Sequence[_Sent], entries: Sequence[
     )
     steps = [_step(view, one) for one in sent if only != "lectures" and (not only or one.refused or one.kept)]
     if only != "refus":
-        steps += [_reading(view, one) for one in entries if one.fields["event"] == "log.read"]
+        steps += [_reading(view, one) for one in entries if _is_reading(one.fields)]
     if not only:
         steps += [
+            *(_receipt(view, one) for one in entries if _is_receipt(one.fields)),
             *_arrivals(view, person),
             *(_law(view, one) for one in entries if one.fields["event"].split(".")[0] in ("basis", "consent", "right")),
         ]
     steps.sort(key=lambda step: step.at, reverse=True)
     blocks: list[Any] = [Title(say("personne.suite"), id="suite"), tabs]
-    if len(entries) == LIMIT:
-        blocks.append(Notice(say("personne.longue", n=LIMIT), "wait"))
-    return [*blocks, Timeline(say("personne.suite"), steps, say("personne.suite_vide"))]
+    if len(steps) > LIMIT:
+        blocks.append(Notice(say("personne.longue", n=LIMIT, total=number(len(steps))), "wait"))
+    return [*blocks, Timeline(say("personne.suite"), steps[:LIMIT], say("personne.suite_vide"))]
 
 
 def _step(view: View, one: _Sent) -> Step:
@@ -397,12 +415,15 @@ def _step(view: View, one: _Sent) -> Step:
         )
         facts.append((say("personne.retenu"), law_words.withheld(law, kept)))
     if one.document:
-        facts.append((say("personne.document"), Code(one.document)))
+        facts.append((say("personne.document"), view.document(one.document)))
     facts.append((say("personne.preuve"), say("personne.place", place=one.place)))
-    exchange_id = told.get("exchange_id")
-    links = [Link(say("personne.ouvrir"), f"/console/echanges/{exchange_id}", about=one.at[:16])] if exchange_id else []
+    links = [_opens(told["exchange_id"], one.at)] if "exchange_id" in told else []
     title = say("personne.de_vers", de=view.body(one.sender), vers=view.body(one.recipient))
     return Step(one.at, title, Badge(word("etat", code), tone), facts, links, tone)
+
+
+def _opens(exchange_id: str, at: str) -> Link:
+    return Link(say("personne.ouvrir"), f"/console/echanges/{exchange_id}", about=moment(at))
 
 
 def _rule_for(view: View, told: dict[str, Any], code: str) -> str:
@@ -416,16 +437,28 @@ def _rule_for(view: View, told: dict[str, Any], code: str) -> str:
 
 def _reading(view: View, logged: journal.Logged) -> Step:
     told = logged.fields
-    who = (
-        say("personne.console", role=word("role", told.get("agent_role")))
-        if "agent" in told
-        else view.body(told.get("sender_org", ""))
-    )
+    role = word("role", told.get("agent_role"))
+    who = view.body(told.get("sender_org", "")) or (say("personne.console", role=role) if "agent" in told else role)
     facts = [
         (say("personne.lecture"), word("lecture", told.get("outcome"))),
         (say("personne.preuve"), say("personne.place", place=f"{logged.log} n° {logged.idx}")),
     ]
     return Step(told["ts"], say("personne.consultee", qui=who), Badge(say("personne.consultation"), "quiet"), facts)
+
+
+_HER_WORD = {
+    "basis.object",
+    "right.request",
+    *(f"consent.{name}" for name in ("give", "refuse", "withdraw", "reconfirm")),
+}
+"""What she said herself; the rest is what was told to her, or done for her."""
+
+
+def _receipt(view: View, logged: journal.Logged) -> Step:
+    told = logged.fields
+    facts = [(say("personne.preuve"), say("personne.place", place=f"{logged.log} n° {logged.idx}"))]
+    title = say("personne.accuse", qui=view.body(told.get("sender_org", "")))
+    return Step(told["ts"], title, Badge(say("personne.recu"), "quiet"), facts)
 
 
 def _law(view: View, logged: journal.Logged) -> Step:
@@ -437,7 +470,8 @@ def _law(view: View, logged: journal.Logged) -> Step:
         (say("personne.preuve"), say("personne.place", place=f"{logged.log} n° {logged.idx}")),
     ]
     tone = "bad" if told["event"] in ("basis.object", "consent.withdraw", "consent.refuse") else "good"
-    return Step(told["ts"], word("evenement", told["event"]), Badge(say("personne.choix"), tone), facts, tone=tone)
+    whose = say("personne.choix" if told["event"] in _HER_WORD else "personne.droits_suivi")
+    return Step(told["ts"], word("evenement", told["event"]), Badge(whose, tone), facts, tone=tone)
 
 
 def _arrivals(view: View, person: str) -> Iterator[Step]:
@@ -446,10 +480,7 @@ def _arrivals(view: View, person: str) -> Iterator[Step]:
     people = [person, *view.gateway.dossiers.merged(view.work, person), *homes]
     c = assertion_set.c
     rows = view.connection.execute(
-        select(c.source, c.document, c.exchange_id, c.received_at)
-        .where(c.subject_id.in_(people))
-        .distinct()
-        .limit(LIMIT)
+        select(c.source, c.document, c.exchange_id, c.received_at).where(c.subject_id.in_(people)).distinct()
     )
     seen: dict[tuple[str, str, str], str] = {}
     for source, document, exchange_id, at in rows:
@@ -459,6 +490,6 @@ def _arrivals(view: View, person: str) -> Iterator[Step]:
             at,
             say("personne.recu_de", qui=view.body(source)),
             Badge(say("personne.recu"), "quiet"),
-            [(say("personne.document"), Code(document))],
-            [Link(say("personne.ouvrir"), f"/console/echanges/{exchange_id}", about=at[:16])],
+            [(say("personne.document"), view.document(document))],
+            [_opens(exchange_id, at)],
         )

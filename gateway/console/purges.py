@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import timedelta
+from itertools import islice, takewhile
 from typing import Any
 
-from gateway import clock, retention
-from gateway.audit_queries import period
+from gateway import clock, journal, retention
 from gateway.console import law_words
-from gateway.console.blocks import Badge, Code, Num, Quiet, Table, Text, Title, When
+from gateway.console.blocks import Badge, Code, Notice, Num, Quiet, Table, Text, Title, When
 from gateway.console.common import PAGE, View
-from gateway.console.words import say, word
+from gateway.words import moment, say, word
 
 _SINCE = timedelta(days=366)
 
 
 def blocks(view: View) -> list[Any]:
-    """What is due now, by source; the certificates of the last year, newest first."""
+    """What was due when it was last counted, by source; the certificates of the last year, newest first."""
+    reading = retention.last(view.work)
     return [
         Title(say("purge.due")),
         Text(say("purge.due_intro")),
-        _due(view),
+        *([Notice(say("purge.jamais"))] if reading is None else [_due(view, reading)]),
         Title(say("purge.faite")),
         Text(say("purge.faite_intro")),
         _done(view),
     ]
 
 
-def _due(view: View) -> Table:
+def _due(view: View, reading: retention.Reading) -> Table:
     rows = [
         [
             view.body(one["source"]),
@@ -37,22 +37,21 @@ def _due(view: View) -> Table:
             When(one["oldest"]),
             ", ".join(one["regimes"]) if one["regime_known"] else Badge(say("purge.sans_regime"), "bad"),
         ]
-        for one in retention.due(view.work, view.gateway)
+        for one in reading.due
     ]
     heads = [say(f"purge.{key}") for key in ("source", "dires", "dossiers", "plus_ancien", "regimes")]
-    return Table("purge-due", say("purge.due_legende"), heads, rows, say("purge.due_vide"), frozenset({1, 2}))
+    counted = say("purge.compte", quand=moment(reading.read_at))
+    return Table("purge-due", say("purge.due_legende"), heads, rows, say("purge.due_vide"), frozenset({1, 2}), counted)
 
 
 def _done(view: View) -> Table:
-    now = clock.now()
-    span = clock.instant(now - _SINCE), clock.instant(now + timedelta(seconds=1))
-    found: deque[list[Any]] = deque(maxlen=PAGE)
-    for entry in period(view.connection, *span, event="right.erase"):
-        said = entry.fields
-        if said.get("reason_code") != "elapsed":
-            continue
+    since = clock.instant(clock.now() - _SINCE)
+    erased = takewhile(lambda entry: entry.ts >= since, journal.newest(view.connection, "right.erase"))
+    purged = ((entry, said) for entry in erased if (said := entry.fields).get("reason_code") == "elapsed")
+    rows = []
+    for entry, said in islice(purged, PAGE):
         about = view.body(said.get("recipient_org", "") or said.get("sender_org", ""))
-        found.append([
+        rows.append([
             When(entry.ts),
             word("purge", "personne" if said["outcome"] == "erased" else "partie" if said.get("subject") else "autre"),
             law_words.categories(said.get("categories_redacted", [])) or Quiet(about or "–"),
@@ -61,6 +60,4 @@ def _done(view: View) -> Table:
             Code(f"{entry.log}:{entry.idx}"),
         ])  # fmt: skip
     heads = [say(f"purge.{key}") for key in ("quand", "quoi", "categories", "lignes", "certificat", "journal")]
-    return Table(
-        "purge-faite", say("purge.faite_legende"), heads, list(reversed(found)), say("purge.faite_vide"), frozenset({3})
-    )
+    return Table("purge-faite", say("purge.faite_legende"), heads, rows, say("purge.faite_vide"), frozenset({3}))

@@ -25,9 +25,9 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import PAGE, Answer, Go, Place, View
-from gateway.console.words import many, number, say, unranked, word
 from gateway.problems import Conflict, Unknown
 from gateway.storage.tables.record import quarantine as table
+from gateway.words import many, number, say, unranked, word
 
 
 def places() -> list[Place]:
@@ -156,15 +156,8 @@ def findings(view: View) -> Page:
 
 def finding(view: View) -> Page:
     """One finding: where it was met, and what may be done; its value stays sealed."""
-    row = _row(view)
+    row = quarantine.row(view.work, view.at("id"))
     return _finding_page(view, row, None)
-
-
-def _row(view: View) -> Any:
-    row = view.connection.execute(select(table).where(table.c.id == view.at("id"))).first()
-    if row is None:
-        raise Unknown("quarantine-unknown", "Check the id against the quarantine list.")
-    return row
 
 
 def _finding_page(view: View, row: Any, raw: str | None) -> Page:
@@ -213,7 +206,7 @@ def _finding_page(view: View, row: Any, raw: str | None) -> Page:
 
 def reveal(view: View) -> Page:
     """The value that was not understood, for an account that has just proved who it is; the reading is journaled."""
-    row = _row(view)
+    row = quarantine.row(view.work, view.at("id"))
     view.journal("log.read", outcome="quarantine-value", object_ref=row.id, sender_org=row.sender)
     return _finding_page(view, row, quarantine.raw(view.work, view.gateway, row.id))
 
@@ -228,7 +221,7 @@ def _state(view: View, row_id: str) -> str:
 
 def settle(view: View) -> Answer:
     """Replay, read at the next sending, or set aside one finding."""
-    row, action = _row(view), view.at("action")
+    row, action = quarantine.row(view.work, view.at("id")), view.at("action")
     back = _list_address(row.document, row.code, unranked(row.path))
     if action == "rejouer":
         replay.replay_in(view.work, view.gateway, row.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -30,11 +31,10 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import PAGE, Answer, Download, Place, View
-from gateway.console.words import many, number, say, word
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import outbox
-from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import exchange
+from gateway.words import many, moment, number, say, word
 
 PERIODS = (("7", "7"), ("30", "30"), ("90", "90"), ("365", "365"))
 TONES = {"delivered": "good", "withheld": "bad", "dead": "bad", "queued": "wait", "claimed": "wait", "waiting": "wait"}
@@ -75,24 +75,25 @@ def register(view: View) -> Page:
     rows: dict[tuple[str, str, str], list[Any]] = defaultdict(lambda: [0, 0, 0, set(), Counter()])
     pairs: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for row, times in seen.items():
-        if row.event == "exchange.ack" and not row.recipient:
-            continue
         if (
             not row.recipient
             or (wanted and row.purpose != wanted)
             or (body and body not in (row.sender, row.recipient))
         ):
             continue
+        delivered = row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate")
+        if not delivered and row.event not in ("exchange.deny", "exchange.request"):
+            continue
         cell, pair = rows[row.purpose, row.sender, row.recipient], pairs[row.sender, row.recipient]
         if row.event == "exchange.deny":
             cell[1] += times
             pair[1] += times
             cell[4][row.reason, row.article] += times
-        elif row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
+        elif delivered:
             cell[2] += times
             pair[0] += times
             cell[3].add(row.article)
-        elif row.event == "exchange.request":
+        else:
             cell[0] += times
             cell[3].add(row.article)
     page = Page(say("registre.titre"), [Text(say("registre.intro"), lead=True), _tabs("/console/registre")])
@@ -143,7 +144,7 @@ def _chart(view: View, pairs: dict[tuple[str, str], list[int]]) -> Picture:
         say("registre.graphique_ligne", paire=label, livres=number(values[0]), refuses=number(values[1]))
         for label, (_, values) in zip(labels, shown, strict=True)
     )
-    from gateway.console import charts
+    from gateway.console import charts  # brings pygal, for one page
 
     source = charts.stacked(
         labels,
@@ -216,14 +217,14 @@ def latest(view: View) -> Page:
         [
             When(row.received_at),
             view.body(row.sender),
-            Code(row.document),
+            view.document(row.document),
             ", ".join(law_words.purpose(law, one) for one in row.purpose.split(",") if one) or "–",
             Num(row.records),
             Lines(states[row.id] or [Quiet(say("echanges.aucune_livraison"))]),
             Link(
                 say("echanges.ouvrir"),
                 f"/console/echanges/{row.id}",
-                about=f"{word('document', row.document)} {row.received_at[:16]}",
+                about=f"{view.gateway.title(row.document)} {moment(row.received_at)}",
             ),
         ]
         for row in rows
@@ -256,7 +257,7 @@ def one(view: View) -> Page:
             [
                 (say("echanges.recu_le"), When(row.received_at)),
                 (say("echanges.expediteur"), view.body(row.sender)),
-                (say("echanges.document"), Code(row.document)),
+                (say("echanges.document"), view.document(row.document)),
                 (
                     say("echanges.finalites"),
                     ", ".join(law_words.purpose(law, p) for p in row.purpose.split(",") if p) or "–",
@@ -266,8 +267,9 @@ def one(view: View) -> Page:
             ]
         )
     )
-    page.blocks += [Title(say("echange.livraisons")), _deliveries(view, row.id), Title(say("echange.journal"))]
-    page.blocks += _entries(view, row.id)
+    entries = journal.of_exchange(view.connection, row.id)
+    page.blocks += [Title(say("echange.livraisons")), _deliveries(view, row.id), *_refusals(view, entries)]
+    page.blocks += [Title(say("echange.journal")), *_entries(view, row.id, entries)]
     return page
 
 
@@ -288,7 +290,7 @@ def _deliveries(view: View, exchange_id: str) -> Table:
     shown = [
         [
             view.body(recipient),
-            Code(document),
+            view.document(document),
             state(code, times),
             law_words.reason(law, reason) if code != "delivered" else "–",
             article or "–",
@@ -300,12 +302,30 @@ def _deliveries(view: View, exchange_id: str) -> Table:
     return Table("livraisons", say("echange.livraisons_legende"), heads, shown, say("echange.aucune_livraison"))
 
 
-def _entries(view: View, exchange_id: str) -> list[Any]:
-    total = view.connection.scalar(
-        select(func.count()).select_from(journal_entry).where(journal_entry.c.exchange_id == exchange_id)
-    )
+def _refusals(view: View, entries: Sequence[journal.Logged]) -> list[Any]:
+    """What the law stopped, when it arrived or when it was about to leave: to whom, why and under which text."""
+    refused: Counter[tuple[str, str, str, tuple[str, ...]]] = Counter()
+    for logged in entries:
+        if b'"event":"exchange.deny"' in logged.content:  # a whole file has too many others to be read for nothing
+            told = logged.fields
+            kept = tuple(told.get("categories_redacted", ()))
+            refused[told.get("recipient_org", ""), told.get("reason_code", ""), told.get("article", ""), kept] += 1
+    if not refused:
+        return []
+    law = view.gateway.policy.table
+    rows = [
+        [view.body(body), law_words.reason(law, reason), article or "–", law_words.categories(kept), Num(times)]
+        for (body, reason, article, kept), times in refused.most_common()
+    ]
+    heads = [say(f"echange.{key}") for key in ("destinataire", "motif", "article", "retenues", "refuses")]
+    table = Table("refus", say("echange.refus_legende"), heads, rows, "", frozenset({4}))
+    return [Title(say("echange.refus")), table]
+
+
+def _entries(view: View, exchange_id: str, entries: Sequence[journal.Logged]) -> list[Any]:
+    total = len(entries)
     rows = []
-    for logged in journal.of_exchange(view.connection, exchange_id)[:100]:
+    for logged in entries[:100]:
         told = logged.fields
         rows.append(
             [
@@ -316,12 +336,14 @@ def _entries(view: View, exchange_id: str) -> list[Any]:
                 _decision(told),
                 Lines([f"{rule}" for rule in told.get("rule_ids", ())]),
                 law_words.categories(told.get("categories_sent", ())),
+                law_words.categories(told.get("categories_redacted", ())),
             ]
         )
     heads = [
-        say(f"journal.{key}") for key in ("place", "date", "evenement", "destinataire", "decision", "regles", "envoye")
+        say(f"journal.{key}")
+        for key in ("place", "date", "evenement", "destinataire", "decision", "regles", "envoye", "retenu")
     ]
-    note = say("echange.journal_note", n=number(total or 0)) if (total or 0) > len(rows) else ""
+    note = say("echange.journal_note", n=number(total)) if total > len(rows) else ""
     blocks: list[Any] = [
         Table("entrees", say("echange.journal_legende"), heads, rows, say("echange.journal_vide"), note=note)
     ]

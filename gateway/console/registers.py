@@ -8,8 +8,8 @@ from datetime import timedelta
 from gateway import art30, clock, journal
 from gateway.console.blocks import Facts, Link, Page, Text, Title
 from gateway.console.common import Answer, Download, Place, View
-from gateway.console.words import say
 from gateway.problems import Unknown
+from gateway.words import say
 
 FILES = ("registre.html", "registre.csv", "registre-sous-traitant.csv", "registre.json", "annexe-aipd.html")
 _YEAR = timedelta(days=366)

@@ -9,11 +9,11 @@ from typing import Any
 
 from gateway import reidentification
 from gateway.console.blocks import Badge, Code, Facts, Field, Form, Link, Notice, Page, Quiet, Table, Text, Title, When
-from gateway.console.common import DPO, Answer, Go, Place, View
-from gateway.console.words import say, word
+from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
 from gateway.person_export import field_in_words, value_in_words
 from gateway.problems import Invalid
 from gateway.reidentification import Account
+from gateway.words import say, word
 
 _HERE = "/console/reidentification"
 _TONES = {"open": "wait", "approved": "good"}
@@ -57,7 +57,7 @@ def _page(view: View, error: str = "") -> Page:
         error=bool(error),
     )
     if error:
-        page.blocks.append(Notice(say("formulaire.erreurs"), "bad", [Link(say(error), f"#{_FIELD_OF[error]}")]))
+        page.blocks.append(to_correct(Link(say(error), f"#{_FIELD_OF[error]}")))
     page.blocks += [
         Table("demandes", say("reidentification.legende"), heads, rows, say("reidentification.vide")),
         _form(view, error),

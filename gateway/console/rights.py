@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from datetime import datetime
 from typing import Any
@@ -29,26 +30,31 @@ from gateway.console.blocks import (
     Title,
     When,
 )
-from gateway.console.common import DPO, PAGE, Answer, Download, Go, Place, View
-from gateway.console.words import many, moment, say, word
+from gateway.console.common import DPO, PAGE, Answer, Download, Go, Place, View, to_correct
 from gateway.person_history import HERSELF, people_of
 from gateway.problems import Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
 from gateway.storage.tables.rights import rights_request as table
+from gateway.words import PARIS, local, many, moment, say, word
 
+_NUMBER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_LETTER = 5 * 1024 * 1024
-REFUSALS = {
+_ANY_REFUSAL = {
     "manifestly-unfounded": "RGPD 12(5)",
     "excessive": "RGPD 12(5)",
     "identity-not-proved": "RGPD 12(6)",
     "not-identified": "RGPD 11(2)",
-    "legal-obligation": "RGPD 17(3)(b)",
-    "public-task": "RGPD 20(3)",
-    "legitimate-grounds": "RGPD 21(1)",
-    "rights-of-others": "RGPD 15(4)",
 }
-"""Why a request is refused, and the text that allows it; its words are `[refus_motif]`."""
+_OWN_REFUSALS = {
+    "access": {"rights-of-others": "RGPD 15(4)"},
+    "rectification": {"accurate": "RGPD 16"},
+    "erasure": {"legal-obligation": "RGPD 17(3)(b)"},
+    "limitation": {"no-ground": "RGPD 18(1)"},
+    "objection": {"legitimate-grounds": "RGPD 21(1)", "excluded": "RGPD 23(1)"},
+    "portability": {"public-task": "RGPD 20(3)", "rights-of-others": "RGPD 20(4)"},
+}
+"""Why a request is refused, and the text that allows it for this right; its words are `[refus_motif]`."""
 CARRIED_OUT = ("rectification", "erasure", "limitation", "objection", "withdrawal")
 """Rights that change something here; access and portability give a copy."""
 
@@ -156,7 +162,7 @@ def opening(view: View) -> Page:
         Field(
             "droit", say("droits.droit"), "select", options=[(name, word("droit", name)) for name in rights.ARTICLES]
         ),
-        Field("recue", say("droits.recue"), "date", say("droits.recue_aide"), value=clock.instant()[:10]),
+        Field("recue", say("droits.recue"), "date", say("droits.recue_aide"), value=_today()),
         Field(
             "ou",
             say("droits.ou"),
@@ -169,10 +175,30 @@ def opening(view: View) -> Page:
         say("droits.ouvrir"),
         [
             Text(say("droits.ouvrir_intro"), lead=True),
-            Form(f"/console/personne/{ref}/demande", say("droits.inscrire"), fields),
+            Form(
+                f"/console/personne/{ref}/demande",
+                say("droits.inscrire"),
+                fields,
+                hidden=[("numero", clock.new_id())],  # sent twice, the form is one request
+            ),
         ],
         back=Link(say("droits.retour_personne"), f"/console/personne/{ref}"),
     )
+
+
+def _today(instant: str = "") -> str:
+    """The day it is for the reader, now or at an instant."""
+    return local(instant or clock.instant()).date().isoformat()
+
+
+def _received(day: str) -> str:
+    """Now, when it is today; else the beginning of that day in Paris."""
+    if day in ("", _today()):
+        return ""
+    try:
+        return clock.instant(datetime.fromisoformat(day).replace(tzinfo=PARIS))
+    except ValueError:
+        return day  # the request says what is wrong with it
 
 
 def _person(view: View) -> str:
@@ -190,7 +216,8 @@ def open_(view: View) -> Answer:
         _person(view),
         view.given("droit"),
         body=view.given("ou") if view.given("ou") in view.gateway.bodies else HERSELF,
-        received_at="" if view.given("recue") == clock.instant()[:10] else view.given("recue"),
+        received_at=_received(view.given("recue")),
+        identifier=view.given("numero") if _NUMBER.fullmatch(view.given("numero")) else "",
     )
     return Go(f"/console/droits/{made.id}", "demande")
 
@@ -300,7 +327,7 @@ def _answers(one: Demand) -> list[Form]:
             tone="second",
         )
     )
-    reasons = [(code, f"{word('refus_motif', code)} ({article})") for code, article in REFUSALS.items()]
+    reasons = [(code, f"{word('refus_motif', code)} ({article})") for code, article in _refusals(one.right).items()]
     forms.append(
         Form(
             action,
@@ -318,6 +345,10 @@ def _answers(one: Demand) -> list[Form]:
     return forms
 
 
+def _refusals(right: str) -> dict[str, str]:
+    return _OWN_REFUSALS.get(right, {}) | _ANY_REFUSAL
+
+
 def answer(view: View) -> Answer:
     """What becomes of the request."""
     id, issue = view.at("id"), view.given("issue")
@@ -329,7 +360,8 @@ def answer(view: View) -> Answer:
         if not digest:
             return _without_letter(view)
         reason = view.given("motif_refus")
-        rights.refuse(work, gateway, id, reason=reason, article=REFUSALS.get(reason, ""), reason_hash=digest)
+        article = _refusals(rights.get(work, id).right).get(reason, "")
+        rights.refuse(work, gateway, id, reason=reason, article=article, reason_hash=digest)
     elif issue == "extended":
         rights.extend(work, gateway, id, reason=view.given("motif_prolongation"))
     elif issue == "identity-asked":
@@ -343,7 +375,7 @@ def answer(view: View) -> Answer:
 
 def _without_letter(view: View) -> Page:
     page = demand(view)
-    page.blocks.insert(0, Notice(say("formulaire.erreurs"), "bad", [Link(say("droits.lettre_manque"), "#lettre")]))
+    page.blocks.insert(0, to_correct(Link(say("droits.lettre_manque"), "#lettre")))
     page.error, page.status = True, 422
     return page
 

@@ -1,27 +1,33 @@
 """Carrying out what a person asked: rectify, erase, limit, object, withdraw. Only for an account that proved who it is.
 
-Limitations and objections are written on the model of what the person was told: same regime, purpose, controllers and
-notice as one of her own records.
+Limitations and objections bear on the regimes and purposes of the open flows, whether she was told of them or not; if
+she was, they name the same notice and controllers.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from textwrap import shorten
+from typing import Any, get_args
 
 from gateway import basis, erasure, rectification, rights
+from gateway.audit_queries import all_flows
+from gateway.basis_record import Basis
 from gateway.console import law_words
 from gateway.console.blocks import Code, Field, Form, Link, Notice, Page, Table, Text, Title
-from gateway.console.common import Answer, Go, Place, View
+from gateway.console.common import Answer, Go, Place, View, to_correct
 from gateway.console.rights import MAX_LETTER, letter
-from gateway.console.words import say, word
 from gateway.past import past_recipients
 from gateway.person_export import field_in_words, value_in_words
-from gateway.person_history import head_of, people_of
+from gateway.person_history import HERSELF, head_of, people_of
+from gateway.policy_obligations import hours
 from gateway.problems import Conflict, Invalid
 from gateway.rights import Demand
+from gateway.words import say, word
 from schemas.fields import FIELDS, shape
 
+_FRENCH_DAY = re.compile(r"(\d\d)/(\d\d)/(\d{4})")
 _BOOLEANS = {"oui": True, "non": False}
 
 
@@ -63,7 +69,7 @@ def _page(view: View, one: Demand, refused: Invalid | Conflict | None = None) ->
     if refused is not None:
         code = refused.code.replace("-", "_")
         said = word("probleme", code, "") or say("droits.executer_refuse", code=refused.code)
-        page.blocks.append(Notice(say("formulaire.erreurs"), "bad", [said]))
+        page.blocks.append(to_correct(said))
         page.error, page.status = True, 422
     page.blocks += _FORMS[one.right](view, one)
     return page
@@ -82,7 +88,12 @@ def _rectify_form(view: View, one: Demand) -> list[Any]:
     view.journal("log.read", outcome="rectification", subject=view.reference(one.person_id), object_ref=one.id)
     known = sorted(path for path in current if not path.startswith("identifiants["))
     fields = [
-        Field("champ", say("droits.champ"), "select", options=[(path, field_in_words(path)) for path in known]),
+        Field(
+            "champ",
+            say("droits.champ"),
+            "select",
+            options=[(path, _named(path, current[path].value)) for path in known],
+        ),
         Field("valeur", say("droits.valeur"), hint=say("droits.valeur_aide")),
         Field("declaration", say("droits.declaration"), hint=say("droits.declaration_aide")),
     ]
@@ -102,6 +113,11 @@ def _rectify_form(view: View, one: Demand) -> list[Any]:
         Title(say("droits.connues")),
         Table("connues", say("droits.connues_legende"), heads, rows, say("droits.connues_vide")),
     ]
+
+
+def _named(path: str, value: Any) -> str:
+    """A field beside its value: two items of a list may have the same words otherwise."""
+    return shorten(f"{field_in_words(path)} : {value_in_words(value, path)}", 160, placeholder="…")
 
 
 def _coded(path: str) -> bool:
@@ -125,6 +141,10 @@ def _typed(path: str, text: str) -> Any:
         return [part.strip() for part in text.split(",") if part.strip()]
     if kind == "booleen":
         return _BOOLEANS.get(text.lower(), text)
+    if french := _FRENCH_DAY.fullmatch(text) if kind in ("date", "date_partielle") else None:
+        return f"{french[3]}-{french[2]}-{french[1]}"
+    if champ is not None and (codes := champ.codes()):
+        return next((code for code in sorted(codes) if value_in_words(code, path).lower() == text.lower()), text)
     if kind == "entier" and text.lstrip("-").isdecimal():
         return int(text)
     return text
@@ -184,42 +204,72 @@ def _records(view: View, one: Demand) -> list[dict[str, Any]]:
     )
 
 
-def _model_form(view: View, one: Demand) -> list[Any]:
-    """Choose what is limited or objected to among what she was told or agreed to."""
-    law, seen = view.gateway.policy.table, dict[tuple[str, str], str]()
-    for found in _records(view, one):
-        record = found["record"]
-        if record["kind"] in ("information", "consent"):
-            seen.setdefault((record["regime"], record["purpose"]), found["record"]["record_id"])
+def _scope_form(view: View, one: Demand) -> list[Any]:
+    """Choose what is limited or objected to. Neither right asks that she was told, or agreed to, anything before."""
     options = [
-        (
-            id,
-            f"{law_words.purpose(law, purpose) if purpose else say('bases.toutes_finalites')} – "
-            f"{law_words.regime(law, regime)}",
-        )
-        for (regime, purpose), id in seen.items()
+        (f"{regime}|{purpose}", _scope(view, regime, purpose))
+        for regime, purpose in _scopes(view, one.right == "objection")
     ]
-    blocks: list[Any] = [Text(say(f"droits.{one.right}_intro"), lead=True)]
+    if one.right == "limitation":
+        options.insert(0, ("|", say("droits.tout")))
+    lead = Text(say(f"droits.{one.right}_intro"), lead=True)
     if not options:
-        return [*blocks, Notice(say("droits.sans_base"), "wait")]
-    blocks.append(_form(one, [Field("base", say("droits.sur_quoi"), "select", options=options)]))
-    return blocks
+        return [lead, Notice(say("droits.sans_regime"), "wait")]
+    channels = [(code, word("canal", code)) for code in get_args(Basis.model_fields["channel"].annotation)]
+    fields = [
+        Field("base", say("droits.sur_quoi"), "select", options=options),
+        Field("canal", say("droits.canal"), "select", options=channels),
+    ]
+    return [lead, _form(one, fields)]
 
 
-def _modelled(view: View, one: Demand) -> dict[str, Any]:
-    """A record of this request, on the model of the one that was chosen."""
-    found = next((each for each in _records(view, one) if each["record"]["record_id"] == view.given("base")), None)
-    if found is None:
-        raise Conflict("basis-unknown", "Choose one of her records.")
-    kept = found["record"]
-    content = {name: kept[name] for name in basis.Basis.model_fields if name in kept}
-    article = rights.ARTICLES[one.right]
-    fresh = {"valid_from": None, "valid_until": None, "evidence": None, "reason_hash": "", "supersedes": ""}
-    return content | fresh | {"kind": one.right, "article": [article], "age_status": ""}
+def _scope(view: View, regime: str, purpose: str) -> str:
+    law = view.gateway.policy.table
+    return f"{law_words.purpose(law, purpose)} – {law_words.regime(law, regime)}"
+
+
+def _scopes(view: View, opposable: bool) -> list[tuple[str, str]]:
+    """(regime, purpose) of the open flows; for an objection, only where the regime opens one."""
+    law = view.gateway.policy.table
+    return sorted(
+        {
+            (flow.regime, flow.purpose)
+            for flow in all_flows(view.work, view.gateway)
+            if flow.active
+            and not (opposable and law.regimes[flow.regime].objection in ("not_available", "not_applicable"))
+        }
+    )
+
+
+def _asked_for(view: View, one: Demand) -> dict[str, Any]:
+    """A record of this request: as she was told of what she objects to, if she was, else as the law describes it."""
+    regime, _, purpose = view.given("base").partition("|")
+    everything = one.right == "limitation" and view.given("base") == "|"
+    if not everything and (regime, purpose) not in _scopes(view, one.right == "objection"):
+        raise Conflict("basis-unknown", "Choose one of the regimes and purposes.")
+    person, law = head_of(view.work, one.person_id), view.gateway.policy.table
+    content: dict[str, Any] = {
+        "person_id": person, "subject_ref": view.gateway.keys.pseudonym(HERSELF, person), "regime": regime,
+        "purpose": purpose, "purpose_text": say("droits.tout") if everything else law_words.purpose(law, purpose),
+        "legal_basis": law.regimes[regime].bases[0] if regime else "e", "categories": [],
+        "collection_method": say("droits.une", droit=word("droit", one.right)), "storage_location": say("site.nom"),
+        "retention": law.regimes[regime].retention if regime else max(
+            (each.retention for each in law.regimes.values()), key=hours),
+        "withdrawal_method": say("droits.levee"), "rights": list(rights.ARTICLES),
+    }  # fmt: skip
+    for found in reversed(_records(view, one)):
+        kept = found["record"]
+        if kept["kind"] in ("information", "consent") and (kept["regime"], kept["purpose"]) == (regime, purpose):
+            told = {name: kept[name] for name in basis.Basis.model_fields if name in kept}
+            fresh = {"valid_from": None, "valid_until": None, "evidence": None, "reason_hash": "", "supersedes": ""}
+            content |= told | fresh
+    return content | {
+        "kind": one.right, "article": [rights.ARTICLES[one.right]], "age_status": "", "channel": view.given("canal"),
+    }  # fmt: skip
 
 
 def _limit(view: View, one: Demand) -> tuple[str, int]:
-    return "limite", len(rights.limit(view.work, view.gateway, _modelled(view, one)).notifications)
+    return "limite", len(rights.limit(view.work, view.gateway, _asked_for(view, one)).notifications)
 
 
 def _pending(view: View, one: Demand) -> list[dict[str, Any]]:
@@ -230,7 +280,7 @@ def _objection_form(view: View, one: Demand) -> list[Any]:
     """First write it down, which suspends at once; then decide."""
     pending = _pending(view, one)
     if not pending:
-        return _model_form(view, one)
+        return _scope_form(view, one)
     law = view.gateway.policy.table
     options = [(each["record"]["record_id"], law_words.purpose(law, each["record"]["purpose"])) for each in pending]
     outcomes = [("oui", say("droits.opposition_acceptee")), ("non", say("droits.opposition_rejetee"))]
@@ -248,7 +298,7 @@ def _objection_form(view: View, one: Demand) -> list[Any]:
 def _object(view: View, one: Demand) -> tuple[str, int]:
     chosen = view.given("opposition")
     if not chosen:
-        basis.object_(view.work, _modelled(view, one))
+        basis.object_(view.work, _asked_for(view, one))
         return "oppose", 1
     if chosen not in {each["record"]["record_id"] for each in _pending(view, one)}:
         raise Conflict("basis-unknown", "Choose one of her objections.")
@@ -298,7 +348,7 @@ def _withdraw(view: View, one: Demand) -> tuple[str, int]:
 _FORMS: dict[str, Callable[[View, Demand], list[Any]]] = {
     "rectification": _rectify_form,
     "erasure": _erase_form,
-    "limitation": _model_form,
+    "limitation": _scope_form,
     "objection": _objection_form,
     "withdrawal": _withdraw_form,
 }

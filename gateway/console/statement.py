@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from gateway.console.blocks import Badge, Facts, Lines, Num, Page, Table, Text, Title
-from gateway.console.words import say, word
+from gateway.words import say, word
 
 GRID = Path(__file__).resolve().parents[2] / "docs" / "accessibility" / "grid.csv"
 

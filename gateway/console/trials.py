@@ -24,10 +24,10 @@ from gateway.console.blocks import (
     Title,
     When,
 )
-from gateway.console.common import Answer, Go, Place, View
-from gateway.console.words import many, number, say, word
+from gateway.console.common import Answer, Go, Place, View, to_correct
 from gateway.problems import Unknown
 from gateway.trial import MOVING, Trial, Trials, senders
+from gateway.words import many, number, say, word
 
 FILES = "/console/fichiers"
 MAX_UPLOAD = 512 * 1024 * 1024
@@ -77,7 +77,7 @@ def _form(view: View, chosen: str = "", wrong_file: str = "", wrong_sender: str 
     page = Page(say("trial.titre"), [Text(say("trial.intro"), lead=True)], error=bool(wrong_file or wrong_sender))
     if page.error:
         page.status = 422
-        page.blocks.append(Notice(say("formulaire.erreurs"), "bad", [wrong_sender or wrong_file]))
+        page.blocks.append(to_correct(wrong_sender or wrong_file))
     page.blocks.append(Form(f"{FILES}/essai", say("trial.essayer"), fields, upload=True))
     page.back = Link(say("trial.retour"), FILES)
     return page

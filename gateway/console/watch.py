@@ -13,14 +13,15 @@ from pydantic_core import from_json
 from sqlalchemy import select
 
 from gateway import clock, volumes
+from gateway.categories import bridge
 from gateway.console import law_words
-from gateway.console.blocks import Badge, Code, Field, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
+from gateway.console.blocks import Badge, Field, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
 from gateway.console.common import Place, View
 from gateway.console.register import days_of
-from gateway.console.words import local, many, number, say, word
 from gateway.convention import flows_from
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
+from gateway.words import local, many, number, say, word
 from mappings import load
 
 THRESHOLDS = {
@@ -209,7 +210,7 @@ def minimisation(view: View) -> Page:
         rows.append(
             [
                 say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
-                Code(flow.document),
+                view.document(flow.document),
                 law_words.purpose(law, flow.purpose),
                 _fields(document.mapping),
                 ", ".join(in_order(asked)) or "–",
@@ -257,8 +258,6 @@ def minimisation(view: View) -> Page:
 
 
 def _codes(categories: frozenset[str]) -> set[str]:
-    from gateway.categories import bridge
-
     return set().union(*(bridge().codes_of(name) for name in categories)) if categories else set()
 
 

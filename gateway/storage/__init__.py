@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -39,6 +41,20 @@ def open_engine(url: str) -> Engine:
     )
 
 
+def takes_writing(connection: Connection) -> bool:
+    """Whether this database can be written: not a standby, nor a file closed to this account."""
+    if connection.dialect.name != "sqlite":
+        return bool(connection.execute(text("select current_setting('transaction_read_only') = 'off'")).scalar_one())
+    file = connection.engine.url.database
+    return not file or file == ":memory:" or all(os.access(one, os.W_OK) for one in (file, Path(file).parent))
+
+
+def upsert(dialect: str, table: Table) -> Any:
+    """An insert to be told what becomes of a row that is there already (`on_conflict_do_nothing`, `…_do_update`), in
+    the words of this dialect; the other is not loaded: it would be felt when a process starts."""
+    return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+
+
 _WHICH = "MAILLON_DATABASE_URL begins with sqlite:/// or postgresql://."
 _PATIENCE = {
     "connect_timeout": 5,
@@ -57,7 +73,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "busy_timeout=30000",
-        "mmap_size=67108864",
         "cache_size=-32768",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -179,7 +179,11 @@ async def test_o_106_metadata_of_another_issuer(office):
     async with office.client() as client:
         metadata = (await client.get("/.well-known/oauth-authorization-server")).json()
         resource = (await client.get("/.well-known/oauth-protected-resource")).json()
+        for path in ("oauth-authorization-server", "oauth-protected-resource"):
+            told = (await client.get(f"/.well-known/{path}")).headers
+            assert (told["cache-control"], told.get("pragma")) == ("public, max-age=300", None)
         asked = await client.post("/oauth/token", headers={"Origin": "https://elsewhere.example"})
+        assert (asked.headers["cache-control"], asked.headers["pragma"]) == ("no-store", "no-cache")
     assert asked.headers["strict-transport-security"].startswith("max-age=")
     assert not [name for name in asked.headers if name.startswith("access-control-")]
     assert checked_metadata(ISSUER, metadata)["token_endpoint"] == f"{ISSUER}/oauth/token"

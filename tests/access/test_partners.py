@@ -74,6 +74,13 @@ def test_what_else_is_refused_at_registration(office):
         access.rotate(work, "nobody", jwks)
 
 
+@pytest.mark.parametrize("name", ["\u202esiamed SACC", "CCAS\nde Dax", "CCAS\x1b[31m", "CCAS\x00", "\ud800", "C" * 201])
+def test_a_name_that_no_page_shows_as_it_is_written_is_refused(office, name):
+    with pytest.raises(Invalid) as refusal, office.work() as work:
+        access.register_partner(work, "new", "ccas", {"keys": [public(new_key("k"))]}, name=name)
+    assert refusal.value.code == "partner-name"
+
+
 async def test_suspension_stops_tokens_and_resuming_does_not_revive_them(office):
     token = await office.token(office.ccas)
     with office.work() as work:
@@ -147,18 +154,22 @@ async def test_a_proof_recorded_with_the_exchange(office):
     assert (await access.authenticate(request(office.ccas.proof("GET", URL, token)))).body == "ccas"
 
 
+DAY = 86_400
+"""A window that does not turn while a test counts in it: they start at fixed times."""
+
+
 async def test_too_many_requests(tmp_path):
-    rates = Rates(**{"token-address": Quota(5, 60), "token-client": Quota(2, 60), "calls": Quota(1, 60)})
+    rates = Rates(**{"token-address": Quota(5, DAY), "token-client": Quota(2, DAY), "calls": Quota(1, DAY)})
     office = open_office(tmp_path, app={"rates": rates})
     token = await office.token(office.ccas)
     answer = await office.good_call(office.ccas, token)
     assert answer.headers["ratelimit"].startswith('"calls";r=0;t=')
-    assert answer.headers["ratelimit-policy"] == '"calls";q=1;w=60'
+    assert answer.headers["ratelimit-policy"] == f'"calls";q=1;w={DAY}'
     assert (await office.good_call(office.ccas, token)).status_code == 429
     assert (await office.ask(office.ccas)).status_code == 200
     answer = await office.ask(office.ccas)
     refused(office, answer, 429, "temporarily_unavailable", "client-rate")
-    assert 0 < int(answer.headers["retry-after"]) <= 60
+    assert 0 < int(answer.headers["retry-after"]) <= DAY
     # Somebody else's failures never count against a partner: only the address does.
     assert (await office.ask(office.departement)).status_code == 200
     assert (await office.ask(office.departement)).status_code == 200
@@ -169,7 +180,7 @@ async def test_too_many_requests(tmp_path):
 
 
 async def test_one_address_cannot_fill_the_journal(tmp_path):
-    office = open_office(tmp_path, app={"rates": Rates(**{"refused-address": Quota(3, 60)})})
+    office = open_office(tmp_path, app={"rates": Rates(**{"refused-address": Quota(3, DAY)})})
     statuses = [(await office.call(None)).status_code for _ in range(6)]
     assert statuses == [401, 401, 401, 401, 429, 429]
     assert [one["reason"] for one in office.gateway.refusals] == ["token-missing"] * 3 + ["address-rate"]

@@ -19,7 +19,7 @@ import uvicorn
 from joserfc.jwk import ECKey
 from sqlalchemy import select
 
-from gateway import basis, convention, http_guard
+from gateway import basis, convention, http_guard, journal
 from gateway.access import partners
 from gateway.access.client import PartnerAuth
 from gateway.app import build
@@ -102,6 +102,12 @@ class House:
             (row,) = connection.execute(query).all()
         return dict(json.loads(row.entry))
 
+    def at(self, index: int) -> dict[str, Any]:
+        """The journal entry of this index of the main log."""
+        with self.gateway.engine.connect().execution_options(read_only=True) as connection:
+            (found,) = journal.at(connection, journal.DEFAULT_LOG, index)
+        return found.fields
+
     def entries(self) -> list[dict[str, Any]]:
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
             return [json.loads(row.entry) for row in connection.execute(select(journal_entry.c.entry))]
@@ -111,8 +117,8 @@ class House:
             return client.get("/healthz").status_code == 200
 
     def raw(self, sent: bytes, timeout: float = 5.0, then: bytes = b"") -> bytes:
-        """Bytes on the wire, and every byte answered until the server closes or falls silent."""
-        with socket.create_connection(self.address, timeout=timeout) as wire:
+        """Bytes on the wire, and every byte answered until the server closes or, once it began, falls silent."""
+        with socket.create_connection(self.address, timeout=60) as wire:
             wire.sendall(sent)
             if then:
                 time.sleep(0.05)
@@ -121,6 +127,7 @@ class House:
             try:
                 while block := wire.recv(65_536):
                     received += block
+                    wire.settimeout(timeout)
             except (TimeoutError, ConnectionResetError):
                 pass
             return received

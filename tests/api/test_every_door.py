@@ -92,6 +92,31 @@ def test_no_door_opens_to_a_wrong_caller(house: House, reason: str) -> None:
     assert tried > 15
 
 
+def test_a_door_gives_its_one_form_or_says_which_it_has(house: House) -> None:
+    """RFC 9110 §12.5.1, on every door whose answer has one form; 406 is then among the answers described."""
+    with house.anyone() as client:
+        described = client.get("/openapi.json").json()["paths"]
+        tried = set()
+        for path, methods in described.items():
+            for method, told in methods.items():
+                forms = {form for status, one in told["responses"].items() if status[0] == "2"
+                         for form in one.get("content", ())}  # fmt: skip
+                if len(forms) != 1 or "*/*" in forms:
+                    continue
+                (form,), place = forms, re.sub(r"{\w+}", "x", path)
+                assert "406" in told["responses"], path
+                for refused in ("application/pdf", f"*/*, {form};q=0"):
+                    answer = client.request(method, place, headers={"Accept": refused})
+                    assert form in problem(answer, 406, "not-acceptable")["detail"]
+                for taken in (form.upper(), f"image/*, {form.partition('/')[0]}/*;q=0.2"):
+                    assert client.request(method, place, headers={"Accept": taken}).status_code != 406, place
+                tried.add((path, form))
+    assert tried >= {("/metrics", "text/plain"), ("/oauth/token", "application/json"), ("/healthz", "application/json"),
+                     ("/v1/audit/exchanges/{id}/evidence", "application/zip"), ("/v1/exchanges", "application/json"),
+                     ("/v1/journal/tile/{tile}", "application/octet-stream")}  # fmt: skip
+    assert len(tried) > 40
+
+
 def refusals(house: House, reason: str) -> int:
     return sum(one.get("reason_code") == reason for one in house.entries() if one["event"] == "input.reject")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway import journal
 from tests.api.house import House, opened, problem
 
 MARIE = {
@@ -43,6 +44,17 @@ def test_the_same_key_brings_the_same_answer_and_another_body_is_refused(house: 
     assert (first.status_code, again.status_code) == (202, 200)
     assert again.json() == first.json()
     problem(house.send("ccas", "ccas.suivi", person(11), key=key), 422, "idempotency-key-reused", "Prenom")
+
+
+def test_a_sending_that_changes_nothing_is_told_in_the_journal_too(house: House) -> None:
+    first, again = (house.send("ccas", "ccas.suivi", person(17)).json() for _ in range(2))
+    assert again["results"][0]["status"] == "unchanged"
+    assert again["id"] != first["id"]
+    assert again["journal"]["index"] > first["journal"]["index"]
+    assert again["journal"]["origin"] == first["journal"]["origin"] == house.gateway.settings.journal_origin
+    with house.gateway.engine.connect() as connection:
+        [entry] = journal.at(connection, journal.DEFAULT_LOG, again["journal"]["index"])
+    assert (entry.fields["exchange_id"], entry.fields["outcome"]) == (again["id"], "received")
 
 
 def test_o_112_another_clients_same_key_is_another_key(house: House) -> None:

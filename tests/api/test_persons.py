@@ -9,11 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from gateway import basis, convention
+from gateway import basis, convention, outbox, rights
+from gateway.access import partners
 from gateway.api_persons import FLOOR
 from gateway.demo.forms import global_accompaniment, information
 from gateway.demo.stage import FOLDER
+from gateway.storage.tables.delivery import outbox as deliveries
 from gateway.worker import Worker
 from tests.api.house import House, problem
 
@@ -71,6 +74,20 @@ def test_o_101_an_almost_matching_name_does_not_tell_that_somebody_exists(house:
     assert house.search("caf", close).json() == {"person": None, "certainty": "inconnu"}
 
 
+def test_a_date_written_the_french_way_finds_her_and_a_wrong_one_is_told(house: House, anne: str) -> None:
+    year, month, day = SOUGHT["date_naissance"].split("-")
+    french = house.search("ccas", SOUGHT | {"date_naissance": f"{day}/{month}/{year}"}).json()
+    assert french == {"person": anne, "certainty": "certain"}
+    for wrong in ("1979-02-30", "le 4 mars", "0001-01-01"):
+        problem(house.search("ccas", SOUGHT | {"date_naissance": wrong}), 422, "bad-date", wrong)
+
+
+@pytest.mark.parametrize("number", ["1234567", "123456789012", "1234567890A"])
+def test_a_number_that_france_travail_does_not_give_is_told(house: House, number: str) -> None:
+    sought = {"numero_france_travail": number, "date_naissance": "1979-03-04"}
+    problem(house.search("ccas", sought), 422, "bad-number", number)
+
+
 def test_o_101_anothers_reference_is_an_unknown_one(house: House, anne: str) -> None:
     with house.client("caf") as client:
         for path in ("dossier", "basis"):
@@ -82,7 +99,7 @@ def test_o_101_anothers_reference_is_an_unknown_one(house: House, anne: str) -> 
 
 
 def test_a_record_that_waits_for_a_human_says_why(house: House, anne: str) -> None:
-    unnumbered = {name: value for name, value in ANNE.items() if name != "socialSecurityNumber"}
+    unnumbered = {name: value for name, value in ANNE.items() if name != "socialSecurityNumber"} | {"fileNumber": "V-2"}
     answer = house.send("ccas_voisin", "ccas.suivi", unnumbered).json()["results"]
     assert [(one["status"], [finding["code"] for finding in one["findings"]]) for one in answer] == [
         ("quarantined", ["identity-to-confirm"])
@@ -122,13 +139,34 @@ def test_the_dossier_names_the_source_of_each_fact_and_what_was_withheld(house: 
         assert all({"category", "facts", "rule", "article"} == one.keys() for one in told["withheld"])
         again = client.get(f"/v1/persons/{ref}/dossier", headers={"If-None-Match": shown.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["vary"] == shown.headers["vary"] == "Accept-Document"
         filled = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "departement.webrsa_ali"})
         assert filled.status_code == 200, filled.text
         assert 0 < filled.json()["fields_prefilled"] <= filled.json()["fields_total"]
         assert filled.json()["sources"].keys() == filled.json()["dates"].keys(), "each field with its source and date"
         assert all(len(day) > 9 for day in filled.json()["dates"].values())
+        problem(client.get(f"/v1/persons/{ref}/dossier", headers={"Accept": "application/xml"}), 406, "not-acceptable")
         wrong = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "departement.referentiel"})
         problem(wrong, 422, "document-not-received")
+
+
+@pytest.mark.parametrize("wanted", ["", "ccas.beneficiaires"])
+def test_a_body_that_spoke_of_her_is_told_why_it_sees_nothing_of_her(house: House, wanted: str) -> None:
+    names = {"fileNumber": "SA-0501", "birthName": "Canarisansnotice", "firstName": "Canariprenom"}
+    sent = house.send(
+        "ccas", "ccas.beneficiaires", names | {"birthDate": "1981-05-06", "socialSecurityNumber": "2810540999905"}
+    )
+    assert sent.status_code in (200, 202), sent.text
+    found = house.search("ccas", {"nir": "2810540999905", "date_naissance": "1981-05-06"}).json()
+    assert found["certainty"] == "certain"
+    with house.client("ccas") as client:
+        headers = {"Accept-Document": wanted} if wanted else {}
+        shown = client.get(f"/v1/persons/{found['person']}/dossier", headers=headers)
+    assert shown.status_code == 200, "the search has just named her: to send her software back to it would not end"
+    told = shown.json()
+    assert not (told["sources"] if wanted else told["facts"])
+    assert told["withheld"]
+    assert all(one["article"] and one["rule"] for one in told["withheld"])
 
 
 def record(house: House, **changes: Any) -> dict[str, Any]:
@@ -214,6 +252,57 @@ def test_a_consent_is_withdrawn_unless_it_changed_since_it_was_read(house: House
         withdrawn = client.post(path, headers={"If-Match": shown["etag"]})
         assert (withdrawn.status_code, withdrawn.json()["state"]) == (200, "withdrawn")
         problem(client.post(path), 409, "basis-ended")
+    entries = [one for one in house.entries() if one.get("consent_ref") == made.json()["id"]]
+    assert [one["event"] for one in entries] == ["consent.give", "consent.withdraw"]
+    assert {(one["sender_org"], one["client_id"]) for one in entries} == {("ccas", "ccas")}, "who attested it is told"
+
+
+def test_a_letter_that_waits_while_she_asks_for_a_limitation_is_no_longer_given(house: House, anne: str) -> None:
+    def waiting() -> list[str]:
+        async def deliver() -> None:
+            await Worker(house.gateway).drain()
+            await house.gateway.close_transports()
+
+        asyncio.run(deliver())
+        with house.client("departement") as client:
+            return [one["id"] for one in client.get("/v1/inbox").json()["letters"]]
+
+    def sends(mobility: str) -> tuple[str, str]:
+        """(id of the exchange, of the letter it brought)."""
+        before = waiting()
+        sent = house.send("ccas_voisin", "ccas.suivi", ANNE | {"mobility": mobility}).json()["id"]
+        [letter] = set(waiting()) - set(before)
+        return sent, letter
+
+    (_, read), (sent, unread) = sends("BikeOrEquivalent"), sends("PermitWithVehicle")
+    with house.gateway.unit_of_work() as work:
+        person = house.gateway.references.find(work, "ccas", anne)
+        assert person
+    with house.client("departement") as client:
+        assert client.get(f"/v1/inbox/{read}/document").status_code == 200
+        with house.gateway.unit_of_work() as work:
+            asked = information(house.gateway, person) | {"kind": "limitation", "regime": "", "purpose": ""}
+            limitation = rights.limit(work, house.gateway, asked).id
+        try:
+            for letter in (read, unread):
+                refused = problem(client.get(f"/v1/inbox/{letter}/document"), 403, "letter-withheld", "Canari")
+                assert refused["reason"] == "limitation"
+                assert "18" in refused["article"]
+            problem(client.get(f"/v1/inbox/{unread}/document"), 404, "letter-unknown")
+            assert client.post(f"/v1/inbox/{read}/ack").status_code == 204, "what was read can still be acknowledged"
+        finally:
+            with house.gateway.unit_of_work() as work:
+                rights.lift(work, house.gateway, limitation)
+    with house.client("ccas_voisin") as client:
+        states = {one["id"]: one["state"] for one in client.get(f"/v1/exchanges/{sent}").json()["deliveries"]}
+    withheld = [delivery for delivery, state in states.items() if state == "withheld"]
+    assert withheld
+    before = waiting()
+    with house.gateway.unit_of_work() as work:
+        outbox.replay(work, withheld)
+    [again] = set(waiting()) - set(before)
+    with house.client("departement") as client:
+        assert client.get(f"/v1/inbox/{again}/document").status_code == 200
 
 
 def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: House, anne: str) -> None:
@@ -228,10 +317,60 @@ def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: Hous
         letters = client.get("/v1/inbox").json()["letters"]
         assert letters
         path = f"/v1/inbox/{letters[0]['id']}"
+        problem(client.get(f"{path}/document", headers={"Accept": "image/*"}), 406, "not-acceptable")
+        assert client.get("/v1/inbox").json()["letters"] == letters, "what was not given is not marked as fetched"
         fetched = client.get(f"{path}/document")
         assert fetched.headers["content-disposition"].startswith("attachment")
+        media = fetched.headers["content-type"].partition(";")[0]
+        for wanted in ("application/pdf", "image/*", f"*/*, {media};q=0"):
+            problem(client.get(f"{path}/document", headers={"Accept": wanted}), 406, "not-acceptable")
+        for wanted in (media, f"application/pdf, {media};q=0.5", "image/*;q=0, */*;q=0.1"):
+            assert client.get(f"{path}/document", headers={"Accept": wanted}).status_code == 200
         assert client.get(f"{path}/document", headers={"If-None-Match": fetched.headers["etag"]}).status_code == 304
         problem(other.get(f"{path}/document"), 404, "letter-unknown")
         problem(client.post(f"{path}/ack", headers={"If-Match": '"other"'}), 412, "etag-stale")
-        assert client.post(f"{path}/ack", headers={"If-Match": fetched.headers["etag"]}).status_code == 204
-        assert client.post(f"{path}/ack").status_code == 204
+        first = client.post(f"{path}/ack", headers={"If-Match": fetched.headers["etag"]})
+        assert first.status_code == 204
+        entries = len(house.entries())
+        again = client.post(f"{path}/ack")
+        assert (again.status_code, again.content) == (204, b"")
+        assert again.headers["maillon-journal"] == first.headers["maillon-journal"]
+        index = int(first.headers["maillon-journal"].rpartition(" ")[2])
+        assert house.at(index)["event"] == "exchange.ack"
+        assert not [one for one in house.entries()[entries:] if one["event"] == "exchange.ack"]
+
+
+def test_an_end_whose_client_is_suspended_neither_gives_nor_receives(house: House, anne: str) -> None:
+    """D03: what waits for it is withheld when its turn comes, and nothing new is promised to it."""
+
+    def told(mobility: str) -> dict[str, Any]:
+        sent = house.send("ccas_voisin", "ccas.suivi", ANNE | {"mobility": mobility})
+        (outcome,) = (one for one in sent.json()["outcomes"] if one["recipient"] == "departement")
+        return dict(outcome)
+
+    async def deliver() -> None:
+        await Worker(house.gateway).drain()
+        await house.gateway.close_transports()
+
+    def became(promised: dict[str, Any]) -> tuple[str, str | None]:
+        query = select(deliveries.c.state, deliveries.c.reason).where(deliveries.c.id == promised["delivery"])
+        with house.gateway.engine.connect().execution_options(read_only=True) as connection:
+            return tuple(connection.execute(query).one())
+
+    waiting = told("VehicleWithoutPermit")
+    assert waiting["status"] == "queued"
+    with house.gateway.unit_of_work() as work:
+        partners.suspend(work, "departement")
+    try:
+        refused = told("PermitPending")
+        assert (refused["status"], refused["reason"]) == ("withheld", "habilitation")
+        assert "CASF R262-107" in str(refused["article"])
+        asyncio.run(deliver())
+        assert became(waiting) == ("withheld", "habilitation")
+    finally:
+        with house.gateway.unit_of_work() as work:
+            partners.resume(work, "departement")
+    with house.gateway.unit_of_work() as work:
+        assert outbox.replay(work, [waiting["delivery"]]) == 1
+    asyncio.run(deliver())
+    assert became(waiting) == ("delivered", "mailbox")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 from starlette.testclient import TestClient
@@ -39,3 +44,19 @@ def test_a_process_that_starts_on_an_older_database_takes_no_exchange(tmp_path: 
         assert client.get("/readyz").json() == {
             "status": "not-ready", "checks": {"database": True, "clock": True, "journal": False},
         }  # fmt: skip
+
+
+def test_a_server_serves_the_issuer_of_its_settings_file(tmp_path: Path) -> None:
+    """Two servers behind one address have one issuer, wherever each listens; without a setting it is where it is."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "maillon.toml").write_text('profile = "test"\nissuer = "http://127.0.0.1:8499"\n', "utf-8")
+    command = [sys.executable, "-m", "gateway", "serve", "--port", str(port)]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAILLON_")}
+    inherited |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, cwd=tmp_path, env=inherited, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        told = next(json.loads(line) for line in server.stderr if '"serving"' in line)
+        server.terminate()
+    assert told["issuer"] == "http://127.0.0.1:8499"

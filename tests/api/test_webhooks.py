@@ -64,6 +64,15 @@ def test_a_proved_message_is_taken_once_and_its_repetition_changes_nothing(house
     assert kept(house) == taken
 
 
+def test_what_is_erased_in_the_second_it_was_updated_is_erased(house: House) -> None:
+    before, second = kept(house), datetime.now(UTC).replace(microsecond=0).isoformat()
+    assert push(house, message(0, 426, event="updated", timestamp=second)).json()["status"] == "accepted"
+    erased = message(0, 426, event="destroyed", webhook_reason="rgpd", timestamp=second)
+    assert push(house, erased).json()["status"] == "accepted"
+    assert kept(house) == before
+    assert push(house, erased).json()["reason"] == "repeated"
+
+
 def test_a_message_older_than_the_last_is_ignored(house: House) -> None:
     assert push(house, message(5, 422, event="updated")).json()["status"] == "accepted"
     before = kept(house)

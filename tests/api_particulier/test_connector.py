@@ -96,7 +96,7 @@ async def test_un_perimetre_reduit_fait_disparaitre_des_champs_sans_erreur(api: 
         ("jeton_refuse", "refused", "token-refused"),
         ("perimetre_insuffisant", "refused", "scope-missing"),
         ("appel_en_double", "retry", "http-409"),
-        ("trop_de_requetes", "retry", "http-429"),
+        ("quota", "retry", "http-429"),
         ("reponse_invalide", "retry", "http-502"),
         ("maintenance", "retry", "http-503"),
         ("delai_depasse", "retry", "http-504"),
@@ -106,7 +106,7 @@ async def test_chaque_panne_dit_qui_doit_agir(api: ApiParticulier, scenario: str
     with pytest.raises(NotObtained) as told:
         await demande(api, QUOTIENT, SOLANGE, scenario)
     assert (told.value.outcome, told.value.code) == (outcome, code)
-    assert (told.value.retry_after == 30.0) == (scenario == "trop_de_requetes")
+    assert (told.value.retry_after == 30.0) == (scenario == "quota")
     assert "ARBELIER" not in f"{told.value!r}{told.value}"
 
 

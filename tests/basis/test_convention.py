@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from gateway import convention
 from gateway.convention import Convention, Flow
+from gateway.lint import lint
 from gateway.problems import Invalid, Unknown
+from gateway.storage.tables.access import client
 
 At = Callable[..., Any]
 
@@ -62,7 +65,7 @@ fin = 2026-06-30
 [[annexe.flux]]
 de = "departement"
 vers = "ccas_villemin"
-document = "ccas.suivi"
+document = "ccas.beneficiaires"
 purpose = "accompagnement"
 regime = "PIE"
 base_legale = ["CASF L263-4-1"]
@@ -96,6 +99,15 @@ def test_a_convention_is_kept_byte_for_byte_with_its_versions(at: At) -> None:
 def test_a_party_bears_the_id_it_is_registered_under() -> None:
     text = SOUND.replace('"france_travail"', '"ft-landes"').replace('role = "ft-landes"', 'role = "france_travail"')
     assert "ft-landes" in {one.id for one in convention.parse(text.encode()).partie}
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\\u001b[31m", "\\n", "\u200b"])
+def test_a_text_that_hides_a_part_of_itself_is_not_signed(at: At, hidden: str) -> None:
+    text = SOUND.replace('nom = "CCAS de Villemin', f'nom = "{hidden}CCAS de Villemin')
+    assert text != SOUND
+    with at("2026-03-01T09:00:00Z") as work, pytest.raises(Invalid) as refused:
+        convention.add(work, text.encode())
+    assert "annexe.0.partie.nom" in refused.value.detail
 
 
 def test_flows_stop_by_themselves_at_the_end(at: At) -> None:
@@ -253,13 +265,86 @@ def test_a_convention_cannot_widen_the_law(at: At, before: str, after: str, code
     assert refused.value.code == "convention-invalid"
 
 
-def test_lint_names_the_file(tmp_path: Path) -> None:
-    good, bad = tmp_path / "bonne.toml", tmp_path / "mauvaise.toml"
-    good.write_text(SOUND)
-    bad.write_text(SOUND.replace('"C9"]', '"C22"]'))
-    (line,) = convention.lint([good, bad])
-    assert line.startswith(f"{bad}:1: convention-invalid")
-    assert "C22" in line
+@pytest.mark.parametrize(
+    ("before", "after", "place", "words"),
+    [
+        ('categories = ["C1", "contact", "C9"]', 'categories = ["C1", "C22"]', "annexe.0.flux.0.categories", "C22"),
+        ("fin = 2026-12-31", "fin = 2025-12-31", "fin", "fin comes before debut (2026-01-01)"),
+        ("fin = 2026-06-30", 'fin = "30 juin"', "annexe.0.fin", "write a date without quotes"),
+        ('CCAS de Villemin" }', 'CCAS de Villemin", ville = "x" }', "annexe.0.partie.ville", "no such word"),
+        ('base_legale = ["CT R5312-42"]', "base_legale = []", "flux.1.base_legale", "at least 1 item"),
+        ('regime = "PIE"', 'regime = "PEI"', "annexe.0.flux.0.regime", "unknown regime PEI"),
+        ('vers = "ccas_villemin"', 'vers = "ccas_voisin"', "annexe.0.flux.0.vers", "not a party"),
+        ('id = "france_travail"', 'id = "departement"', "partie.1.id", "signs once"),
+        ('id = "villemin-2026"', 'id = "villemin-2026', "", "not readable TOML"),
+    ],
+)
+def test_lint_names_the_line_the_place_and_what_is_wrong(
+    tmp_path: Path, before: str, after: str, place: str, words: str
+) -> None:
+    assert before in SOUND
+    file = tmp_path / "convention.toml"
+    file.write_text(SOUND.replace(before, after, 1), encoding="utf-8")
+    line = SOUND[: SOUND.index(before)].count("\n") + 1
+    told = lint([file])[0]
+    assert told.startswith(f"{file}:{line}: convention-invalid ")
+    assert (f": {place}: " if place else "toml: The file") in told
+    assert words in told
+    assert "Value error" not in told
+
+
+def test_lint_is_silent_about_a_sound_convention(tmp_path: Path) -> None:
+    file = tmp_path / "convention.toml"
+    file.write_text(SOUND + SWITCH + SERVED, encoding="utf-8")
+    assert lint([file]) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        # nobody has it
+        ("france_travail.calcul_orientation", "maillon.dosier", "is it maillon.dossier?"),
+        # the recipient only sends it
+        ("ccas.beneficiaires", "ccas.suivi", "bodies do not receive ccas.suivi; is it ccas.beneficiaires?"),
+        # another body's
+        ("france_travail.calcul_orientation", "ccas.beneficiaires", "france_travail (connector france_travail) does"),
+    ],
+)
+def test_a_flow_names_a_document_that_its_recipient_receives(
+    at: At, tmp_path: Path, before: str, after: str, words: str
+) -> None:
+    text = SOUND.replace(f'document = "{before}"', f'document = "{after}"', 1)
+    with at("2026-03-01T09:00:00Z") as work:
+        with pytest.raises(Invalid, match="flow-document") as refused:
+            convention.add(work, text.encode())
+        assert words in refused.value.detail
+        assert convention.list_(work) == []
+    file = tmp_path / "convention.toml"
+    file.write_text(text, encoding="utf-8")
+    (told,) = lint([file])
+    line = text[: text.index(f'document = "{after}"')].count("\n") + 1
+    assert told.startswith(f"{file}:{line}: convention-invalid flow-document: ")
+    assert words in told
+
+
+def test_a_registered_body_receives_what_its_own_connector_writes(at: At) -> None:
+    text = SOUND.replace('document = "ccas.beneficiaires"', 'document = "i_milo.fiche"')
+    with at("2026-03-01T09:00:00Z") as work:
+        assert convention.add(work, text.encode())["added"], "it may register with any connector installed"
+        work.connection.execute(
+            insert(client).values(
+                client_id="c1", body="ccas_villemin", name="CCAS", connector="ccas", role="ccas", state="active",
+                purposes=None, tokens_from=0, created_at=work.now, changed_at=work.now,
+            )
+        )  # fmt: skip
+        with pytest.raises(Invalid, match=r"ccas_villemin \(connector ccas\) does not receive i_milo.fiche"):
+            convention.add(work, text.encode())
+
+
+def test_what_a_body_is_asked_for_may_be_named(at: At) -> None:
+    text = SOUND.replace("france_travail.calcul_orientation", "france_travail.lecture_orientation")
+    with at("2026-03-01T09:00:00Z") as work:
+        assert convention.add(work, text.encode())["added"]
 
 
 def test_the_json_of_a_convention_reads_back() -> None:

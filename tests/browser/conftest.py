@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,21 +60,21 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         # In a thread of its own: Playwright keeps an event loop in this one, and the journey runs its own.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(Journey(on, Console(file=io.StringIO(), width=200), home, people).play).result()
-        _a_doubtful_person(on, people[1])
+        a_doubtful_person(on, people[1])
         _letters_that_gave_up(on)
         _another_unknown_code(on, home)
         _a_file_that_lies(on, home)
         yield Lived(on, on.server.url, people)
 
 
-def _a_doubtful_person(on: Any, one: Followed) -> None:
+def a_doubtful_person(on: Any, one: Followed, number: str = "PA-9999") -> None:
     """The same name and birth date, without any number: only a human can say."""
     told = {name: value for name, value in neighbour_beneficiary(one).items() if name != "socialSecurityNumber"}
     with on.client("ccas_voisin", "accompagnement") as client:
         client.post(
             "/v1/exchanges",
-            json=told | {"fileNumber": "PA-9999"},
-            headers={"Maillon-Document": "ccas.beneficiaires", "Idempotency-Key": "doubtful"},
+            json=told | {"fileNumber": number},
+            headers={"Maillon-Document": "ccas.beneficiaires", "Idempotency-Key": f"doubtful-{number}"},
         ).raise_for_status()
 
 
@@ -114,6 +115,13 @@ def enter(client: httpx.Client, role: str) -> httpx.Client:
     assert answer.status_code == 200, answer.text[:500]
     assert str(answer.url).endswith("/console/")
     return client
+
+
+def send(client: httpx.Client, page: str, action: str = "", files: Any = None, **data: str) -> httpx.Response:
+    """Post a form of a page (`action`: to another address), with the token that the page holds."""
+    token = re.search(r'name="jeton" value="([^"]+)"', client.get(page).text)
+    assert token
+    return client.post(action or page, data={"jeton": token[1]} | data, files=files)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import tomllib
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from sqlalchemy import select
 
 from gateway import production
 from gateway.app import build
-from gateway.console import identities, places, words
+from gateway.console import common, identities, places
 from gateway.console.common import MENU, safe
 from gateway.console.provider import provider
 from gateway.console.signin import require_complete
@@ -88,6 +89,14 @@ def test_no_value_of_a_doubtful_person_is_shown_to_anyone_and_only_those_who_may
 )
 def test_a_masked_value_is_never_whole(path: str, value: Any, shown: str) -> None:
     assert identities.masked(path, value) == shown
+
+
+@pytest.mark.parametrize("path", ["/console/nulle-part", "/console/sortie", "/console/droits/x/reponse"])
+def test_an_address_that_is_no_page_is_answered_in_french(lived: Lived, signed_in: SignedIn, path: str) -> None:
+    answer = signed_in("dpo").get(path)
+    assert answer.status_code == 404
+    assert "pas une page de la console" in html.unescape(answer.text)
+    assert "<h1" in answer.text
 
 
 def test_a_form_without_the_token_of_the_session_changes_nothing(signed_in: SignedIn) -> None:
@@ -196,7 +205,7 @@ def test_a_provider_named_by_half_is_refused() -> None:
 
 
 def test_every_sentence_is_used_and_every_key_exists(signed_in: SignedIn) -> None:
-    folder = Path(words.__file__).parent
+    folder = Path(common.__file__).parent
     source = "".join(
         path.read_text(encoding="utf-8") for path in [*folder.glob("*.py"), *folder.glob("templates/*.html")]
     )

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import delete, insert, select, update
 
 from gateway import canonical, meter, meter_readings
-from gateway.console.words import say
 from gateway.storage.tables.meter import meter_reading
+from gateway.words import say
 from tests.browser.conftest import Lived
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from sqlalchemy import select
 
 import mappings
 from gateway import clock, quarantine
+from gateway.outbox import enqueue
+from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set
@@ -56,6 +60,88 @@ def test_a_dpo_says_who_received_what_about_a_person_and_what_was_refused(page: 
     for shown in (one.person.nir, one.person.nom_naissance, one.born):
         assert shown not in page.content()
         assert shown not in page.url
+
+
+def test_her_history_tells_her_own_requests_and_no_exchange_that_did_not_take_place(page: Any, lived: Lived) -> None:
+    one = lived.people[0]
+    page.goto("/console/connexion?comme=dpo")
+    page.goto("/console/personne")
+    page.fill("#nir", one.person.nir)
+    follow(page, "main button[type=submit]")
+    history = page.url.partition("?")[0]
+    told = page.inner_text(".timeline")
+    assert "Accusé de réception de" in told
+    assert not re.search(r"(.+) → \1\b", told), "a body that acknowledges a document sends nothing to itself"
+    assert not re.search(r"\d{4}-\d\d-\d\dT", page.inner_html(".timeline .links")), "Paris time, in French"
+    page.goto(f"{history}/demande")
+    page.select_option("#droit", "access")
+    follow(page, "main button[type=submit]")
+    page.goto(history)
+    assert "Demande d'exercice d'un droit" in page.inner_text(".timeline")
+    page.goto("/console/registre")
+    bodies = "table tbody tr"
+    for row in page.locator(bodies).all_inner_texts():
+        assert not re.match(r"–\t", row), row
+
+
+def test_what_a_body_received_stays_told_when_the_same_exchange_is_later_refused_to_it(page: Any, lived: Lived) -> None:
+    """She objected since: the next delivery of an exchange that the CCAS has received already is refused."""
+    page.goto("/console/connexion?comme=dpo")
+    page.goto("/console/personne")
+    page.fill("#nir", lived.people[0].person.nir)
+    follow(page, "main button[type=submit]")
+    ccas = "table tbody tr:has(th:text-is('CCAS de Saint-Aventin-les-Sables'))"
+    before = page.locator(ccas).inner_text()
+    assert "C11 logement" in before
+    _delivered_again(lived, "ccas")
+    page.reload()
+    after = page.locator(ccas).inner_text()
+    assert before.rpartition("\t")[0] == after.rpartition("\t")[0], "what it received does not change"
+    assert before != after, "and the refusal is told"
+    readings = int(page.locator(".figures > div", has_text="Consultations").locator("dd").inner_text())
+    page.goto(page.url.partition("?")[0] + "?vue=lectures")
+    assert page.locator(".timeline > li").count() == readings + 1, "the figure, and this very reading"
+    assert page.locator(".timeline > li", has_text="→").count() == 0
+
+
+def _delivered_again(lived: Lived, body: str) -> None:
+    """The last delivery to this body of a person who objects, offered once more and settled by the worker."""
+    with lived.gateway.unit_of_work() as work:
+        objects = select(basis_record.c.person_id).where(basis_record.c.kind == "objection")
+        query = select(outbox).where(outbox.c.recipient == body, outbox.c.person_id.in_(objects))
+        row = work.connection.execute(query.order_by(outbox.c.id.desc())).first()
+        assert row is not None
+        names = ("recipient", "person_id", "sender", "document", "item", "flow", "exchange_id")
+        id = enqueue(work, **{name: getattr(row, name) for name in names})
+    settled, until = (
+        select(outbox.c.state).where(outbox.c.id == id, outbox.c.settled_at.is_not(None)),
+        time.monotonic() + 60,
+    )
+    while not (found := _rows(lived, settled)):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert found[0].state == "withheld"
+
+
+def test_a_refused_exchange_says_why_and_under_which_text(page: Any, lived: Lived) -> None:
+    one = lived.people[0]
+    page.goto("/console/connexion?comme=dpo")
+    page.goto("/console/personne")
+    page.fill("#nir", one.person.nir)
+    follow(page, "main button[type=submit]")
+    page.goto(page.url.partition("?")[0] + "?vue=refus")
+    follow(page, ".timeline li:has-text('RGPD 21') a >> nth=0")
+    said = page.inner_text("table:has(#refus)")
+    assert "Vous vous êtes opposé à ce partage" in said
+    assert "RGPD 21; CASF L263-4-1" in said
+
+
+def test_a_form_to_correct_is_told_first_to_the_keyboard(page: Any, lived: Lived) -> None:
+    page.goto("/console/connexion?comme=dpo")
+    page.goto("/console/personne")
+    page.fill("#nir", "1")
+    follow(page, "main button[type=submit]")
+    assert "à corriger" in page.evaluate("document.activeElement.innerText")
 
 
 def test_a_reading_of_a_person_is_journaled_under_her_reference(page: Any, lived: Lived) -> None:

@@ -208,6 +208,7 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
     "double-saisie": ("dpo", _at("/console/double-saisie")),
     "correspondances": ("dpo", _at("/console/correspondances")),
     "correspondance": ("dpo", _at("/console/correspondances/caf.flux_beneficiaire")),
+    "correspondance-fiche": ("dpo", _at("/console/correspondances/ccas.fiche")),
     "decision": ("dpo", _at("/console/decision")),
     "introuvable": ("dpo", _at("/console/conventions/aucune")),
     "reservee": ("dpo", _at("/console/quarantaine")),
@@ -251,7 +252,7 @@ def windows(chromium: Any, lived: Lived) -> Iterator[dict[tuple[str, str], Any]]
             )
             contexts.append(context)
             window = context.new_page()
-            window.set_default_timeout(15_000)
+            window.set_default_timeout(60_000)
             if role:
                 window.goto(f"/console/connexion?comme={role}")
             opened[role, theme] = window
@@ -290,7 +291,16 @@ def test_axe_finds_what_is_wrong_with_a_bad_page(chromium: Any) -> None:
 @pytest.mark.parametrize("width", [320, 768])
 @pytest.mark.parametrize(
     "name",
-    ["registre", "personne", "quarantaine-constat", "partenaires", "recherche-erreur", "entree", "double-saisie"],
+    [
+        "registre",
+        "personne",
+        "quarantaine-constat",
+        "partenaires",
+        "recherche-erreur",
+        "entree",
+        "double-saisie",
+        "correspondance-fiche",
+    ],
 )
 def test_nothing_needs_two_way_scrolling(
     windows: dict[tuple[str, str], Any], lived: Lived, name: str, width: int

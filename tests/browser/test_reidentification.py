@@ -13,8 +13,7 @@ from sqlalchemy import select, update
 from gateway.storage.tables.console import console_session
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import person
-from tests.browser.conftest import Lived
-from tests.browser.test_rights import _send
+from tests.browser.conftest import Lived, send
 
 pytestmark = pytest.mark.xdist_group("console")
 SignedIn = Callable[[str], httpx.Client]
@@ -40,22 +39,22 @@ def _reads(lived: Lived) -> list[dict[str, Any]]:
 def test_one_asks_another_approves_and_the_first_looks_once(signed_in: SignedIn, lived: Lived) -> None:
     first, second = signed_in("dpo"), signed_in("dpo_adjoint")
     subject, _ = _pseudonym(lived)
-    made = _send(first, HERE, pseudonyme=subject, motif=REASON)
+    made = send(first, HERE, pseudonyme=subject, motif=REASON)
     assert "un autre compte doit l&#39;approuver" in made.text
     one = made.url.path
     assert REASON in second.get(one).text
     assert "Approuver" not in made.text, "nobody approves her own request"
-    refused = _send(first, HERE, f"{one}/approuver")
+    refused = send(first, HERE, f"{one}/approuver")
     assert refused.status_code == 403
     assert "un autre compte doit le faire" in refused.text
     assert "Voir la personne" not in second.get(one).text
 
-    assert "approuvée" in _send(second, one, f"{one}/approuver").text
-    assert _send(second, HERE, f"{one}/voir").status_code == 403, "only the account that asked"
-    shown = _send(first, one, f"{one}/voir")
+    assert "approuvée" in send(second, one, f"{one}/approuver").text
+    assert send(second, HERE, f"{one}/voir").status_code == 403, "only the account that asked"
+    shown = send(first, one, f"{one}/voir")
     assert "Nom de naissance" in shown.text
     assert "/console/personne/" in shown.text
-    assert _send(first, HERE, f"{one}/voir").status_code == 409
+    assert send(first, HERE, f"{one}/voir").status_code == 409
 
     told = _reads(lived)[-3:]
     assert [entry["outcome"] for entry in told] == ["reidentify-requested", "reidentify-approved", "reidentify-used"]
@@ -66,11 +65,11 @@ def test_one_asks_another_approves_and_the_first_looks_once(signed_in: SignedIn,
 
 def test_approving_and_looking_ask_who_one_is_again(signed_in: SignedIn, lived: Lived) -> None:
     first, second = signed_in("dpo"), signed_in("dpo_adjoint")
-    one = _send(first, HERE, pseudonyme=_pseudonym(lived)[0], motif=REASON).url.path
+    one = send(first, HERE, pseudonyme=_pseudonym(lived)[0], motif=REASON).url.path
     with lived.gateway.engine.begin() as connection:
         connection.execute(update(console_session).values(authenticated_at="2020-01-01T00:00:00.000000Z"))
     before = len(_reads(lived))
-    asked = _send(second, one, f"{one}/approuver")
+    asked = send(second, one, f"{one}/approuver")
     assert "/console/provider/" in asked.url.path
     assert "Confirmez que c&#39;est bien vous" in asked.text
     assert len(_reads(lived)) == before
@@ -78,11 +77,11 @@ def test_approving_and_looking_ask_who_one_is_again(signed_in: SignedIn, lived: 
 
 def test_a_request_without_a_pseudonym_or_a_reason_says_what_to_correct(signed_in: SignedIn) -> None:
     client = signed_in("dpo")
-    short = _send(client, HERE, pseudonyme="0" * 40, motif="pour voir")
+    short = send(client, HERE, pseudonyme="0" * 40, motif="pour voir")
     assert short.status_code == 422
     assert 'href="#motif"' in short.text
     assert "0" * 40 in short.text, "what was typed is kept"
-    wrong = _send(client, HERE, pseudonyme="Mme Lefevre", motif=REASON)
+    wrong = send(client, HERE, pseudonyme="Mme Lefevre", motif=REASON)
     assert 'href="#pseudonyme"' in wrong.text
 
 

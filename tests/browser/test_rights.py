@@ -8,32 +8,31 @@ import re
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import select
 
-from gateway import clock
+from gateway import basis, clock, rights
+from gateway.console import rights as console_rights
+from gateway.console import rights_act
+from gateway.storage.tables.basis import basis_record
+from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import person
-from tests.browser.conftest import Lived
+from tests.browser.conftest import Lived, send
 
 pytestmark = pytest.mark.xdist_group("console")
 SignedIn = Callable[[str], httpx.Client]
 
 
-def _send(client: httpx.Client, page: str, action: str = "", files: Any = None, **data: str) -> httpx.Response:
-    token = re.search(r'name="jeton" value="([^"]+)"', client.get(page).text)
-    assert token
-    return client.post(action or page, data={"jeton": token[1]} | data, files=files)
-
-
 def _asks(client: httpx.Client, lived: Lived, rank: int, right: str, **more: str) -> str:
     """The address of a new request of one of the people."""
     one = lived.people[rank]
-    found = _send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
-    opened = _send(client, f"{found.url.path}/demande", droit=right, ou="personne", **more)
+    found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
+    opened = send(client, f"{found.url.path}/demande", droit=right, ou="personne", **more)
     assert opened.status_code == 200, opened.text[-2000:]
     assert "La demande est inscrite" in opened.text
     return opened.url.path
@@ -51,14 +50,35 @@ def test_a_copy_is_handed_over_and_the_request_answered(signed_in: SignedIn, liv
     answer = client.get(f"{asked}/copie")
     assert answer.headers["content-type"] == "application/zip"
     folder = zipfile.ZipFile(io.BytesIO(answer.content))
-    assert name in folder.read("page.html").decode()
+    read = folder.read("page.html").decode()
+    assert name in read
+    assert _not_for_a_reader(read) == [], "she reads French, not our codes"
     assert json.loads(folder.read("dossier.json"))["document"] == "maillon.acces"
-    told = _send(client, asked, f"{asked}/reponse", issue="done")
+    told = send(client, asked, f"{asked}/reponse", issue="done")
     assert "satisfaite" in told.text
     assert name not in told.text
     assert _journaled(lived, "right.access")[-1]["agent_role"] == "dpo", "the journal names who took the copy"
     assert _journaled(lived, "right.answer")[-1]["agent_role"] == "dpo"
     assert asked in client.get("/console/droits?vue=repondues").text
+
+
+def _not_for_a_reader(page: str) -> list[str]:
+    """Codes, dates of machines and words of the code that a page for everyone should not show."""
+    told = re.sub(r"<[^>]+>", "\n", re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
+    codes = r"\d{4}-\d\d-\d\d|\b[a-z]+_[a-z_]+\b|\bP\d+[YMD]\b|\b(?:SIFT|PIE|informed|raised|set|access|objection)\b"
+    accents = r"\b(?:mobilite|sante|numerique|identite|referent|decidee|present|telephones|residence)\b"
+    return re.findall(f"{codes}|{accents}", told)
+
+
+def test_a_form_sent_twice_is_one_request(signed_in: SignedIn, lived: Lived) -> None:
+    client, one = signed_in("dpo"), lived.people[0]
+    found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
+    page = client.get(f"{found.url.path}/demande").text
+    sent = dict(re.findall(r'name="(jeton|numero)" value="([^"]+)"', page)) | {"droit": "access", "ou": "personne"}
+    first, again = (client.post(f"{found.url.path}/demande", data=sent) for _ in range(2))
+    assert first.url.path == again.url.path
+    other = client.post(f"{found.url.path}/demande", data=sent | {"droit": "erasure"})
+    assert other.status_code == 409, "another request under the same number is not taken for the first"
 
 
 def test_a_late_request_is_seen_first(signed_in: SignedIn, lived: Lived) -> None:
@@ -69,17 +89,17 @@ def test_a_late_request_is_seen_first(signed_in: SignedIn, lived: Lived) -> None
     assert "délai dépassé" in listed
     assert listed.index(asked) == min(listed.index(one) for one in re.findall(r"/console/droits/[0-9a-f-]{36}", listed))
     assert "Prolonger" not in client.get(asked).text, "an extension comes before the first deadline"
-    answer = _send(client, asked, f"{asked}/reponse", issue="done")
+    answer = send(client, asked, f"{asked}/reponse", issue="done")
     assert "répondue après le délai" in answer.text
 
 
 def test_a_refusal_needs_its_letter_and_cites_its_text(signed_in: SignedIn, lived: Lived) -> None:
     client = signed_in("dpo")
     asked = _asks(client, lived, 0, "erasure")
-    without = _send(client, asked, f"{asked}/reponse", issue="refused", motif_refus="legal-obligation")
+    without = send(client, asked, f"{asked}/reponse", issue="refused", motif_refus="legal-obligation")
     assert without.status_code == 422
     letter = {"lettre": ("refus.pdf", b"%PDF-1.7 refus", "application/pdf")}
-    told = _send(client, asked, f"{asked}/reponse", letter, issue="refused", motif_refus="legal-obligation")
+    told = send(client, asked, f"{asked}/reponse", letter, issue="refused", motif_refus="legal-obligation")
     assert "RGPD 17(3)(b)" in told.text
     assert _journaled(lived, "right.answer")[-1]["reason_h"]
 
@@ -88,22 +108,88 @@ def test_a_correction_reaches_those_who_received_it(signed_in: SignedIn, lived: 
     client = signed_in("dpo")
     asked = _asks(client, lived, 0, "rectification")
     act = f"{asked}/executer"
-    wrong = _send(client, act, champ="personne.date_naissance", valeur="hier")
+    wrong = send(client, act, champ="personne.date_naissance", valeur="hier")
     assert wrong.status_code == 422
     assert "pas admise" in wrong.text
-    told = _send(client, act, champ="personne.adresses[residence].code_postal", valeur="40990")
+    told = send(client, act, champ="personne.adresses[residence].code_postal", valeur="40990")
     assert "La correction est faite" in told.text
     assert "rectifier" in told.text, "the recipients told are listed"
+
+
+def test_a_correction_is_typed_as_it_is_read() -> None:
+    """A day as French writes it, a code by its label; what is neither is left for the check of facts to refuse."""
+    assert rights_act._typed("personne.date_naissance", "21/09/1989") == "1989-09-21"
+    assert rights_act._typed("personne.date_naissance", "hier") == "hier"
+    assert rights_act._typed("foyer.situation_familiale", "Célibataire") == "celibataire"
+    assert rights_act._typed("freins[mobilite].impact", "fort") == "fort"
+    names = {rights_act._named(f"personne.telephones[+3365800000{n}].numero", f"+3365800000{n}") for n in range(2)}
+    assert len(names) == 2, "two telephones can be told apart"
 
 
 def test_a_limitation_stops_and_tells(signed_in: SignedIn, lived: Lived) -> None:
     client = signed_in("dpo")
     asked = _asks(client, lived, 1, "limitation")
-    chosen = re.search(r'<option value="([0-9a-f-]{36})"', client.get(f"{asked}/executer").text)
-    assert chosen
-    told = _send(client, f"{asked}/executer", base=chosen[1])
+    told = send(client, f"{asked}/executer", base="PIE|accompagnement", canal="face_to_face")
     assert "La limitation est posée" in told.text
     assert _journaled(lived, "right.limit")
+
+
+def test_a_limitation_needs_no_earlier_information_and_may_bear_on_everything(
+    signed_in: SignedIn, lived: Lived
+) -> None:
+    """She was never told of any sharing: RGPD 18 is hers all the same, and stops it everywhere."""
+    client = signed_in("dpo")
+    with lived.gateway.engine.connect() as connection:
+        told = set(connection.scalars(select(basis_record.c.person_id)))
+        sent = connection.execute(select(outbox.c.person_id, outbox.c.flow).order_by(outbox.c.id)).all()
+    person_id, flow_id = next((row.person_id, row.flow) for row in sent if row.person_id not in told)
+    with lived.gateway.unit_of_work() as work:
+        one = rights.receive(work, lived.gateway, person_id, "limitation")
+    act = f"/console/droits/{one.id}/executer"
+    page = client.get(act).text
+    assert "Système d'information du réseau pour l'emploi" in unescape(page), "each regime of the open exchanges"
+    done = send(client, act, base="|", canal="paper")
+    assert "La limitation est posée" in done.text
+    with lived.gateway.unit_of_work() as work:
+        flow = lived.gateway.flow(work, flow_id)
+        assert flow is not None
+        states = basis.states(work, [person_id])[person_id].for_flow(flow.regime, flow.purpose, flow.vers, work.now)
+    assert states.limitation
+    assert not states.person_informed, "a limitation tells her nothing"
+    with lived.gateway.unit_of_work() as work:
+        asked = rights.receive(work, lived.gateway, person_id, "objection")
+    page = unescape(client.get(f"/console/droits/{asked.id}/executer").text)
+    assert "Parcours insertion emploi" in page
+    assert "réseau pour l'emploi" not in page, "no objection is open there (CT R5312-45)"
+
+
+@pytest.mark.parametrize(
+    ("right", "open_", "shut"),
+    [
+        ("access", "RGPD 15(4)", "RGPD 17(3)(b)"),
+        ("rectification", "RGPD 16", "RGPD 20(3)"),
+        ("portability", "RGPD 20(3)", "RGPD 21(1)"),
+        ("withdrawal", "RGPD 12(6)", "RGPD 17(3)(b)"),
+    ],
+)
+def test_a_right_is_refused_under_its_own_texts(
+    signed_in: SignedIn, lived: Lived, right: str, open_: str, shut: str
+) -> None:
+    client = signed_in("dpo")
+    asked = _asks(client, lived, 2, right)
+    page = client.get(asked).text
+    assert f"({open_})" in page
+    assert f"({shut})" not in page
+    letter = {"lettre": ("refus.pdf", b"%PDF-1.7 refus", "application/pdf")}
+    forced = send(client, asked, f"{asked}/reponse", letter, issue="refused", motif_refus="elsewhere")
+    assert "Le refus est inscrit" not in forced.text
+
+
+def test_a_day_of_the_form_is_a_day_of_paris() -> None:
+    """Half past midnight in Paris, still the day before in UTC."""
+    assert console_rights._today("2026-11-21T23:30:00Z") == "2026-11-22"
+    assert console_rights._received(console_rights._today()) == "", "today is now"
+    assert console_rights._received("2026-07-02") == "2026-07-01T22:00:00.000000Z"
 
 
 def test_an_erasure_against_a_law_asks_for_a_written_decision(signed_in: SignedIn, lived: Lived) -> None:
@@ -111,10 +197,10 @@ def test_an_erasure_against_a_law_asks_for_a_written_decision(signed_in: SignedI
     asked = _asks(client, lived, -1, "erasure")
     act = f"{asked}/executer"
     assert "CASF" in client.get(act).text, "the texts that stand against it are named"
-    refused = _send(client, act, motif="request")
+    refused = send(client, act, motif="request")
     assert refused.status_code == 422
     decision = {"lettre": ("decision.pdf", b"%PDF-1.7 decision", "application/pdf")}
-    told = _send(client, act, "", decision, motif="request")
+    told = send(client, act, "", decision, motif="request")
     assert "La personne est effacée" in told.text
     assert "effacer" in told.text
     with lived.gateway.engine.connect() as connection:
@@ -132,17 +218,17 @@ def test_taking_a_copy_asks_for_a_new_proof(signed_in: SignedIn, lived: Lived) -
 
 def test_a_breach_is_followed_to_its_end(signed_in: SignedIn, lived: Lived) -> None:
     client, page = signed_in("dpo"), "/console/violations"
-    made = _send(client, page, nature="token-stolen", connue="2026-01-05T09:00")
+    made = send(client, page, nature="token-stolen", connue="2026-01-05T09:00")
     assert "72 heures dépassées" in made.text
     at = made.url.path
     fields = {"persons": "12", "records": "40", "categories": "C1 C5", "measures": "jeton révoqué"}
-    late = _send(client, at, cnil="2026-01-20T10:00", **fields)
+    late = send(client, at, cnil="2026-01-20T10:00", **fields)
     assert late.status_code == 422
     assert "dites pourquoi" in late.text
-    told = _send(client, at, cnil="2026-01-20T10:00", delay_reason="découverte tardive", **fields)
+    told = send(client, at, cnil="2026-01-20T10:00", delay_reason="découverte tardive", **fields)
     assert "hors délai" in told.text
     assert "C5" in told.text
-    closed = _send(client, at, f"{at}/clore")
+    closed = send(client, at, f"{at}/clore")
     assert closed.url.path == page
     assert _journaled(lived, "breach.close")[-1]["agent_role"] == "dpo"
 

@@ -68,6 +68,13 @@ def test_les_zeros_mangees_par_un_tableur_reviennent(caf: Caf) -> None:
     assert [(r.key, r.personnes[0].facts) for r in lignes(caf, texte(zeros_perdus=True))] == intact
 
 
+def test_un_role_se_lit_quelle_que_soit_sa_casse(caf: Caf) -> None:
+    records = lignes(caf, texte().replace(b'"DEMANDEUR"', b'"Demandeur"'))
+    assert [record.personnes[0].facts["personne.role_foyer"] for record in records] == [
+        record.personnes[0].facts["personne.role_foyer"] for record in lignes(caf, texte())
+    ]
+
+
 @pytest.mark.parametrize(
     ("avant", "apres", "code"),
     [

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import multiprocessing
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -188,7 +189,58 @@ def test_une_personne_sans_nir_est_lue(lire: Lire) -> None:
 def test_un_nir_qui_contredit_le_sexe_est_signale(lire: Lire) -> None:
     second = list(lire(3, "nir_incoherent"))[1]
     assert "nir-disagrees" in codes(second)
+    assert not second.quarantined, "a number follows a change of sex late, or never"
     assert "nir-disagrees" not in codes(list(lire(3))[1])
+
+
+_ETAT = re.compile(rb"<ETATDOSRSA>.</ETATDOSRSA>(\s*</EtatDossierRSA>).*?(</SituationDossierRSA>)", re.DOTALL)
+_BLOCS = {
+    "1": "<Refus><DTREFURSA>2026-09-01</DTREFURSA><MOTIREFURSA>F02</MOTIREFURSA></Refus>",
+    "3": "<SuspensionDroit><MOTISUSDRORSA>GJ</MOTISUSDRORSA><DDSUSDRORSA>2026-09-01</DDSUSDRORSA></SuspensionDroit>",
+    "4": "<SuspensionVersement><MOTISUSVERSRSA>06</MOTISUSVERSRSA><DDSUSVERSRSA>2026-09-01</DDSUSVERSRSA>"
+    "</SuspensionVersement>",
+    "5": "<FinDroit><MOTICLORSA>MUT</MOTICLORSA><DTCLORSA>2026-09-01</DTCLORSA></FinDroit>",
+    "6": "<FinDroitMoisAnterieur><MOTICLORSA>MUT</MOTICLORSA><DTCLORSA>2026-09-01</DTCLORSA></FinDroitMoisAnterieur>",
+}
+
+
+def _avec_etat(caf: Caf, etat: str, *blocs: str) -> Record:
+    """One household whose dossier is in this state, with the blocks of these."""
+    flux = fichier(1).read()
+    situation = f"<ETATDOSRSA>{etat}</ETATDOSRSA>\\1{''.join(_BLOCS[one] for one in sorted(blocs))}\\2"
+    flux = _ETAT.sub(situation.encode(), flux)
+    (record,) = caf.read("caf.flux_beneficiaire", io.BytesIO(flux))
+    return record
+
+
+@pytest.mark.parametrize(("etat", "blocs"), [("2", "5"), ("2", "4"), ("2", "1"), ("4", "3"), ("3", "5"), ("6", "5")])
+def test_un_etat_que_dement_un_bloc_attend_un_humain(caf: Caf, etat: str, blocs: str) -> None:
+    record = _avec_etat(caf, etat, *blocs)
+    assert [(one.code, one.raw) for one in record.findings if one.severity == "quarantine"] == [("contradiction", etat)]
+    assert not [path for path in record.foyer if path.startswith(("droit_rsa.etat", "droit_rsa.suspensions"))]
+    assert "droit_rsa.date_cloture" not in record.foyer
+    assert record.foyer["droit_rsa.date_demande"]
+
+
+@pytest.mark.parametrize(
+    ("etat", "blocs"), [("2", ""), ("5", "5"), ("5", "35"), ("5", ""), ("3", "34"), ("2", "6"), ("0", "5"), ("6", "6")]
+)
+def test_un_etat_que_la_norme_fait_passer_avant_ses_blocs_est_lu(caf: Caf, etat: str, blocs: str) -> None:
+    record = _avec_etat(caf, etat, *blocs)
+    assert not record.quarantined
+    assert record.foyer["droit_rsa.etat"]
+
+
+def test_un_nombre_negatif_attend_seul(caf: Caf) -> None:
+    flux = re.sub(rb"<NBENFAUTCHA>\d+<", b"<NBENFAUTCHA>-1<", fichier(40).read())
+    told = [
+        record for record in caf.read("caf.flux_beneficiaire", io.BytesIO(flux)) if "negative-count" in codes(record)
+    ]
+    assert told
+    for record in told:
+        assert not record.rejected
+        assert "foyer.nb_personnes_a_charge" not in record.foyer
+        assert record.foyer["droit_rsa.etat"]
 
 
 def test_deux_foyers_sous_un_meme_numero_ne_fusionnent_pas(lire: Lire) -> None:

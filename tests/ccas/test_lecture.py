@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
-from connectors.ccas.champs import champs
+from connectors.ccas.champs import champs, labels, spoken
 from connectors.ccas.connector import Ccas
 from connectors.ccas.sandbox import PRIVATE, CcasSystem
 from connectors.contract import DocumentRefused
 from connectors.table import to_csv, to_xlsx
+from schemas.normalisation import name_key
 from schemas.record import Record
 
 CCAS = Ccas({"organisme": "ccas", "departement": "040", "nom_structure": ""})
@@ -86,6 +87,26 @@ def test_what_a_ccas_keeps_to_itself_appears_nowhere() -> None:
     assert [r.digest for r in records] == [r.digest for r in plain], "private text changes nothing, not even a digest"
 
 
+@pytest.mark.parametrize("fields", [{"favouriteColour": "blue"}, {"minorChildren": "two"}])
+def test_a_sending_that_only_adds_what_cannot_be_read_is_not_the_last_one_again(fields: dict[str, Any]) -> None:
+    plain, more = one(), one(**fields)
+    assert more.personnes[0].facts == plain.personnes[0].facts
+    assert more.digest != plain.digest, "taken for the last one, it would not be kept for a human"
+    assert more.digest == one(**fields).digest
+
+
+def test_what_cannot_be_read_counts_wherever_it_stands_in_the_document() -> None:
+    said = [{"fileNumber": str(n), "birthName": "Arbelier", "firstName": "Amélia", "birthDate": f"1988-04-1{n}",
+             "favouriteColour": "blue"} for n in range(3)]  # fmt: skip
+    for make in (json.dumps, _table):
+        ordered, reversed_ = (read(make(items).encode(), "ccas.beneficiaires") for items in (said, said[::-1]))
+        assert {r.key: r.digest for r in ordered} == {r.key: r.digest for r in reversed_}
+
+
+def _table(items: list[dict[str, str]]) -> str:
+    return "\n".join([";".join(items[0]), *(";".join(item.values()) for item in items)]) + "\n"
+
+
 def test_the_mappings_and_the_field_table_say_the_same() -> None:
     import mappings
 
@@ -104,6 +125,7 @@ def test_the_mappings_and_the_field_table_say_the_same() -> None:
     [
         ({"birthDate": "1990-02-30"}, "identity-missing", "beneficiaries[0].birthDate"),
         ({"birthDate": 7337}, "identity-missing", "beneficiaries[0].birthDate"),
+        ({"birthDate": "01/01/1900"}, "identity-missing", "beneficiaries[0].birthDate"),
         ({"firstName": ""}, "identity-missing", "beneficiaries[0].firstName"),
         ({"birthName": None}, "identity-missing", "beneficiaries[0].birthName"),
         ({"followups": {"id": "1"}}, "bad-type", "beneficiaries[0].followups"),
@@ -126,7 +148,7 @@ def test_a_beneficiary_nobody_could_recognise_is_rejected_alone(fields: dict[str
         ({"socialSecurityNumber": "2,88044E+14"}, "number-lost-digits", "identifiants[nir].valeur"),
         ({"socialSecurityNumber": "288044090123400"}, "bad-nir", "identifiants[nir].valeur"),
         ({"familySituation": "Complicated"}, "unknown-code", "foyer.situation_familiale"),
-        ({"mobility": "Teleportation"}, "unknown-element", "freins"),
+        ({"mobility": "Teleportation"}, "unknown-code", "freins"),
         ({"favouriteColour": "blue"}, "unknown-field", "favouriteColour"),
         ({"deathDate": "31/02/2026"}, "bad-date", "personne.date_deces"),
         ({"deathDate": "9999-12-31T23:59:59Z"}, "bad-instant", "personne.date_deces"),
@@ -220,6 +242,41 @@ def test_the_same_people_come_out_of_json_csv_and_a_workbook() -> None:
         assert set(map(str, facts)) <= set(map(str, record.personnes[0].facts.items()))
 
 
+@pytest.mark.parametrize(
+    ("title", "cell", "path", "value"),
+    [
+        ("Civilité", "Mme", "personne.civilite", "madame"),
+        ("Civilité", "M.", "personne.civilite", "monsieur"),
+        ("Situation familiale", "Célibataire", "foyer.situation_familiale", "celibataire"),
+        ("Situation familiale", "DIVORCEE", "foyer.situation_familiale", "divorce"),
+        ("Situation familiale", "single", "foyer.situation_familiale", "celibataire"),
+        ("Logement", "Locataire du parc social", "foyer.logement_statut", "locataire_social"),
+        ("Logement", "sans hébergement", "foyer.logement_statut", "sans_abri"),
+        ("Situation professionnelle", "demandeuse d'emploi", "parcours_pro.situation_emploi", "sans_emploi"),
+        ("Mobilité", "Aucun moyen de transport",
+         "freins[mobilite].situations[mobilite_aucun_moyen_transport].valeur", "oui"),
+    ],
+)  # fmt: skip
+def test_a_table_speaks_french(title: str, cell: str, path: str, value: str) -> None:
+    (record,) = read(to_csv([*HEADERS[:4], title], [["1", "Nougarent", "Zoé", "03/02/1990", cell]]))
+    assert codes(record) == []
+    assert (record.personnes[0].facts | record.foyer)[path] == value
+
+
+def test_a_word_of_another_field_is_not_understood() -> None:
+    (record,) = read(to_csv([*HEADERS[:4], "Logement"], [["1", "Nougarent", "Zoé", "03/02/1990", "Divorcée"]]))
+    assert [(f.code, f.raw) for f in record.findings] == [("unknown-code", "Divorcée")]
+
+
+def test_no_french_word_stands_for_two_codes_of_a_field() -> None:
+    for objet in ("beneficiary", "followup", "helpRequest", "frein", "situation", "rendezVous", "resultat"):
+        for champ in champs(objet).values():
+            said = [(name_key(label), name) for _, name, label in labels() if name.rpartition(".")[2] in champ.valeurs]
+            said = [(word, name) for word, name in said if "." not in name or name.startswith(f"{champ.nom}.")]
+            assert len({word for word, _ in said}) == len({(word, name) for word, name in said})
+            assert set(spoken(objet, champ.nom).values()) == set(champ.valeurs)
+
+
 def test_the_sheets_of_a_workbook_join_on_the_file_number() -> None:
     data = to_xlsx(
         {
@@ -227,7 +284,7 @@ def test_the_sheets_of_a_workbook_join_on_the_file_number() -> None:
             "suivis": (
                 ["N° dossier", "Identifiant du suivi", "Date", "Mode", "Statut", "Synthèse privée"],
                 [
-                    ["1", "s1", "05/11/2026", "PhoneCall", "Done", PRIVATE],
+                    ["1", "s1", "05/11/2026", "Téléphone", "Fait", PRIVATE],
                     ["9", "s2", "05/11/2026", "Email", "Done", ""],
                 ],
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ _FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture
-def house_at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., House]]:
+async def house_at(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[..., House]]:
     """Makes furnished houses; when the experiment fails, their homes are kept beside its seed."""
     made: list[House] = []
 
@@ -58,7 +58,7 @@ def house_at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
 
     yield make
     for one in made:
-        one.close()
+        await one.aclose()
     if request.node.stash.get(_FAILED, False):
         folder = KEPT / f"{request.node.name}-{SEED}".replace("/", "-")
         shutil.rmtree(folder, ignore_errors=True)

@@ -124,7 +124,7 @@ async def test_f_6_a_partner_that_drips_holds_up_nobody_else(database: str, hous
         else:
             raise AssertionError("the other recipient waited")
         assert house.count(table, table.c.recipient == "guichet", table.c.state == "delivered") == 0
-        for _ in range(100):
+        for _ in range(1_200):
             if house.count(table, table.c.reason == "deadline"):
                 break
             await asyncio.sleep(0.05)

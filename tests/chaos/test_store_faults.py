@@ -7,6 +7,7 @@ equivalent is used and named in the test.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -319,20 +320,74 @@ def test_the_history_checker_tells_right_from_wrong() -> None:
 
 def test_f_21_a_backup_comes_back_elsewhere(house: House, tmp_path: Path) -> None:
     """The drill of docs/operations.md, with its own scripts: backup, another home, restore, go on."""
-    home, binaries = house.home, _client_programs()
-    told = [{"d": declaration(number)}["d"] for number in range(6)]
+    told = [declaration(number) for number in range(6)]
     house.says(told)
     house.gateway.publish_journal()
-    environment = house.environment | binaries | {"PYTHON": sys.executable}
-    if not house.database_url:
-        environment["MAILLON_DATABASE_URL"] = f"sqlite:///{home / 'maillon.db'}"
-    done = subprocess.run(
-        [ROOT / "deploy" / "backup", tmp_path / "backups"], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    backup = Path(done.stdout.strip())
+    backup = _backup(house, tmp_path / "backups")
     house.says([declaration(7)])  # after the backup: its sender will send it again
-    elsewhere = tmp_path / "elsewhere"
+    restored = _restored(house, backup, tmp_path / "elsewhere")
+    assert restored.count(person) == 6
+    restored.says([declaration(7), *told[:2]])
+    assert restored.count(person) == 7, "what is sent again is recognised"
+    invariants.journal_verifies(restored)
+    restored.close()
+
+
+def test_f_21_the_only_backup_is_older_than_what_was_published(house: House, tmp_path: Path) -> None:
+    """The same drill, with the newest published files: the journal goes on from what others know of it."""
+    house.says([declaration(number) for number in range(6)])
+    house.gateway.publish_journal()
+    backup = _backup(house, tmp_path / "backups")
+    house.says([declaration(number) for number in range(6, 9)])
+    house.gateway.publish_journal()
+    newest = shutil.copytree(house.gateway.journal_folder, tmp_path / "newest")
+    known, entries = (newest / "checkpoint").read_bytes(), house.count(journal_entry)
+    restored = _restored(house, backup, tmp_path / "elsewhere")
+    shutil.rmtree(restored.gateway.journal_folder)
+    shutil.copytree(newest, restored.gateway.journal_folder)
+    older = restored.count(journal_entry)
+    assert _maillon(restored, "journal", "checkpoint").stderr.startswith("journal-behind")
+
+    said = _maillon(restored, "journal", "recover")
+    assert (said.returncode, said.stderr.split(":")[0]) == (1, "not-confirmed")
+    (told,) = map(json.loads, said.stdout.splitlines())
+    assert (told["log"], told["restored"], told["published"], told["moved"]) == ("12m", older, entries, 0)
+    assert sum(told["events"].values()) == entries - older
+    done = _maillon(restored, "journal", "recover", "--confirm")
+    assert (done.returncode, done.stdout) == (0, said.stdout), done.stderr
+    assert _maillon(restored, "journal", "recover", "--confirm").stderr.startswith("journal-whole")
+
+    folder = restored.gateway.journal_folder
+    assert verify.verify(folder, since=[known]).ok
+    restored.says([declaration(7)])
+    assert restored.count(person) == 7, "what its entries tell of did not come back: its sender sends it again"
+    invariants.journal_verifies(restored)
+    assert verify.verify(folder, since=[known]).ok
+    restored.close()
+
+
+def _maillon(house: House, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *words], env=_environment(house), cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def _environment(house: House) -> dict[str, str]:
+    environment = house.environment | _client_programs() | {"PYTHON": sys.executable}
+    if not house.database_url:
+        environment["MAILLON_DATABASE_URL"] = f"sqlite:///{house.home / 'maillon.db'}"
+    return environment
+
+
+def _backup(house: House, folder: Path) -> Path:
+    done = subprocess.run([ROOT / "deploy" / "backup", folder], env=_environment(house), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+def _restored(house: House, backup: Path, elsewhere: Path) -> House:
+    """The gateway of this backup in another home, with the keys of today."""
+    home, environment = house.home, _environment(house)
     elsewhere.mkdir()
     shutil.copytree(home / "keys", elsewhere / "keys")
     if (home / "erased.list").exists():
@@ -350,12 +405,7 @@ def test_f_21_a_backup_comes_back_elsewhere(house: House, tmp_path: Path) -> Non
     environment["MAILLON_DATABASE_URL"] = url or f"sqlite:///{elsewhere / 'maillon.db'}"
     done = subprocess.run([ROOT / "deploy" / "restore", backup], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    restored = House(elsewhere, url, key=house.key)
-    assert restored.count(person) == 6
-    restored.says([declaration(7), *told[:2]])
-    assert restored.count(person) == 7, "what is sent again is recognised"
-    invariants.journal_verifies(restored)
-    restored.close()
+    return House(elsewhere, url, key=house.key)
 
 
 def _client_programs() -> dict[str, str]:

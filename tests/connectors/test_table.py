@@ -11,6 +11,7 @@ from openpyxl import Workbook, load_workbook
 
 from connectors.contract import DocumentRefused
 from connectors.table import day, header, inert, is_scientific, sheets, to_csv, to_xlsx
+from tests.hostile.workbooks import book, cell, with_parts
 
 
 def read(data: bytes) -> list[tuple[int, dict[str, str]]]:
@@ -128,6 +129,79 @@ def test_a_hostile_archive_is_refused_by_name(situation: str, data: bytes, code:
     with pytest.raises(DocumentRefused) as refusal:
         sheets(io.BytesIO(data))
     assert refusal.value.code == code
+
+
+TWO_ROWS = cell("A", 1) + cell("A", 2)
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+
+
+def far(place: str) -> str:
+    return f'<row r="3"><c r="{place}" t="inlineStr"><is><t>x</t></is></c><x r="A1"/><x r="A1"/></row>'
+
+
+def shared(announced: str, text: str, cells: int) -> bytes:
+    rows = '<row r="2">' + '<c t="s"><v>0</v></c>' * cells + "</row>"
+    texts = f'<sst xmlns="{MAIN}" {announced}><si><t>{text}</t></si></sst>'
+    return with_parts(book(cell("A", 1) + rows), {"xl/sharedStrings.xml": texts})
+
+
+def the_same_sheet(times: int) -> bytes:
+    one = '<sheet name="a" sheetId="1" r:id="r"/>'
+    many = "".join(one.replace('"a"', f'"a{n}"').replace('"1"', f'"{n}"') for n in range(times))
+    return with_parts(
+        book(cell("A", 1) + cell("A", 1_048_576)), {"xl/workbook.xml": lambda text: text.replace(one, many)}
+    )
+
+
+def repeated(times: str) -> bytes:
+    """An ODS with one cell over and over."""
+    names = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text")
+    )
+    cell = f'<table:table-cell office:value-type="string" table:number-columns-repeated="{times}"><text:p>x</text:p>'
+    row = f'<table:table table:name="a"><table:table-row>{cell}</table:table-cell></table:table-row></table:table>'
+    book = f"<office:body><office:spreadsheet>{row}</office:spreadsheet></office:body>"
+    content = f"<office:document-content {names}>{book}</office:document-content>"
+    return zipped(("mimetype", b"application/vnd.oasis.opendocument.spreadsheet"), ("content.xml", content.encode()))
+
+
+@pytest.mark.parametrize(
+    ("situation", "data"),
+    [
+        *(
+            (f"cell {place}", book(TWO_ROWS + far(place)))
+            for place in ("A99999999", "A99999999999", "AAAAAAAAAAAA1", "ZZZZ3")
+        ),
+        *((f"row {n}", book(TWO_ROWS + f'<row r="{n}"><c><v>1</v></c></row>')) for n in ("99999999", "4000000000")),
+        ("texts announced", shared('count="4000000000"', "nom", 1)),
+        ("unique texts announced", shared('uniqueCount="4000000000"', "nom", 1)),
+        ("one long text in many cells", shared("", "y" * 32_000, 10_000)),
+        ("a large sheet under many names", the_same_sheet(300)),
+        ("a cell repeated ten digits of times", repeated("9999999999")),
+        ("a cell repeated +999999999 times", repeated("+999999999")),
+    ],
+)
+def test_a_workbook_that_would_end_its_reader_is_refused_before_it_is_opened(situation: str, data: bytes) -> None:
+    """A few kilobytes each; laid out, they ask for more memory than there is, and the process is aborted."""
+    assert len(data) < 50_000
+    with pytest.raises(DocumentRefused) as refusal:
+        sheets(io.BytesIO(data))
+    assert refusal.value.code == "table-too-large"
+
+
+def test_of_two_directories_in_one_file_the_reader_finds_the_one_that_was_measured() -> None:
+    """The last end of directory is the one the checks read; its disk numbers made the reader look for another."""
+    looked_at, other = book(TWO_ROWS), book("".join(cell("A", row) for row in range(1, 500)))
+    end, last = other.rindex(b"PK\x05\x06"), looked_at.rindex(b"PK\x05\x06")
+    looked_at = looked_at[: last + 4] + (1).to_bytes(2, "little") + (2).to_bytes(2, "little") + looked_at[last + 8 :]
+    both = other[: end + 20] + len(looked_at).to_bytes(2, "little") + looked_at
+    (sheet,) = sheets(io.BytesIO(both))
+    assert len(list(sheet)) == 1
+
+
+def test_two_parts_under_one_name_are_refused() -> None:
+    with pytest.raises(DocumentRefused, match="archive-name"):
+        sheets(io.BytesIO(zipped(("xl/a.xml", b"<a/>"), ("XL\\A.xml", b"<a/>"))))
 
 
 def test_a_workbook_gives_text_and_says_what_was_a_number() -> None:

@@ -349,13 +349,30 @@ def socketless_port():
 
 
 @pytest.mark.parametrize(
-    ("header", "pause"), [("120", 120), ("Sat, 21 Nov 2026 10:02:00 GMT", 120), ("demain", None), ("", None)]
+    ("header", "pause"),
+    [
+        ("120", 120),
+        ("Sat, 21 Nov 2026 10:02:00 GMT", 120),
+        ("demain", None),
+        ("", None),
+        (f"Sat, 21 Nov {'9' * 20} 10:02:00 GMT", None),
+        ("Sat, 21 Nov 2026 10:02:00 +99999999999999", None),
+    ],
 )
 async def test_retry_after_is_read_as_seconds_or_as_a_date(header: str, pause: float | None) -> None:
     answer = await to(answering((429, {}, b""))).request("GET", HOST)
     answer.headers["retry-after"] = header
     moment = datetime.datetime(2026, 11, 21, 10, 0, tzinfo=datetime.UTC)
     assert answer.retry_after(moment) == pause
+
+
+@pytest.mark.parametrize(
+    "said", [b'"\\ud800"', b'"\\u0000"', b"NaN", b"1e400", b"[" * 100_000, b'{"a":1,"a":2}', b'"\xff"']
+)
+async def test_an_answer_is_read_as_strictly_as_a_document(said: bytes) -> None:
+    answer = await to(answering((200, {}, b'{"id":' + said + b"}"))).request("GET", HOST)
+    with pytest.raises(ValueError, match="json-"):
+        answer.json()
 
 
 async def test_a_partner_that_asks_for_silence_is_left_alone() -> None:

@@ -11,6 +11,10 @@ from connectors.xml import parse, stream
 
 BOMB = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 9))
 
+FAR = b'<?xml version="1.0"' + b" " * 5_000
+HIDDEN = b'encoding="UTF-7"?><!-- +AC0ALQA+- <!DOCTYPE a [<!ENTITY e "ha">]> <!-- --><a x="&e;"/>'
+"""In UTF-7, `+AC0ALQA+-` ends the comment."""
+
 
 @pytest.mark.parametrize(
     ("situation", "document", "code"),
@@ -23,6 +27,8 @@ BOMB = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 9))
         ("attributes", b"<a " + b" ".join(b"x%d='1'" % n for n in range(5000)) + b"/>", "xml-too-many-attributes"),
         ("huge text", b"<a>" + b"x" * 11_000_000 + b"</a>", "xml-not-well-formed"),
         ("utf-7", b'<?xml version="1.0" encoding="UTF-7"?><a/>', "xml-encoding"),
+        ("utf-7 declared far from the start", FAR + b'encoding="UTF-7"?><a/>', "xml-encoding"),
+        ("doctype that another encoding hides in a comment", FAR + HIDDEN, "xml-encoding"),
         ("utf-16", "<a/>".encode("utf-16"), "xml-encoding"),
         ("latin-1 declared utf-8", b'<?xml version="1.0" encoding="UTF-8"?><a>\xe9</a>', "xml-not-well-formed"),
         ("nul", b"<a>\x00</a>", "xml-not-well-formed"),

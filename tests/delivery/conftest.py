@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +22,14 @@ def database(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def house(database: str, tmp_path: Path) -> Iterator[House]:
+async def house(database: str, tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path / "home", database).furnish()
     yield one
-    one.close()
+    await one.aclose()
 
 
 @pytest.fixture
-def two_recipients(database: str, tmp_path: Path) -> Iterator[House]:
+async def two_recipients(database: str, tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path / "home", database, recipients=RECIPIENTS).furnish()
     yield one
-    one.close()
+    await one.aclose()

@@ -19,7 +19,6 @@ from gateway.problems import Misconfigured, Unavailable
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox as table
 from gateway.storage.tables.journal import journal_entry, journal_log
-from gateway.unit_of_work import UnitOfWork
 from gateway.worker import Worker
 from tests.dates import moved, passed
 from tests.faults import invariants
@@ -126,7 +125,7 @@ def test_were_a_door_left_open_the_table_itself_refuses(house: House) -> None:
     (person,), gateway = receipt.persons, house.gateway
 
     def decided() -> tuple[bool, str, tuple[str, ...], bool]:
-        with UnitOfWork(gateway.engine, read_only=True) as work:  # what looks without writing may still look
+        with gateway.reading() as work:  # what looks without writing may still look
             (flow,) = gateway.flows(work, SENDER)
             asked = question(work, gateway, person, flow, gateway.dossiers.current(work, person))
             decision = gateway.policy.decide(asked)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from structlog.testing import capture_logs
 
 from connectors.contract import Acknowledgement
 from gateway import clock, delivery, outbox, recipients
@@ -107,19 +108,19 @@ def test_a_lost_lease_passes_to_another_and_the_first_is_refused(house: House) -
 
 
 async def test_a_long_sending_keeps_its_lease(database: str, tmp_path: Any) -> None:
-    house = House(tmp_path / "home", database, lease=0.6).furnish()
-    house.partner.latency = 2.0
+    house = House(tmp_path / "home", database, lease=1.5).furnish()
+    house.partner.latency = 4.5
     house.says([declaration(1)])
     one, other = Worker(house.gateway), Worker(house.gateway)
     sending = asyncio.create_task(one.drain())
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(0.8)
     for _ in range(5):
         assert await other.drain() == 0
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.6)
     await sending
     assert len(house.partner.calls) == 1
     invariants.all_hold(house)
-    house.close()
+    await house.aclose()
 
 
 async def test_a_recipient_has_no_more_in_flight_than_it_asked_for(database: str, tmp_path: Any) -> None:
@@ -129,7 +130,7 @@ async def test_a_recipient_has_no_more_in_flight_than_it_asked_for(database: str
     await Worker(house.gateway).drain()
     assert len(house.partner.effects) == 30
     assert 1 < house.partner.most_in_flight <= 3
-    house.close()
+    await house.aclose()
 
 
 def test_all_workers_together_keep_to_the_rate(house: House) -> None:
@@ -181,6 +182,22 @@ async def test_retry_after_is_honoured_by_every_worker(house: House) -> None:
     with passed(clock.now() + timedelta(seconds=125)):
         await Worker(house.gateway).drain()
     assert len(house.partner.effects) == 2
+
+
+@pytest.mark.parametrize(
+    "asked", ["Fri, 31 Dec 9999 23:59:59 GMT", "999999999", f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT"]
+)
+async def test_a_recipient_that_asks_to_wait_for_ever_is_asked_again_within_the_week(house: House, asked: str) -> None:
+    house.partner.fault = lambda rank: (429, {"retry-after": asked}) if rank == 0 else None
+    house.says([declaration(1)])
+    await Worker(house.gateway).drain()
+    (put_back,) = rows(house)
+    assert put_back.state == "queued"
+    assert put_back.next_at <= clock.instant(clock.now() + outbox.GIVE_UP_AFTER)
+    await house.gateway.close_transports()  # the transport remembers the pause
+    due_now(house)
+    await Worker(house.gateway).drain()
+    assert len(house.partner.effects) == 1
 
 
 async def test_a_refused_delivery_is_a_dead_letter_that_can_be_replayed(house: House) -> None:
@@ -280,7 +297,7 @@ async def test_a_worker_is_woken_by_what_is_promised_elsewhere(house: House, mon
     await asyncio.sleep(1.5)
     before = len(looks)
     await asyncio.to_thread(house.says, [declaration(1)])
-    for _ in range(100):
+    for _ in range(900):  # less than its pause
         if house.partner.effects:
             break
         await asyncio.sleep(0.05)
@@ -303,11 +320,27 @@ async def test_stopping_finishes_what_is_in_flight(house: House) -> None:
     house.says([declaration(number) for number in range(5)])
     worker = Worker(house.gateway)
     working = asyncio.create_task(worker.run())
-    for _ in range(200):
+    for _ in range(3_000):
         if house.partner.in_flight:
             break
         await asyncio.sleep(0.02)
     worker.stopping.set()
-    await asyncio.wait_for(working, 20)
+    await asyncio.wait_for(working, 60)
     assert not rows(house, table.c.state == "claimed")
     assert len(rows(house, table.c.state == "delivered")) == len(house.partner.effects) > 0
+
+
+async def test_what_keeps_deliveries_back_for_long_is_not_said_at_each_look(two_recipients: House) -> None:
+    house = two_recipients
+    house.says([declaration(1)])
+    house.gateway.settings.audit_tolerance = 0.0  # the journal is no longer sealed in time
+    worker = Worker(house.gateway)
+    with capture_logs() as said:
+        for _ in range(20):
+            assert await worker.drain() == 0
+        house.gateway.settings.audit_tolerance = 86_400.0
+        assert await worker.drain() == 2
+    told = [line for line in said if line["event"].startswith("delivery.")]
+    assert [line["event"] for line in told] == ["delivery.audit_unavailable", "delivery.audit_available"]
+    assert told[0]["kind"] == "audit-unavailable"
+    assert told[1]["times"] >= 20

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,10 +15,11 @@ from lxml import etree
 
 from connectors.contract import Acknowledgement, DocumentRefused, Lasting, NotObtained, Outgoing
 from connectors.departement.connector import Departement
+from connectors.departement.depot import understood
 from connectors.departement.referentiel import Folder
 from connectors.departement.sandbox import PEOPLE, SCENARIOS, describe, sandbox
 from connectors.departement.synthetic import referentiel, webrsa_ali
-from connectors.transport import Transport
+from connectors.transport import Answer, Transport
 from schemas.record import Current, Fact, Record
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples" / "departement"
@@ -365,6 +368,21 @@ async def test_each_answer_of_the_departement_says_what_to_do_next(
 ) -> None:
     answer = await sent(tmp_path, scenario, current)
     assert (answer.outcome, answer.code) == (outcome, code)
+
+
+@pytest.mark.parametrize("said", ["Le dossier de Mme CANARI", "a" * 200, "\u202e", 7, {"a": 1}, None])
+def test_a_refusal_of_the_departement_is_told_by_its_code_never_by_its_words(said: Any) -> None:
+    headers = httpx.Headers({"content-type": "application/json"})
+    assert understood(Answer(422, headers, json.dumps({"code": said}).encode()), {}).code == "http-422"
+    assert understood(Answer(422, headers, b'{"code": "missing-element"}'), {}).code == "missing-element"
+
+
+def test_a_number_that_is_no_text_is_not_kept() -> None:
+    headers = httpx.Headers({"content-type": "application/json"})
+    told = understood(
+        Answer(200, headers, b'{"recus": [{"id_ali": "1", "id_webrsa": "\\ud800"}]}'), {"1": "rendez_vous[x]"}
+    )
+    assert (told.outcome, told.remote_id, told.facts) == ("delivered", None, None)
 
 
 async def test_an_identifier_used_for_matching_only_addresses_the_file(tmp_path: Path) -> None:

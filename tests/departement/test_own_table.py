@@ -25,7 +25,7 @@ from schemas.record import Record
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "pages" / "how-to" / "table.md").read_text(encoding="utf-8")
 DOCUMENT = "departement.passage"
-NIR = "285069999999919"
+NIR = "290029999999901"
 TITLES = [
     "N° Dossier", "Nom d'usage", "Prénom", "Né(e)\nle", "nir", "TEL", "Type de parcours", "Décidé le", "Métier visé",
 ]  # fmt: skip

@@ -122,15 +122,15 @@ _STARTING = {"policy-altered", "policy-invalid", "policy-missing", "policy-unsig
 
 
 def test_every_lint_has_its_page_and_every_page_its_lint(site: Path) -> None:
-    from gateway import preview
+    from gateway import lint
 
     text = {name: (ROOT / name).read_text("utf-8") for name in ("mappings/lint.py", "gateway/policy_table.py")}
     said = set(re.findall(r'yield [^\n]*?, "([a-z-]+)", ', text["mappings/lint.py"]))
     said |= {code for path in (ROOT / "mappings").glob("*.py") for code in _SAID.findall(path.read_text("utf-8"))}
     said |= set(_SAID.findall(text["gateway/policy_table.py"])) - _STARTING
     said |= {"policy-toml", "convention-invalid", "manifest", "mapping-unknown"}
-    assert said - LOADING == set(preview.lints())
-    assert {path.stem for path in (site / "reference" / "lints").iterdir()} == set(preview.lints())
+    assert said - LOADING == set(lint.lints())
+    assert {path.stem for path in (site / "reference" / "lints").iterdir()} == set(lint.lints())
 
 
 def _policy_lints() -> list[str]:
@@ -140,9 +140,9 @@ def _policy_lints() -> list[str]:
 
 @pytest.mark.parametrize("code", _policy_lints())
 def test_the_fault_of_each_policy_page_is_told(code: str, tmp_path: Path) -> None:
-    from gateway import policy_table, preview
+    from gateway import lint, policy_table
 
-    page, sound = preview.lints()[code], policy_table.DEFAULT.read_text("utf-8")
+    page, sound = lint.lints()[code], policy_table.DEFAULT.read_text("utf-8")
     assert page.after in sound
     for name in ("categories.toml", "delais.toml"):
         (tmp_path / name).write_bytes(policy_table.DEFAULT.with_name(name).read_bytes())

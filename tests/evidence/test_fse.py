@@ -115,7 +115,9 @@ def test_the_statement_of_an_operation_is_one_row_for_each_participation(landes:
     entered(landes, "00000000102", answers={"handicap": "oui"})
     with landes.gateway.unit_of_work() as work:
         rows = fse.statement(work, landes.gateway, OPERATION)
-        assert fse.statement(work, landes.gateway, "AUTRE") == []
+        assert fse.statement(work, landes.gateway, OPERATION) == rows
+        with pytest.raises(Unknown, match="operation-unknown"):
+            fse.statement(work, landes.gateway, "AUTRE")
     assert [(row["operation"], row["niveau_etude"], row["marche_travail"]) for row in rows] == [
         (OPERATION, "cap_bep", "chomeur_longue_duree")
     ] * 2

@@ -290,6 +290,12 @@ class House:
         if self.served is not None:
             self.served.stop()
 
+    async def aclose(self) -> None:
+        """Close it, and first the connections that this event loop opened."""
+        if self._gateway is not None:
+            await self._gateway.close_transports()
+        self.close()
+
 
 def eventually(condition: Any, timeout: float = 120.0, every: float = 0.1) -> None:
     """Wait until the condition holds; fails when it never does."""

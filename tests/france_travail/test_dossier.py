@@ -126,6 +126,17 @@ def test_a_dossier_replaces_what_it_said_before_unless_a_block_is_missing() -> N
     assert read(dossier_v1(seeds()[0])).partial is False
 
 
+@pytest.mark.parametrize(
+    ("dossier", "block"), [(dossier_v4, "thematiqueContrainte"), (dossier_v1, "contraintesIndividusDto")]
+)
+@pytest.mark.parametrize("nothing", [None, []])
+def test_a_dossier_without_any_contrainte_takes_none_back(dossier: Any, block: str, nothing: Any) -> None:
+    """France Travail lists them all, even those never explored: an empty list is a silence."""
+    whole = dossier(seeds()[0])
+    whole[block]["contraintes"] = nothing
+    assert read(whole).partial is True
+
+
 def test_equal_bytes_have_equal_digests() -> None:
     whole = dossier_v4(seeds()[0])
     assert read(whole).digest == read(copy.deepcopy(whole)).digest

@@ -203,6 +203,20 @@ def test_h_43_what_is_not_what_it_says(house: House, body: bytes) -> None:
     assert house.alive()
 
 
+@pytest.mark.parametrize(
+    ("document", "body", "media"),
+    [("ccas.suivi", b"[" + b"{}," * 1_000_000 + b"{}]", XLSX),
+     ("ccas.beneficiaires", HEAD.encode() + b"a;b;c\n" * 160_000, "application/json"),
+     ("ccas.suivi", b"\xef\xbb\xbf \n[" + b"[]," * 1_000_000 + b"[]]", XLSX)],
+    ids=["objects as a workbook", "lines as JSON", "lists after a mark"],
+)  # fmt: skip
+def test_a_body_called_something_else_is_bounded_by_what_it_is(
+    house: House, document: str, body: bytes, media: str
+) -> None:
+    with bounded():
+        problem(house.send("ccas", document, body, media), 413, "too-many-parts")
+
+
 def test_h_43_what_is_handed_out_is_an_attachment_nobody_guesses(house: House) -> None:
     letter = clock.new_id()
     with house.gateway.unit_of_work() as work:

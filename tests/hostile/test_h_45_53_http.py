@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import socket
 import threading
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -86,6 +90,13 @@ def test_h_46_a_chunk_extension_with_a_bare_line_feed_is_refused(house: House) -
     assert status(answered) in (400, 415)
 
 
+def test_h_46_a_header_folded_in_a_request_that_follows_another_is_refused(house: House) -> None:
+    plain = b"GET /healthz HTTP/1.1\r\nHost: " + host(house) + b"\r\n\r\n"
+    folded = plain[:-2] + b"X: a\r\n b\r\n\r\n"
+    answered = house.raw(plain + folded + plain, timeout=2)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answered) == [b"200", b"400"]
+
+
 def test_h_46_a_body_is_not_taken_for_a_folded_header(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """An indented document that arrives with its headers, more bytes at once than headers may have."""
     monkeypatch.setattr(http_guard, "HEAD_BYTES", 1024)
@@ -135,7 +146,7 @@ def test_h_48_a_slow_client_is_answered_408_and_harms_nobody(
             except OSError:
                 return
 
-    with socket.create_connection(house.address, timeout=8) as wire:
+    with socket.create_connection(house.address, timeout=60) as wire:
         wire.sendall(sent % host(house) if b"%s" in sent else sent)
         dripping = threading.Thread(target=drip, args=(wire,))
         dripping.start()
@@ -157,8 +168,74 @@ def test_h_48_a_connection_that_asks_nothing_is_closed_without_a_word(
 ) -> None:
     """A browser opens connections in advance: it would show an answer written now as that of its next page."""
     monkeypatch.setattr(http_guard, "HEAD_SECONDS", 1.0)
-    with socket.create_connection(house.address, timeout=8) as wire:
+    with socket.create_connection(house.address, timeout=60) as wire:
         assert wire.recv(65_536) == b""
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+def test_a_client_that_never_reads_what_it_asked_for_is_dropped(
+    house: House, monkeypatch: pytest.MonkeyPatch, half_closed: bool
+) -> None:
+    """More than the network keeps for it: the rest would stay here, and its connection with it."""
+    monkeypatch.setattr(http_guard, "READ_SECONDS", 0.5)
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        wire.connect(house.address)
+        wire.sendall((b"GET /docs HTTP/1.1\r\nHost: " + host(house) + b"\r\n\r\n") * 200)
+        if half_closed:
+            wire.shutdown(socket.SHUT_WR)
+        end = time.monotonic() + 60
+        while held(house, wire):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    assert house.alive()
+
+
+def held(house: House, wire: socket.socket) -> bool:
+    """Whether the server still has its end of this connection open: what it closed has no inode left (proc(5), net)."""
+    ends = f":{house.address[1]:04X}", f":{wire.getsockname()[1]:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return any((line[1][-5:], line[2][-5:]) == ends and line[9] != "0" for line in lines)
+
+
+def test_a_body_that_goes_on_after_its_answer_is_not_heard_for_long(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_guard, "REST_SECONDS", 0.5)
+    with socket.create_connection(house.address, timeout=60) as wire:
+        wire.sendall(b"POST /healthz HTTP/1.1\r\nHost: " + host(house) + b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert status(wire.recv(65_536)) == 405
+        end = time.monotonic() + 60
+        while held(house, wire):
+            assert time.monotonic() < end
+            with suppress(OSError):
+                wire.sendall(b"4000\r\n" + b"a" * 0x4000 + b"\r\n")
+
+
+def test_whoever_holds_every_connection_shuts_nobody_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that have waited longest for their client make room for who comes."""
+    monkeypatch.setattr(http_guard, "CONNECTIONS", 50)
+    monkeypatch.setattr(http_guard, "ROOM", 5)
+    held = [socket.create_connection(house.address, timeout=60) for _ in range(60)]
+    try:
+        for wire in held:
+            wire.sendall(b"GET /healthz HTTP/1.1\r\n")
+        for _ in range(20):
+            assert house.alive()
+    finally:
+        for wire in held:
+            wire.close()
+
+
+def test_a_connection_too_many_is_answered_a_problem(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_guard, "CONNECTIONS", 0)
+    end = time.monotonic() + 60
+    answered = b""
+    while status(answered) != 503 and time.monotonic() < end:  # what earlier tests left idle makes room first
+        answered = house.raw(request(house, b"GET /healthz HTTP/1.1"))
+    assert is_problem(answered)
+    assert b"urn:maillon:problem:busy" in answered
+    assert b"retry-after: " in answered
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "inconnu", "gzip, gzip"])

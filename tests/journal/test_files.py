@@ -6,13 +6,17 @@ import asyncio
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from gateway import clock, journal_files, journal_upkeep, note, verify
+from gateway.logs import LastingFailure
 from gateway.problems import Unavailable
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log
 from gateway.unit_of_work import UnitOfWork
@@ -125,7 +129,7 @@ def test_a_database_brought_back_from_yesterday_is_refused_not_signed(a_journal)
         old = connection.execute(select(journal_log)).one()
     a_journal.write(50)
     a_journal.publish()
-    published = (a_journal.folder / "checkpoint").read_bytes()
+    published = _contents(a_journal.folder)
     with a_journal.engine.begin() as connection:
         connection.execute(journal_entry.delete().where(journal_entry.c.idx >= 300))
         connection.execute(update(journal_log).values(size=old.size, frontier=old.frontier, checkpoint=old.checkpoint))
@@ -135,10 +139,10 @@ def test_a_database_brought_back_from_yesterday_is_refused_not_signed(a_journal)
         assert journal_files.broken(work.connection) == "journal-behind"
         with pytest.raises(Unavailable, match="audit-unavailable"):  # at once, in every process: not after a day
             journal_files.require_available(work, a_journal.settings)
-    a_journal.write(60)
+    a_journal.write(600)
     with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
         a_journal.publish()
-    assert (a_journal.folder / "checkpoint").read_bytes() == published
+    assert _contents(a_journal.folder) == published, "what was published is the evidence: nothing is written over it"
 
 
 def test_exchanges_resume_once_the_right_backup_is_brought_back(a_journal) -> None:
@@ -326,31 +330,78 @@ def test_exchanges_stop_after_24_hours_without_the_witnesses_asked_for(a_journal
     assert _refuses(a_journal, hours=0)
 
 
-async def test_a_checkpoint_is_written_in_time_and_once_more_at_the_end(a_journal) -> None:
-    stopping, failures = asyncio.Event(), []
+@pytest.fixture
+def said() -> Iterator[list[EventDict]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+def failure() -> LastingFailure:
+    return LastingFailure("journal.publish_failed", "journal.publish_resumed")
+
+
+async def test_a_checkpoint_is_written_in_time_and_once_more_at_the_end(a_journal, failure, said) -> None:
+    stopping = asyncio.Event()
     quick = a_journal.settings.model_copy(update={"checkpoint_every": 0.02})
     a_journal.write(3)
     running = asyncio.create_task(
-        journal_upkeep.keep_publishing(a_journal.engine, a_journal.keys, quick, stopping, failures.append)
+        journal_upkeep.keep_publishing(a_journal.engine, a_journal.keys, quick, stopping, failure)
     )
     while not (a_journal.folder / "checkpoint").exists():  # noqa: ASYNC110 (a file says nothing when it appears)
         await asyncio.sleep(0.01)
     a_journal.write(4)
     stopping.set()
     await running
-    assert failures == []
+    assert said == []
     assert a_journal.verify().entries == 7
 
 
-async def test_a_folder_that_cannot_be_written_is_told_and_tried_again(a_journal) -> None:
+async def test_a_folder_that_cannot_be_written_is_tried_again_told_once_and_told_when_it_is_over(
+    a_journal, failure, said
+) -> None:
     a_journal.write(3)
     a_journal.folder.write_text("a file where the folder should be")
-    stopping, failures = asyncio.Event(), []
-    stopping.set()
-    await journal_upkeep.keep_publishing(
-        a_journal.engine, a_journal.keys, a_journal.settings, stopping, failures.append
+    stopping = asyncio.Event()
+    quick = a_journal.settings.model_copy(update={"checkpoint_every": 0.01})
+    running = asyncio.create_task(
+        journal_upkeep.keep_publishing(a_journal.engine, a_journal.keys, quick, stopping, failure)
     )
-    assert [type(failure) for failure in failures] == [FileExistsError]
+    while failure.times < 10:  # noqa: ASYNC110 (nobody is told of a failure that lasts, which is the point)
+        await asyncio.sleep(0.01)
+    a_journal.folder.unlink()
+    while failure.times:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    stopping.set()
+    await running
+    first, last = said
+    assert (first["event"], first["kind"], first["times"]) == ("journal.publish_failed", "FileExistsError", 1)
+    assert (last["event"], last["log_level"]) == ("journal.publish_resumed", "info")
+    assert last["times"] >= 10
+    assert a_journal.verify().entries == 3
+
+
+def test_a_failure_that_lasts_is_told_at_growing_intervals_and_another_one_at_once(said) -> None:
+    now = 1000.0
+    failure = LastingFailure("it.failed", "it.resumed", lambda: now)
+    for second in range(4 * 3600):
+        now = 1000.0 + second
+        failure.met(PermissionError("/a/path/that/no/log/says"))
+    assert [one["seconds"] for one in said] == [0, 60, 180, 420, 900, 1860, 3780, 7380, 10980]
+    assert "path" not in str(said)
+    said.clear()
+    failure.met(FileExistsError())
+    failure.met(FileExistsError())
+    failure.met(PermissionError())
+    failure.over()
+    failure.over()
+    failure.met(PermissionError())
+    lines = [(one["event"], one.get("kind"), one["times"], one["seconds"]) for one in said]
+    assert lines == [
+        ("it.failed", "FileExistsError", 14401, 14399),
+        ("it.resumed", None, 14403, 14399),
+        ("it.failed", "PermissionError", 1, 0),
+    ]
 
 
 def test_a_checkpoint_is_due_after_256_entries_or_a_while(a_journal) -> None:

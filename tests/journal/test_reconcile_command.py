@@ -26,7 +26,7 @@ class Pair:
         self.gateway = gateway
         self.peer = peer
 
-    def exchange(self, *, here: bool = True, there: bool = True) -> str:
+    def exchange(self, *, here: bool = True, there: bool = True, kept: str = "12m") -> str:
         """One delivery to the CCAS, told by each side or left out of one."""
         delivery, index = clock.new_id(), None
         if there:
@@ -35,7 +35,7 @@ class Pair:
         if here:
             with self.gateway.unit_of_work() as work:
                 journal.append(work, "exchange.ack", delivery_id=delivery, sender_org="caf", recipient_org="ccas",
-                               outcome="delivered", peer_idx=index)  # fmt: skip
+                               outcome="delivered", peer_idx=index, retention=kept)  # fmt: skip
         self.peer.publish()
         return delivery
 
@@ -88,6 +88,20 @@ def test_an_omission_on_either_side_is_named_and_fails_the_command(pair: Pair) -
         ("missing_there", hidden_there),
     }
     assert total["divergences"] == 2
+
+
+def test_what_is_kept_for_another_time_is_compared_and_verified_too(pair: Pair) -> None:
+    pair.exchange(kept="6m")
+    pair.exchange()
+    hidden = pair.exchange(kept="6m", there=False)
+    *found, total = _lines(pair.compare())
+    assert [(one["kind"], one["exchange"]) for one in found] == [("missing_there", hidden)]
+    assert total["divergences"] == 1
+    pair.peer.write(3, retention="36m")
+    pair.peer.publish()
+    last = next((pair.peer.folder / "36m" / "tile" / "entries").rglob("3"))
+    last.write_bytes(last.read_bytes().replace(b"orientation", b"accompagner"))
+    assert "The journal of ccas does not verify" in pair.compare().output
 
 
 def test_a_partner_s_journal_that_does_not_verify_is_not_compared(pair: Pair) -> None:

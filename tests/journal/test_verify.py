@@ -12,7 +12,7 @@ from pathlib import Path
 import pymerkle
 import pytest
 
-from gateway import journal, merkle, verify
+from gateway import journal, journal_upkeep, merkle, verify
 from gateway.storage import open_engine
 from gateway.unit_of_work import UnitOfWork
 
@@ -240,6 +240,52 @@ def test_the_command_line_says_ok_or_names_the_first_bad_index(a_published_journ
     bundle.write_bytes(bundle.read_bytes().replace(b'"caf"', b'"msa"', 1))
     assert verify.main([str(copied), "--vkey", a_published_journal.vkey]) == 1
     assert capsys.readouterr().out.startswith("bad index=256 ")
+
+
+def test_a_wrong_length_is_named_at_its_own_entry(copied: Path) -> None:
+    bundle = copied / "tile/entries/001"
+    whole = bundle.read_bytes()
+    first = int.from_bytes(whole[:2], "big") + 2
+    for at, bad in ((0, 256), (1, 256), (first, 257), (first + 1, 257)):
+        harmed = bytearray(whole)
+        harmed[at] ^= 1
+        bundle.write_bytes(harmed)
+        assert verify.verify(copied).first_bad == bad
+
+
+def test_a_log_withheld_whole_is_missed_by_the_checkpoint_kept_of_it(a_journal, tmp_path: Path, capsys) -> None:
+    a_journal.write(3)
+    a_journal.write(3, retention="6m")
+    a_journal.publish()
+    kept = Path(shutil.copy(a_journal.folder / "6m/checkpoint", tmp_path / "kept"))
+    a_journal.write(2, retention="6m")
+    a_journal.publish()
+    asked = ["--vkey", a_journal.vkey, "--since", str(kept)]
+    assert verify.main([str(a_journal.folder), *asked]) == 0
+    capsys.readouterr()
+    partial = Path(shutil.copytree(a_journal.folder, tmp_path / "partial"))
+    shutil.rmtree(partial / "6m/tile")
+    (partial / "6m/checkpoint").unlink()
+    assert verify.main([str(partial)]) == 1
+    withheld = Path(shutil.copytree(a_journal.folder, tmp_path / "withheld"))
+    shutil.rmtree(withheld / "6m")
+    assert verify.main([str(withheld), *asked]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "bad there is no checkpoint log=6m"
+
+
+def test_all_the_keys_of_a_journal_are_given_in_one_file(a_journal, tmp_path: Path) -> None:
+    a_journal.write(3)
+    a_journal.publish()
+    kept = Path(shutil.copy(a_journal.folder / "checkpoint", tmp_path / "kept"))
+    journal_upkeep.rotate_key(a_journal.keys)
+    a_journal.write(3)
+    a_journal.publish()
+    (a_journal.home / "keys/journal.ed25519").unlink()
+    a_journal.write(3)
+    a_journal.publish()
+    every, current = str(a_journal.folder / "vkeys"), str(a_journal.folder / "vkey")
+    assert verify.main([str(a_journal.folder), "--vkey", every, "--since", str(kept)]) == 0
+    assert verify.main([str(a_journal.folder), "--vkey", current, "--since", str(kept)]) == 1
 
 
 def test_the_verifier_runs_alone_outside_the_project(a_published_journal, tmp_path: Path) -> None:

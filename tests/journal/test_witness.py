@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from base64 import b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -301,6 +302,15 @@ async def test_a_stamp_of_an_unknown_authority_is_not_kept(
 # By themselves
 
 
+def _harm_cosignature(checkpoint: Path, before: Path) -> None:
+    shutil.copy(checkpoint, before)
+    *lines, last = checkpoint.read_text().splitlines(keepends=True)
+    name, _, value = last.rpartition(" ")
+    raw = bytearray(verify.decode_base64(value.strip()))
+    raw[-1] ^= 1
+    checkpoint.write_text("".join([*lines, f"{name} {b64encode(raw).decode()}\n"]))
+
+
 async def test_every_published_log_is_cosigned_and_stamped_by_itself(
     parties: Parties, authority: Authority, tmp_path: Path
 ) -> None:
@@ -315,8 +325,12 @@ async def test_every_published_log_is_cosigned_and_stamped_by_itself(
     served = ("temoin.test", Starlette(routes=witness.routes(parties.witness))), ("tsa.test", authority.application)
     await witness.cosign_published(parties.journal.engine, settings_, _client(*served))
     assert len(await timestamp.stamp_published(settings_, clock.now(), _client(*served))) == 2
-    for log, report in verify.verify_all(parties.journal.folder):
+    quorum = _policy(parties, "quorum caf")
+    for log, report in verify.verify_all(parties.journal.folder, policy=quorum):
         assert report.ok, log
+    _harm_cosignature(parties.journal.folder / "6m/checkpoint", tmp_path / "harmed")
+    assert [report.ok for _, report in verify.verify_all(parties.journal.folder, policy=quorum)] == [True, False]
+    shutil.move(tmp_path / "harmed", parties.journal.folder / "6m/checkpoint")
     await witness.cosign_published(parties.journal.engine, settings_, _client())  # what is published is cosigned
     _grow(parties)
     with pytest.raises(Unavailable, match="witness-quorum"):

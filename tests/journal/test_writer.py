@@ -7,12 +7,13 @@ import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from gateway import clock, journal, journal_entry, verify
 from gateway.problems import Unavailable
@@ -189,6 +190,13 @@ def test_an_unknown_event_or_retention_is_refused(a_journal) -> None:
                 journal.append(work, event, retention=retention)
 
 
+@pytest.mark.parametrize(
+    ("traces", "log"), [("P6M", "6m"), ("P9M", "6m"), ("P1Y", "12m"), ("P12M", "12m"), ("P3Y", "36m"), ("P1M", "6m")]
+)
+def test_a_trace_is_kept_no_longer_than_its_regime_says(traces: str, log: str) -> None:
+    assert journal.kept_for(traces) == log
+
+
 def test_a_partner_s_own_words_are_journaled_as_unlisted(a_journal) -> None:
     for words in ("Mme Dupont est inconnue", "ERR_422", "x" * 200):
         with UnitOfWork(a_journal.engine) as work:
@@ -249,6 +257,42 @@ def test_history_uses_the_index_whatever_the_size(request, backend: str) -> None
             connection.exec_driver_sql("ANALYZE journal_entry")
             plan = " ".join(str(row) for row in connection.exec_driver_sql("EXPLAIN " + sql.replace("%", "%%")))
         assert "ix_journal_entry_subject" in plan
+
+
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def test_what_is_few_is_found_without_reading_the_exchanges(request, backend: str) -> None:
+    """Look-ups, refused inputs, erasures: among millions of exchanges, by an index of their own."""
+    fixture: Callable = request.getfixturevalue("a_journal" if backend == "sqlite" else "a_journal_on_postgresql")
+    fixture.write(2000)
+    asked: list[tuple[str, Any]] = []
+    with fixture.engine.connect() as connection:
+        if backend == "postgresql":
+            connection.exec_driver_sql("ANALYZE journal_entry")
+        event.listen(connection, "before_cursor_execute", lambda *told: asked.append(told[2:4]))
+        for few in ("log.read", "right.erase"):
+            assert journal.of_period(connection, "2020", "2100", event=few) == []
+            assert list(journal.newest(connection, few)) == []
+        plans = [
+            " ".join(map(str, connection.exec_driver_sql(_EXPLAIN[backend] + sql, values)))
+            for sql, values in [*asked]
+            if "SELECT" in sql
+        ]
+    indexes = ["ix_journal_entry_reads"] * 2 + ["ix_journal_entry_erased"] * 2
+    assert [index for plan, index in zip(plans, indexes, strict=True) if index not in plan] == []
+
+
+_EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
+
+
+def test_what_is_few_is_read_newest_first(a_journal) -> None:
+    for day in (1, 3, 2):
+        with UnitOfWork(a_journal.engine) as work:
+            work.now = f"2026-03-{day:02d}T08:00:00.000000Z"
+            journal.append(work, "right.erase", outcome="erased")
+            journal.append(work, "exchange.request", sender_org="caf")
+    with a_journal.engine.connect() as connection:
+        days = [entry.ts[:10] for entry in journal.newest(connection, "right.erase")]
+    assert days == ["2026-03-03", "2026-03-02", "2026-03-01"]
 
 
 def test_all_that_was_written_of_an_exchange_is_found(a_journal) -> None:

@@ -15,10 +15,13 @@ from connectors.caf import generator
 from connectors.contract import DocumentRefused
 from gateway import settings as settings_module
 from gateway.cli import app
+from gateway.ingest import ingest
 from gateway.problems import Problem
 from gateway.registry import Gateway
+from gateway.rejects import Rejects
 from gateway.settings import Settings, settings
-from gateway.storage.tables.record import assertion_set, batch, exchange, foyer, person, quarantine
+from gateway.storage.tables.record import assertion_set, batch, exchange, foyer, membership, person, quarantine
+from schemas.record import Record
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 FOYERS = 12
@@ -54,6 +57,14 @@ class Desk:
             found = [connection.execute(select(func.count()).select_from(one)).scalar_one() for one in tables]
         gateway.engine.dispose()
         return found
+
+    def at_home(self) -> list[int]:
+        """How many persons a household names today."""
+        gateway = Gateway.open(Settings(home=self.folder / "home", profile="test", departement="040"))
+        with gateway.engine.connect() as connection:
+            found = connection.execute(select(func.count()).where(membership.c.named == 1)).scalars().all()
+        gateway.engine.dispose()
+        return list(found)
 
 
 @pytest.fixture
@@ -110,12 +121,91 @@ def test_one_bad_household_does_not_stop_the_others(desk: Desk, oddity: str, sta
     assert desk.count(quarantine)[0] >= 1
 
 
+class CrashError(Exception):
+    """The machine stops here."""
+
+
+@pytest.fixture
+def twelve_to_look_at(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of twelve people, each with a code that nobody knows, committed five at a time."""
+    monkeypatch.setattr("gateway.ingest.BATCH", 5)
+    path = desk.folder / "douze.json"
+    people = [
+        {"fileNumber": str(rank), "firstName": "Anna", "birthName": f"Brel{rank}", "birthDate": f"1988-04-{rank + 10}",
+         "familySituation": "Compliquée"}
+        for rank in range(1, 13)
+    ]  # fmt: skip
+    path.write_text(json.dumps({"beneficiaries": people}))
+    return path
+
+
+def told(rejects: Path) -> list[int]:
+    return [json.loads(line)["record"] for line in rejects.read_text().splitlines()]
+
+
+def as_the_ccas(desk: Desk, path: Path, rejects: Path) -> dict[str, Any]:
+    options = ("--from", "ccas", "--document", "ccas.beneficiaires", "--rejects", str(rejects))
+    status, counts, said = desk.ingest(path, *options)
+    assert status == 0, said
+    return counts
+
+
+def test_the_same_file_again_keeps_what_was_told_of_its_rejects(desk: Desk, twelve_to_look_at: Path) -> None:
+    rejects = desk.folder / "rejects.jsonl"
+    rejects.write_text("of last month\n")
+    for _ in range(2):
+        assert as_the_ccas(desk, twelve_to_look_at, rejects)["quarantined"] == 12
+        assert told(rejects) == list(range(1, 13))
+
+
+def test_the_same_file_again_with_another_file_of_rejects_says_what_it_lacks(
+    desk: Desk, twelve_to_look_at: Path
+) -> None:
+    first, second = desk.folder / "first.jsonl", desk.folder / "second.jsonl"
+    words = ("--from", "ccas", "--document", "ccas.beneficiaires", "--rejects")
+    for rejects in (first, first):
+        assert "rejects-told-before" not in desk.ingest(twelve_to_look_at, *words, str(rejects))[2]
+    _, counts, said = desk.ingest(twelve_to_look_at, *words, str(second))
+    assert (counts["quarantined"], told(second)) == (12, [])
+    assert "rejects-told-before: 12 of these records have no line in" in said
+
+
+def test_after_a_crash_each_reject_is_told_once(desk: Desk, twelve_to_look_at: Path) -> None:
+    rejects = desk.folder / "rejects.jsonl"
+    gateway = Gateway.open(Settings(home=desk.folder / "home", profile="test", departement="040"))
+    with Rejects(rejects) as lines:
+
+        def tell(rank: int, record: Record) -> None:
+            lines.tell(rank, record)
+            if rank == 8:
+                raise CrashError
+
+        with pytest.raises(CrashError):
+            ingest(gateway, twelve_to_look_at, "ccas", "ccas.beneficiaires", on_reject=tell, on_start=lines.start)
+    gateway.engine.dispose()
+    assert told(rejects) == list(range(1, 9)), "three more than were committed"
+    assert as_the_ccas(desk, twelve_to_look_at, rejects)["quarantined"] == 12
+    assert told(rejects) == list(range(1, 13))
+
+
 def test_a_wrong_footer_holds_the_whole_file(desk: Desk) -> None:
     status, told, _ = desk.ingest(desk.file("pied_faux"))
     assert status == 0
     assert told["held"] == "footer-mismatch"
     assert told["quarantined"] == told["records"] == FOYERS
     assert desk.count(person, assertion_set) == [0, 0]
+
+
+def test_a_rehearsal_says_that_the_file_would_be_held(desk: Desk) -> None:
+    path = desk.file("pied_faux")
+    _, rehearsed, said = desk.ingest(path, "--dry-run")
+    assert "footer-mismatch" in said
+    assert "nouveaux foyers" not in said
+    assert desk.count(person, assertion_set, exchange, batch) == [0, 0, 0, 0]
+    _, decided, _ = desk.ingest(path, "--dry-run", "--publish-held")
+    _, real, _ = desk.ingest(path)
+    assert {**rehearsed, "seconds": 0} == {**real, "seconds": 0}
+    assert (decided["accepted"], decided.get("held")) == (FOYERS, None)
 
 
 def test_a_human_may_take_a_held_file_as_it_is(desk: Desk) -> None:
@@ -126,8 +216,9 @@ def test_a_human_may_take_a_held_file_as_it_is(desk: Desk) -> None:
     assert "held" not in told
     assert told["accepted"] == told["records"] == FOYERS
     assert desk.count(batch) == [1]
-    _, again, _ = desk.ingest(path)
-    assert again["unchanged"] == FOYERS
+    for options in (["--dry-run"], []):
+        _, again, _ = desk.ingest(path, *options)
+        assert (again["unchanged"], again.get("held")) == (FOYERS, None)
 
 
 def test_the_same_file_twice_changes_nothing(desk: Desk) -> None:
@@ -197,3 +288,17 @@ def test_a_file_that_nobody_here_wrote(desk: Desk, monkeypatch: pytest.MonkeyPat
     assert {"foreign-schema-location", "trailing-blanks", "shared-request-number", "footer-mismatch"} <= set(
         told["notices"]
     )
+
+
+@pytest.mark.parametrize("role", ["ZZZ", ""])
+def test_an_adult_whose_role_cannot_be_read_has_not_left_her_household(desk: Desk, role: str) -> None:
+    """She would lose her right on every screen until someone repairs the code of a list."""
+    path = desk.file()
+    desk.ingest(path)
+    (before,) = desk.at_home()
+    text = path.read_text("windows-1252").replace("<HEUCREAFLUX>0", "<HEUCREAFLUX>2", 1)
+    one = text.index("<ROLEPERS>DEM", text.index("<NATPREST>RSA"))
+    path.write_text(text[:one] + f"<ROLEPERS>{role}" + text[one + len("<ROLEPERS>DEM") :], "windows-1252")
+    _, told, _ = desk.ingest(path)
+    assert told["quarantined"] == 1
+    assert desk.at_home() == [before]

@@ -17,7 +17,7 @@ from gateway.receipt import Receipt, Request
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import person
 from schemas.record import PersonFacts, Record
-from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, territory
+from tests.journeys.territory import AMELIA, DEMO, Territory, accompaniment, territory
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -166,9 +166,18 @@ def test_every_delivery_is_in_the_journal_and_the_journal_verifies(played: Playe
     )[0][0]
     assert acknowledged >= delivered
     played.on.gateway.publish_journal()
-    report = verify.verify(played.on.gateway.journal_folder)
-    assert report.ok
-    assert report.entries == played.rows(select(func.count()).select_from(journal_entry))[0][0]
+    reports = [report for _, report in verify.verify_all(played.on.gateway.journal_folder)]
+    assert all(report.ok for report in reports)
+    assert (
+        sum(report.entries for report in reports) == played.rows(select(func.count()).select_from(journal_entry))[0][0]
+    )
+
+
+def test_each_decision_is_traced_in_the_log_that_keeps_it_as_long_as_its_regime_says(played: Played) -> None:
+    logs: dict[str, set[str]] = {}
+    for row in played.rows(select(journal_entry)):
+        logs.setdefault(json.loads(row.entry).get("regime", ""), set()).add(row.log)
+    assert logs == {"SIFT": {"6m"}, "RSA": {"12m"}, "PIE": {"12m"}, "": {"12m"}}
 
 
 def test_no_name_or_number_of_a_person_is_in_the_journal_or_the_database_in_clear(played: Played) -> None:

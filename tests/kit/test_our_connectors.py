@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from connectors import kit
+from connectors.kit.subject import Subject
 from connectors.manifest import installed
 
 OURS = sorted(id for id, one in installed().items() if one.package.startswith("connectors."))
@@ -28,3 +31,15 @@ def test_partners_called_over_http_meet_every_fault(id: str) -> None:
     faults = ("acces_refuse", "attente_annoncee", "attente_non_annoncee", "panne", "delai", "injoignable", "scenarios")
     assert {told[name] for name in faults} == {"ok"}
     assert told["demande"] == "ok"
+
+
+def test_a_sheet_sent_as_something_else_than_the_manifest_says_fails() -> None:
+    """The media type was changed in the manifest alone: what leaves is still the former one."""
+    one = installed()["i_milo"]
+    documents = [told.model_copy(update={"content_type": ("text/csv",)}) for told in one.manifest.document]
+    other = dataclasses.replace(one, manifest=one.manifest.model_copy(update={"document": tuple(documents)}))
+    (case,) = (case for case in kit.suite("i_milo") if case.name == "envoi")
+    assert case.run().outcome == "ok"
+    told = dataclasses.replace(case, subject=Subject(other)).run()
+    assert told.outcome == "failed"
+    assert told.detail == ("i_milo.fiche: content_type of manifest.toml is text/csv, and application/json is sent",)

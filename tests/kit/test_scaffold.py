@@ -10,6 +10,7 @@ import pytest
 
 from connectors import kit
 from connectors.kit import scaffold
+from connectors.kit.subject import Subject
 from connectors.manifest import installed
 from connectors.table import to_csv
 from mappings import MappingError, engine
@@ -72,6 +73,25 @@ def test_an_example_that_fails_says_what_is_written_instead_of_what(present: Pre
     example = present() / "mappings" / "essai_kit" / "examples" / "fiche" / "une_personne.json"
     example.write_text(example.read_text("utf-8").replace('"SMS"', '"TEL"'), "utf-8")
     assert any("moyen_prefere is 'SMS' instead of 'TEL'" in fault for fault in told()["exemples"].detail)
+
+
+@pytest.mark.parametrize("format", scaffold.FORMATS)
+def test_a_new_connector_keeps_a_number_under_which_the_person_is_found_again(present: Present, format: str) -> None:
+    present(format=format)
+    subject = Subject(installed()["essai_kit"])
+    (record,) = subject.read(next(one for one in subject.samples if one.situation == "une_personne"))
+    facts = record.personnes[0].facts
+    assert facts["identifiants[ft_numero].valeur"] == scaffold.PERSON["numero_france_travail"]
+
+
+def test_what_is_sent_bears_the_media_type_of_the_manifest(present: Present) -> None:
+    folder = present()
+    for name in ("manifest.toml", "sandbox.py"):
+        file = next(folder.parent.rglob(name))
+        told_before = file.read_text("utf-8")
+        assert "application/json" in told_before
+        file.write_text(told_before.replace("application/json", "application/vnd.essai.v2+json"), "utf-8")
+    assert {name: result.detail for name, result in told().items() if result.outcome == "failed"} == {}
 
 
 def test_nothing_written_is_unfinished(present: Present) -> None:

@@ -91,6 +91,18 @@ def test_no_child_has_a_record_of_her_own():
     assert told == len(left) + sum(len(record.personnes) for record in records)
 
 
+@pytest.mark.parametrize("role", ["", "ZZZ", "dem"])
+def test_an_adult_whose_role_cannot_be_read_is_not_taken_for_a_child(role):
+    raw = synthetic(1)[0].decode("windows-1252")
+    at = raw.index("<ROLEPERS>", raw.index("<NATPREST>RSA")) + len("<ROLEPERS>")
+    record = load(FLUX).read((raw[:at] + role + raw[at + 3 :]).encode("windows-1252"), encoding="windows-1252")
+    assert record.unplaced
+    assert record.quarantined
+    assert not [
+        finding for finding in record.findings if (finding.code, finding.path) == ("household-only", "Personne[1]")
+    ]
+
+
 def test_no_sensitive_code_ever_becomes_a_fact():
     hidden = {
         (name, code)

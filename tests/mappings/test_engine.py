@@ -102,6 +102,61 @@ def test_an_absent_required_field_and_a_bad_date_are_told_without_any_value(mapp
     assert record.personnes[0].facts == {}
 
 
+def test_a_required_date_that_says_nothing_is_told(mapping):
+    told = NAMES.replace('type = "date" }', 'type = "date", required = true }')
+    record = mapping(told).read({"usager": {"nom": "Durand", "naissance": "1900-01-01"}})
+    assert [(f.code, f.path) for f in record.findings] == [("missing-required", "usager/naissance")]
+    assert record.quarantined
+
+
+NUMBERED = (
+    NAMES
+    + """
+[[section]]
+title = "NIR"
+category = "nir"
+fields = [ { canonical = "identifiants[nir].valeur", partner = "usager.nir", type = "nir" } ]
+[[section]]
+title = "Civilité"
+category = "identite"
+fields = [ { canonical = "personne.civilite", partner = "usager.civilite", type = "code", codes = "civilite" } ]
+[codes.civilite]
+source = "essai"
+values = { MME = "madame", MR = "monsieur" }
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"naissance": "1958-06-14"}, [("quarantine", "annee")]),
+        ({"naissance": "1985-07-14"}, [("quarantine", "mois")]),
+        ({"naissance": ""}, []),
+        ({"civilite": "MR"}, [("notice", "sexe")]),
+        ({"civilite": ""}, []),
+        ({"nir": "2854299999999"}, []),
+    ],
+)
+def test_a_nir_beside_the_wrong_person_is_told(mapping, changes, told):
+    person = {"nom": "Durand", "naissance": "1985-06-14", "nir": "2850699999999", "civilite": "MME"}
+    record = mapping(NUMBERED).read({"usager": person | changes})
+    assert {(f.code, f.path) for f in record.findings} == ({("nir-disagrees", "usager/nir")} if told else set())
+    assert [(f.severity, f.detail) for f in record.findings] == told
+    assert "identifiants[nir].valeur" in record.personnes[0].facts
+
+
+def test_a_birth_date_to_come_names_nobody(mapping):
+    record = mapping(NUMBERED).read({"usager": {"nom": "Durand", "naissance": "2199-01-01", "nir": "2850699999999"}})
+    assert [(f.code, f.path, f.severity) for f in record.findings] == [
+        ("birth-to-come", "usager/naissance", "quarantine")
+    ]
+    facts = record.personnes[0].facts
+    assert "personne.date_naissance" not in facts
+    assert facts["personne.nom_naissance"] == "Durand"
+
+
 def test_a_mapping_reads_what_it_wrote(mapping):
     one = mapping(NAMES)
     facts = {"personne.nom_naissance": "DURAND", "personne.date_naissance": "1985-06-14"}

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import cli
-from mappings import all_mappings, files
+from mappings import all_mappings, files, load
 from mappings.explain import explain
 from mappings.lint import explained, lint
 from mappings.types import TYPES
@@ -88,10 +88,12 @@ partner = "actions[]"
 """
 PAGES = explained()
 LINES = {
+    "unknown-context": 12,
     "unknown-path": 12, "unknown-type": 12, "type-inputs": 12, "outside-category": 12, "unknown-table": 13,
     "undeclared-loss": 16, "uncovered-code": 16, "stranger-code": 16, "uncovered-value": 13, "not-canonical": 13,
     "missing-category": 7, "missing-title": 7, "missing-file": 22, "missing-example": 1, "duplicate": 12,
-    "file-name": 1, "mapping-grammar": 1, "mapping-toml": 3, "unused-table": 20, "no-reason": 21,
+    "file-name": 1, "mapping-grammar": 12, "mapping-path": 12, "mapping-codes": 16, "mapping-toml": 3, "field-type": 12,
+    "bad-constant": 12, "missing-key": 20, "unknown-key": 24, "wrong-example": 21, "unused-table": 20, "no-reason": 21,
 }  # fmt: skip
 
 
@@ -121,6 +123,98 @@ def test_a_key_of_an_unknown_type_is_a_fault_too(write):
         assert [one.code for one in found] == ["unknown-type"]
 
 
+ROW = '{ canonical = "nom_naissance", partner = "nom" }'
+CODED = 'type = "code", codes = "civilite"'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (ROW, '{ canonical = "identifiants[nir].valeur", partner = "nir" }', "field-type"),
+        (ROW, '{ canonical = "prenoms", partner = "prenoms" }', "field-type"),
+        (ROW, '{ canonical = "nom_naissance", partner = "noms", type = "words" }', "field-type"),
+        (ROW, '{ canonical = "nom_naissance", partner = "nom[]" }', "field-type"),
+        (ROW, '{ canonical = "rang_naissance", partner = "rang", type = "decimal" }', "field-type"),
+        (ROW, '{ canonical = "identite_certifiee", partner = "certifiee", type = "integer" }', "field-type"),
+        (ROW, '{ canonical = "telephones[].rang", partner = "rang", type = "instant" }', "field-type"),
+        (CODED, 'codes = "civilite"', "unknown-table"),
+        (CODED, 'type = "code"', "unknown-table"),
+    ],
+)
+def test_a_row_has_a_type_that_can_tell_its_field(write, before, after, said):
+    text = SOUND.replace(before, after, 1)
+    if "identifiants" in after:
+        text = text.replace('canonical = "personne"\n', "").replace('"civilite", p', '"personne.civilite", p')
+    found = lint([write(text)])
+    assert said in [one.code for one in found], found
+    assert {one.line for one in found if one.code == said} <= {11, 12, 13}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{ canonical = "telephones[].numero", partner = "tels", type = "phones" }',
+        '{ canonical = "telephones[].numero", partner = "tels[]", type = "phone" }',
+        '{ canonical = "date_naissance", partner = "ne_le", type = "date_fr" }',
+        '{ canonical = "prenoms", partner = ["un", "deux"], type = "list" }',
+        '{ canonical = "date_naissance", partner = "ne_le", disputed = "le sens est discuté" }',
+    ],
+)
+def test_a_type_that_can_tell_the_field_is_let_be(write, row):
+    found = lint([write(SOUND.replace(ROW, row, 1))])
+    assert "field-type" not in [one.code for one in found]
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ('crosswalk = "frein"\npartner = "a"\ncanonical = "b"', "schemas/nomenclatures has no crosswalk/frein"),
+        ('list = "essai/inconnue"', "schemas/nomenclatures has no essai/inconnue"),
+        ('crosswalk = "freins"\npartner = "them"\ncanonical = "note"', "crosswalk freins has no column them: "),
+        ('crosswalk = "freins"\npartner = "theme_canonique"', "names its columns partner and canonical"),
+        ("identity = true", "an identity table names its list"),
+    ],
+)
+def test_what_a_table_borrows_and_is_not_there_is_named_at_the_table(write, declared, told):
+    (found,) = lint([write(SOUND.replace('values = { MME = "madame", MR = "monsieur" }', declared, 1))])
+    assert (found.line, found.code) == (16, "mapping-codes")
+    assert told in found.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        ('direction = "both"', 'direction = "toutes"', 4),
+        ('format = "json"', 'format = "yaml"', 5),
+        ('category = "identite"', 'categorie = "identite"', 9),
+        ('partner = "civ", type', 'partner = "civ", max = "dix", type', 13),
+        ('source = "essai"', 'origine = "essai"', 17),
+        ('name = "une personne"', 'nom = "une personne"', 21),
+        ('title = "Essai"\n', "", 1),
+    ],
+)
+def test_what_the_grammar_refuses_is_told_at_its_line(write, before, after, line):
+    (found,) = lint([write(SOUND.replace(before, after, 1))])
+    assert (found.code, found.line) == ("mapping-grammar", line), found
+
+
+def test_a_file_that_is_not_utf_8_says_so_at_its_line(write):
+    path = write(SOUND)
+    path.write_bytes(path.read_bytes().decode().encode("cp1252"))
+    (found,) = lint([path])
+    assert (found.line, found.code) == (8, "mapping-toml")
+    assert "UTF-8" in found.message
+
+
+@pytest.mark.parametrize("content", ['{"nom": "ARBELIER"', '{"nom": "ÉLOUARD"}'])
+def test_an_example_that_cannot_be_read_says_where(write, content):
+    path = write(SOUND)
+    (path.parent / "examples" / "une.json").write_bytes(content.encode("latin-1"))
+    (found,) = lint([path])
+    assert (found.line, found.code) == (21, "wrong-example")
+    assert found.message.startswith("une.json:")
+
+
 def test_a_path_that_is_nearly_one_is_told_with_the_one_it_is_near_to(write):
     (found,) = lint([write(SOUND_TABLE.replace('"nom_naissance"', '"nom_naisance"'))])
     assert found.message == "no canonical field is personne.nom_naisance; is it personne.nom_naissance?"
@@ -148,3 +242,39 @@ def test_explaining_a_mapping_that_does_not_exist_names_those_that_do():
     asked = CliRunner().invoke(cli.app, ["explain", "caf.flux_beneficaire"])
     assert asked.exit_code == 2
     assert "caf.flux_beneficiaire" in asked.output
+
+
+def test_a_path_that_does_not_exist_is_wrong_usage():
+    asked = CliRunner().invoke(cli.app, ["lint", "nulle_part.v1.toml"])
+    assert (asked.exit_code, asked.stdout) == (2, "")
+
+
+def test_a_file_that_is_not_utf_8_is_a_fault(write):
+    path = write(SOUND)
+    path.write_bytes('title = "Identité"'.encode("latin-1"))
+    assert [one.code for one in lint([path])] == ["mapping-toml"]
+
+
+@pytest.mark.parametrize(
+    ("document", "element", "serves"),
+    [
+        ("departement.beneficiaires_csv", "identifiant dans le si", "clé de l'enregistrement, clé"),
+        ("ccas.suivi", "rendezVous.professionnels.id", "clé"),
+        ("caf.flux_beneficiaire", "Personne/Identification/RGNAI", "clé de la personne"),
+        ("caf.flux_beneficiaire", "Personne/Prestations/ROLEPERS", "choix des personnes"),
+    ],
+)
+def test_the_page_lists_the_columns_that_tell_persons_and_items_apart(document: str, element: str, serves: str) -> None:
+    page = explain(load(document))
+    assert f"| `{element}` | {serves} |" in page.partition("## Ce qui sert à reconnaître")[2].partition("##")[0]
+
+
+def test_a_word_of_the_context_is_one_that_an_example_gives(write):
+    text = SOUND.replace(
+        '{ canonical = "nom_naissance", partner = "nom" }', '{ context = "organisme", partner = "nom" }'
+    )
+    given = text.replace('partner = "examples/une.json"', 'partner = "examples/une.json"\ncontext = { {} = "ccas" }')
+    assert lint([write(given.replace("{}", "organisme"))]) == []
+    (found,) = lint([write(given.replace("{}", "organismes"))])
+    assert (found.line, found.code) == (12, "unknown-context")
+    assert found.message == "no example gives organisme in its context; is it organismes?"

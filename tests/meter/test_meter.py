@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,14 +20,7 @@ from gateway.problems import Invalid, Unknown
 from gateway.receipt import Request
 from gateway.storage.tables.record import person
 from schemas.record import Current, PersonFacts, Record
-from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
-
-
-@pytest.fixture
-def landes(tmp_path: Path) -> Iterator[Territory]:
-    one = territory(tmp_path, DEMO)
-    yield one
-    one.gateway.engine.dispose()
+from tests.journeys.territory import AMELIA, Territory, accompaniment, beneficiary
 
 
 def read(landes: Territory, recipient: str = "") -> dict[str, Count]:
@@ -185,7 +176,7 @@ def test_two_records_of_one_person_are_counted_together_and_apart_again_once_und
     other = replace(
         AMELIA,
         nom="TISSANDIER",
-        nir="2900499999999",
+        nir="2880499999998",
         id_personne=4712,
         matricule="0123457",
         numero_demande="04000000002",

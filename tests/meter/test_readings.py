@@ -24,7 +24,7 @@ from gateway.storage.tables.schedule import schedule as scheduled
 from gateway.unit_of_work import UnitOfWork
 from tests.dates import passed
 from tests.faults.house import House, declaration, eventually, free_port
-from tests.journeys.test_seeds import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
+from tests.journeys.territory import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
 
 (JOB,) = [one for one in schedule.JOBS if one.name == "double-entry-meter"]
 
@@ -186,7 +186,7 @@ async def test_a_process_that_stops_cuts_it_and_the_next_begins_anew(
         try:
             assert await asyncio.to_thread(inside.wait, 60)
             stopping.set()
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, 60)
         finally:
             go_on.set()
     assert last(gateway) is None

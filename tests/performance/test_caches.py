@@ -25,7 +25,6 @@ from gateway.policy import Policy
 from gateway.policy_table import FOLDER
 from gateway.registry import Gateway
 from gateway.settings import Settings
-from gateway.unit_of_work import UnitOfWork
 from schemas.record import Fact
 
 DEMO = Path(__file__).parents[2] / "gateway" / "demo" / "convention.toml"
@@ -70,13 +69,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @given(seen=st.lists(dossiers, min_size=1, max_size=4))
 def test_a_question_is_the_one_that_a_new_transaction_would_ask(gateway: Gateway, seen: list[dict[str, Fact]]) -> None:
     """Dossiers met one after the other in one transaction, by all flows, never answer for each other."""
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         flows = [flow for body in ("caf", "departement", "ccas") for flow in gateway.flows(work, body)]
         asked = [question(work, gateway, "nobody", flow, current) for current in seen for flow in flows]
     fresh = []
     for current in seen:
         for flow in flows:
-            with UnitOfWork(gateway.engine, read_only=True) as work:
+            with gateway.reading() as work:
                 fresh.append(question(work, gateway, "nobody", flow, dict(current)))
     assert asked == fresh
 
@@ -84,7 +83,7 @@ def test_a_question_is_the_one_that_a_new_transaction_would_ask(gateway: Gateway
 @RELAXED
 @given(seen=st.lists(dossiers, min_size=1, max_size=4))
 def test_a_remembered_decision_is_the_one_that_the_table_gives(gateway: Gateway, seen: list[dict[str, Fact]]) -> None:
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         flows = [flow for body in ("caf", "departement", "ccas") for flow in gateway.flows(work, body)]
         # Flows of the same words but another state are other flows.
         flows += [replace(flow, etat="suspendue") for flow in flows]
@@ -113,7 +112,7 @@ def test_what_the_journal_is_told_of_a_decision_is_told_of_no_other(
 @given(current=dossiers)
 def test_identifiers_serve_to_find_her_where_the_table_lets_them(gateway: Gateway, current: dict[str, Fact]) -> None:
     """What no convention opens for identification is not asked about; the table would have refused it."""
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         for flow in (flow for body in ("caf", "departement", "ccas") for flow in gateway.flows(work, body)):
             asked_of = question(work, gateway, "nobody", flow.for_identification(), current, frozenset({"C1", "C3"}))
             if not gateway.policy.decide(asked_of).permits:
@@ -125,7 +124,7 @@ def test_identifiers_serve_to_find_her_where_the_table_lets_them(gateway: Gatewa
 def test_another_table_in_the_same_transaction_decides_anew(gateway: Gateway) -> None:
     current = {"personne.nom_naissance": Fact("Vidal", "caf", "x", "2026-01-01T00:00:00.000000Z")}
     before = gateway.policy
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         flow = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
         decide(work, gateway, "nobody", flow, current)
         try:
@@ -139,7 +138,7 @@ def test_a_date_that_is_moved_in_a_transaction_changes_its_answers(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     current = {"personne.nom_naissance": Fact("Vidal", "caf", "x", "2026-01-01T00:00:00.000000Z")}
-    with UnitOfWork(gateway.engine, read_only=True) as work:
+    with gateway.reading() as work:
         flow = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
         assert answer(work, gateway, "nobody", flow, current)[0].clock_ok
         monkeypatch.setattr(clock, "steady", lambda: False)
@@ -243,17 +242,14 @@ def test_a_person_another_transaction_created_is_asked_about(gateway: Gateway) -
 
 def test_a_convention_that_changes_in_a_transaction_changes_its_answers(gateway: Gateway) -> None:
     current = {"personne.adresses[residence].code_insee": Fact("40088", "caf", "x", "2026-01-01T00:00:00.000000Z")}
-    work = gateway.unit_of_work()
-    work.__enter__()
-    try:
+    with gateway.unit_of_work() as work:
+        work.abandon()
         flow = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
         assert question(work, gateway, "nobody", flow, current).convention_active
         convention.add(work, DEMO.read_bytes().replace(b'perimetre = ["40"]', b'perimetre = ["64"]', 1))
         later = next(one for one in gateway.flows(work, "caf") if one.vers == "departement")
         assert not question(work, gateway, "nobody", later, current).convention_active
         assert not question(work, gateway, "nobody", replace(flow, etat="suspendue"), current).convention_active
-    finally:
-        work.abandon()
 
 
 def test_another_key_gives_other_indexes(tmp_path: Path, gateway: Gateway) -> None:

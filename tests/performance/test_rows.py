@@ -62,13 +62,12 @@ def test_what_the_driver_would_not_take_as_it_is_is_refused_and_nothing_is_kept(
         (strange, {"id": "a", "content": {}}, "content"),
         (person, one | {"height": 3}, "height"),
     ):
-        work = UnitOfWork(engine)
-        work.__enter__()
-        work.add(person, **one)
-        work.add(table, **row)
-        with pytest.raises(Exception, match=named):
-            work.commit()
-        work.abandon()
+        with UnitOfWork(engine) as work:
+            work.abandon()
+            work.add(person, **one)
+            work.add(table, **row)
+            with pytest.raises(Exception, match=named):
+                work.commit()
     with engine.connect() as connection:
         assert connection.execute(select(person)).all() == []
 

@@ -148,6 +148,18 @@ def test_the_caf_file_stays_at_the_departement(policy: Policy, ask: Ask) -> None
     assert withheld[0].code == "C4"
 
 
+def test_what_a_ccas_said_never_serves_a_control_of_the_rsa(policy: Policy, ask: Ask) -> None:
+    current = facts("orientations[o].referent_pressenti.nom", source="ccas") | facts("personne.nom_naissance")
+    (code,) = asked(current) - {"C1"}
+    decision = policy.decide(ask("departement", "caf_msa", "RSA", "liquidation_controle_rsa", f"C1 {code}"))
+    permitted, withheld = split(current, decision)
+    assert set(permitted) == {"personne.nom_naissance"}
+    assert [(row.rule, row.article) for row in withheld] == [("O5", "CASF L263-4-1")]
+    assert "O5" in decision.proposed
+    used = policy.decide(ask("departement", "caf_msa", "RSA", "instruction_rsa", f"C1 {code}"))
+    assert set(split(current, used)[0]) == set(current)
+
+
 def test_the_nir_is_for_matching_and_never_in_the_document(with_rules: Callable[..., Policy], ask: Ask) -> None:
     current = facts("personne.nom_naissance", "identifiants[nir].valeur")
     decision = with_rules("A13").decide(ask("departement", "france_travail", "SIFT", "identification", "C1 C3"))

@@ -288,7 +288,7 @@ def test_a_table_of_users_says_the_same_as_their_webhook() -> None:
     headers = ["Nom", "Prénom", "Civilité", "Date de naissance", "Email", "Téléphone", "Numéro allocataire", "Rôle",
                "ID interne au département", "NIR", "Couleur"]  # fmt: skip
     rows = [
-        ["Nougarent", "Zoé", "Madame", "03/02/1990", "zoe@exemple.invalid", "0611223344", "456789", "Demandeur",
+        ["Nougarent", "Zoé", "MME", "03/02/1990", "zoe@exemple.invalid", "0611223344", "456789", "DEMANDEUR",
          "26-77", "290024090123461", "bleu"],
         ["Ortholier", "Paul", "M", "31/02/1990", "", "", "", "", "26-78", "2,9E+14", ""],
         ["Peyroudet", "Rose", "Mme", "", "", "", "", "", "", "", ""],
@@ -304,6 +304,14 @@ def test_a_table_of_users_says_the_same_as_their_webhook() -> None:
     assert [f.code for f in rose.findings] == ["identifier-missing"]
     assert rose.rejected
     assert nameless.rejected
+
+
+def test_the_number_of_an_msa_household_that_is_a_nir_is_left_out_and_asks_nobody() -> None:
+    table = to_csv(["Nom", "Prénom", "Email", "Numéro allocataire"],
+                   [["Nougarent", "Zoé", "zoe@exemple.invalid", "285069999999919"]])  # fmt: skip
+    (zoe,) = CONNECTOR.read("rdv_insertion.usagers", io.BytesIO(table))
+    assert [(f.code, f.severity, f.raw) for f in zoe.findings] == [("matricule-is-nir", "notice", "")]
+    assert "foyer.matricule" not in zoe.foyer
 
 
 def test_a_table_without_names_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,51 @@ def test_a_newer_statement_supersedes_and_the_older_one_stays(registry: Registry
     with registry.work() as work:
         assert registry.dossiers.current(work, who)["personne.civilite"].value == "monsieur"
         assert work.connection.execute(select(func.count()).select_from(assertion_set)).scalar_one() == 2
+
+
+HOME = "personne__adresses[residence]__"
+
+
+def address(*told: Assertions) -> dict[str, object]:
+    return {path.rpartition(".")[2]: fact.value for path, fact in merge.current(told).items() if "adresses" in path}
+
+
+def at_home(source: str, role: str, at: str, **lines: object) -> Assertions:
+    return said(source, role, at, **{HOME + name: value for name, value in lines.items()})
+
+
+def test_the_street_of_one_body_is_never_put_above_the_town_of_another() -> None:
+    old = {"numero_voie": "12", "nom_voie": "DES RESINIERS", "code_postal": "40100", "libelle_commune": "DAX"}
+    new = {"code_postal": "94240", "libelle_commune": "L'HAY LES ROSES"}
+    told = [at_home("departement", "departement", "2026-01-01", **old), at_home("ccas", "ccas", "2026-02-01", **new)]
+    assert address(*told) == new
+    assert address(*reversed(told)) == new
+    assert len(merge.divergences(told)) == 2
+
+
+def test_lines_of_an_address_abroad_take_no_postcode_from_elsewhere() -> None:
+    abroad = {"lignes": ["CALLE MAYOR 3", "20001 SAN SEBASTIAN"]}
+    told = [
+        at_home("caf", "caf_msa", "2026-01-01", **abroad),
+        at_home("ccas", "ccas", "2026-02-01", code_postal="40100", libelle_commune="DAX"),
+    ]
+    assert address(*told) == abroad
+
+
+def test_bodies_that_tell_the_same_address_complete_each_other() -> None:
+    told = [
+        at_home("caf", "caf_msa", "2026-01-01", code_postal="40100", libelle_commune="SAINT PAUL LES DAX"),
+        at_home("ccas", "ccas", "2026-02-01", libelle_commune="Saint-Paul-lès-Dax", complement="Chez Mme Exemple"),
+    ]
+    assert address(*told) == {
+        "code_postal": "40100", "libelle_commune": "SAINT PAUL LES DAX", "complement": "Chez Mme Exemple"
+    }  # fmt: skip
+
+
+def test_a_corrected_line_stands_in_the_address_it_corrects() -> None:
+    told = at_home("caf", "caf_msa", "2026-01-01", code_postal="40100", nom_voie="DES LILAS")
+    right = replace(at_home("caf", "caf_msa", "2026-02-01", code_postal="40990"), document=merge.RECTIFIED)
+    assert address(told, right) == {"code_postal": "40990", "nom_voie": "DES LILAS"}
 
 
 def test_an_older_file_arriving_late_changes_nothing(registry: Registry) -> None:

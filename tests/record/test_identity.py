@@ -131,6 +131,23 @@ def test_particles_hyphens_and_transliteration_do_not_hide_a_name(registry: Regi
     assert registry.match(same | {"personne.nom_naissance": told}).candidate == who
 
 
+def test_a_married_name_told_alone_is_found_and_a_human_confirms(registry: Registry) -> None:
+    married = MARIE | {"personne.nom_usage": "DUPONT"}
+    only = {name: MARIE[name] for name in ("personne.prenoms", "personne.date_naissance")} | {
+        "personne.nom_usage": "Dupont"
+    }
+    who = registry.known(married)
+    found = registry.match(only)
+    assert (found.certainty, found.candidate, found.rung) == ("a_confirmer", who, 4)
+
+
+def test_who_was_known_by_her_married_name_alone_is_found_when_both_are_told(registry: Registry) -> None:
+    only = {name: MARIE[name] for name in ("personne.prenoms", "personne.date_naissance")}
+    who = registry.known(only | {"personne.nom_usage": "Dupont"})
+    found = registry.match(MARIE | {"personne.nom_usage": "DUPONT"})
+    assert (found.certainty, found.candidate, found.reason) == ("a_confirmer", who, "usage+date")
+
+
 def test_two_different_nirs_never_merge(registry: Registry) -> None:
     registry.known(MARIE)
     twin = MARIE | {"identifiants[nir].valeur": "2850699999998"}
@@ -141,6 +158,35 @@ def test_a_nir_with_another_birth_date_is_a_contradiction_for_a_human(registry: 
     marie = registry.known(MARIE)
     found = registry.match(MARIE | {"personne.date_naissance": "1958-06-12"})
     assert (found.certainty, found.candidate, found.reason) == ("a_confirmer", marie, "nir-with-other-birth-date")
+
+
+@pytest.mark.parametrize(("known", "told"), [("1985", "1985-06-12"), ("1985-06", "1985-06-12"), ("1985", "1985-06")])
+@pytest.mark.parametrize("first_precise", [False, True])
+def test_a_nir_with_the_same_birth_date_less_precise_is_certain(
+    registry: Registry, known: str, told: str, first_precise: bool
+) -> None:
+    first, second = (told, known) if first_precise else (known, told)
+    marie = registry.known(MARIE | {"personne.date_naissance": first})
+    found = registry.match(MARIE | {"personne.date_naissance": second})
+    assert (found.certainty, found.person_id, found.rung) == ("certain", marie, 1)
+
+
+@pytest.mark.parametrize("other", ["1984", "1985-05", "1985-07-12"])
+def test_a_nir_with_a_birth_date_that_cannot_be_hers_is_for_a_human(registry: Registry, other: str) -> None:
+    marie = registry.known(MARIE | {"personne.date_naissance": "1985-06"})
+    found = registry.match(MARIE | {"personne.date_naissance": other})
+    assert (found.certainty, found.candidate, found.reason) == ("a_confirmer", marie, "nir-with-other-birth-date")
+
+
+@pytest.mark.parametrize(("known", "told"), [("1985", "1985-06-12"), ("1985-06-12", "1985-06"), ("1985-06", "1985-06")])
+def test_the_same_name_and_a_birth_date_known_in_part_is_shown_to_a_human(
+    registry: Registry, known: str, told: str
+) -> None:
+    named = {name: MARIE[name] for name in ("personne.nom_naissance", "personne.prenoms")}
+    marie = registry.known(named | {"personne.date_naissance": known})
+    found = registry.match(named | {"personne.date_naissance": told})
+    assert (found.certainty, found.candidate, found.rung) == ("a_confirmer", marie, 4)
+    assert registry.match(named | {"personne.date_naissance": "1986"}).certainty == "inconnu"
 
 
 def test_a_provisional_number_never_identifies_alone(registry: Registry) -> None:
@@ -171,7 +217,7 @@ def test_a_merge_can_be_undone_and_both_histories_come_back(registry: Registry) 
             work, other, place, {"personne.civilite": "madame"}, asserted_at=work.now, exchange_id="x", partial=True
         )
     with registry.work() as work:
-        assert registry.identity.decide(work, case, True, "dpo") == (other, marie)
+        assert registry.identity.decide(work, case, True, "dpo") == (other, marie, "exchange")
     with registry.work() as work:
         assert registry.dossiers.current(work, marie)["personne.civilite"].value == "madame"
         with pytest.raises(Conflict):

@@ -34,7 +34,7 @@ from gateway.worker import Worker
 from schemas.nomenclatures import migration
 from schemas.nomenclatures.migration import Change, Migration, MigrationInvalid
 from schemas.record import Fact, PersonFacts, Record
-from tests.journeys.test_seeds import DEMO, accompaniment, territory
+from tests.journeys.territory import DEMO, accompaniment, territory
 
 WHO = {
     "identifiants[nir].valeur": "2850699999999",

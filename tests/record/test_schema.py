@@ -10,10 +10,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect
 
+from gateway.policy_table import read
+from gateway.receipt import Request, row_of
 from gateway.storage import open_engine
 from gateway.storage.migrate import config, head, is_current, migrate
 from gateway.storage.tables import metadata
+from gateway.storage.tables.record import exchange
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -30,6 +34,39 @@ def test_the_migrations_and_the_tables_agree(kind: str, request: pytest.FixtureR
     engine.dispose()
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_an_index_of_some_rows_is_the_same_made_by_migrations_or_from_the_tables(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    def url(name: str) -> str:
+        return request.getfixturevalue("postgres_database") if kind == "postgresql" else f"sqlite:///{tmp_path / name}"
+
+    migrated = open_engine(url("a.db"))
+    migrate(migrated)
+    found = _partial(migrated)
+    if kind == "postgresql":
+        metadata.drop_all(migrated)
+    created = open_engine(url("b.db"))
+    metadata.create_all(created)
+    assert found == _partial(created)
+    assert set(found) == {
+        "ix_outbox_due", "ix_outbox_stuck", "ix_journal_entry_reads", "ix_journal_entry_erased",
+        "ix_person_merged_into",
+    }  # fmt: skip
+    for engine in (migrated, created):
+        engine.dispose()
+
+
+def _partial(engine: Engine) -> dict[str, str]:
+    asked = inspect(engine)
+    return {
+        str(index["name"]): str(where)
+        for table in metadata.tables
+        for index in asked.get_indexes(table)
+        if (where := index.get("dialect_options", {}).get(f"{engine.dialect.name}_where")) is not None
+    }
+
+
 def _flat(differences: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     for one in differences:
         if isinstance(one, list):
@@ -40,3 +77,10 @@ def _flat(differences: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
 
 def test_the_last_migration_is_found_without_alembic() -> None:
     assert head() == ScriptDirectory.from_config(config()).get_current_head()
+
+
+def test_an_exchange_for_many_purposes_is_remembered_under_as_many_as_its_row_holds_none_of_them_cut() -> None:
+    every = tuple(read().purposes)
+    row = row_of(Request("1", "caf", "caf.flux_beneficiaire", ()), "2026-11-21T08:30:00.000000Z", every)
+    assert len(row["purpose"]) <= exchange.c.purpose.type.length  # type: ignore[attr-defined]
+    assert set(row["purpose"].split(",")) < set(every)

@@ -129,6 +129,10 @@ async def test_the_evidence_pack_holds_the_proof_and_the_rules(office: Office, d
     with zipfile.ZipFile(io.BytesIO(answer.content)) as pack:
         assert {"policy.txt", "checkpoint", "verify.py", "rules.toml", "LISEZMOI.txt"} <= set(pack.namelist())
         assert all(b"CANARI" not in pack.read(name) for name in pack.namelist())
+    nothing = "/v1/audit/exchanges/01890000-0000-7000-8000-000000000000"
+    for path in (nothing, f"{nothing}/evidence"):
+        refused = await dpo.get(path)
+        assert (refused.status_code, refused.json()["type"]) == (404, "urn:maillon:problem:exchange-unknown")
 
 
 async def test_the_journal_is_verified_on_demand_and_an_alteration_is_named(office: Office, dpo: AsyncClient) -> None:

@@ -94,7 +94,20 @@ async def test_a_lawful_refusal_becomes_a_task_of_the_officer(both: Office, limi
     assert entry.fields["article"] == "RGPD 18(2)"
 
 
-@pytest.mark.parametrize("bad", [Response(status_code=500), Response("<html>", 200), {"action_done": "erase"}, {}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Response(status_code=500),
+        Response("<html>", 200),
+        {"action_done": "erase"},
+        {},
+        Response('{"received_at": 1e400, "action_done": "limit"}', 200),
+        Response('{"received_at": 9007199254740993, "action_done": "limit"}', 200),
+        Response('{"received_at": "\\ud800", "action_done": "limit"}', 200),
+        Response('{"received_at": ' + "[" * 100_000, 200),
+        Response('{"received_at": "2026-11-22", "lawful_refusal": "x", "article": {"RGPD": 18}}', 200),
+    ],
+)
 async def test_no_good_answer_is_tried_again_under_the_same_id_for_thirty_days(
     both: Office, limited: str, bad: Any
 ) -> None:
@@ -172,7 +185,7 @@ async def test_the_loop_sends_writes_down_expired_consents_and_stops(office: Off
     loop = asyncio.create_task(notifier.run(office.gateway, stopping, pause=0.01))
     await asyncio.wait_for(server.called.wait(), 30)
     stopping.set()
-    await asyncio.wait_for(loop, 10)
+    await asyncio.wait_for(loop, 60)
     with office.gateway.unit_of_work() as work:
         assert json.loads(basis.receipt(work, consent))["state"] == "expired"
         rows = work.connection.execute(select(basis_notification.c.state)).scalars().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from lxml import html
 
 from gateway import art30, breach, clock, decision_record, journal
 from gateway.app import build
+from gateway.audit_queries import sent
 from gateway.problems import Conflict, Invalid, Unknown
 from tests.rights.conftest import MARIE, PAUL, Office, known
 
@@ -81,6 +83,18 @@ async def test_what_a_body_reads_in_the_dossier_is_counted_as_received(office: O
     assert [one for one in register(office)["differences"] if one["kind"] == "undeclared"] == []
 
 
+def test_what_a_body_said_it_had_already_is_counted_as_received(office: Office) -> None:
+    """France Travail answers « same criteria »: it holds them, whether this sending or an earlier one brought them."""
+    with office.gateway.unit_of_work() as work:
+        journal.append(
+            work, "exchange.ack", sender_org="departement", recipient_org="france_travail", purpose="orientation",
+            categories_sent=["C9"], outcome="duplicate",
+        )  # fmt: skip
+    with office.gateway.unit_of_work() as work:
+        seen = sent(work.connection, *EVER)
+    assert seen == {("orientation", "departement", "france_travail"): {"C9": 1}}
+
+
 def test_a_category_read_beyond_what_is_declared_is_an_alert(office: Office) -> None:
     with office.gateway.unit_of_work() as work:
         journal.append(work, "exchange.permit", sender_org="departement", recipient_org="caf", purpose="accompagnement",
@@ -99,6 +113,12 @@ async def test_the_register_is_a_spreadsheet_and_a_page(office: Office) -> None:
     assert page.get("lang") == "fr"
     assert not page.xpath("//script")
     assert len(page.xpath("//table/caption")) == len(told["treatments"])
+    read = page.text_content()
+    assert "Parcours insertion emploi" in read, "a regime by its name"
+    assert "C1 identité" in read, "a category as French writes it"
+    bodies = office.gateway.bodies
+    assert all(bodies[id].name in read for id in ("caf", "departement")), "a controller by its name (30(1)(a))"
+    assert not re.search(r"\d{4}-\d\d-\d\d|\b(?:france_travail|instruction_rsa)\b", read)
     controllers = {one["controller"] for one in told["processor_register"]}
     assert controllers == {"caf", "ccas", "departement", "france_travail"}
 

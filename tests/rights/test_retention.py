@@ -22,9 +22,8 @@ from gateway import (
     retention,
     rights,
 )
-from gateway.audit_queries import reading
 from gateway.console import purges
-from gateway.console.blocks import Table
+from gateway.console.blocks import Notice, Table
 from gateway.console.common import View
 from gateway.exchange import exchange
 from gateway.policy import replay
@@ -34,6 +33,7 @@ from gateway.receipt import Receipt, Request
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.delivery import mailbox, outbox
 from gateway.storage.tables.record import assertion_set, foyer, membership, source_record
+from gateway.words import say
 from schemas.record import Finding, PersonFacts, Record
 from tests.rights.conftest import MARIE, PAUL, Office
 from tests.rights.test_commands import app as commands
@@ -315,11 +315,15 @@ def test_the_retention_page_shows_what_is_due_then_its_certificate(office: Offic
     later(170)
 
     def shown() -> tuple[list[Any], list[Any]]:
-        with reading(office.gateway) as work:
+        with office.gateway.reading() as work:
             view = View(None, office.gateway, None, work)  # type: ignore[arg-type]
             due, done = (one for one in purges.blocks(view) if isinstance(one, Table))
             return list(due.rows), list(done.rows)
 
+    with office.gateway.reading() as work:
+        told = purges.blocks(View(None, office.gateway, None, work))  # type: ignore[arg-type]
+    assert [one.text for one in told if isinstance(one, Notice)] == [say("purge.jamais")]
+    retention.keep(office.gateway)
     due, done = shown()
     assert [(row[1].value, row[2].value, row[4]) for row in due] == [(2, 2, "RSA")]
     assert done == []

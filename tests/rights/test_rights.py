@@ -174,10 +174,10 @@ async def test_the_page_names_each_item_and_says_codes_and_dates_in_words(office
     page = html.fromstring((tmp_path / "out" / "page.html").read_text(encoding="utf-8"))
     said = {row.xpath("string(./th)"): row.xpath("string(./td[1])") for row in page.xpath("//table[1]//tbody/tr[th]")}
     assert said["freins › logement › Impact sur la recherche d'emploi"]
-    assert said["freins › mobilite › Impact sur la recherche d'emploi"]
-    assert any(field.startswith("freins › mobilite › situations › Dépendant des transports") for field in said)
+    assert said["freins › mobilité › Impact sur la recherche d'emploi"]
+    assert any(field.startswith("freins › mobilité › situations › Dépendant des transports") for field in said)
     assert said["orientations › Début"] == "02/11/2026"
-    assert said["orientations › organisme accueil › Nom"] == "CCAS d'essai"
+    assert said["orientations › organisme d'accueil › Nom"] == "CCAS d'essai"
 
 
 # --- rectification ---

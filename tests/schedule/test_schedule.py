@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
 from sqlalchemy import insert, select, update
 
-from gateway import clock, delivery_metrics, journal_files, production, schedule
+from gateway import clock, delivery_metrics, journal_files, journal_upkeep, notifier, production, schedule
+from gateway.logs import LastingFailure
 from gateway.problems import Unavailable
 from gateway.registry import Gateway
 from gateway.schedule import Job
@@ -20,6 +22,7 @@ from gateway.settings import Settings
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.journal import journal_log
 from gateway.storage.tables.schedule import schedule as table
+from gateway.worker import Worker
 from tests.dates import moved
 
 Opened = Callable[[], Gateway]
@@ -151,7 +154,7 @@ async def test_how_far_the_date_was_moved_is_measured(opened: Opened) -> None:
     assert round(float(measured[1])) == 86_400
     schedule.MOVED.set(0)
     stopping.set()
-    await asyncio.wait_for(loop, 20)
+    await asyncio.wait_for(loop, 60)
 
 
 async def test_the_loop_runs_what_is_due_and_stops_when_asked(opened: Opened) -> None:
@@ -160,14 +163,55 @@ async def test_the_loop_runs_what_is_due_and_stops_when_asked(opened: Opened) ->
     _make_due(gateway)
     stopping = asyncio.Event()
     loop = asyncio.create_task(schedule.run(gateway, stopping, [counted.job], pause=0.01))
-    await asyncio.wait_for(counted.ended.wait(), 20)
+    await asyncio.wait_for(counted.ended.wait(), 60)
     stopping.set()
-    await asyncio.wait_for(loop, 20)
+    await asyncio.wait_for(loop, 60)
     assert (counted.runs, _row(gateway).lease_until) == (1, None)
     schedule._due(gateway, [])
     shown = generate_latest().decode()
     assert re.search(r'maillon_scheduled_success_timestamp_seconds\{task="counted"\} 1\.\d+e\+09', shown)
     assert 'maillon_scheduled_failures{task="counted"} 0.0' in shown
+
+
+def _publishing(gateway: Gateway, stopping: asyncio.Event) -> Coroutine[Any, Any, None]:
+    gateway.settings.checkpoint_every = 0.01
+    failure = LastingFailure("publish_failed", "publish_resumed")
+    return journal_upkeep.keep_publishing(gateway.engine, gateway.keys, gateway.settings, stopping, failure)
+
+
+def _delivering(gateway: Gateway, stopping: asyncio.Event) -> Coroutine[Any, Any, None]:
+    worker = Worker(gateway)
+    worker.stopping = stopping
+    return worker.run(pause=0.01)
+
+
+@pytest.mark.parametrize(
+    ("turn", "run"),
+    [
+        ("gateway.schedule._due", lambda gateway, stopping: schedule.run(gateway, stopping, [], pause=0.01)),
+        ("gateway.notifier._claim", lambda gateway, stopping: notifier.run(gateway, stopping, pause=0.01)),
+        ("gateway.journal_upkeep.due", _publishing),
+        ("gateway.outbox.recipients_with_work", _delivering),
+    ],
+)
+async def test_a_defect_met_in_one_turn_ends_nothing_that_runs_by_itself(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, turn: str, run: Callable[..., Coroutine[Any, Any, None]]
+) -> None:
+    """Nobody would restart a process that still answers: whatever one turn meets, the next is taken."""
+    gateway, stopping, again, turns = opened(), asyncio.Event(), asyncio.Event(), []
+    here = asyncio.get_running_loop()
+
+    def defective(*_: object, **__: object) -> None:
+        turns.append(turn)
+        if len(turns) > 1:
+            here.call_soon_threadsafe(again.set)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(turn, defective)
+    running = asyncio.create_task(run(gateway, stopping))
+    await asyncio.wait_for(again.wait(), 60)
+    stopping.set()
+    await asyncio.wait_for(running, 60)
 
 
 async def test_a_process_that_delivers_nothing_shows_what_waits_and_when_the_journal_was_sealed(opened: Opened) -> None:
@@ -183,11 +227,11 @@ async def test_a_process_that_delivers_nothing_shows_what_waits_and_when_the_jou
         """The process shows this line, however long a busy machine takes to measure it."""
         stopping = asyncio.Event()
         loop = asyncio.create_task(schedule.run(gateway, stopping, [], pause=0.01))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not re.search(f"^{line}$", generate_latest().decode(), re.M):  # noqa: ASYNC110 nothing tells of it
                 await asyncio.sleep(0.01)
         stopping.set()
-        await asyncio.wait_for(loop, 20)
+        await asyncio.wait_for(loop, 60)
 
     await shown('maillon_deliveries{recipient="shown_by_serve",state="queued"} 1.0')
     await shown(r"maillon_journal_sealed_timestamp_seconds 1\.\d+e\+09")

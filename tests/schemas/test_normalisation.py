@@ -33,7 +33,6 @@ from schemas.normalisation import (
     phone,
     phones,
     postcode,
-    same_date,
     same_name,
 )
 
@@ -399,7 +398,8 @@ def test_code_postal_sur_cinq_chiffres(sent: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"), [("2a004", "2A004"), ("1004", "01004"), ("75056", "75056"), ("2C004", ""), ("2A04", "")]
+    ("sent", "kept"),
+    [("2a004", "2A004"), ("1004", "01004"), ("75056", "75056"), ("2C004", ""), ("2A04", ""), ("00000", "")],
 )
 def test_code_commune(sent: str, kept: str) -> None:
     assert commune_code(sent) == kept
@@ -457,10 +457,3 @@ def test_un_instant_deja_ecrit_en_utc_ne_change_pas(text: str) -> None:
     except (ValueError, OverflowError):
         written = ""
     assert is_instant(text) == (written == text)
-
-
-@given(st.dates(), st.sampled_from([4, 7, 10]), st.sampled_from([4, 7, 10]))
-def test_deux_precisions_d_une_meme_date_s_accordent(day: object, left: int, right: int) -> None:
-    text = str(day)
-    assert same_date(text[:left], text[:right])
-    assert not same_date(text, "")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,11 +20,14 @@ from connectors.caf.synthese.foyers import FoyerRsa, copie
 from connectors.caf.synthese.monde import Monde
 from connectors.hubee.sandbox import sandbox
 from connectors.transport import Limits, Transport
+from gateway.app import build
 from gateway.collect import CollectedFile, collect
+from gateway.demo.stage import Served
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import identity_case, person
 from schemas import paths
+from tests.browser.conftest import enter, send
 from tests.simulation.verite import faits, foyer_de_chacun
 
 RESEAUX = ("caf", "msa")
@@ -107,7 +113,13 @@ class Passerelle:
         self.hubee = sandbox(now=lambda: datetime(2026, 2, 1, tzinfo=UTC))
         bodies = {"hubee": self.hubee.credentials(HUBEE, *sorted(codes))}
         self.home = home / "gateway"
-        self.gateway = Gateway.open(Settings(home=self.home, profile="test", departement="040", bodies=bodies))
+        with socket.socket() as libre:
+            libre.bind(("127.0.0.1", 0))
+            self._port = libre.getsockname()[1]
+        issuer = f"http://127.0.0.1:{self._port}"
+        self.gateway = Gateway.open(
+            Settings(home=self.home, profile="test", departement="040", issuer=issuer, bodies=bodies)
+        )
         wire = httpx.ASGITransport(self.hubee)
         self.gateway.transports["hubee"] = Transport("hubee", [HUBEE], limits=Limits(backoff=0.0), wire=wire)
 
@@ -126,13 +138,28 @@ class Passerelle:
         return lu
 
     def reconnaitre(self) -> int:
-        """A human answers the doubts on identity, rightly: here, same names and birth is the same person."""
-        with self.gateway.unit_of_work() as work:
-            query = select(identity_case.c.id).where(identity_case.c.state == "open").order_by(identity_case.c.id)
-            cas = list(work.connection.execute(query).scalars())
-            for un in cas:
-                self.gateway.identity.decide(work, un, True, "agent")
+        """A human answers the doubts on identity in the console, rightly: here, same names and birth is the same
+        person."""
+        query = select(identity_case.c.id).where(identity_case.c.state == "open").order_by(identity_case.c.id)
+        with self.gateway.engine.connect().execution_options(read_only=True) as connection:
+            cas = list(connection.scalars(query))
+        if cas:
+            with self._console() as agent:
+                for un in cas:
+                    dit = send(agent, f"/console/identites/{un}", f"/console/identites/{un}/meme")
+                    assert dit.url.path == "/console/identites", (dit.status_code, dit.url)
         return len(cas)
+
+    @contextmanager
+    def _console(self) -> Iterator[httpx.Client]:
+        """The console of this gateway, and an engineer signed in there."""
+        served = Served(build(self.gateway, embedded_worker=False), self._port)
+        served.start()
+        try:
+            with httpx.Client(base_url=served.url, follow_redirects=True, timeout=60, trust_env=False) as agent:
+                yield enter(agent, "integration")
+        finally:
+            served.stop()
 
     def dossiers(self) -> dict[tuple[str, str, str], dict[str, Any]]:
         """The current dossier of each person, by her names and birth date, without its sources."""

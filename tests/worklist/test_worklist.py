@@ -233,9 +233,9 @@ def test_a_poll_is_cut_when_the_process_stops_and_goes_on_at_the_next_look(
     async def turn(until: asyncio.Event) -> None:
         stopping = asyncio.Event()
         loop = asyncio.create_task(schedule.run(landes.gateway, stopping, [job], pause=0.01))
-        await asyncio.wait_for(until.wait(), 20)
+        await asyncio.wait_for(until.wait(), 60)
         stopping.set()
-        await asyncio.wait_for(loop, 20)
+        await asyncio.wait_for(loop, 60)
 
     def due() -> None:
         schedule._due(landes.gateway, [job])

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from connectors.hubee.digest import sha256
 from connectors.hubee.sandbox.objets import (
     CNAF,
     LANDES,
@@ -170,8 +171,6 @@ class Plateforme:
     @staticmethod
     def _receive(attachment: Attachment, content: bytes, digest: str) -> None:
         """Size, type, antivirus. A file refused may be sent again; one kept may not be replaced."""
-        from connectors.hubee.digest import sha256
-
         if not content:
             raise Refusal(500, "body is missing")
         if attachment.status not in {"PENDING", "REJECTED"}:

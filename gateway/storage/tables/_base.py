@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, LargeBinary, MetaData, String
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, String, TextClause, event
 
 metadata = MetaData(
     naming_convention={
@@ -20,3 +22,13 @@ Instant = String(27)
 Blind = LargeBinary(32)
 Sealed = LargeBinary()
 Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+
+def partial_index(name: str, *columns: Column[Any], where: TextClause) -> None:
+    """An index of the rows that `where` keeps, on either database. Told to the index once the database is known:
+    `sqlite_where` beside `postgresql_where` would load both of SQLAlchemy's dialects in every process."""
+    index = Index(name, *columns)
+
+    @event.listens_for(index, "before_create")
+    def _keep(_index: Index, connection: Connection, **_: Any) -> None:
+        index.dialect_options[connection.dialect.name]["where"] = where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint, text
 
-from gateway.storage.tables._base import Id, Instant, Sealed, metadata
+from gateway.storage.tables._base import Id, Instant, Sealed, metadata, partial_index
 
 outbox = Table(
     "outbox",
@@ -32,8 +32,8 @@ outbox = Table(
 OPEN = text("state IN ('queued', 'claimed')")
 STUCK = text("state IN ('waiting', 'dead')")
 # Partial: what is settled, almost everything, costs them nothing.
-Index("ix_outbox_due", outbox.c.recipient, outbox.c.next_at, outbox.c.id, sqlite_where=OPEN, postgresql_where=OPEN)
-Index("ix_outbox_stuck", outbox.c.recipient, outbox.c.state, sqlite_where=STUCK, postgresql_where=STUCK)
+partial_index("ix_outbox_due", outbox.c.recipient, outbox.c.next_at, outbox.c.id, where=OPEN)
+partial_index("ix_outbox_stuck", outbox.c.recipient, outbox.c.state, where=STUCK)
 Index("ix_outbox_person", outbox.c.person_id, outbox.c.recipient, outbox.c.state, outbox.c.id)
 Index("ix_outbox_exchange", outbox.c.exchange_id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, String, Table, Text, text
 
-from gateway.storage.tables._base import Blind, Id, Instant, metadata
+from gateway.storage.tables._base import Blind, Id, Instant, metadata, partial_index
 
 journal_log = Table(
     "journal_log",
@@ -43,7 +43,12 @@ Index("ix_journal_entry_ts", journal_entry.c.ts, journal_entry.c.log, journal_en
 
 LOOKED_AT = text("event IN ('log.read', 'input.reject', 'export')")
 # Partial: exchanges, almost everything, cost it nothing. A query repeats the condition, word for word.
-Index("ix_journal_entry_reads", journal_entry.c.ts, sqlite_where=LOOKED_AT, postgresql_where=LOOKED_AT)
+_ORDER = journal_entry.c.ts, journal_entry.c.log, journal_entry.c.idx
+partial_index("ix_journal_entry_reads", *_ORDER, where=LOOKED_AT)
+ERASED = text("event = 'right.erase'")
+partial_index("ix_journal_entry_erased", *_ORDER, where=ERASED)
+FEW = {"log.read": LOOKED_AT, "input.reject": LOOKED_AT, "export": LOOKED_AT, "right.erase": ERASED}
+"""Events that are few, each with the condition of its index."""
 
 journal_day = Table(
     "journal_day",

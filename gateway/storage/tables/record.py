@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text, text
 
-from gateway.storage.tables._base import Blind, Id, Instant, Sealed, metadata
+from gateway.storage.tables._base import Blind, Id, Instant, Sealed, metadata, partial_index
 
 person = Table(
     "person",
@@ -13,9 +13,11 @@ person = Table(
     Column("created_at", Instant, nullable=False),
     Column("wrapped_key", LargeBinary, nullable=True, comment="destroyed by erasure"),
     Column("erased_at", Instant),
-    Column("merged_into", Id, ForeignKey("person.id"), index=True, comment="reversible: cleared by an un-merge"),
+    Column("merged_into", Id, ForeignKey("person.id"), comment="reversible: cleared by an un-merge"),
     Column("provisional", Integer, nullable=False, server_default="0", comment="1 while its identity is reviewed"),
 )
+# Partial: hardly anybody is merged, and a walk of everybody who is not must not be led to it.
+partial_index("ix_person_merged_into", person.c.merged_into, where=text("merged_into IS NOT NULL"))
 
 foyer = Table(
     "foyer",

@@ -83,3 +83,11 @@ reidentification = Table(
     Column("used_at", Instant),
     CheckConstraint("approved_by <> requested_by", name="ck_reidentification_two"),
 )
+
+retention_reading = Table(
+    "retention_reading",
+    metadata,
+    Column("read_at", Instant, primary_key=True),
+    Column("due", Text, nullable=False, comment="JSON: what was past its retention, counted by source"),
+)
+"""The last count alone is kept: it reads every statement."""

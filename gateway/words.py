@@ -1,4 +1,4 @@
-"""The words of the console: every sentence comes from `strings.toml`, every figure and date is written in French."""
+"""What readers are told in French: sentences come from `console/strings.toml`; figures, dates and codes in words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from schemas import paths
+
 PARIS = ZoneInfo("Europe/Paris")
-_FILE = Path(__file__).parent / "strings.toml"
+_FILE = Path(__file__).parent / "console" / "strings.toml"
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 _PERIOD = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?")
 
@@ -42,9 +44,20 @@ def word(section: str, name: str | None, otherwise: str | None = None) -> str:
     return strings().get(section, {}).get(name) or (name if otherwise is None else otherwise)
 
 
+def in_words(code: str) -> str:
+    """`non_aborde` → « non abordé »: a code without a label of its own, with the accents and capitals of its words."""
+    known = strings()["mot"]
+    return known.get(code) or " ".join(known.get(part, part) for part in code.split("_"))
+
+
 def unranked(path: str, mark: str = "") -> str:
     """A partner's path without its ranks and conditions, so that the same place is one line."""
     return _BRACKETS.sub(mark, path)
+
+
+def quiet_path(path: str) -> str:
+    """A canonical path without keys that may identify someone."""
+    return paths.shape(path) if path.startswith(("personne.telephones", "personne.courriels", "identifiants")) else path
 
 
 def number(value: int) -> str:
@@ -63,8 +76,11 @@ def moment(instant: str | None) -> str:
 
 
 def day(date: str | None) -> str:
-    """`2026-11-21…` as 21/11/2026."""
-    return f"{date[8:10]}/{date[5:7]}/{date[:4]}" if date else "–"
+    """`2026-11-21` as 21/11/2026, `2026-11` as 11/2026; of an instant, the day it was in Paris."""
+    if not date:
+        return "–"
+    date = local(date).date().isoformat() if "T" in date else date
+    return "/".join(part for part in reversed(date.split("-")) if part.strip("0")) or "–"
 
 
 def period(iso: str | None) -> str:

@@ -1,0 +1,117 @@
+"""What this machine refuses is one line that says where and why, never a trace of calls."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from gateway import cli
+from gateway.app import readiness
+from gateway.journal_files import Files
+from gateway.production import examine
+from gateway.registry import Gateway
+from gateway.settings import Settings
+from gateway.storage import open_engine, takes_writing
+
+MAILLON = Path(sys.executable).with_name("maillon")
+
+
+@pytest.mark.parametrize(
+    "command", [["serve", "--port"], ["work", "--metrics-port"], ["sandbox", "ccas", "--port"]], ids=lambda one: one[0]
+)
+def test_a_port_that_another_process_holds_is_named(tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = str(held.getsockname()[1])
+        environment = {"PATH": os.environ["PATH"], "MAILLON_HOME": str(tmp_path)}
+        done = subprocess.run([MAILLON, *command, port], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"address-unavailable: 127.0.0.1:{port} "), done.stderr
+    assert "already in use" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "application", lambda *_: lambda: Path("/dev/full").write_bytes(b"a"))
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    assert capsys.readouterr().err.startswith("system-refused: No space left on device: ")
+
+
+def test_a_full_sqlite_file_says_so_and_sends_to_no_log(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("create table t (x)"))
+        connection.execute(text("pragma max_page_count = 2"))
+        with pytest.raises(DBAPIError) as refused:
+            connection.execute(text("insert into t values (zeroblob(100000))"))
+    engine.dispose()
+    code, detail = cli._of_the_database(refused.value)
+    assert code == "database-refused"
+    assert "SQLITE_FULL" in detail
+    assert "space" in detail
+    assert "log" not in detail
+
+
+@contextmanager
+def _as_another_account() -> Iterator[Path]:
+    """A folder of an account without privileges, which this process becomes."""
+    with tempfile.TemporaryDirectory(prefix="maillon-refused-") as name:
+        if root := os.geteuid() == 0:
+            os.chown(name, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.seteuid(0)
+            for folder in (Path(name), *Path(name).iterdir()):
+                folder.chmod(0o755)
+
+
+def test_a_journal_folder_closed_to_the_gateway_is_an_access_denied() -> None:
+    with _as_another_account() as folder:
+        Files(folder, lambda _: None).write("checkpoint", b"a")
+        folder.chmod(0o555)
+        with pytest.raises(PermissionError) as refused:
+            Files(folder, lambda _: None).write("checkpoint", b"b")
+        assert (folder / "checkpoint").read_bytes() == b"a"
+    assert str(folder / "checkpoint") in str(refused.value)
+
+
+@pytest.mark.postgres
+def test_a_standby_is_not_ready_and_the_doctor_says_so(postgres_database: str, tmp_path: Path) -> None:
+    """After a failover, the address may still name the server that is now read."""
+    site = Settings(profile="test", home=tmp_path, database_url=postgres_database, departement="040")
+    gateway = Gateway.open(site)
+    assert readiness(gateway)["database"]
+    with gateway.engine.begin() as connection:
+        name = connection.execute(text("select current_database()")).scalar_one()
+        connection.execute(text(f"alter database {name} set default_transaction_read_only = on"))
+    gateway.engine.dispose()
+    assert not readiness(gateway)["database"]
+    told = next(one for one in examine(site) if one["check"] == "database")
+    assert not told["ok"]
+    assert "standby" in told["detail"]
+    gateway.engine.dispose()
+
+
+def test_a_sqlite_file_closed_to_writing_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    with engine.connect().execution_options(read_only=True) as connection:
+        assert takes_writing(connection)
+        (tmp_path / "a.db").chmod(0o444)
+        if os.geteuid() == 0:
+            monkeypatch.setattr(os, "access", lambda path, _: bool(Path(path).stat().st_mode & 0o222))
+        assert not takes_writing(connection)
+    engine.dispose()
