@@ -2,7 +2,8 @@
 
     python bench/console.py [--exchanges N] [--full] [--home DIR] [--json]
 
-Each stored exchange is one received, one delivered or refused, three journal entries, spread over ninety days.
+Each stored exchange is one received, one delivered or refused, three journal entries, spread over ninety days; beside
+them, as many statements of bodies, of half as many households.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ PURPOSES = ("orientation", "diagnostic_global", "accompagnement")
 
 def fill(gateway: Gateway, exchanges: int) -> None:
     """A gateway that has lived: persons read from a CAF file, then exchanges about as many persons as there are."""
+    import growth
+
     from connectors.caf import generator
     from gateway import clock
     from gateway.ingest import ingest
@@ -49,6 +52,7 @@ def fill(gateway: Gateway, exchanges: int) -> None:
     for first in range(0, exchanges, BATCH):
         back = timedelta(days=DAYS) * (1 - first / exchanges)
         _batch(gateway, clock.instant(now - back), min(BATCH, exchanges - first), chance)
+    growth.fill(gateway, 0, exchanges // 2)
 
 
 def _reopened(home: Path) -> Gateway:
@@ -156,11 +160,11 @@ def start(home: Path) -> float:
         return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
     finally:
         served.terminate()
-        served.wait(30)
+        served.wait(120)
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    from gateway import journal_files, volumes
+    from gateway import journal_files, retention, volumes
 
     exchanges = 1_000_000 if asked.full else asked.exchanges
     with tempfile.TemporaryDirectory() as name:
@@ -170,6 +174,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         if not known:
             fill(gateway, exchanges)
         volumes.keep(gateway)  # as a server does every hour
+        retention.keep(gateway)  # so too
         journal_files.publish(gateway.engine, gateway.keys, gateway.settings)  # as a server does every minute
         gateway.warm()  # as a server does when it starts
         found = pages(gateway)
