@@ -6,6 +6,7 @@ Elsewhere, each is given a loopback address of its own at which it reaches what 
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 
 NETWORK = "10.231.0.0/16"
 """Private network of the cables: a partner there must be permitted (`bodies.<id>.networks`)."""
+
+_experiments = itertools.count()
+"""Each has names of its own: the kernel may still be clearing away the last one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,13 @@ def machines(count: int) -> Iterator[list[Machine]]:
     if not permitted():
         yield [Machine(f"127.0.0.{rank + 1}") for rank in range(count)]
         return
-    pid = os.getpid()
-    names = [f"maillon{pid}-{rank}" for rank in range(count)]
+    pid, made = os.getpid(), next(_experiments)
+    names = {f"maillon{pid}-{made}-{rank}": f"ml{pid}-{made}-{rank}" for rank in range(count)}
     try:
-        yield [
-            _cabled(name, f"ml{pid % 10**9}-{rank}", f"10.231.{pid % 251}", 4 * rank) for rank, name in enumerate(names)
-        ]
+        yield [_cabled(*one, f"10.231.{pid % 251}", 4 * rank) for rank, one in enumerate(names.items())]
     finally:
-        for name in names:
+        for name, cable in names.items():
+            _ip("link", "delete", cable, check=False)  # at once: a namespace's own end is cleaned up some time later
             _ip("netns", "delete", name, check=False)
 
 
