@@ -206,10 +206,10 @@ def _is_one_of(gateway: Gateway, one: PersonFacts, people: Collection[str], inde
     if one.person_id in people:
         return True
     told = gateway.identity.keys_of(one.facts)
-    if any(told.under(system) & indexes for system in CERTAIN):
+    if any(gateway.identity.under(told, system) & indexes for system in CERTAIN):
         return True
     other_nir = told.nir is not None and told.nir not in indexes
-    return not other_nir and bool(told.under("nom+date") & indexes)
+    return not other_nir and bool(gateway.identity.under(told, "nom+date") & indexes)
 
 
 def row(work: UnitOfWork, row_id: str) -> Any:

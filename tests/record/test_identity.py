@@ -171,6 +171,22 @@ def test_a_nir_with_the_same_birth_date_less_precise_is_certain(
     assert (found.certainty, found.person_id, found.rung) == ("certain", marie, 1)
 
 
+def test_birth_dates_known_in_part_are_found_by_those_told_with_them(registry: Registry) -> None:
+    def dated(nir: int, date: str) -> dict[str, object]:
+        return {"identifiants[nir].valeur": f"28506{nir:08d}", "personne.date_naissance": date}
+
+    with registry.work() as work:
+        of = registry.identity.keys_of
+        registry.identity.prefetch(work, [of(dated(1, "1985-06-12")), of(dated(2, "1985-06-13"))])
+        for nir, date in ((1, "1985"), (1, "1985-06"), (2, "1985-06")):
+            who = registry.identity.resolve(work, of(dated(nir, date))).person_id
+            who = who or registry.dossiers.new_subject(work, "personne")
+            registry.identity.remember(work, who, of(dated(nir, date)), "caf")
+        found = [registry.identity.resolve(work, of(dated(nir, f"1985-06-1{nir}"))) for nir in (1, 2)]
+        assert [(one.certainty, one.rung) for one in found] == [("certain", 1)] * 2
+        assert len({one.person_id for one in found}) == 2
+
+
 @pytest.mark.parametrize("other", ["1984", "1985-05", "1985-07-12"])
 def test_a_nir_with_a_birth_date_that_cannot_be_hers_is_for_a_human(registry: Registry, other: str) -> None:
     marie = registry.known(MARIE | {"personne.date_naissance": "1985-06"})
