@@ -22,7 +22,23 @@ LOOPBACK = ("127.0.0.1/32", "::1/128")
 REMEMBERED = 30.0
 """Seconds for which a checked address is used again without asking the resolver."""
 
-_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
+_NEVER = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            # Translations: an IPv4 address is inside, and somebody else's gateway decides which.
+            "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::ffff:0:0/96", "192.88.99.0/24",
+            # Protocols and examples (IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 6890, 7450, 7534, 7535,
+            # 9637): Pythons differ on which of them are public.
+            "192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24", "2620:4f:8000::/48", "3fff::/20",
+            # Private wherever it is still routed (RFC 3879).
+            "fec0::/10",
+            # Azure's platform answers every machine there (Microsoft Learn, “What is IP address 168.63.129.16?”).
+            "168.63.129.16/32",
+        ),
+    )
+)  # fmt: skip
+"""Where no partner is, though Python may call it public."""
 _NAME = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+$")
 _PORTS = range(1024, 65536)
 
@@ -51,9 +67,7 @@ def _permitted(address: str, networks: Iterable[Network]) -> bool:
         return False
     if any(ip in network for network in networks):
         return True
-    if any(ip in network for network in _TRANSLATED):
-        return False
-    if ip.version == 6 and ip.is_site_local:  # fec0::/10, private wherever it is still routed (RFC 3879)
+    if any(ip in network for network in _NEVER):
         return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 

@@ -77,9 +77,17 @@ def test_h_55_internal_addresses_are_refused_at_registration(host: str, tmp_path
     not_started(f"https://{host}/", tmp_path)
 
 
+INSIDE = [
+    "10.0.0.1", "169.254.169.254", "fd00::1", "fec0::1", "100.64.0.1",
+    "168.63.129.16", "::ffff:168.63.129.16", "192.0.0.8", "192.0.0.192", "192.88.99.1", "3fff::1",
+    "::ffff:93.184.216.34", "2002:7f00:1::1", "64:ff9b::5db8:d822", "2001:0:7f00:1::1",
+]  # fmt: skip
+"""Private, of a cloud's own platform, of a protocol, or an IPv4 address in disguise."""
+
+
 @pytest.mark.parametrize("name", ["10.0.0.1.nip.io", "metadata.example"])
 async def test_h_55_a_public_name_of_an_internal_address_is_refused(name: str) -> None:
-    for address in ("10.0.0.1", "169.254.169.254", "fd00::1", "fec0::1", "100.64.0.1"):
+    for address in INSIDE:
         for found in ([address], ["93.184.216.34", address]):
             async with Transport("p", [f"https://{name}"], resolver=resolving(found)) as transport:
                 with pytest.raises(DestinationRefused, match="address-not-allowed"):
