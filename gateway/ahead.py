@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from connectors.contract import Aloof, Remote, Sketch
+from gateway import parent
 from gateway.identity import Identity, Keys
 from gateway.keys import Keyring
 from schemas.record import Finding, PersonFacts, Record
@@ -86,6 +87,7 @@ _there: dict[str, Any] = {}
 
 
 def _start(remote: Remote, folder: Any, index_key: bytes) -> None:
+    parent.end_with_it()
     keyring = Keyring(folder, may_create=False)
     keyring.given("index", index_key)
     _there.update(remote=remote, identity=Identity(keyring))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from gateway import logs
+from gateway import logs, parent
 from gateway.app import build
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -13,6 +13,7 @@ from gateway.settings import settings
 def app() -> Starlette:
     """The application of one of several processes, from its settings."""
     logs.configure()
+    parent.end_with_it()
     return of(Gateway.open(settings()))
 
 

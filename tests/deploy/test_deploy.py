@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -171,6 +172,21 @@ def test_the_units_commands_run_in_production_as_an_unprivileged_user(installati
     assert {"serving", "delivering"} <= {line["event"] for line in logged}, "every line of every process is JSON"
     owners = {path.stat().st_uid for path in installation.home.rglob("*")}
     assert owners == {65534 if installation.user else os.geteuid()}
+
+
+def test_a_server_killed_at_once_leaves_no_process_behind(installation: Installed) -> None:
+    """As memory or `kill -9` ends it, elsewhere than under systemd: its children held the port, watched by nobody."""
+    serving = installation.start("maillon-serve.service")
+    assert installation.get("/healthz").status_code == 200
+    serving.kill()
+    try:
+        serving.communicate(timeout=60)  # its log is closed once no process has it
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(serving.pid, signal.SIGKILL)
+    again = installation.start("maillon-serve.service")
+    assert installation.get("/healthz").status_code == 200
+    assert again.poll() is None
 
 
 class ThroughTheProxy(httpx.HTTPTransport):

@@ -6,6 +6,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +116,26 @@ def test_a_lost_process_loses_no_record(
     assert told["accepted"] == 37
     assert [rank for rank, _, _ in rejects] == [8, 22, 31]
     assert len(known) > 60
+
+
+def test_a_reading_killed_at_once_leaves_no_process_behind(spoilt: Path, tmp_path: Path) -> None:
+    """Its output is closed once no process has it; the other one would keep a key in memory for nobody."""
+    program = (
+        "import os, signal, sys\n"
+        "from gateway import ahead, cli\n"
+        "ahead.WORTH = 1\n"
+        "ahead.Ahead.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "cli.main()\n"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAILLON_")}
+    own |= {"MAILLON_HOME": str(tmp_path / "home"), "MAILLON_DEPARTEMENT": "040"}
+    reading = subprocess.Popen(
+        [sys.executable, "-c", program, "ingest", spoilt, "--from", "caf"], env=own, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        reading.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(reading.pid, signal.SIGKILL)
+    assert reading.returncode == -signal.SIGKILL
