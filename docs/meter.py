@@ -21,6 +21,8 @@ from gateway.demo.people import followed
 from gateway.meter import Form
 
 README = Path(__file__).parents[1] / "README.md"
+MOST = 10
+"""Fields named in one row."""
 BEGIN, END = "<!-- docs/meter.py -->\n", "<!-- end -->\n"
 _NAMES = {"caf": "CAF", "ccas": "CCAS", "ccas_voisin": "another CCAS", "departement": "Département",
           "france_travail": "France Travail"}  # fmt: skip
@@ -53,9 +55,18 @@ def table(forms: Sequence[Form]) -> str:
     lines += ["", "| kept back from | fields, and how many times | article | because |", "|---|---|---|---|"]
     for one in forms:
         for article, fields in sorted(one.withheld.items()):
-            named = ", ".join(f"`{name}` {count}" for name, count in sorted(_blocks(fields).items()))
-            lines.append(f"| `{one.document}` | {named} | {article} | {_WHY[article]} |")
+            lines.append(f"| `{one.document}` | {_named(_blocks(fields))} | {article} | {_WHY[article]} |")
     return "\n".join(lines) + "\n"
+
+
+def _named(blocks: Counter[str]) -> str:
+    """The fields kept back most often, then how many others."""
+    ranked = sorted(blocks.items(), key=lambda one: (-one[1], one[0]))
+    shown, others = (ranked, []) if len(ranked) <= MOST else (ranked[: MOST - 2], ranked[MOST - 2 :])
+    named = [f"`{name}` {count}" for name, count in shown]
+    if others:
+        named.append(f"{len(others)} other fields {sum(count for _, count in others)}")
+    return ", ".join(named)
 
 
 def _blocks(fields: Counter[str]) -> Counter[str]:
