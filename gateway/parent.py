@@ -1,7 +1,7 @@
 """A process that another one started does not outlive it.
 
-Whoever starts processes ends them; killed at once (`kill -9`, memory), it cannot, and they would go on: holding the port
-of a server that nobody watches over any more, or a key in memory for nobody.
+Whoever starts processes ends them; killed at once (`kill -9`, memory), it cannot, and they would go on: holding the
+port of a server that nobody watches over any more, or a key in memory for nobody.
 """
 
 from __future__ import annotations
