@@ -121,6 +121,7 @@ def _file(path: Path) -> Found:
 
 _NIR = "identifiants[nir].valeur"
 _CODED = ("code", "code_list")
+_MOMENTS = ("date", "date_fr", "day_of_instant", "instant", "instant_local", "date_time")
 _BLOCKING = frozenset({"unknown-path", "unknown-type", "unknown-table"})
 
 
@@ -167,10 +168,14 @@ def _types(file: MappingFile, places: Places) -> Found:
         if row.disputed is not None and not row.disputed.strip():
             yield line, "no-reason", "a disputed row says why, in French"
     keys = [(places.section(rank), row) for rank, section, _ in sections(file) for row in section.key]
-    keys += [(places.quoted("record"), row) for row in file.record.key]
+    words, asserted = file.record.personne, file.record.asserted_at
+    told = (*file.record.key, asserted, *((*words.key, words.only) if words else ()))
+    keys += [(places.quoted("record"), row) for row in told if row is not None]
     for line, row in keys:
         if row.type not in TYPES:
             yield line, "unknown-type", f"no type is named {row.type!r}"
+    if asserted is not None and asserted.type in TYPES and asserted.type not in _MOMENTS:
+        yield places.quoted("asserted_at", quotes=False), "field-type", f"asserted_at takes {', '.join(_MOMENTS)}"
 
 
 def _lists(file: MappingFile, places: Places) -> Found:

@@ -51,9 +51,11 @@ class Layout:
         titles |= {header(alias): column for column, aliases in table.aliases.items() for alias in aliases}
         types: dict[str, set[str]] = {}
         read: dict[str, str] = {}
+        words = mapping.file.record
+        apart = words.key if words.asserted_at is None else (*words.key, words.asserted_at)
         for path, row, section in mapping.rows():
             read.setdefault(paths.shape(path), _first(row))
-            for one in (row, *section.key, *mapping.file.record.key):
+            for one in (row, *section.key, *apart):
                 for column in one.partners:
                     types.setdefault(column, set()).add(one.type)
         name = next((read[path] for path in _NAMES if path in read), "")

@@ -123,6 +123,14 @@ def test_a_key_of_an_unknown_type_is_a_fault_too(write):
         assert [one.code for one in found] == ["unknown-type"]
 
 
+def test_the_date_of_a_statement_is_read_by_a_type_that_tells_one(write):
+    said = 'asserted_at = { partner = "maj", type = "%s" }'
+    for kind, code in (("text", "field-type"), ("partial_date", "field-type"), ("datte", "unknown-type")):
+        found = lint([write(SOUND.replace("[[section]]", f"[record]\n{said % kind}\n\n[[section]]", 1))])
+        assert [one.code for one in found] == [code]
+    assert lint([write(SOUND.replace("[[section]]", f"[record]\n{said % 'date'}\n\n[[section]]", 1))]) == []
+
+
 ROW = '{ canonical = "nom_naissance", partner = "nom" }'
 CODED = 'type = "code", codes = "civilite"'
 
