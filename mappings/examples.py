@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from lxml import etree
 from mappings.engine import Mapping
 from mappings.grammar import Example
 from schemas import paths
-from schemas.record import Fact, Facts, Record
+from schemas.record import Fact, Facts, Finding, Record
 
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
 
@@ -83,7 +83,7 @@ def _run_read(mapping: Mapping, example: Example) -> list[str]:
     assert example.partner is not None
     context: dict[str, Any] = dict(example.context)
     record = mapping.read(document(mapping, example.partner), **context)
-    problems = _codes(example, {finding.code for finding in record.findings if finding.severity != "notice"})
+    problems = _findings(example, record.findings)
     if example.canonical is not None:
         problems += _facts(record, *canonical(mapping, example.canonical), mapping.path.parent / example.canonical)
     for facts in (*(person.facts for person in record.personnes), record.foyer):
@@ -91,9 +91,11 @@ def _run_read(mapping: Mapping, example: Example) -> list[str]:
     return problems
 
 
-def _codes(example: Example, told: set[str]) -> list[str]:
-    missing = [f"no finding {code}" for code in example.errors if code not in told]
-    return missing + [f"unexpected finding {code}" for code in sorted(told - set(example.errors))]
+def _findings(example: Example, findings: Iterable[Finding]) -> list[str]:
+    told = {(one.code, one.path) for one in findings if one.severity != "notice"}
+    missing = [f"no finding {code}" for code in example.errors if code not in dict(told)]
+    unexpected = sorted(one for one in told if one[0] not in example.errors)
+    return missing + [f"unexpected finding {code} at {path}" for code, path in unexpected]
 
 
 def _facts(record: Record, persons: list[Facts], foyer: Facts, path: Path) -> list[str]:
@@ -136,7 +138,7 @@ def _run_write(mapping: Mapping, example: Example) -> list[str]:
     facts = {**foyer, **(persons[0] if persons else {})}
     current = {path: Fact(value, "departement", "example", "2026-11-01T00:00:00Z") for path, value in facts.items()}
     written = mapping.write(current, example.context)
-    problems = _codes(example, {finding.code for finding in written.findings if finding.severity != "notice"})
+    problems = _findings(example, written.findings)
     if example.partner is None:
         return problems
     wanted = document(mapping, example.partner)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import walk_tb
 from typing import Literal
 
 from connectors.kit.subject import NoObject, Sample, Subject
@@ -57,7 +59,7 @@ class Case:
         except UnmatchedCall as unmatched:
             return self._result("failed", (str(unmatched),))
         except Exception as error:  # whatever breaks in a connector is told, and its values are not
-            return self._result("failed", (f"{type(error).__name__} in {_place(error)}",))
+            return self._result("failed", (f"{type(error).__name__} in {self._place(error)}",))
         return self._result("failed" if faults else "ok", tuple(faults))
 
     def verify(self) -> Result:
@@ -66,20 +68,18 @@ class Case:
         assert result.outcome != "failed", "\n".join((self.title, *result.detail))
         return result
 
+    def _place(self, error: BaseException) -> str:
+        """The last line of the connector's own that led there, or where it broke; its message may hold a value."""
+        frames = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
+        ours = [one for one in frames if one[0].is_relative_to(self.subject.one.folder)]
+        return next((f"{path.name}:{line}" for path, line in reversed(ours or frames)), "?")
+
     def _result(self, outcome: Outcome, detail: tuple[str, ...]) -> Result:
         return Result(self.name, self.title, self.criterion, outcome, detail)
 
 
 async def _awaited(answer: Awaitable[list[str]]) -> list[str]:
     return await answer
-
-
-def _place(error: BaseException) -> str:
-    """File and line where it broke: the message of an error may hold a value, its place never does."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "?"
 
 
 @dataclass(frozen=True)

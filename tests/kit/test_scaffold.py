@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_a_row_that_nothing_tells_from_another_waits_for_a_human(present: Presen
     assert "missing-required" not in [finding.code for finding in numbered.findings]
     assert "missing-required" in [finding.code for finding in unnumbered.findings]
     assert unnumbered.quarantined
+
+
+def test_the_date_of_a_statement_is_read_as_offices_write_it(present: Present) -> None:
+    mapping = present(format="csv") / "mappings" / "essai_kit" / "suivi.v1.toml"
+    said = 'partial = true\nasserted_at = { partner = "saisi", type = "date" }'
+    mapping.write_text(mapping.read_text("utf-8").replace("partial = true", said), "utf-8")
+    table = to_csv([*scaffold.PERSON, "saisi"], [[*scaffold.PERSON.values(), "02/11/2026"]])
+    (record,) = kit.TableReading(installed()["essai_kit"].manifest.documents["essai_kit.suivi"], io.BytesIO(table))
+    assert (record.asserted_at, record.findings) == (datetime(2026, 11, 2, tzinfo=UTC), [])
 
 
 def test_a_document_of_which_nothing_is_read_is_told(present: Present) -> None:
@@ -206,3 +216,15 @@ def test_a_foreign_package_never_replaces_a_mapping_of_ours(present: Present) ->
     engine.load.cache_clear()
     with pytest.raises(MappingError, match="mapping-taken"):
         engine.load("ccas.fiche")
+
+
+def test_a_stand_in_that_breaks_says_on_which_of_its_lines(present: Present) -> None:
+    folder = present(format="csv")
+    (folder / "fixtures" / "suivi" / "une_personne.csv").unlink()
+    assert any("FileNotFoundError in sandbox.py:" in fault for fault in told()["demande"].detail)
+
+
+def test_an_example_with_a_finding_that_it_does_not_announce_says_where(present: Present) -> None:
+    example = present(format="csv") / "mappings" / "essai_kit" / "examples" / "suivi" / "une_personne.json"
+    example.write_text(example.read_text("utf-8").replace("1985-06-12", "12/06/1985"), "utf-8")
+    assert any("unexpected finding bad-date at date_naissance" in fault for fault in told()["exemples"].detail)
