@@ -36,9 +36,9 @@ log = structlog.get_logger(__name__)
 
 BATCH = 50
 UPKEEP = 60.0
+"""Seconds between two looks at consents past their time and at erasures of other machines."""
 _DEADLINE = 10.0
 """Seconds for a webhook and its whole answer, tries included."""
-"""Seconds between two looks at consents past their time and at erasures of other machines."""
 
 
 def routes(gateway: Gateway) -> list[Route]:
