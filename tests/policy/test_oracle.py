@@ -12,7 +12,7 @@ import cedarpy
 import pytest
 
 from gateway.policy import Policy, Question
-from gateway.policy_cedar import request, to_cedar
+from tests.policy.cedar import request, to_cedar
 
 Ask = Callable[..., Question]
 PROPOSED_PERMITS = ("A13", "A14", "A15", "A16", "A17", "A18", "A19")
