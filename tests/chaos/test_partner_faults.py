@@ -403,7 +403,7 @@ async def test_f_19_a_backlog_drains_for_all_and_claims_little_at_a_time(
     await Worker(house.gateway).drain()
     with house.gateway.engine.connect().execution_options(read_only=True) as connection:
         query = select(table.c.recipient, func.max(table.c.settled_at)).group_by(table.c.recipient)
-        ends = dict(connection.execute(query).tuples().all())
+        ends = dict(connection.execute(query).all())
     assert ends["guichet_b"] < ends["guichet"], "the small queue did not wait for the large one"
     assert biggest <= 64
     assert invariants.measured(os.getpid())[0] - before < 400_000_000, "what the partner of the test keeps included"
