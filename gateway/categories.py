@@ -224,7 +224,7 @@ def split(
 
     `wanted` are the C-codes that were asked for: facts of others are in neither. By default, all are looked at.
     `role` gives the role of the body that said a fact: what some say goes no further than its first recipient. Facts
-    that only serve to find the person (`match_only`) are in neither.
+    that only serve to find the person (`mask(C3, match-only)`) are in neither.
     """
     codes = bridge()
     masks = _masks(decision)
@@ -248,14 +248,6 @@ def split(
     order = {code: i for i, code in enumerate(in_order(code for code, _, _ in counts if code != NEVER))}
     rows = [Withheld(code, count, rule, article) for (code, rule, article), count in counts.items()]
     return permitted, sorted(rows, key=lambda row: (order.get(row.code, 99), row.rule))
-
-
-def match_only(current: Current, decision: Decision) -> dict[str, Fact]:
-    """The facts that only serve to find the person at the recipient's: never written in a document."""
-    if not decision.permits or "C3" not in decision.sent or _masks(decision).get("C3") != "match-only":
-        return {}
-    codes = bridge()
-    return {path: fact for path, fact in current.items() if codes.code(path, fact.value) == "C3"}
 
 
 def _masks(decision: Decision) -> dict[str, str]:

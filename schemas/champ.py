@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as _PydanticField
 
 Niveau = Literal["T0", "T1", "T2", "T3", "T4", "TF"]
-Autorite = Literal["D", "F", "C", "S", "P", "E", "L", "M"]
-"""D Département, F France Travail, C CAF or MSA, S CCAS, P the person, E the side that explored, L the lead, M us."""
 Sujet = Literal["personne", "foyer"]
 
 CATEGORIES = (
@@ -53,7 +51,8 @@ def champ(
 ) -> Any:
     """Declare a canonical field.
 
-    `autorite` lists one letter per authority, strongest first (`"CL"`). `liste` names the code list in
+    `autorite` lists one letter per authority, strongest first (`"CL"`): D Département, F France Travail, C CAF or MSA,
+    S CCAS, P the person, E the side that explored, L the lead, M us. `liste` names the code list in
     `schemas.nomenclatures` (several joined by `|`). `cle` marks the field that repeats the key of its item. `sujet`
     says whether the fact belongs to the person or to the household she lives in.
     """

@@ -41,19 +41,13 @@ class UnknownList(KeyError):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One code. `valid_from` and `valid_until` are dates `AAAA-MM-JJ`, empty when the source gives none."""
+    """One code. What its source does not give is empty."""
 
     code: str
     libelle: str
     definition: str = ""
     source: str = ""
     parent: str = ""
-    valid_from: str = ""
-    valid_until: str = ""
-
-    def valid_on(self, day: str) -> bool:
-        """Whether the code may be used on a date `AAAA-MM-JJ`."""
-        return self.valid_from <= day and (not self.valid_until or day <= self.valid_until)
 
 
 @cache
@@ -108,8 +102,6 @@ def _entries(path: Path, source: str) -> Iterator[Code]:
             definition=row.get("description") or row.get("note") or "",
             source=row.get("source") or source,
             parent=row.get("parent") or row.get("theme_canonique") or row.get("categorie") or "",
-            valid_from=row.get("valid_from", ""),
-            valid_until=row.get("valid_until", ""),
         )
 
 

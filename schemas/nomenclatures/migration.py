@@ -44,8 +44,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import nomenclatures
 
-SHIPPED = Path(__file__).parent / "changes"
-"""Where the changes that come with a release are, one file each."""
 Action = Literal["rename", "merge", "split", "retire"]
 
 

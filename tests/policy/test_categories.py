@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.categories import asked, bridge, legal_code, match_only, role_of, split
+from gateway.categories import asked, bridge, legal_code, role_of, split
 from gateway.policy import Policy, Question
 from schemas import paths
 from schemas.record import Fact
@@ -129,7 +129,6 @@ def test_a_refusal_withholds_everything_with_its_article(policy: Policy, ask: As
         ("C1", 1, "D02", "CT R5312-42-1 II"),
         ("C9", 1, "D02", "CT R5312-42-1 II"),
     ]
-    assert match_only(current, decision) == {}
 
 
 def test_what_france_travail_said_is_not_relayed_to_a_ccas(policy: Policy, ask: Ask) -> None:
@@ -166,7 +165,6 @@ def test_the_nir_is_for_matching_and_never_in_the_document(with_rules: Callable[
     permitted, withheld = split(current, decision)
     assert set(permitted) == {"personne.nom_naissance"}
     assert withheld == []
-    assert set(match_only(current, decision)) == {"identifiants[nir].valeur"}
 
 
 def test_only_the_level_of_health_leaves(with_rules: Callable[..., Policy], ask: Ask) -> None:

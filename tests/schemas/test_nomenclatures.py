@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from schemas import nomenclatures
 from schemas.nomenclatures import (
-    Code,
     UnknownList,
     codes,
     crosswalk,
@@ -76,17 +75,6 @@ def test_les_reponses_fermees_des_dsp_sont_des_listes() -> None:
 
 def test_les_valeurs_france_travail_sont_nommees_par_leur_genre() -> None:
     assert {"contrainte:OUI", "situation:OUI", "situation:NON"} <= set(codes("france_travail/valeurs"))
-
-
-@pytest.mark.parametrize(
-    ("day", "valid"), [("2019-12-31", False), ("2020-01-01", True), ("2024-12-31", True), ("2025-01-01", False)]
-)
-def test_un_code_retire_n_est_plus_valable(day: str, valid: bool) -> None:
-    assert Code("X", "Ancien code", valid_from="2020-01-01", valid_until="2024-12-31").valid_on(day) is valid
-
-
-def test_un_code_sans_dates_est_toujours_valable() -> None:
-    assert codes("cnaf/ETATDOSRSA")["2"].valid_on("1999-01-01")
 
 
 def test_les_codes_exclus_existent_dans_leur_liste() -> None:
