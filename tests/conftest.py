@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
+from connectors.manifest import installed
 from gateway import logs
 
 # How busy the machine is says nothing of the code: no example is late, no strategy too slow.
@@ -51,6 +53,16 @@ def _log_of_its_own() -> Iterator[None]:
         logging.captureWarnings(False)
         for handler in [one for one in logging.root.handlers if isinstance(one, logs._Library)]:
             logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _connectors_of_its_own() -> Iterator[None]:
+    """A connector that a test makes visible to its process (`tests/faults/house.py`) ends with it."""
+    before = sys.path.copy()
+    yield
+    if sys.path != before:
+        sys.path[:] = before
+        installed.cache_clear()
 
 
 @pytest.fixture(scope="session")

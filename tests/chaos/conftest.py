@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.house import House, forget_guichet
+from tests.faults.house import House
 
 KEPT = Path(__file__).parents[1] / "output" / "chaos"
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
@@ -23,12 +23,6 @@ def pytest_report_header() -> str:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.user_properties.append(("seed", str(SEED)))
-
-
-@pytest.fixture(autouse=True)
-def _guichet_for_this_test_alone() -> Iterator[None]:
-    yield
-    forget_guichet()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.house import RECIPIENTS, House, forget_guichet
-
-
-@pytest.fixture(autouse=True)
-def _guichet_for_this_test_alone() -> Iterator[None]:
-    yield
-    forget_guichet()
+from tests.faults.house import RECIPIENTS, House
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

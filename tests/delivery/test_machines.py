@@ -13,7 +13,7 @@ import uvicorn
 
 from gateway.storage.tables.delivery import outbox
 from tests.faults import invariants
-from tests.faults.house import House, declaration, eventually, forget_guichet, free_port
+from tests.faults.house import House, declaration, eventually, free_port
 from tests.faults.machines import NETWORK, machines
 from tests.faults.partner import Partner
 from tests.faults.postgres import Server
@@ -81,4 +81,3 @@ def test_what_a_lost_machine_held_is_delivered_by_the_other(tmp_path: Path, endi
             invariants.journal_verifies(house)
         finally:
             house.close()
-            forget_guichet()

@@ -70,16 +70,9 @@ notice = "essai:1"
 
 
 def announce_guichet() -> None:
-    """Make the foreign connector visible to this process, as `pip install` would."""
+    """Make the foreign connector visible to this process until the test ends, as `pip install` would."""
     if str(SITE) not in sys.path:
         sys.path.append(str(SITE))
-        installed.cache_clear()
-
-
-def forget_guichet() -> None:
-    """The other tests of this process see the connectors of the product alone."""
-    if str(SITE) in sys.path:
-        sys.path.remove(str(SITE))
         installed.cache_clear()
 
 
