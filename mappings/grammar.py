@@ -80,6 +80,7 @@ class Section(_Word):
     canonical: str = ""
     partner: str = ""
     key: tuple[Row, ...] = ()
+    codes: str | None = None
     direction: Literal["read", "write", "both"] = "both"
     required: bool = False
     note: str | None = None

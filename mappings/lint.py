@@ -232,6 +232,7 @@ def _words(file: MappingFile, places: Places) -> Found:
         if not declared.reason.strip():
             yield places.quoted(declared.paths[0]), "no-reason", "what is not shared says why, in French"
     used = {row.codes for section in sections(file) for row in (*section[1].fields, *section[1].key)}
+    used |= {section[1].codes for section in sections(file)}
     used |= {row.codes for row in (*file.record.key, file.record.personne and file.record.personne.only) if row}
     for name in file.codes.keys() - used:
         yield places.table(name), "unused-table", f"no row uses [codes.{name}]"

@@ -24,7 +24,8 @@ Reader = Callable[[Any, dict[str, Any], list[Finding]], tuple[list[PersonFacts],
 _CALLED: dict[str, Any] = {
     "Bad": Bad, "Finding": Finding, "PersonFacts": PersonFacts, "bad": runtime.bad, "read_code": runtime.read_code,
     "contradiction": runtime.contradiction, "answer": runtime.answer, "key_text": runtime.key_text,
-    "unnamed": runtime.unnamed, "each": runtime.each, "person_key": runtime.person_key,
+    "unnamed": runtime.unnamed, "left_aside": runtime.left_aside, "each": runtime.each,
+    "person_key": runtime.person_key,
     "siblings": document.siblings, "items": document.items,
     "first": document.first, "scalar": document.scalar, "word": document.word, "texts": document.texts,
     "deep": document.leaf,
@@ -97,7 +98,7 @@ class Generator:
         # A view without a name stands on the container that encloses it, whose children were compared already.
         box = self._open(node, source, at, compared=view is not None and not view.step.name)
         if view is not None and view.step.where:
-            self._condition(view.step, box)
+            self._condition(view, box)
         groups = self._groups(node.leaves)
         for group in groups:
             if any(leaf.sink == "variable" for leaf in group):
@@ -187,9 +188,12 @@ class Generator:
         if view.required:
             say(f"if not met_{child}: {_missing(at)}")
 
-    def _condition(self, step: Step, box: Opened) -> None:
-        """Keep only the sibling that fulfils the condition; a second one is told, never chosen."""
-        say, text = self.out.say, self.out.name("w")
+    def _condition(self, view: View, box: Opened) -> None:
+        """Keep only the sibling that fulfils the condition; a second one is told, never chosen.
+
+        What is left aside is told as well when nobody knows the code it bears.
+        """
+        step, say, text = view.step, self.out.say, self.out.name("w")
         if len(step.where) == 1:
             self._fetch((Step(step.where[0]),), box, text)
         elif self.xml and len(step.where) == 2:
@@ -198,7 +202,11 @@ class Generator:
         else:
             self._fetch(tuple(Step(name) for name in step.where), box, text)
         wanted = self.out.hold("EQ", frozenset(step.equals))
-        say(f"if {text} not in {wanted} and str({text} or '').strip() not in {wanted}: continue")
+        with self.out.block(f"if {text} not in {wanted} and str({text} or '').strip() not in {wanted}:"):
+            if view.codes is not None:
+                where = python.at(box.at + python.escape("/".join(step.where)))
+                say(f"left_aside({self.out.hold('Q', self._table(view.codes))}, {text}, out, {where})")
+            say("continue")
         with self.out.block(f"if met_{box.source}:"):
             say(f"out.append(Finding('repeated-element', {python.at(box.at)}, 'quarantine')); continue")
         say(f"met_{box.source} = True")
@@ -351,10 +359,10 @@ class Generator:
             call = f"{self.out.hold('T', read)}(x)"
         self._guarded(call, leaf, where, store)
 
-    def _guarded(self, call: str, leaf: Leaf, where: str, store: Callable[[], object]) -> None:
+    def _guarded(self, call: str, leaf: Leaf, where: str, store: Callable[[], object], raw: str = "None") -> None:
         self.out.say(f"try: v = {call}")
         structural = TYPES[leaf.row.type].structural
-        self.out.say(f"except Bad as b: bad(out, b, {python.at(where)}, None, {structural}, INVALID)")
+        self.out.say(f"except Bad as b: bad(out, b, {python.at(where)}, {raw}, {structural}, INVALID)")
         with self.out.block("else:"):
             self._when(store)
             if leaf.row.required:  # a conventional date, a blank: something is written and it says nothing
@@ -366,7 +374,7 @@ class Generator:
 
     def _code(self, leaf: Leaf, box: Opened, where: str) -> None:
         row, say = leaf.row, self.out.say
-        table = self._table(row)
+        table = self._table(row.codes)
         held = self.out.hold("Q", table)
         parent = leaf.parent if table.has_parent and leaf.parent else "''"
         if leaf.label:
@@ -383,10 +391,10 @@ class Generator:
             plain = self.out.hold("C", table.plain)
             say(f"v = {plain}.get(x, {plain})", f"if v is {plain}: v = {slow}")
 
-    def _table(self, row: Row) -> Table:
-        if row.codes is None or row.codes not in self.tables:
-            raise MappingError("mapping-codes", f"no table is named {row.codes!r}", self.file.id)
-        return self.tables[row.codes]
+    def _table(self, name: str | None) -> Table:
+        if name is None or name not in self.tables:
+            raise MappingError("mapping-codes", f"no table is named {name!r}", self.file.id)
+        return self.tables[name]
 
     def _several(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
         names = [f"x{position}" for position in range(len(leaf.inputs))]
@@ -396,7 +404,7 @@ class Generator:
             kind, made = TYPES[leaf.row.type], codec(leaf.row, self.file.zone).read
             limits = [self._limit(box, path) for path in leaf.inputs]
             read = self.out.hold("T", made if kind.bounded else runtime.limited(made, limits))
-            self._guarded(f"{read}({', '.join(names)})", leaf, where, store)
+            self._guarded(f"{read}({', '.join(names)})", leaf, where, store, raw=names[0])
 
     def _list(self, leaf: Leaf, box: Opened, where: str, store: Callable[[], object]) -> None:
         """A repeated leaf: the list of what each one says."""
@@ -408,7 +416,7 @@ class Generator:
             self._tried(f"x = texts({box.children}.get({name!r}))", "x", python.at(where))
         with self.out.block("if x:"):
             if leaf.row.type == "code":
-                held = self.out.hold("Q", table := self._table(leaf.row))
+                held = self.out.hold("Q", table := self._table(leaf.row.codes))
                 plain = self.out.hold("C", table.plain)
                 parent = leaf.parent if table.has_parent and leaf.parent else "''"
                 slow = f"read_code({held}, t, {parent}, None, out, {python.at(where)}, False)"

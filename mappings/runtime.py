@@ -92,6 +92,14 @@ def read_code(
     return value
 
 
+def left_aside(table: Table, text: Any, findings: list[Finding], at: str) -> None:
+    """Tell an element that no condition reads, unless it bears a code known to be left: it waits for a human."""
+    if not isinstance(text, str) or not text.strip():
+        findings.append(Finding("missing-required", at, "quarantine"))
+    else:
+        read_code(table, text, "", None, findings, at, False)
+
+
 def contradiction(findings: list[Finding], at: str) -> None:
     """Tell that another part of the record told this fact otherwise: the first stands, none is chosen."""
     findings.append(Finding("contradiction", at, "quarantine"))

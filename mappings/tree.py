@@ -43,6 +43,8 @@ class View:
     """Name of the variable that holds the item's key; empty when the view names no item."""
     person: bool = False
     required: bool = False
+    codes: str | None = None
+    """Table of the code that the condition looks at: siblings left aside must bear one that it knows."""
 
 
 @dataclass(slots=True)
@@ -142,7 +144,10 @@ class Tree:
             scope = self._item(section, node, path, canonical, in_person, scope.parent)
         else:
             for step in path:
-                node = self._descend(node, step, required=section.required and step is path[-1])
+                last = step is path[-1]
+                node = self._descend(
+                    node, step, required=section.required and last, codes=section.codes if last else None
+                )
             scope = _Scope(node, canonical, in_person, scope.in_list, scope.parent, scope.gate)
         for row in section.fields:
             if row.reads and row.disputed is None:
@@ -175,7 +180,7 @@ class Tree:
         if path:
             self.names.setdefault(node.path, set()).add(path[-1].name)
             child = Node((*node.path, path[-1].name))
-            node.views.append(View(path[-1], child, key=name, required=section.required))
+            node.views.append(View(path[-1], child, key=name, required=section.required, codes=section.codes))
         else:
             child = Node(node.path)
             node.views.append(View(Step(""), child, key=name))
@@ -231,16 +236,17 @@ class Tree:
     def _name(self, node: Node, row: Row) -> None:
         self._learn(node, tuple(steps(one, self.file.partner.format) for one in row.partners), self._label(row))
 
-    def _descend(self, node: Node, step: Step, *, required: bool = False) -> Node:
+    def _descend(self, node: Node, step: Step, *, required: bool = False, codes: str | None = None) -> Node:
         self.names.setdefault(node.path, set()).add(step.name)
         if step.where:
             self._learn_where((*node.path, step.name), step)
         for view in node.views:
             if view.step == step and not view.key and not view.person:
                 view.required |= required
+                view.codes = view.codes or codes
                 return view.node
         child = Node((*node.path, step.name))
-        node.views.append(View(step, child, required=required))
+        node.views.append(View(step, child, required=required, codes=codes))
         return child
 
     def _declare(self, declared: NotShared) -> None:

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from stdnum.fr import siret as _siret
 
 from mappings.grammar import MappingError, Row
+from schemas import nomenclatures
 from schemas import normalisation as n
 
 
@@ -578,6 +579,36 @@ def _matricule(row: Row, zone: str) -> Codec:
     return Codec(read, write)
 
 
+def _caisse_connue(organisme: str | None, numero: str | None) -> tuple[str, str]:
+    """A network and the number of one of its caisses. The MSA's numbers and those of other networks are in no list."""
+    network, number = (organisme or "").strip(), (numero or "").strip()
+    if network not in nomenclatures.codes("cnaf/FONORGCEDMUT"):
+        raise Bad("unknown-code", "cnaf/FONORGCEDMUT")
+    if number and network == "CAF" and number not in nomenclatures.codes("cnaf/NUMORG"):
+        raise Bad("unknown-code", "cnaf/NUMORG")
+    return network, number
+
+
+@_type("caisse", "numéro de la caisse, connu de la liste des CAF", inputs="several")
+def _caisse(row: Row, zone: str) -> Codec:
+    """[NUMORG, FONORG]: the number alone. Not reversible."""
+
+    def read(numero: str | None, organisme: str | None) -> str | None:
+        return _caisse_connue(organisme, numero)[1] if numero and not numero.isspace() else None
+
+    return Codec(read, _without_return)
+
+
+@_type("autre_caisse", "organisme et numéro d'une autre caisse, connus des listes", inputs="several")
+def _autre_caisse(row: Row, zone: str) -> Codec:
+    """[NUMORG…, FONORG…] of a caisse where the household was or goes: « CAF 641 ». Not reversible."""
+
+    def read(numero: str | None, organisme: str | None) -> str:
+        return " ".join(_caisse_connue(organisme, numero)).rstrip()
+
+    return Codec(read, _without_return)
+
+
 @_type("numero_demande", "numéro de demande RSA, 11 caractères", bounded=True)
 def _numero_demande(row: Row, zone: str) -> Codec:
     slow = _say(n.numero_demande, "bad-numero-demande", "11 caractères")
@@ -706,7 +737,7 @@ def _job_title(row: Row, zone: str) -> Codec:
 
 
 def _without_return(value: Any) -> str:
-    raise Bad("not-reversible", "the job and its code are one text")
+    raise Bad("not-reversible", "what was read cannot be told apart again")
 
 
 def _part_of_locality(number: int) -> Codec:

@@ -148,6 +148,26 @@ def test_what_breaks_the_schema_is_told_with_its_code_and_path(before, after, co
     assert (code, path) in [(finding.code, finding.path) for finding in found]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "code", "raw", "at"),
+    [
+        (b"<RGADR>01", b"<RGADR>07", "unknown-code", "07",
+         "DonneesAdministratives/Adresse[1]/TroncCommunAdresse/RGADR"),
+        (b"<RGADR>01", b"<RGADR>  ", "missing-required", "",
+         "DonneesAdministratives/Adresse[1]/TroncCommunAdresse/RGADR"),
+        (b"<NUMORG>401", b"<NUMORG>409", "unknown-code", "409", "IdentificationRSA/Organisme/NUMORG"),
+    ],
+)  # fmt: skip
+def test_a_code_that_no_list_has_waits_with_what_it_stands_for(before, after, code, raw, at):
+    whole = synthetic(1)[0]
+    assert before in whole
+    record = load(FLUX).read(whole.replace(before, after, 1), encoding="windows-1252")
+    waiting = [(one.code, one.raw, one.path) for one in record.findings if one.severity == "quarantine"]
+    assert waiting == [(code, raw, at)]
+    assert ("foyer.code_organisme" in record.foyer) == (raw != "409")
+    assert ("personne.adresses[residence].code_postal" in record.personnes[0].facts) == ("RGADR" not in at)
+
+
 def test_what_the_reader_accepts_the_schema_accepts_too():
     validator = tables.validator("caf/vrsb0801")
     for raw in synthetic(20):

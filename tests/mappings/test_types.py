@@ -144,6 +144,10 @@ SEVERAL = [
     ("joined", ("CAF", "331"), "CAF 331"),
     ("postal_lines", ("", "BAT A", "12", "RUE", "DES LILAS", ""), ["BAT A", "12 RUE DES LILAS"]),
     ("matricule", ("205599000000000", "CAF"), "2055990"),
+    ("caisse", ("401 ", "CAF"), "401"),
+    ("caisse", ("40 ", "MSA"), "40"),
+    ("autre_caisse", ("641", "CAF"), "CAF 641"),
+    ("autre_caisse", (None, "MSA"), "MSA"),
     ("matricule", ("000123", "MSA"), "000123"),
 ]
 

@@ -117,6 +117,9 @@ class FoyerRsa:
         return sum(1 for p in self.personnes if p.role in ("ENF", "AUT") and p.jusqua is None)
 
 
+CAISSES_DE_CORSE = {"02A": "201", "02B": "202"}
+
+
 @dataclass(slots=True, frozen=True)
 class Contexte:
     """Where and when a household is born: Département on three positions, caisse, reference date."""
@@ -127,7 +130,9 @@ class Contexte:
 
     @property
     def caisse(self) -> str:
-        return f"{self.departement[-2:]}1" if self.departement[0] == "0" else self.departement
+        if self.departement[0] != "0":
+            return self.departement
+        return CAISSES_DE_CORSE.get(self.departement, f"{self.departement[-2:]}1")
 
 
 COMPOSITIONS = (("seul", 54), ("seule_enfants", 24), ("couple_enfants", 14), ("couple", 7), ("avec_autre", 1))
