@@ -47,7 +47,8 @@ def write(
     """The ALI-WebRSA of one person, from permitted facts.
 
     `complement` holds what an agent typed for the contract's fields that nobody has said, in the contract's words
-    (`{"liste_cers": {"cer": [{"id_ali": "<key>", "id_cmu": "N", …}]}}`). `metadata["id_personne"]` is empty when the
+    (`{"liste_cers": {"cer": [{"id_ali": "<key>", "id_cmu": "N", …}]}}`); what was said already stands, and a notice
+    `said-already` names what was typed beside it. `metadata["id_personne"]` is empty when the
     Département's id of the person is unknown: the document must wait. `structure` is the label of the structure that
     receives when a rendez-vous does not name it.
     """
@@ -56,9 +57,9 @@ def write(
     written.findings = [f for f in written.findings if f.path != "id_personne"]
     ids: dict[str, str] = {}
     dossier = _shaped(written.document, ids, structure, written.findings)
-    if complement:
-        _complete(dossier, complement)
     node = tree("ali_webrsa").under("dossiers", "dossier")
+    if complement:
+        _complete(dossier, complement, node, written.findings)
     id_personne = dossier.pop("id_personne", "")
     if referentiel is None:
         written.findings.append(Finding("referentiel-missing", "entete/id_structure_ali"))
@@ -206,18 +207,27 @@ def _questionnaires(shaped: dict[str, Any], findings: list[Finding]) -> None:
                 shaped[name] = block
 
 
-def _complete(dossier: dict[str, Any], complement: Mapping[str, Any]) -> None:
-    """Add what an agent typed; what is already there is kept. Items of a list meet by `id_ali`."""
-    for name, value in complement.items():
-        if isinstance(value, Mapping):
-            _complete(dossier.setdefault(name, {}), value)
-        elif isinstance(value, list) and isinstance(dossier.get(name), list):
+def _complete(dossier: dict[str, Any], typed: Mapping[str, Any], node: Node, findings: list[Finding]) -> None:
+    """Add what an agent typed where nobody said anything; a notice names by its path each value that is not taken.
+
+    Items of a list meet by `id_ali`, theirs or ours; one without it means the only item there is.
+    """
+    for name, value in typed.items():
+        child, held = node.children.get(name), dossier.get(name)
+        if child is None:
+            findings.append(Finding("unknown-element", f"{node.path}/{name}", "notice"))
+        elif isinstance(value, Mapping) and not isinstance(held, str | list):
+            _complete(dossier.setdefault(name, {}), value, child, findings)
+        elif isinstance(value, list) and isinstance(held, list) and child.type == "bloc":
             for item in value:
-                same = [one for one in dossier[name] if one.get("id_ali") == item.get("id_ali")] or dossier[name][:1]
-                for one in same:
-                    _complete(one, {k: v for k, v in item.items() if k != "id_ali"})
-        else:
-            dossier.setdefault(name, value)
+                meant = item.get("id_ali")
+                same = [one for one in held if meant is None or one.get("id_ali") in (meant, number(name, meant))]
+                if len(same) == 1:
+                    _complete(same[0], {k: v for k, v in item.items() if k != "id_ali"}, child, findings)
+                else:
+                    findings.append(Finding("unknown-item", child.path, "notice"))
+        elif dossier.setdefault(name, value) != value:
+            findings.append(Finding("said-already", child.path, "notice"))
 
 
 # --- meanings to local integers ---------------------------------------------------------------------------------------

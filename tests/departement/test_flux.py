@@ -288,6 +288,20 @@ def test_every_form_of_the_contract_can_be_given_back(tmp_path: Path) -> None:
     published(written.document)
 
 
+def test_what_an_agent_typed_and_is_not_taken_is_named(tmp_path: Path) -> None:
+    second = {path.replace("ccas:5", "ccas:6"): fact for path, fact in CER.items()}
+    typed = {"liste_cers": {"cer": [
+        {"id_ali": "ccas:6", "id_duree_cer": "12", "id_cmu": "N"}, {"id_ali": "ccas:7", "id_cmu": "O"}, {"id_cmu": "O"},
+    ]}, "formulaire_z": {"id_cmu": "O"}}  # fmt: skip
+    written = loaded(tmp_path).write("departement.webrsa_ali", {**EVERYTHING, **second}, complement=typed)
+    told = sorted((one.code, one.path) for one in written.findings if one.code != "missing-required")
+    at = "dossiers/dossier/liste_cers/cer"
+    assert told == [
+        ("said-already", f"{at}/id_duree_cer"), ("unknown-element", "dossiers/dossier/formulaire_z"),
+        ("unknown-item", at), ("unknown-item", at),
+    ]  # fmt: skip
+
+
 def test_a_form_that_lacks_a_field_stays_out_and_says_what_it_lacks(tmp_path: Path) -> None:
     written = loaded(tmp_path).write("departement.webrsa_ali", EVERYTHING)
     assert {"liste_cers", "formulaire_d1"}.isdisjoint(written.metadata["blocks"])
