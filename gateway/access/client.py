@@ -80,7 +80,7 @@ class PartnerAuth(httpx.Auth):
         self._until = 0.0
         self._nonce: str | None = None
         self._ahead = 0.0
-        """Seconds the gateway's clock is ahead of ours, learnt when an assertion was refused."""
+        """Seconds the gateway's clock is ahead of ours, learnt when an assertion was last refused."""
 
     # --- what is sent
 
@@ -145,11 +145,12 @@ class PartnerAuth(httpx.Auth):
         return request
 
     def _again(self, response: httpx.Response) -> bool:
-        """Whether a refused call deserves a second try: a new nonce was given, or the token no longer counts."""
+        """Whether a refused call deserves a second try: a new nonce was given, the token no longer counts, or the proof
+        was not believed, as when a clock was set right meanwhile: the token endpoint tells the time."""
         challenge = response.headers.get("WWW-Authenticate", "")
         if 'error="use_dpop_nonce"' in challenge:
             return self._keep_nonce(response)
-        if 'error="invalid_token"' in challenge:
+        if 'error="invalid_token"' in challenge or 'error="invalid_dpop_proof"' in challenge:
             self._until = 0.0
             return True
         return False
@@ -175,9 +176,9 @@ class PartnerAuth(httpx.Auth):
                 raise TokenRefused(response.status_code, error, answer.get("error_description", ""))
 
     def _set_clock(self, answer: dict[str, Any]) -> bool:
-        """Follow the gateway's clock when ours is off; only once: refused again, something else is wrong."""
+        """Follow the gateway's clock when it is not where we believe it; where it is, something else is wrong."""
         server_time = answer.get("server_time")
-        if self._ahead or not isinstance(server_time, int) or abs(server_time - self.clock()) < 5:
+        if not isinstance(server_time, int) or abs(server_time - self.clock() - self._ahead) < 5:
             return False
         self._ahead = server_time - self.clock()
         return True

@@ -62,3 +62,14 @@ async def test_a_partner_whose_clock_is_wrong_follows_the_gateways(office, skew)
     auth = auth_of(office, office.ccas, clock=lambda: time.time() + skew)
     async with office.client(auth=auth) as client:
         assert (await client.get("/v1/exchanges")).status_code == 200
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+async def test_a_partner_whose_clock_is_set_right_does_not_follow_what_it_was(office, skew):
+    """With the token it holds, then with the next: neither waits for the partner's software to be started again."""
+    wrong = [skew]
+    auth = auth_of(office, office.ccas, clock=lambda: time.time() + wrong[0])
+    async with office.client(auth=auth) as client:
+        assert (await client.get("/v1/exchanges")).status_code == 200
+        for wrong[0] in (0, skew, 0):
+            assert (await client.get("/v1/exchanges")).status_code == 200
