@@ -95,6 +95,8 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         _check("settings", not (misspelt := unknown_variables()), _nothing_reads(misspelt)),
         _check("addresses", not (wrong := wrong_addresses(settings)), " ".join(wrong) or "places to call"),
     ]
+    connectors = installed()
+    speaking = dict(connectors)  # by body: each connector under its own id, then whoever is registered under another
     try:
         gateway = Gateway.open(settings, create=False)
         state = readiness(gateway)
@@ -114,20 +116,33 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
             checks.append(_check("journal", state["journal"], told))
             checks.append(_clock(gateway))
             checks += [_scheduled(one) for one in schedule.states(gateway)]
+            checks += [
+                _check(f"body {id}", False, _unread(id)) for id in sorted(settings.bodies.keys() - gateway.bodies)
+            ]
+            for body in gateway.bodies.values():
+                if body.connector in connectors:
+                    speaking[body.id] = connectors[body.connector]
+                elif body.role != "dpo":  # who has no document of its own
+                    checks.append(_check(f"body {body.id}", False, f"install the connector {body.connector}"))
     except Problem as problem:
         checks.append(_check("gateway", False, f"{problem.code}: {problem.detail}"))
     except SQLAlchemyError as error:
         checks.append(_check("gateway", False, f"the database stopped answering ({type(error).__name__})"))
-    for id, one in sorted(installed().items()):
+    for id, one in sorted(speaking.items()):
+        name = f"connector {id}" if id == one.manifest.id else f"body {id}"
         try:
             configured(one, settings, id)
-            checks.append(_check(f"connector {id}", True, "configured"))
+            checks.append(_check(name, True, "configured"))
         except ManifestError as error:
             needs = "; ".join(f"{where}: {what}" for where, what in error.problems)
-            used = id in settings.bodies
-            told = needs if used else f"not used; to use it, under [bodies.{id}]: {needs}"
-            checks.append(_check(f"connector {id}", not used, told))
+            used = id in settings.bodies or id != one.manifest.id
+            told = f"under [bodies.{id}]: {needs}"
+            checks.append(_check(name, not used, told if used else f"not used; to use it, {told}"))
     return checks
+
+
+def _unread(id: str) -> str:
+    return f"nothing reads [bodies.{id}]: register this body (maillon partner add {id}), or correct its id"
 
 
 def _keys(gateway: Gateway, *, stored: bool) -> dict[str, Any]:

@@ -304,7 +304,7 @@ def test_doctor_names_what_to_do_before_the_first_start_and_blames_no_connector_
     assert ok
     assert "[bodies.api_particulier]" in told
     toml.write_text('[bodies.api_particulier]\nrecipient = "x"\n')
-    assert said()["connector api_particulier"] == (False, "jeton: required setting")
+    assert said()["connector api_particulier"] == (False, "under [bodies.api_particulier]: jeton: required setting")
 
 
 def test_a_half_configured_production_says_all_that_is_missing(installation: Installed) -> None:

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import ECKey
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from gateway import cli
+from gateway.access import partners
 from gateway.app import readiness
 from gateway.journal_files import Files
 from gateway.production import examine
@@ -104,6 +106,25 @@ def test_a_standby_is_not_ready_and_the_doctor_says_so(postgres_database: str, t
     assert not told["ok"]
     assert "standby" in told["detail"]
     gateway.engine.dispose()
+
+
+def test_the_doctor_reads_the_settings_of_each_body_whatever_its_connector(tmp_path: Path) -> None:
+    bodies = {"ccas-dax": {"clef": "x"}, "ccas-dxa": {"clef": "x"}}
+    site = Settings(profile="test", home=tmp_path, departement="040", bodies=bodies)
+    gateway = Gateway.open(site)
+    keys = {"keys": [ECKey.generate_key("P-256", auto_kid=True).as_dict(private=False)]}
+    with gateway.unit_of_work() as work:
+        partners.register_partner(work, "ccas-dax", "ccas", keys)
+        partners.register_partner(work, "ccas-hinx", "ailleurs", keys)
+        partners.register_partner(work, "delegue", "delegue", keys, role="dpo")
+    gateway.engine.dispose()
+    told = {one["check"]: one["detail"] for one in examine(site) if not one["ok"] and one["check"].startswith("body")}
+    assert told == {
+        "body ccas-dax": "under [bodies.ccas-dax]: clef: unknown setting",
+        "body ccas-dxa": "nothing reads [bodies.ccas-dxa]: register this body "
+        "(maillon partner add ccas-dxa), or correct its id",
+        "body ccas-hinx": "install the connector ailleurs",
+    }
 
 
 def test_a_sqlite_file_closed_to_writing_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
