@@ -19,12 +19,12 @@ can be undone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 
 from gateway import clock
 from gateway.keys import Keyring
@@ -53,9 +53,10 @@ CERTAIN = tuple(system for system, rung in _RUNGS.items() if rung <= 3)
 """What makes two statements about one person, strongest first; the others ask a human."""
 _ALIKE = tuple(system for system in _RUNGS if system not in CERTAIN)
 NIR = "identifiants[nir].valeur"
-_PARTIAL = "system = 'date-partielle'"
-_ANY = select(identifier.c.subject_id).where(identifier.c.index_h == bindparam("index")).limit(1)
-_SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+date", "usage+date"}
+_TOLD_BY = {"nir+date": "nir", "nom+date": "nom+annee"}
+"""Systems that hold a birth date, and what tells that it may be written more or less precisely elsewhere: her number,
+whatever the date beside it; her name with the year of whoever has no whole date."""
+_SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+date", "nom+annee", "usage+date"}
 _FILE = ("identifiants[mss_dossier", "identifiants[rdvi_usager")
 """What a body that may not hold the NIR calls a person by, one number for all it sends of her."""
 
@@ -79,16 +80,21 @@ class Keys:
     others: dict[str, list[bytes]] = field(default_factory=dict)
     """Under which else she may be known, looked for, never stored: her two names swapped, and a NIR that may be someone
     else's."""
-    dates: dict[str, list[str]] = field(default_factory=dict, repr=False)
-    """The same with her birth date as another body may know it, more or less precise: in clear, since nearly nobody is
-    ever looked for there."""
-    partial: bool = False
-    """Her birth date is not whole: told of her, so that the whole dates of others are compared with hers."""
+    born: str = ""
+    dated: dict[str, str] = field(default_factory=dict, repr=False)
+    """Systems that hold her birth date, with the rest of their value in clear: other bodies may know it more or less
+    precisely, and she is looked for under what they would write when something says that one of them does."""
+
+    @property
+    def partial(self) -> bool:
+        """Her birth date is not whole."""
+        return 0 < len(self.born) < 10
 
     @property
     def shared(self) -> list[bytes]:
         """What two statements about one new person have in common: whoever writes them takes turns over these."""
-        return [index for system, index in self.indexes.items() if system in _SHARED]
+        stored = (index for system, index in self.indexes.items() if system in _SHARED)
+        return [*stored, *self.others.get("nom+annee", ())]
 
     @property
     def nir(self) -> bytes | None:
@@ -106,7 +112,6 @@ class Identity:
 
     def __init__(self, keys: Keyring) -> None:
         self._keys = keys
-        self._partial = keys.blind("date-partielle", "")
 
     def keys_of(self, facts: Facts) -> Keys:
         """Blind indexes of what these facts identify a person by."""
@@ -143,11 +148,7 @@ class Identity:
                     plain["prenom+tel"] = f"{first}|{value}"
                 elif path.startswith("personne.courriels[") and path.endswith(".adresse"):
                     plain["prenom+mel"] = f"{first}|{str(value).lower()}"
-        dates = {
-            system: [f"{who}|{date}" for date in normalisation.compatible_dates(born)]
-            for system in ("nir+date", "nom+date")
-            if (who := plain.get(system, "").rpartition("|")[0])
-        }
+        dated = {system: who for system in _TOLD_BY if (who := plain.get(system, "").rpartition("|")[0])}
         others: dict[str, list[bytes]] = {}
         if nir and not_hers:
             others["nir"] = [self._keys.blind("nir", nir)]
@@ -157,26 +158,29 @@ class Identity:
         used = normalisation.name_key(str(facts.get("personne.nom_usage") or ""))
         if used and used != name and "nom+date" in plain:  # a body that knows no other name calls her so
             indexes["usage+date"] = self._keys.blind("nom+date", f"{used}|{first}|{born}")
-        return Keys(indexes, others, dates, 0 < len(born) < 10)
+        if "nom+date" in plain:  # told of whoever has no whole birth date, looked for by all
+            year = self._keys.blind("nom+annee", f"{name}|{first}|{born[:4]}")
+            if len(born) < 10:
+                indexes["nom+annee"] = year
+            else:
+                others["nom+annee"] = [year]
+        return Keys(indexes, others, born, dated)
 
     def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys], foyers: Collection[bytes] = ()) -> None:
         """Look up all identifiers of many persons, and the households under these indexes, with few queries."""
-        dates = self._partial_dates(work)
-        asked = (index for keys in everyone for index in self._first(keys, dates))
+        asked = (index for keys in everyone for index in chain(keys.indexes.values(), *keys.others.values()))
         self._look_up(work, [*foyers, *asked], foyers)
-
-    def _first(self, keys: Keys, dates: bool) -> Iterator[bytes]:
-        """Where she is looked for at once; among all the days of a year, only when nothing else says who she is."""
-        wider = keys.dates if dates and not keys.partial else ()
-        return chain(keys.indexes.values(), *keys.others.values(), *(self._dated(keys, system) for system in wider))
-
-    def _dated(self, keys: Keys, system: str) -> list[bytes]:
-        return [self._keys.blind(system, value) for value in keys.dates.get(system, ())]
 
     def under(self, keys: Keys, system: str, dates: bool = True) -> set[bytes]:
         """All that this system may know her under; with the birth dates that agree with hers, unless told not to."""
         one = (keys.indexes[system],) if system in keys.indexes else ()
-        return {*one, *keys.others.get(system, ()), *(self._dated(keys, system) if dates else ())}
+        who = keys.dated.get(system) if dates else None
+        agreeing = normalisation.compatible_dates(keys.born) if who else ()
+        return {
+            *one,
+            *keys.others.get(system, ()),
+            *(self._keys.blind(system, f"{who}|{date}") for date in agreeing),
+        }
 
     def _look_up(self, work: UnitOfWork, indexes: Iterable[bytes], foyers: Collection[bytes] = ()) -> None:
         known: dict[bytes, set[str]] = work.scratch.setdefault("identity", {})
@@ -243,10 +247,6 @@ class Identity:
                 new.append((index, person_id, system, source, work.now))
                 if system == "nir":
                     work.scratch.setdefault("nirs", {}).setdefault(person_id, set()).add(index)
-        if keys.partial and not self._has_partial_date(work, person_id):
-            new.append((self._partial, person_id, "date-partielle", source, work.now))
-            work.scratch.setdefault("partial", set()).add(person_id)
-            work.scratch["partial dates"] = True
 
     def find_foyer(self, work: UnitOfWork, index: bytes) -> str | None:
         """The household recorded under this index, if any."""
@@ -333,23 +333,21 @@ class Identity:
     # --- look-ups -------------------------------------------------------------------------------------------------
 
     def _persons(self, work: UnitOfWork, keys: Keys, system: str) -> set[str]:
-        wanted = self.under(keys, system, keys.partial or self._partial_dates(work))
+        wanted = self.under(keys, system, self._dates_matter(work, keys, system))
         self._look_up(work, wanted)
         heads: dict[str, str] = work.scratch.get("heads", {})
         return {heads.get(hit, hit) for index in wanted for hit in work.scratch["identity"][index]}
 
-    def _partial_dates(self, work: UnitOfWork) -> bool:
-        """Whether anybody here is known by a birth date that is not whole. Nearly always nobody is, and two look-ups
-        per number and name are spared: a seventh of what a new household costs."""
-        known: bool | None = work.scratch.get("partial dates")
-        if known is None:
-            known = work.connection.execute(_ANY, {"index": self._partial}).first() is not None
-            work.scratch["partial dates"] = known
-        return known
-
-    def _has_partial_date(self, work: UnitOfWork, person_id: str) -> bool:
-        told = rows(work.connection, identifier, ("subject_id",), "subject_id", [person_id], _PARTIAL)
-        return bool(told) or person_id in work.scratch.get("partial", ())
+    def _dates_matter(self, work: UnitOfWork, keys: Keys, system: str) -> bool:
+        """Does anything say that she may be known here by a birth date more or less precise than hers?"""
+        told_by = _TOLD_BY.get(system)
+        if not told_by:
+            return False
+        if keys.partial and system == "nom+date":
+            return True
+        known: dict[bytes, set[str]] = work.scratch["identity"]
+        found = known[keys.indexes[system]] if system in keys.indexes else ()
+        return any(not known[index] <= set(found) for index in self.under(keys, told_by))
 
     def _contradicts(self, work: UnitOfWork, hit: str, nir: bytes | None) -> bool:
         known = work.scratch.get("nirs", {}).get(hit, set())

@@ -117,6 +117,21 @@ def test_four_bodies_announce_the_same_new_person_at_once(gateway: Gateway) -> N
         assert work.connection.scalar(select(func.count()).select_from(person)) == ROUNDS
 
 
+def test_two_bodies_name_the_same_new_person_at_once_one_without_the_day_of_her_birth(gateway: Gateway) -> None:
+    def say(one: int, rank: int) -> None:
+        named = who(rank) | {"personne.date_naissance": ("1985-06-12", "1985-06")[one]}
+        del named["identifiants[nir].valeur"]
+        with gateway.unit_of_work() as work:
+            request = Request(clock.new_id(), ("ccas", "departement")[one], "essai", ())
+            exchange(work, gateway, request, [Record(f"r{rank}", [PersonFacts(named)])])
+
+    for rank in range(ROUNDS):
+        at_once(2, lambda one, rank=rank: say(one, rank))  # type: ignore[misc]
+    with gateway.unit_of_work() as work:
+        doubtful = work.connection.scalars(select(person.c.provisional)).all()
+    assert sorted(doubtful) == [0] * ROUNDS + [1] * ROUNDS, "whoever came second asks a human"
+
+
 def test_one_body_sends_several_versions_of_one_record_at_once(gateway: Gateway) -> None:
     for rank in range(ROUNDS):
         at_once(
