@@ -36,6 +36,7 @@ from gateway.doors import (
     require_accepted,
     require_match,
 )
+from gateway.granted import closed, require_whole
 from gateway.hand_over import hand_over
 from gateway.journal import Entry
 from gateway.once import idempotency_key, index_of
@@ -75,7 +76,8 @@ class _Doors:
 
     async def post_exchange(self, http: HttpRequest) -> Response:
         """Take one document of the caller's own format; answer once it is durable."""
-        caller = await authenticate(http, later=True)
+        caller = await authenticate(http, later=True, action="send")
+        require_whole(caller)
         key, known, media = idempotency_key(http), self._announced(http, caller), media_of(http)
         delivery = _delivery(http)
         if media not in known.content_type:
@@ -166,6 +168,8 @@ class _Doors:
                 require_accepted(http, row.content_type)
             except Problem as problem:
                 return problem
+            if refused := closed(work, self.gateway, caller, row):
+                return refused
             content = hand_over(work, self.gateway, row)
             if isinstance(content, Problem):
                 return content
@@ -186,9 +190,11 @@ class _Doors:
 
         def acknowledge(work: UnitOfWork) -> Callable[[], str] | Problem:
             try:
+                found = inbox.find(work, caller.body, http.path_params["id"])
+                if refused := closed(work, self.gateway, caller, found):
+                    return refused
                 if http.headers.get("if-match"):
-                    content = inbox.fetch(work, self.gateway, inbox.find(work, caller.body, http.path_params["id"]))
-                    require_match(http, etag(content))
+                    require_match(http, etag(inbox.fetch(work, self.gateway, found)))
                 row = inbox.acknowledge(work, caller.body, http.path_params["id"])
             except Problem as problem:
                 return problem

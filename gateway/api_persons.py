@@ -24,6 +24,7 @@ from gateway.categories import bridge
 from gateway.convention import Flow
 from gateway.decide import decide
 from gateway.doors import conditional, in_work, json_answer, read_json, require_match
+from gateway.granted import opened
 from gateway.once import Told, idempotency_key, once
 from gateway.past import past_recipients
 from gateway.person_search import facts_of
@@ -67,7 +68,7 @@ class _Doors:
 
     async def search(self, http: HttpRequest) -> Response:
         """Identifiers in the body, never in a URL; the answer is a reference of this caller's own."""
-        caller, started = await authenticate(http), time.monotonic()
+        caller, started = await authenticate(http, action="search"), time.monotonic()
         facts = facts_of(await read_json(http))
         found = await in_work(http, lambda work: self._search(work, caller, facts))
         await _no_sooner(started)
@@ -145,7 +146,7 @@ class _Doors:
 
     async def record_basis(self, http: HttpRequest) -> Response:
         """Record an information given, a consent, an objection…; the gateway adds whom it is about."""
-        caller, started = await authenticate(http), time.monotonic()
+        caller, started = await authenticate(http, action="send"), time.monotonic()
         key, content = idempotency_key(http), await read_json(http)
         if not isinstance(content, dict) or {"person_id", "subject_ref"} & content.keys():
             raise Invalid("basis-invalid", "Send the record as an object, without person_id nor subject_ref.")
@@ -172,7 +173,7 @@ class _Doors:
 
     async def withdraw(self, http: HttpRequest) -> Response:
         """The person withdraws a consent: no reason, no body; each past recipient is told in the same transaction."""
-        caller, started = await authenticate(http), time.monotonic()
+        caller, started = await authenticate(http, action="send"), time.monotonic()
 
         def write(work: UnitOfWork) -> dict[str, Any] | Problem:
             found, person = self._kept(work, caller, http.path_params["id"])
@@ -220,7 +221,7 @@ class _Doors:
         )
 
     def _flows(self, work: UnitOfWork, caller: Caller) -> tuple[Flow, ...]:
-        return self.gateway.flows_to(work, caller.body, caller.purposes)
+        return opened(caller, self.gateway.flows_to(work, caller.body, caller.purposes))
 
     def _log_grounds(self, work: UnitOfWork, caller: Caller, person: str, grounds: list[Ground], wanted: str) -> None:
         """Say of each flow that a reading rests on what it gave, as is said of a delivery: a reading gives data too."""

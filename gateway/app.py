@@ -137,9 +137,10 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _journaled(request: Request, problem: Problem) -> None:
-    """A known caller's refused input enters the journal under the answer's instance. Refused access already did."""
+    """What an admitted caller is refused enters the journal under the answer's instance, unless it was told already: a
+    letter withheld is an `exchange.deny`. Whoever was not admitted is told by `gateway/access/resource.py`."""
     caller = request.scope["state"].get("caller")
-    if caller is None or problem.status in (401, 403, 429):
+    if caller is None or problem.status == 429 or problem.code == "letter-withheld":
         return
     fields = {
         "exchange_id": request.scope["state"]["instance"].removeprefix("urn:uuid:"),

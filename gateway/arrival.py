@@ -16,6 +16,7 @@ from connectors.contract import DocumentRefused, Lasting
 from gateway import access, clock, exchange, journal, once
 from gateway.access import Caller
 from gateway.doors import refusal
+from gateway.granted import opened
 from gateway.journal import Entry
 from gateway.journal_files import require_available
 from gateway.once import Told
@@ -114,7 +115,7 @@ class Arrival:
         records = found.records
         if self.ahead is not None:  # what is found on the way is added to them: each attempt has its own
             records = [replace(record, findings=list(record.findings)) for record in records]
-        flows = self.gateway.flows(work, self.caller.body, self.caller.purposes)
+        flows = opened(self.caller, self.gateway.flows(work, self.caller.body, self.caller.purposes))
         request = Request(clock.new_id(), self.caller.body, self.document, flows, self.caller.client_id)
         return _Sent(request, records, found.keep)
 

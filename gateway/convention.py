@@ -588,9 +588,9 @@ def versions(work: UnitOfWork) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((identifier, version) for identifier, (version, _) in _latest(work).items()))
 
 
-def purposes_of(work: UnitOfWork, body: str) -> frozenset[str]:
-    """The purposes that the conventions in force open to a body, as sender or recipient."""
-    return frozenset(flow.purpose for flow in _flows(work, None) if flow.active and body in (flow.de, flow.vers))
+def open_to(work: UnitOfWork, body: str) -> list[Flow]:
+    """The flows in force that start or end at this body."""
+    return [flow for flow in _flows(work, None) if flow.active and body in (flow.de, flow.vers)]
 
 
 _VERSIONS = select(convention_table.c.id, convention_table.c.version, convention_table.c.sha256).order_by(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, select
@@ -41,6 +41,9 @@ from gateway.vault import Vault
 from mappings import MappingError
 from schemas.normalisation import name_key
 from schemas.record import Current, Written
+
+if TYPE_CHECKING:
+    from gateway.access.details import Perimeter
 
 SECRECY = frozenset({"departement", "delegataire", "ccas", "france_travail", "caf_msa"})
 """Roles whose staff the law puts under professional secrecy (CASF L133-5, L262-44; Code pénal 226-13)."""
@@ -262,10 +265,20 @@ class Gateway:
         flows = self.flows_to(work, recipient)
         return flows if document == fse_form.ID else tuple(flow for flow in flows if flow.document == document)
 
-    def allowed_purposes(self, body: str) -> frozenset[str]:
-        """Purposes that the conventions in force open to a body; asked by the authorization server."""
+    def allowed_purposes(self, body: str) -> dict[str, Perimeter]:
+        """Purposes that the conventions in force open to a body, each with its regimes and its conventions; asked by
+        the authorization server. Categories are looked at flow by flow, when a token serves."""
+        from gateway.access.details import Perimeter  # for whoever opened the access: commands do without
+
         with self.reading() as work:
-            return convention.purposes_of(work, body)
+            flows = convention.open_to(work, body)
+        return {
+            purpose: Perimeter(
+                regimes=frozenset(one.regime for one in flows if one.purpose == purpose),
+                conventions=frozenset(one.convention for one in flows if one.purpose == purpose),
+            )
+            for purpose in {one.purpose for one in flows}
+        }
 
     def on_refusal(self, event: str, **fields: Any) -> None:
         """Write a refused access into the journal."""

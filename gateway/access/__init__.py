@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
 from gateway.access import endpoints
-from gateway.access.details import PURPOSES, Allowed, Perimeter
+from gateway.access.details import PURPOSES, Action, Allowed, Perimeter
 from gateway.access.dpop import Nonces
 from gateway.access.live import Live
 from gateway.access.mtls import ProxyTrust
@@ -132,18 +132,24 @@ class Access:
         return endpoints.routes(self)
 
     async def authenticate(
-        self, request: HTTPConnection, *, scope: str = "exchange", purpose: bool | str = True, later: bool = False
+        self,
+        request: HTTPConnection,
+        *,
+        scope: str = "exchange",
+        purpose: bool | str = True,
+        later: bool = False,
+        action: Action = "read",
     ) -> Caller:
         """The caller of this request, every proof checked.
 
         `purpose`: True demands at least one granted purpose, a name demands that one, False none (endpoints that give
-        no personal data). `later` leaves the proof's single use to be recorded by `burn(work, caller)` in the call's
-        own transaction, which saves one commit.
+        no personal data); granted for this `action`. `later` leaves the proof's single use to be recorded by
+        `burn(work, caller)` in the call's own transaction, which saves one commit.
 
         Raises `Unauthenticated`, `Forbidden` (each with `WWW-Authenticate`), `CallerProblem` (400), `TooMany`, and
         `Unavailable` when the registry or the replay memory cannot be read.
         """
-        caller = await self.resource.admit(request, scope, purpose, later)
+        caller = await self.resource.admit(request, scope, purpose, later, action)
         # Told to what frames every answer: its RateLimit headers, and who sent an input that is refused.
         request.state.caller = caller
         self.rates.require("calls", caller.client_id)
@@ -181,11 +187,16 @@ def routes(
 
 
 async def authenticate(
-    request: HTTPConnection, *, scope: str = "exchange", purpose: bool | str = True, later: bool = False
+    request: HTTPConnection,
+    *,
+    scope: str = "exchange",
+    purpose: bool | str = True,
+    later: bool = False,
+    action: Action = "read",
 ) -> Caller:
     """`Access.authenticate` of the gateway in `request.app.state.gateway`."""
     access: Access = request.app.state.gateway.access
-    return await access.authenticate(request, scope=scope, purpose=purpose, later=later)
+    return await access.authenticate(request, scope=scope, purpose=purpose, later=later, action=action)
 
 
 def checked_issuer(issuer: str, profile: str) -> str:

@@ -40,6 +40,8 @@ PURPOSES: tuple[str, ...] = get_args(Purpose)
 
 Regime = Literal["SIFT", "RSA", "PIE", "L121-6-2", "DLNUF", "CSS_ACCORD", "CONSENT_6_1_a", "MAIRE", "VITAL"]
 
+Action = Literal["send", "read", "search"]
+
 
 class ExchangeDetails(BaseModel):
     """One authorization detail. A field or value that is not listed here is refused, never ignored."""
@@ -49,7 +51,7 @@ class ExchangeDetails(BaseModel):
     type: Literal["maillon_exchange"]
     purpose: Purpose
     regime: Regime | None = None
-    actions: list[Literal["send", "read", "search"]] | None = Field(None, min_length=1, max_length=3)
+    actions: list[Action] | None = Field(None, min_length=1, max_length=3)
     datatypes: list[str] | None = Field(None, min_length=1, max_length=24)
     """Data categories, `C1` to `C24`."""
     locations: list[str] | None = Field(None, min_length=1, max_length=4)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,8 +32,9 @@ class View:
     allowed: dict[str, Allowed]
     """Purposes the conventions in force allow, per body."""
     read_at: float
-    granted: dict[str, frozenset[str]] = field(default_factory=dict)
-    """Purposes of the tokens met since, by their `jti`: the same as long as nothing is read again."""
+    granted: dict[tuple[str, str], tuple[frozenset[str], tuple[dict[str, Any], ...]]] = field(default_factory=dict)
+    """Purposes and details of the tokens met since, by their `jti` and what is being done: the same as long as nothing
+    is read again."""
 
 
 class Live:

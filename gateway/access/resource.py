@@ -48,6 +48,7 @@ class Caller:
     scopes: frozenset[str]
     jkt: str | None
     details: tuple[dict[str, Any], ...] = ()
+    """What the token grants of those purposes, for what is being done (RFC 9396)."""
     token: str = ""
     """The token's `jti`."""
     proof: Used | None = field(default=None, repr=False)
@@ -97,11 +98,11 @@ class Resource:
         self._generation = 0
         self._verified: OrderedDict[bytes, tokens.AccessToken] = OrderedDict()
 
-    async def admit(self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool) -> Caller:
+    async def admit(self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool, action: str) -> Caller:
         seen: list[str | None] = [None]
         refusal: CallerProblem
         try:
-            return await self._admit(request, scope, purpose, later, seen)
+            return await self._admit(request, scope, purpose, later, action, seen)
         except SQLAlchemyError as error:
             raise Unavailable("replay-memory-unavailable", "Uses cannot be recorded; send it again later.") from error
         except Refused as refused:
@@ -120,7 +121,13 @@ class Resource:
         raise refusal
 
     async def _admit(
-        self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool, seen: list[str | None]
+        self,
+        request: HTTPConnection,
+        scope: str,
+        purpose: bool | str,
+        later: bool,
+        action: str,
+        seen: list[str | None],
     ) -> Caller:
         if self.https and not self.trust.secure(request.scope):
             raise Refused("plain-http")
@@ -138,12 +145,14 @@ class Resource:
         proof = self._possession(request, scheme.lower(), token, proofs)
         if proof is not None and not await self._first_use(proof, later):
             raise Refused("proof-replayed")
-        purposes = view.granted.get(token.jti)
-        if purposes is None:
-            purposes = view.granted[token.jti] = _purposes(token, client, view.allowed.get(client.body, ()))
+        granted = view.granted.get((token.jti, action))
+        if granted is None:
+            details = _granted(token, client, view.allowed.get(client.body, ()), action)
+            granted = view.granted[token.jti, action] = frozenset(str(one["purpose"]) for one in details), details
+        purposes, details = granted
         self._authorised(token, purposes, scope, purpose)
         return Caller(
-            client.body, client.client_id, client.role, purposes, token.scopes, token.jkt, token.details, token.jti,
+            client.body, client.client_id, client.role, purposes, token.scopes, token.jkt, details, token.jti,
             proof if later else None,
         )  # fmt: skip
 
@@ -192,7 +201,7 @@ class Resource:
         if not token.details:
             raise Forbidden("purpose-required", "Ask for a token with authorization_details that name a purpose.")
         if not purposes or (isinstance(purpose, str) and purpose not in purposes):
-            raise Forbidden("purpose-not-allowed", "No convention in force allows this caller this purpose.")
+            raise Forbidden("purpose-not-allowed", "Nothing in force allows this caller this purpose, or this action.")
 
     def _refusal(self, reason: str) -> CallerProblem:
         if reason == "plain-http":
@@ -235,6 +244,13 @@ def _credentials(request: HTTPConnection) -> tuple[bytes, list[bytes]]:
     return authorizations[0], proofs
 
 
-def _purposes(token: tokens.AccessToken, client: Client, allowed: Allowed) -> frozenset[str]:
-    granted = [str(detail.get("purpose")) for detail in token.details if detail.get("type") == TYPE]
-    return frozenset(p for p in granted if p in allowed and (client.purposes is None or p in client.purposes))
+def _granted(token: tokens.AccessToken, client: Client, allowed: Allowed, action: str) -> tuple[dict[str, Any], ...]:
+    """The details of a token that open this action, for a purpose still allowed. One without `actions` opens all."""
+    return tuple(
+        one
+        for one in token.details
+        if one.get("type") == TYPE
+        and one.get("purpose") in allowed
+        and (client.purposes is None or one["purpose"] in client.purposes)
+        and action in one.get("actions", (action,))
+    )

@@ -8,12 +8,15 @@ import uuid
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from gateway import basis, convention, outbox, rights
 from gateway.access import partners
+from gateway.access.client import PartnerAuth, TokenRefused
 from gateway.api_persons import FLOOR
+from gateway.categories import legal_code
 from gateway.demo.forms import global_accompaniment, information
 from gateway.demo.stage import FOLDER
 from gateway.storage.tables.delivery import outbox as deliveries
@@ -169,6 +172,64 @@ def test_a_body_that_spoke_of_her_is_told_why_it_sees_nothing_of_her(house: Hous
     assert all(one["article"] and one["rule"] for one in told["withheld"])
 
 
+async def delivered(house: House) -> None:
+    await Worker(house.gateway).drain()
+    await house.gateway.close_transports()
+
+
+def narrowed(house: House, body: str, *details: dict[str, Any]) -> httpx.Client:
+    """The client of a body whose token says more than a purpose."""
+    told = [{"type": "maillon_exchange", "purpose": "accompagnement"} | one for one in details]
+    auth = PartnerAuth(house.base, body, house.keys[body], details=told)
+    return httpx.Client(base_url=house.base, auth=auth, timeout=30, trust_env=False)
+
+
+def test_a_token_opens_no_more_than_its_details_say(house: House, anne: str) -> None:
+    ref = house.search("departement", SOUGHT).json()["person"]
+    place, seen = f"/v1/persons/{ref}/dossier", {}
+    opening: dict[str, dict[str, Any]] = {
+        "wholly": {}, "named": {"regime": "PIE", "convention_id": "demo-landes"}, "identity": {"datatypes": ["C1"]},
+    }  # fmt: skip
+    for name, details in opening.items():
+        with narrowed(house, "departement", details) as client:
+            seen[name] = client.get(place).json()["facts"]
+    assert seen["named"] == seen["wholly"]
+    assert {legal_code(path) for path in seen["identity"]} == {"C1"} < {legal_code(path) for path in seen["wholly"]}
+    for wrong in ({"regime": "RSA"}, {"convention_id": "autre"}):
+        with (
+            narrowed(house, "departement", wrong) as client,
+            pytest.raises(TokenRefused, match="invalid_authorization"),
+        ):
+            client.get(place)
+
+    with narrowed(house, "departement", {"actions": ["send"]}) as client:
+        for answer in (client.get(place), client.get("/v1/inbox"), client.post("/v1/persons/search", json=SOUGHT)):
+            problem(answer, 403, "purpose-not-allowed")
+    for details, code in (
+        ({"actions": ["read"]}, "purpose-not-allowed"),
+        ({"datatypes": ["C1"]}, "datatypes-narrowed"),
+    ):
+        with narrowed(house, "ccas", details) as client:
+            headers = {"Maillon-Document": "ccas.suivi", "Idempotency-Key": uuid.uuid4().hex}
+            problem(client.post("/v1/exchanges", json=ANNE, headers=headers), 403, code)
+        assert house.entries()[-1]["reason_code"] == code
+
+
+def test_a_letter_is_given_for_its_own_purpose(house: House, anne: str) -> None:
+    """A body may hand one of its programs less than its conventions open: the mailbox is no way around it."""
+    assert house.send("ccas_voisin", "ccas.suivi", ANNE | {"mobility": "Bicycle"}).status_code == 202
+    asyncio.run(delivered(house))
+    with house.client("departement") as client, house.client("departement", "orientation") as other:
+        letter = client.get("/v1/inbox").json()["letters"][-1]["id"]
+        for refused in (other.get(f"/v1/inbox/{letter}/document"), other.post(f"/v1/inbox/{letter}/ack")):
+            told = problem(refused, 403, "purpose-not-granted")
+            assert "accompagnement" in told["detail"]
+            assert house.journaled(told["instance"])["reason_code"] == "purpose-not-granted"
+        with narrowed(house, "departement", {"datatypes": ["C1"]}) as identity:
+            problem(identity.get(f"/v1/inbox/{letter}/document"), 403, "datatypes-narrowed")
+        assert client.get(f"/v1/inbox/{letter}/document").status_code == 200
+
+
 def record(house: House, **changes: Any) -> dict[str, Any]:
     """An information given, as a partner's software makes it: the gateway adds whom it is about."""
     made = information(house.gateway, "00000000-0000-0000-0000-000000000000") | changes
@@ -307,12 +368,7 @@ def test_a_letter_that_waits_while_she_asks_for_a_limitation_is_no_longer_given(
 
 def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: House, anne: str) -> None:
     assert house.send("ccas_voisin", "ccas.suivi", ANNE | {"mobility": "PublicTransport"}).status_code == 202
-
-    async def deliver() -> None:
-        await Worker(house.gateway).drain()
-        await house.gateway.close_transports()
-
-    asyncio.run(deliver())
+    asyncio.run(delivered(house))
     with house.client("departement") as client, house.client("caf") as other:
         letters = client.get("/v1/inbox").json()["letters"]
         assert letters

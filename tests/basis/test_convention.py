@@ -118,7 +118,7 @@ def test_flows_stop_by_themselves_at_the_end(at: At) -> None:
         with at(moment) as work:
             (flow,) = convention.flows_from(work, "departement", {"orientation"})
             states[moment] = (flow.etat, flow.active)
-            assert ("orientation" in convention.purposes_of(work, "france_travail")) is flow.active
+            assert ("orientation" in {one.purpose for one in convention.open_to(work, "france_travail")}) is flow.active
     assert list(states.values()) == [("active", True), ("expiree", False)]
 
 
