@@ -6,7 +6,8 @@
     FOLDER/rejets/      refused as a whole, beside its reason (`….motif.json`); records refused one by one (`….jsonl`)
     FOLDER/attente/     held until a human decides
 
-Every move is a rename inside one file system, so that a file is in one place at any instant.
+Every move is a rename inside one file system, so that a file is in one place at any instant. The folders inside are
+ours: a partner who may write in `FOLDER` could put a link in their place, and have its files moved, or another's read.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import Literal
 TAKEN = "en-cours"
 Place = Literal["archive", "rejets", "attente"]
 _NAME = re.compile(r"^[\w][\w .()+-]{0,180}$")
+LONGEST = 200
+"""Bytes of a name: those that are put before and after it, once it was looked at, fit too."""
 _UNFINISHED = (".part", ".partial", ".partiel", ".tmp", ".filepart", ".crdownload")
 
 
@@ -32,16 +35,22 @@ class AlreadyTaking(Exception):
     """Another process takes files from the same folder; let it finish."""
 
 
+class NotOurs(Exception):
+    """A folder inside is a link, or belongs to another account than the one that reads."""
+
+
 def complete(name: str) -> bool:
     """Whether a file of this name is whole and may be taken: an ordinary name, none that writers use meanwhile."""
-    return bool(_NAME.match(name)) and not name.lower().endswith(_UNFINISHED)
+    return bool(_NAME.match(name)) and len(name.encode()) <= LONGEST and not name.lower().endswith(_UNFINISHED)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One process at a time in this folder; the lock ends with the process. Raises `AlreadyTaking`."""
+    """One process at a time in this folder; the lock ends with the process. Raises `AlreadyTaking`, `NotOurs`."""
     for name in (TAKEN, "archive", "rejets", "attente"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+        with _opened(folder / name, ours=True):
+            pass
     with (folder / ".verrou").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,14 +65,20 @@ def waiting(folder: Path, quiet: float = 10.0) -> Iterator[Path]:
     `quiet`: seconds since its last write, for partners that write under the final name. Links and special files stay
     where they are.
     """
-    yield from sorted((folder / TAKEN).iterdir())
+    yield from filter(_regular, sorted((folder / TAKEN).iterdir()))
     found = []
     for path in folder.iterdir():
         told = path.lstat()
         if stat.S_ISREG(told.st_mode) and complete(path.name) and time.time() - told.st_mtime >= quiet:
             found.append((told.st_mtime, path))
     for _, path in sorted(found):
-        yield _move(path, folder / TAKEN / path.name)
+        taken = _move(path, folder / TAKEN / path.name, ours=True)
+        if _regular(taken):  # its writer could still make it another until now
+            yield taken
+
+
+def _regular(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
 
 
 def put_away(path: Path, place: Place) -> Path:
@@ -74,7 +89,7 @@ def put_away(path: Path, place: Place) -> Path:
     while target.exists():
         rank += 1
         target = there / f"{moment}-{rank}-{path.name}"
-    return _move(path, target)
+    return _move(path, target, ours=True)
 
 
 def leave(folder: Path, name: str, content: bytes) -> bool:
@@ -98,12 +113,25 @@ def leave(folder: Path, name: str, content: bytes) -> bool:
     return True
 
 
-def _move(path: Path, target: Path) -> Path:
-    path.rename(target)
-    for folder in {path.parent, target.parent}:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _move(path: Path, target: Path, *, ours: bool = False) -> Path:
+    """`ours`: the folder it goes to is one of those inside."""
+    with _opened(path.parent) as here, _opened(target.parent, ours=ours) as there:
+        os.rename(path.name, target.name, src_dir_fd=here, dst_dir_fd=there)
+        os.fsync(here)
+        os.fsync(there)
     return target
+
+
+@contextmanager
+def _opened(folder: Path, *, ours: bool = False) -> Iterator[int]:
+    """A descriptor of this folder. Raises `NotOurs`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if ours else 0))
+    except NotADirectoryError:  # a link, too, once links are not followed
+        raise NotOurs(folder.name) from None
+    try:
+        if ours and os.fstat(descriptor).st_uid not in (os.geteuid(), 0):
+            raise NotOurs(folder.name)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from connectors.contract import DocumentRefused
-from connectors.drop import AlreadyTaking, alone, put_away, waiting
+from connectors.drop import AlreadyTaking, NotOurs, alone, put_away, waiting
 from gateway import journal
 from gateway.ingest import ingest
-from gateway.problems import CallerProblem, Conflict, Problem
+from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem
 from gateway.registry import Gateway
 from gateway.rejects import Rejects
 
@@ -41,7 +41,8 @@ def take(
 ) -> Iterator[Dropped]:
     """Read what waits in this folder, one `Dropped` per file, oldest first. `document` says which one a file is.
 
-    Raises `Conflict` (`already-taking`) while another process takes files from it.
+    Raises `Conflict` (`already-taking`) while another process takes files from it, `Misconfigured` (`folder-not-ours`)
+    when somebody else put a folder in the place of one of those inside.
     """
     try:
         with alone(folder):
@@ -49,6 +50,10 @@ def take(
                 yield _one(gateway, path, sender, document)
     except AlreadyTaking:
         raise Conflict("already-taking", "Another process takes files from this folder; let it finish.") from None
+    except NotOurs as other:
+        raise Misconfigured(
+            "folder-not-ours", f"{other} is a link or another account's: remove it, and let only this account make it."
+        ) from None
 
 
 def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], str]) -> Dropped:

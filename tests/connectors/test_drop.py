@@ -18,7 +18,7 @@ from connectors.contract import NotObtained
 from connectors.drop import alone, complete
 from gateway import cli, drop
 from gateway.drop import Dropped
-from gateway.problems import Conflict
+from gateway.problems import Conflict, Misconfigured
 from gateway.registry import Gateway
 from gateway.settings import Settings, settings
 from tests.faults.sftp_partner import Partner
@@ -103,6 +103,42 @@ def test_a_link_or_a_folder_is_never_followed(landes: Gateway, folder: Path, tmp
     os.mkfifo(folder / "tube.xml")
     assert take(landes, folder) == []
     assert (tmp_path / "secret.xml").exists()
+
+
+@pytest.mark.parametrize("place", ["en-cours", "archive", "rejets", "attente"])
+def test_a_partner_who_owns_the_folder_moves_and_reads_nothing_of_anothers(
+    landes: Gateway, folder: Path, tmp_path: Path, place: str
+) -> None:
+    other = tmp_path / "depot-d-un-autre"
+    other.mkdir()
+    (other / "RSABEM.xml").write_bytes(flux(seed=2))
+    (folder / place).symlink_to(other)
+    (folder / "flux.xml").write_bytes(flux())
+    with pytest.raises(Misconfigured, match="folder-not-ours"):
+        take(landes, folder)
+    assert os.listdir(other) == ["RSABEM.xml"]
+    if os.geteuid() == 0:
+        (folder / place).unlink()
+        (folder / place).mkdir()
+        os.chown(folder / place, 65534, 65534)
+        with pytest.raises(Misconfigured, match="folder-not-ours"):
+            take(landes, folder)
+
+
+def test_a_link_left_among_the_files_in_hand_is_not_read(landes: Gateway, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.xml").write_bytes(flux())
+    (folder / "en-cours").mkdir()
+    (folder / "en-cours" / "flux.xml").symlink_to(tmp_path / "secret.xml")
+    assert take(landes, folder) == []
+
+
+def test_the_longest_name_taken_still_has_its_place_once_read(landes: Gateway, folder: Path) -> None:
+    taken, left = "é" * 98 + ".xml", "é" * 120 + ".xml"
+    for name in (taken, left):
+        (folder / name).write_bytes(flux()[:3000])
+    assert [(one.file, one.status) for one in take(landes, folder)] == [(taken, "refused")]
+    assert names(folder, "rejets") == [taken, f"{taken}.motif.json"]
+    assert (folder / left).exists()
 
 
 def test_a_refused_file_goes_to_the_rejects_with_its_reason_and_the_others_are_read(
