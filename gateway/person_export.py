@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from sqlalchemy import or_, select
 
-from gateway import basis, fse_apart, journal, merge, quarantine
+from gateway import basis, fse_apart, journal, merge, private_file, quarantine
 from gateway.categories import legal_code
 from gateway.person_history import HERSELF, head_of, logged, people_of, pseudonyms
 from gateway.policy_obligations import hours
@@ -104,9 +104,7 @@ def export(work: UnitOfWork, gateway: Gateway, person_id: str, folder: Path) -> 
         ("dossier.json", json.dumps(told, ensure_ascii=False, indent=1)),
         ("page.html", page(told, gateway)),
     ):
-        path = folder / name
-        path.touch(mode=0o600)
-        path.write_text(text, encoding="utf-8")
+        private_file.write(folder / name, text.encode())
     counted = ("facts", "said", "exchanges", "deliveries", "bases", "requests")
     return {"folder": str(folder)} | {name: len(told[name]) for name in counted}
 

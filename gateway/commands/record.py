@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from connectors.table import to_csv, to_xlsx
-from gateway import clock, evidence, fse, fse_form, meter, worklist
+from gateway import clock, evidence, fse, fse_form, meter, private_file, worklist
 from gateway.commands import group
 from gateway.commands.output import WRONG_USAGE, body_of, data, day, fail
 from gateway.person_history import head_of
@@ -128,8 +128,7 @@ def _given(path: Path | None) -> dict[str, Any]:
 
 def _show(title: str, told: Any, html: Path | None) -> None:
     if html:
-        html.touch(mode=0o600)
-        html.write_text(evidence.page(title, told), encoding="utf-8")
+        private_file.write(html, evidence.page(title, told).encode())
     data(told)
 
 
@@ -228,8 +227,9 @@ def evidence_participants(
         rows = fse.statement(work, gateway, operation)
     heads = list(rows[0]) if rows else []
     cells = [list(row.values()) for row in rows]
-    out.touch(mode=0o600)
-    out.write_bytes(to_xlsx({"participants": (heads, cells)}) if out.suffix == ".xlsx" else to_csv(heads, cells))
+    private_file.write(
+        out, to_xlsx({"participants": (heads, cells)}) if out.suffix == ".xlsx" else to_csv(heads, cells)
+    )
     data({"document": fse_form.ID, "operation": operation, "participations": len(rows), "file": str(out)})
 
 

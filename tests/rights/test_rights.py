@@ -143,9 +143,13 @@ async def test_agents_and_other_members_are_left_out_and_counted(office: Office)
 
 async def test_the_page_is_french_readable_and_without_script(office: Office, tmp_path: Any) -> None:
     marie = await known(office, MARIE | {"personne.nom_usage": "<script>alert(1)</script>"})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "page.html").write_text("une copie de l'an dernier, ouverte à tous " * 10_000)
+    (tmp_path / "out" / "page.html").chmod(0o644)
     with office.gateway.unit_of_work() as work:
         person_export.export(work, office.gateway, marie, tmp_path / "out")
     page = html.fromstring((tmp_path / "out" / "page.html").read_text(encoding="utf-8"))
+    assert "une copie de l'an dernier" not in page.text_content()
     assert page.get("lang") == "fr"
     assert not page.xpath("//script | //*[@onclick] | //link | //img | //iframe")
     assert len(page.xpath("//h1")) == 1
