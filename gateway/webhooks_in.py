@@ -55,8 +55,9 @@ class _Door:
         connector = self._connector(body_id)
         if media_of(http) != "application/json":
             raise Unsupported("media-type", "Send application/json.")
-        body = await read_body(http, MAX_BYTES)
         try:
+            connector.announced(http.headers)
+            body = await read_body(http, MAX_BYTES)
             message = connector.webhook(http.headers, body, clock.now())
             bounded(body, "application/json")
             records = with_bytes(list(connector.read(message.document, io.BytesIO(body))), body)

@@ -31,6 +31,10 @@ class RdvInsertion:
         self._secret = settings.get("secret", "")
         self._window = timedelta(hours=int(settings.get("fenetre_heures") or 24))
 
+    def announced(self, headers: Mapping[str, str]) -> None:
+        """Refuse a webhook that bears no signature before its body is read. Raises `DocumentRefused`."""
+        webhook.signature(headers, self._secret)
+
     def webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> webhook.Webhook:
         """Prove a webhook before anything parses it. Raises `DocumentRefused` (see `webhook.open_webhook`)."""
         return webhook.open_webhook(headers, body, self._secret, now, self._window)

@@ -73,6 +73,12 @@ def test_what_is_erased_in_the_second_it_was_updated_is_erased(house: House) -> 
     assert push(house, erased).json()["reason"] == "repeated"
 
 
+def test_a_message_without_a_signature_is_refused_before_it_is_read(house: House) -> None:
+    head = [b"POST /v1/webhooks/rdv_insertion HTTP/1.1", b"Host: " + house.base.removeprefix("http://").encode(),
+            b"Content-Type: application/json", b"Content-Length: 900000", b"", b"{"]  # fmt: skip
+    assert b" 401 " in house.raw(b"\r\n".join(head)).partition(b"\r\n")[0]
+
+
 def test_a_message_older_than_the_last_is_ignored(house: House) -> None:
     assert push(house, message(5, 422, event="updated")).json()["status"] == "accepted"
     before = kept(house)
