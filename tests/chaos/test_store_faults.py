@@ -13,6 +13,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -333,6 +334,29 @@ def test_f_21_a_backup_comes_back_elsewhere(house: House, tmp_path: Path) -> Non
     restored.close()
 
 
+def test_a_backup_is_made_while_the_journal_is_published_and_a_failed_one_leaves_nothing(
+    house: House, tmp_path: Path
+) -> None:
+    """Between two blocks that tar writes, the journal's folder changes as each publication changes it."""
+    house.says([declaration(0)])
+    house.gateway.publish_journal()
+    growing = tmp_path / "growing"
+    growing.write_text(f"#!/bin/sh\ncd {house.gateway.journal_folder}/tile/entries && : > .new && rm .new\n")
+    growing.chmod(0o755)
+    meanwhile = {"TAR_OPTIONS": f"--record-size=512 --checkpoint=1 --checkpoint-action=exec={growing}"}
+    done = _run_backup(house, tmp_path / "backups", **meanwhile)
+    assert (done.returncode, done.stderr) == (0, "")
+    with tarfile.open(Path(done.stdout.strip(), "journal.tar")) as kept:
+        names = kept.getnames()
+    assert names.index("journal/checkpoint") < names.index("journal/tile"), "tiles are as new as what needs them"
+    kept_before = list((tmp_path / "backups").iterdir())
+    assert _run_backup(house, tmp_path / "backups", MAILLON_DATABASE_URL="sqlite:////nowhere/maillon.db").returncode
+    assert list((tmp_path / "backups").iterdir()) == kept_before
+    restored = _restored(house, kept_before[0], tmp_path / "elsewhere")
+    invariants.journal_verifies(restored)
+    restored.close()
+
+
 def test_f_21_the_only_backup_is_older_than_what_was_published(house: House, tmp_path: Path) -> None:
     """The same drill, with the newest published files: the journal goes on from what others know of it."""
     house.says([declaration(number) for number in range(6)])
@@ -379,8 +403,13 @@ def _environment(house: House) -> dict[str, str]:
     return environment
 
 
+def _run_backup(house: House, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [ROOT / "deploy" / "backup", folder]
+    return subprocess.run(command, env=_environment(house) | more, capture_output=True, text=True)
+
+
 def _backup(house: House, folder: Path) -> Path:
-    done = subprocess.run([ROOT / "deploy" / "backup", folder], env=_environment(house), capture_output=True, text=True)
+    done = _run_backup(house, folder)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip())
 
