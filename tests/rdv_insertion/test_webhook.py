@@ -259,26 +259,8 @@ def test_a_proved_message_that_makes_no_sense_is_refused(value: dict[str, Any], 
 # --- statuses ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("known", "word", "column", "allowed"),
-    [
-        ("excuse_usager", "ANNULE", "ft_rendez_vous", False),
-        ("annule_service", "ANNULE", "ft_rendez_vous", False),
-        ("prevu", "ANNULE", "ft_rendez_vous", True),
-        ("honore", "ANNULE", "ft_rendez_vous", True),
-        ("absent", "EFFECTUE", "ft_rendez_vous", True),
-        ("a_renseigner", "PRIS", "ft_rendez_vous", False),
-        ("prevu", "seen", "rdv_insertion_participation", True),
-    ],
-)
-def test_a_poorer_word_never_replaces_the_richer_one_it_could_come_from(
-    known: str, word: str, column: str, allowed: bool
-) -> None:
-    assert statuts.may_replace(known, word, column) is allowed
-
-
 def test_every_status_of_the_partner_is_known() -> None:
-    assert statuts.meanings("rdv_insertion_participation").keys() == {"unknown", "seen", "excused", "revoked", "noshow"}
+    assert statuts.meanings().keys() == {"unknown", "seen", "excused", "revoked", "noshow"}
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
