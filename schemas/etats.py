@@ -7,11 +7,10 @@ is not in the table is a finding for a human, never a correction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 from schemas.dossier import Dossier
-from schemas.fields import shape
 from schemas.parcours import Accompagnement, ContratEngagement, Orientation, Prescription
 from schemas.record import Finding
 
@@ -28,8 +27,6 @@ class Machine:
 
     path: str
     steps: Steps
-    reserved: Mapping[str, str] = field(default_factory=dict)
-    """State to the authorities (one letter each) that alone may tell it."""
 
     @property
     def states(self) -> frozenset[str]:
@@ -57,7 +54,6 @@ MACHINES: Mapping[str, Machine] = {
                 refusee="",
                 terminee="",
             ),
-            reserved={"decidee": "DF", "refusee": "DF"},
         ),
         Machine("demandes_reorientation[].etat", _steps(en_attente="acceptee refusee", acceptee="", refusee="")),
         Machine(
@@ -114,7 +110,6 @@ MACHINES: Mapping[str, Machine] = {
         Machine(
             "contrats[].decision",
             _steps(en_attente="valide non_valide annule", valide="annule", non_valide="annule", annule=""),
-            reserved={"valide": "D", "non_valide": "D", "annule": "D"},
         ),
         # An outcome may be corrected by the service that met the person; an erasure at the source is the end.
         Machine(
@@ -170,29 +165,17 @@ MACHINES: Mapping[str, Machine] = {
 }
 
 
-def legal(path: str, before: str | None, after: str, autorite: str | None = None) -> bool:
-    """Whether `after` may follow `before` in the field of this shape, told by this authority (one letter).
+def legal(path: str, before: str | None, after: str) -> bool:
+    """Whether `after` may follow `before` in the field of this shape; nothing before, or no change, is always legal.
 
-    Nothing before, or no change, is always legal. A reserved state asks for one of its authorities when the author
-    is given. Raises `KeyError` for a field without a life cycle.
+    Raises `KeyError` for a field without a life cycle.
     """
     machine = MACHINES[path]
     if after not in machine.states:
         return False
     if before == after:
         return True
-    if autorite is not None and autorite not in machine.reserved.get(after, autorite):
-        return False
     return before is None or after in machine.steps.get(before, frozenset())
-
-
-def illegal_steps(before: Mapping[str, str], after: Mapping[str, str], autorite: str | None = None) -> list[Finding]:
-    """The steps that no table allows between two states of a record; both map concrete paths to states."""
-    return [
-        Finding("illegal-transition", shape(path), raw=state, detail=f"after {before.get(path, 'nothing')}")
-        for path, state in after.items()
-        if shape(path) in MACHINES and not legal(shape(path), before.get(path), state, autorite)
-    ]
 
 
 # --- rules that tie fields together ---------------------------------------------------------------------------------
