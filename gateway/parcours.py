@@ -25,7 +25,7 @@ from gateway.registry import Gateway
 from gateway.storage.tables.record import person as person_table
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
-from schemas.etats import MACHINES, legal
+from schemas.etats import MACHINES, incoherences, legal
 from schemas.record import Current, Facts, Finding, value_of
 
 FILE = Path(__file__).parent / "policies" / "delais.toml"
@@ -259,14 +259,22 @@ def of(person: str, current: Current, day: str, rules: Iterable[Delai] | None = 
     return sorted(found, key=lambda alert: (alert.due, alert.code))
 
 
-def alerts(gateway: Gateway, day: str, people: Sequence[str] | None = None) -> Iterator[Alert]:
-    """The alerts of these persons, or of everyone, read a page at a time."""
+def contradictions(current: Current) -> list[Finding]:
+    """What one dossier says that cannot all be true, whoever said it: codes and paths, no value."""
+    try:
+        return incoherences(paths.build(current))
+    except paths.InvalidFacts as refused:
+        return list(refused.findings)
+
+
+def dossiers(gateway: Gateway, people: Sequence[str] | None = None) -> Iterator[tuple[str, Current]]:
+    """The dossiers of these persons, or of everyone, as they stand, read a page at a time."""
     after = ""
     while True:
         with gateway.unit_of_work() as work:
             page = _page(work, after) if people is None else list(people)
             for one in page:
-                yield from of(one, gateway.dossiers.current(work, one), day)
+                yield one, gateway.dossiers.current(work, one)
         if people is not None or len(page) < _PAGE:
             return
         after = page[-1]

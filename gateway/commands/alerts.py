@@ -1,7 +1,8 @@
-"""Command about what a human must look at in time: deadlines that near or passed, and tasks."""
+"""Command about what a human must look at: deadlines that near or passed, contradictions, and tasks."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from gateway.commands.output import data, day, people
 from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
+from gateway.words import word
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +25,7 @@ def alerts(
     on: Annotated[str, typer.Option(callback=day, help="Day to count from, AAAA-MM-JJ; today by default.")] = "",
     dismiss: Annotated[str, typer.Option(help="Close this task: a human looked at it.")] = "",
 ) -> None:
-    """Deadlines that near or passed, computed from the dossiers, and tasks: one JSON object each on stdout."""
+    """Deadlines that near or passed, contradictions of the dossiers, and tasks: one JSON object each on stdout."""
     gateway = Gateway.open(settings())
     if dismiss:
         with gateway.unit_of_work() as work:
@@ -32,15 +34,22 @@ def alerts(
         return
     with gateway.unit_of_work() as work:
         people_asked = [head_of(work, person)] if person else None
+    seen: Counter[tuple[str, str]] = Counter()
+    contradicted: Counter[str] = Counter()
+    for one, current in parcours.dossiers(gateway, people_asked):
+        for alert in parcours.of(one, current, on or clock.instant()[:10]):
+            data(alert.line())
+            seen[alert.code, alert.state] += 1
+        for found in parcours.contradictions(current):
+            data({"person": one, "contradiction": found.code, "path": found.path, "why": found.detail})
+            contradicted[found.code] += 1
     table = Table("alerte", "échéance", "état", "base légale", "nombre")
-    seen: dict[tuple[str, str], int] = {}
-    for alert in parcours.alerts(gateway, on or clock.instant()[:10], people_asked):
-        data(alert.line())
-        seen[alert.code, alert.state] = seen.get((alert.code, alert.state), 0) + 1
     for (code, state), number in sorted(seen.items()):
         rule = parcours.delays().rules[code]
         table.add_row(rule.libelle, rule.words(), parcours.STATES[state], rule.article, str(number))
+    for code, number in sorted(contradicted.items()):
+        table.add_row(word("constat", code), "–", "à relire", "–", str(number))
     with gateway.unit_of_work() as work:
-        for one in tasks.open_tasks(work, people_asked):
-            data({"task": one.pop("id"), **one})
+        for task in tasks.open_tasks(work, people_asked):
+            data({"task": task.pop("id"), **task})
     people.print(table)

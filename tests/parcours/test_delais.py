@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
-from gateway import clock, parcours
+from gateway import clock
+from gateway.cli import application
 from gateway.exchange import exchange
 from gateway.parcours import Duree, delays, of
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
-from gateway.settings import Settings
+from gateway.settings import Settings, settings
 from gateway.storage.tables.record import quarantine
 from schemas.record import Fact, PersonFacts, Record
 
@@ -255,6 +258,17 @@ class Landes:
             fait = self.gateway.dossiers.current(work, self.personne).get(chemin)
             return fait.value if fait else None
 
+    def alertes(self, jour: str) -> tuple[list[dict[str, Any]], str]:
+        """What `maillon alerts` prints: its lines, and its table."""
+        chez = {"MAILLON_HOME": str(self.gateway.settings.home), "MAILLON_PROFILE": "test"}
+        settings.cache_clear()
+        try:
+            dit = CliRunner().invoke(application(), ["alerts", "--on", jour], env=chez | {"COLUMNS": "200"})
+        finally:
+            settings.cache_clear()
+        assert dit.exit_code == 0, dit.output
+        return [json.loads(ligne) for ligne in dit.stdout.splitlines()], dit.stderr
+
     def attendent(self) -> list[tuple[str, str]]:
         with self.gateway.engine.connect() as connection:
             rows = connection.execute(select(quarantine.c.code, quarantine.c.path))
@@ -331,7 +345,23 @@ def test_nul_autre_que_le_departement_ne_valide_un_contrat(landes: Landes) -> No
 
 def test_les_alertes_se_lisent_pour_tous(landes: Landes) -> None:
     landes.dire("departement", ALI, DECIDEE)
-    codes = {alerte.code for alerte in parcours.alerts(landes.gateway, "2026-05-01")}
-    assert codes == {"contrat_engagement", "rupture_parcours"}
-    (ligne, _) = (alerte.line() for alerte in parcours.alerts(landes.gateway, "2026-05-01", [landes.personne]))
-    assert set(ligne) == {"person", "alert", "state", "since", "due", "article", "item"}
+    lignes, dit = landes.alertes("2026-05-01")
+    assert [ligne["alert"] for ligne in lignes] == ["rupture_parcours", "contrat_engagement"]
+    assert all(set(ligne) == {"person", "alert", "state", "since", "due", "article", "item"} for ligne in lignes)
+    assert "Contrat d'engagement" in dit
+
+
+def test_deux_organismes_qui_se_contredisent_sont_signales_et_rien_n_est_corrige(landes: Landes) -> None:
+    debuts = {f"{ICI}.debut": "2026-03-02", "orientations[departement:40:2].debut": "2026-04-01"}
+    landes.dire("departement", ALI, DECIDEE | debuts | {"orientations[departement:40:2].etat": "decidee"})
+    lignes, dit = landes.alertes("2026-03-03")
+    assert [ligne for ligne in lignes if "contradiction" in ligne] == [
+        {
+            "person": landes.personne,
+            "contradiction": "overlap",
+            "path": "orientations[].fin",
+            "why": "the earlier one ends the day before the later one starts",
+        }
+    ]
+    assert "orientations qui se chevauchent" in dit
+    assert landes.valeur(f"{ICI}.fin") is None
