@@ -40,7 +40,7 @@ from gateway.granted import closed, require_whole
 from gateway.hand_over import hand_over
 from gateway.journal import Entry
 from gateway.once import idempotency_key, index_of
-from gateway.problems import Invalid, Problem, Unknown, Unreadable, Unsupported
+from gateway.problems import Misnamed, Problem, Unknown, Unreadable, Unsupported
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import exchange as exchange_table
@@ -101,7 +101,7 @@ class _Doors:
             raise Unreadable("document-missing", "Name the document in one Maillon-Document header.")
         known = self.gateway.document(caller.body, named[0])
         if "read" not in known.direction:
-            raise Invalid("document-not-sent", f"{known.id} is received by this body, not sent by it.")
+            raise Misnamed("document-not-sent", f"{known.id} is received by this body, not sent by it.")
         return known
 
     def _read_ahead(self, arrival: Arrival) -> Found | Problem | None:

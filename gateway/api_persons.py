@@ -30,7 +30,7 @@ from gateway.past import past_recipients
 from gateway.person_search import facts_of
 from gateway.policy import in_order
 from gateway.prefill import Ground, seen_by
-from gateway.problems import Invalid, Problem, Unknown
+from gateway.problems import Invalid, Misnamed, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_record
 from gateway.unit_of_work import UnitOfWork
@@ -93,7 +93,7 @@ class _Doors:
         caller, started = await authenticate(http), time.monotonic()
         wanted = http.headers.get("accept-document", "")
         if wanted and "write" not in self.gateway.document(caller.body, wanted).direction:
-            raise Invalid("document-not-received", f"{wanted} is sent by this body, not received by it.")
+            raise Misnamed("document-not-received", f"{wanted} is sent by this body, not received by it.")
 
         def read(work: UnitOfWork) -> dict[str, Any] | Problem:
             person = self.gateway.references.find(work, caller.body, http.path_params["ref"])

@@ -24,7 +24,7 @@ from gateway.basis_states import BasisStates, FlowStates, states
 from gateway.basis_states import notices_in_force as _notices
 from gateway.notification import of_record, propagate
 from gateway.policy_table import Table, read
-from gateway.problems import Conflict, Invalid, Unknown, misread
+from gateway.problems import Conflict, Invalid, Misnamed, Unknown, misread
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.unit_of_work import UnitOfWork
 
@@ -275,7 +275,7 @@ def _notice_hash(work: UnitOfWork, basis: Basis) -> str:
     )  # fmt: skip
     digest = work.connection.execute(query).scalar()
     if digest is None:
-        raise Invalid("notice-unknown", "Publish this version of the notice, in this language, before citing it.")
+        raise Misnamed("notice-unknown", "Publish this version of the notice, in this language, before citing it.")
     return str(digest)
 
 

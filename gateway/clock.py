@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from gateway.chance import chance
-from gateway.problems import Invalid, Unavailable
+from gateway.problems import Misnamed, Unavailable
 
 STEADY = 300.0
 """Seconds by which a machine's date may be set right while a process runs."""
@@ -30,7 +30,7 @@ def told(text: str) -> str:
     try:
         return instant(datetime.fromisoformat(text))
     except ValueError:
-        raise Invalid("bad-instant", "An instant is RFC 3339 with its time zone.") from None
+        raise Misnamed("bad-instant", "An instant is RFC 3339 with its time zone.") from None
 
 
 _COUNTED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

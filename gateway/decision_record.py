@@ -21,7 +21,7 @@ from gateway import journal, policy_history
 from gateway.convention import Flow
 from gateway.journal import Logged
 from gateway.policy import Decision, Policy, Question, Replay, in_order, replay
-from gateway.problems import Conflict, Unknown
+from gateway.problems import Conflict, NotKept
 from gateway.storage import upsert
 from gateway.storage.tables.journal import decision_record as table
 from gateway.unit_of_work import UnitOfWork
@@ -90,7 +90,7 @@ def find(connection: Connection, digest: str) -> bytes:
     """The record of this digest. Raises `Unknown`, or `Conflict("receipt-altered")` when its bytes are others."""
     content = connection.scalar(select(table.c.content).where(table.c.digest == bytes.fromhex(digest)))
     if content is None:
-        raise Unknown("receipt-missing", "The record of this decision is not in this database: bring back a backup.")
+        raise NotKept("receipt-missing", "The record of this decision is not in this database: bring back a backup.")
     if hashlib.sha256(content).hexdigest() != digest:
         raise Conflict("receipt-altered", "The record of this decision is not the one its journal entry names.")
     return bytes(content)
@@ -133,7 +133,7 @@ def replay_entry(connection: Connection, home: Path, entry: Logged) -> Verdict:
     """
     said = entry.fields
     if "decision_h" not in said:
-        raise Unknown("receipt-none", "This entry holds no decision that can be taken again.")
+        raise NotKept("receipt-none", "This entry holds no decision that can be taken again.")
     record = find(connection, said["decision_h"])
     return Verdict(entry, record, replay(record, policy_history.load(home, said["policy_h"])))
 

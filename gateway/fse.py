@@ -20,7 +20,7 @@ from gateway.fse_form import SENSITIVE, Derived, derived, months
 from gateway.merge import Portrait
 from gateway.person_history import people_of
 from gateway.prefill import known_to
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Misnamed, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
@@ -141,7 +141,7 @@ def six_months(
 
 def _known(answers: Mapping[str, Any], model: Any) -> None:
     if extra := set(answers) - set(model.model_fields):
-        raise Invalid("answer-unknown", f"Not in this questionnaire: {', '.join(sorted(extra))}.")
+        raise Misnamed("answer-unknown", f"Not in this questionnaire: {', '.join(sorted(extra))}.")
 
 
 def _open(current: Current, key: str) -> dict[str, Any]:

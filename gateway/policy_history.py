@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.policy import Policy
 from gateway.policy_table import parse
-from gateway.problems import Misconfigured, Unknown
+from gateway.problems import Misconfigured, NotKept
 
 
 def keep(home: Path, table: Path) -> str:
@@ -42,7 +42,7 @@ def content(home: Path, digest: str) -> bytes:
     """The bytes of a table. Raises `Unknown` when this gateway never applied it."""
     path = home / "policies" / f"{digest}.toml"
     if not (len(digest) == 64 and digest.isalnum() and path.is_file()):
-        raise Unknown("policy-unknown", "This gateway holds no copy of this version of the decision table.")
+        raise NotKept("policy-unknown", "This gateway holds no copy of this version of the decision table.")
     return path.read_bytes()
 
 

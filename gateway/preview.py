@@ -14,7 +14,7 @@ from connectors.manifest import installed
 from gateway import dry_run, fse_form
 from gateway.ingest import Counts
 from gateway.prefill import seen_by
-from gateway.problems import Invalid, Unknown
+from gateway.problems import Misnamed, Unknown
 from gateway.registry import Gateway, configured
 from gateway.settings import settings
 from schemas.record import Current, Fact, Record, Written
@@ -31,7 +31,7 @@ def owner(document: str, direction: str) -> str:
         return id
     code = ("document-not-sent" if direction == "read" else "document-not-received") if id else "document-unknown"
     known = ", ".join(sorted(one for one, (_, directions) in spoken.items() if direction in directions))
-    raise Invalid(code, f"Documents that connectors {direction}: {known}.")
+    raise Misnamed(code, f"Documents that connectors {direction}: {known}.")
 
 
 def open_document(document: str, path: Path) -> Reading:
@@ -85,7 +85,7 @@ def prefill(gateway: Gateway, person: str, document: str, recipient: str = "") -
     """
     body = recipient or _receiver(gateway, document)
     if "write" not in gateway.document(body, document).direction:
-        raise Invalid("document-not-received", f"{document} is sent by this body, not received by it.")
+        raise Misnamed("document-not-received", f"{document} is sent by this body, not received by it.")
     with gateway.unit_of_work() as work:
         if not gateway.dossiers.exists(work, person):
             raise Unknown("person-unknown", "Give a person id; `maillon person search` finds it.")

@@ -6,6 +6,7 @@
     │   ├── Unauthenticated    401  no valid proof of who is calling
     │   ├── Forbidden          403  known, but not allowed
     │   ├── Unknown            404  no such thing for this caller (same answer when it is somebody else's)
+    │   │   └── NotKept            what our own records name is not kept here
     │   ├── NotAllowed         405  this resource does not take this method
     │   ├── NotAcceptable      406  what was asked for is not one of the forms of this resource
     │   ├── Conflict           409  another version or another body under the same key
@@ -14,6 +15,7 @@
     │   ├── Unsupported        415
     │   ├── Misdirected        421  the Host is not this gateway
     │   ├── Invalid            422  well formed, but wrong
+    │   │   └── Misnamed           it names what does not exist, or cannot be used this way
     │   ├── TooMany            429
     │   ├── HeadersTooLarge    431
     │   └── MethodUnknown      501  no resource here ever takes this method
@@ -109,6 +111,10 @@ class Unknown(CallerProblem):
     title = "Not found"
 
 
+class NotKept(Unknown):
+    """What our own records name is not kept here: nobody mistyped it."""
+
+
 class NotAllowed(CallerProblem):
     status = 405
     title = "This resource does not take this method"
@@ -147,6 +153,10 @@ class Misdirected(CallerProblem):
 class Invalid(CallerProblem):
     status = 422
     title = "The content is not valid"
+
+
+class Misnamed(Invalid):
+    """It names what does not exist, or cannot be used this way; typed in a command, it is wrong usage."""
 
 
 class TooMany(CallerProblem):

@@ -29,7 +29,7 @@ from gateway.journal_files import folder_of, publish
 from gateway.keys import Keyring
 from gateway.own_documents import OWN
 from gateway.policy import Policy
-from gateway.problems import Invalid, Misconfigured, Problem
+from gateway.problems import Invalid, Misconfigured, Misnamed, Problem
 from gateway.receipt import Request
 from gateway.references import References
 from gateway.settings import Settings
@@ -157,7 +157,7 @@ class Gateway:
         try:
             return self.bodies[id]
         except KeyError:
-            raise Invalid("body-unknown", "Register the body with `maillon partner add`, or correct its id.") from None
+            raise Misnamed("body-unknown", "Register the body with `maillon partner add`, or correct its id.") from None
 
     def installed(self, body: Body) -> Installed:
         try:
@@ -181,7 +181,7 @@ class Gateway:
         try:
             return manifest.documents[document]
         except KeyError:
-            raise Invalid(
+            raise Misnamed(
                 "document-unknown", f"{manifest.name} exchanges: {', '.join(sorted(manifest.documents))}."
             ) from None
 

@@ -17,7 +17,7 @@ from sqlalchemy import Row, insert, select, update
 
 from gateway import clock, journal
 from gateway.person_history import HERSELF, OFFICER
-from gateway.problems import Conflict, Forbidden, Invalid, Unknown
+from gateway.problems import Conflict, Forbidden, Invalid, Misnamed, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.record import person, reference
@@ -48,7 +48,7 @@ class Account:
 def request(work: UnitOfWork, subject: str, reason: str, by: Account) -> dict[str, Any]:
     """Ask to know who a pseudonym is. Raises `Invalid` without a reason of at least 20 characters."""
     if not _SUBJECT.fullmatch(subject):
-        raise Invalid("subject-invalid", "A pseudonym is 40 hexadecimal digits.")
+        raise Misnamed("subject-invalid", "A pseudonym is 40 hexadecimal digits.")
     if not 20 <= len(reason.strip()) <= 2_000:
         raise Invalid("reason-missing", "Write the reason, in 20 to 2,000 characters.")
     identifier = clock.new_id()

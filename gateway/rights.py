@@ -26,7 +26,7 @@ from sqlalchemy import Row, insert, select, update
 from gateway import basis, clock, journal, notification
 from gateway.past import past_recipients
 from gateway.person_history import HERSELF, head_of
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Misnamed, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.rights import rights_request as table
@@ -85,7 +85,7 @@ def receive(
     `identifier` names it beforehand (a UUID): the same request of the same person, given again, is the one known.
     """
     if right not in ARTICLES:
-        raise Invalid("right-unknown", f"Rights: {', '.join(ARTICLES)}.")
+        raise Misnamed("right-unknown", f"Rights: {', '.join(ARTICLES)}.")
     head = head_of(work, person_id)
     received = _instant(received_at) if received_at else work.now
     if received > work.now:
@@ -237,7 +237,7 @@ def _instant(text: str) -> str:
     try:
         return clock.instant(datetime.fromisoformat(text))
     except ValueError:
-        raise Invalid("bad-instant", "Give a day (AAAA-MM-JJ), or an RFC 3339 instant with its time zone.") from None
+        raise Misnamed("bad-instant", "Give a day (AAAA-MM-JJ), or an RFC 3339 instant with its time zone.") from None
 
 
 def _row(work: UnitOfWork, identifier: str, states: tuple[str, ...] = ()) -> Row[Any]:

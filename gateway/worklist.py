@@ -28,7 +28,7 @@ from connectors.transport import Transport
 from connectors.worklist import Item, Page, Worklisted
 from gateway import clock, outbox, recipients
 from gateway.keys import seal, unseal
-from gateway.problems import Conflict, Invalid, Unavailable, Unknown
+from gateway.problems import Conflict, Misnamed, Unavailable, Unknown
 from gateway.pull import pull
 from gateway.registry import Gateway
 from gateway.settings import Settings
@@ -73,7 +73,7 @@ async def poll(gateway: Gateway, body: str, asked_by: str) -> Polled:
     """
     connector = gateway.connector(body)
     if not isinstance(connector, Worklisted):
-        raise Invalid("worklist-missing", "This body keeps no worklist; see `maillon connector list`.")
+        raise Misnamed("worklist-missing", "This body keeps no worklist; see `maillon connector list`.")
     told = Polled()
     for family in connector.families:
         try:

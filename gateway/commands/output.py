@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from gateway.problems import CallerProblem, Problem
+from gateway.problems import Misnamed, NotKept, Problem, Unknown
 from gateway.registry import Body, Gateway
 from schemas import normalisation
 
@@ -18,8 +18,6 @@ people = Console(stderr=True, highlight=False)
 """Progress and messages."""
 
 REFUSED, WRONG_USAGE = 1, 2
-_MISTYPED = ("-unknown", "-not-sent", "-not-received", "bad-instant", "subject-invalid", "worklist-missing")
-"""Ends of the codes of such problems; only a table of another time, which nobody types, is `policy-unknown`."""
 
 
 def data(value: Any) -> None:
@@ -50,9 +48,8 @@ def day(text: str) -> str:
 
 def status_of(problem: Problem) -> int:
     """Of a command that ends so: 2 when what was typed names nothing that exists, or cannot be used this way."""
-    if isinstance(problem, CallerProblem) and problem.code.endswith(_MISTYPED) and problem.code != "policy-unknown":
-        return WRONG_USAGE
-    return REFUSED
+    mistyped = isinstance(problem, Unknown | Misnamed) and not isinstance(problem, NotKept)
+    return WRONG_USAGE if mistyped else REFUSED
 
 
 def fail(code: str, detail: str = "", status: int = REFUSED) -> NoReturn:

@@ -24,7 +24,7 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import Answer, Go, Place, View, to_correct
-from gateway.problems import Invalid
+from gateway.problems import Invalid, Misnamed
 from gateway.words import PARIS, many, moment, number, say, word
 
 _TEXTS = {"consequences": 5_000, "measures": 5_000, "delay_reason": 2_000}
@@ -122,7 +122,7 @@ def _instant(view: View, name: str) -> str:
     try:
         return clock.instant(datetime.fromisoformat(typed).replace(tzinfo=PARIS)) if typed else ""
     except ValueError:
-        raise Invalid("bad-instant", "Give a day and a time.") from None
+        raise Misnamed("bad-instant", "Give a day and a time.") from None
 
 
 def one_breach(view: View) -> Page:
