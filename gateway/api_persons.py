@@ -21,7 +21,7 @@ from starlette.routing import Route
 from gateway import basis, canonical, clock, decision_record, journal
 from gateway.access import Caller, authenticate
 from gateway.categories import bridge
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.decide import decide
 from gateway.doors import conditional, in_work, json_answer, read_json, require_match
 from gateway.granted import opened

@@ -19,6 +19,8 @@ from connectors.table import inert
 from gateway import convention, retention
 from gateway.audit_queries import all_flows, sent
 from gateway.categories import bridge
+from gateway.convention_checks import parse
+from gateway.convention_model import Flow
 from gateway.person_export import FOLDER
 from gateway.policy import in_order
 from gateway.policy_obligations import hours
@@ -55,8 +57,8 @@ def register(work: UnitOfWork, gateway: Gateway, start: str, end: str) -> dict[s
     }
 
 
-def _treatments(gateway: Gateway, flows: list[convention.Flow], seen: Mapping[Any, Any]) -> list[dict[str, Any]]:
-    grouped: dict[tuple[str, str], list[convention.Flow]] = defaultdict(list)
+def _treatments(gateway: Gateway, flows: list[Flow], seen: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    grouped: dict[tuple[str, str], list[Flow]] = defaultdict(list)
     for flow in flows:
         grouped[flow.purpose, flow.regime].append(flow)
     table = gateway.policy.table
@@ -87,14 +89,14 @@ def _treatments(gateway: Gateway, flows: list[convention.Flow], seen: Mapping[An
     return found
 
 
-def _declared(gateway: Gateway, flow: convention.Flow) -> set[str]:
+def _declared(gateway: Gateway, flow: Flow) -> set[str]:
     """What this flow may carry: what its document writes, within the law and the convention."""
     written = gateway.categories(gateway.document(flow.vers, flow.document))
     codes = frozenset[str]().union(*(bridge().codes_of(name) for name in written))
     return retention.may_carry(gateway.policy, flow) & codes
 
 
-def _differences(gateway: Gateway, flows: list[convention.Flow], seen: Mapping[Any, Any]) -> list[dict[str, Any]]:
+def _differences(gateway: Gateway, flows: list[Flow], seen: Mapping[Any, Any]) -> list[dict[str, Any]]:
     """`undeclared` (an alert) and `unused` (a hint), by purpose, sender and recipient."""
     declared: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     live: set[tuple[str, str, str]] = set()
@@ -120,7 +122,7 @@ def _controllers(work: UnitOfWork, gateway: Gateway) -> list[dict[str, str]]:
     """Every party of every convention, as it signed."""
     found: dict[str, dict[str, str]] = {}
     for one in convention.list_(work):
-        signed = convention.parse(convention.show(work, one["id"]).encode())
+        signed = parse(convention.show(work, one["id"]).encode())
         for party in [*signed.partie, *(annexe.partie for annexe in signed.annexe)]:
             found[party.id] = {"id": party.id, "name": party.nom, "role": party.role, "siren": party.siren}
     return [found[name] for name in sorted(found)]

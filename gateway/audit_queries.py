@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, select
 
 from gateway import convention, journal, policy_history, retention
 from gateway.basis_record import fold
+from gateway.convention_model import Flow
 from gateway.journal import RETENTION_MONTHS, Logged
 from gateway.journal_upkeep import months_before
 from gateway.past import GAVE
@@ -118,7 +119,7 @@ def unused_categories(work: UnitOfWork, gateway: Gateway, start: str, end: str) 
     return found
 
 
-def all_flows(work: UnitOfWork, gateway: Gateway) -> list[convention.Flow]:
+def all_flows(work: UnitOfWork, gateway: Gateway) -> list[Flow]:
     """Every flow of every convention, active or not."""
     senders = {one["parties"][rank] for one in convention.list_(work) for rank in range(len(one["parties"]))}
     return [flow for sender in sorted(senders) for flow in gateway.flows(work, sender)]

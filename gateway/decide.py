@@ -12,7 +12,7 @@ from gateway import canonical, clock, retention
 from gateway.basis import informed_collectively
 from gateway.basis_states import FlowStates, states
 from gateway.categories import Told, codes_of, legal_code, told
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.merge import Portrait
 from gateway.policy import Decision, Policy, Question
 from gateway.registry import SECRECY, Gateway

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, select
 
 from gateway import journal, policy_history
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.journal import Logged
 from gateway.policy import Decision, Policy, Question, Replay, in_order, replay
 from gateway.problems import Conflict, NotKept

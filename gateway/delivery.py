@@ -25,7 +25,7 @@ from connectors.manifest import Document
 from gateway import clock, convention, decision_record, deposit, inbox, journal, outbox, recipients
 from gateway.basis_states import states
 from gateway.categories import Withheld
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.decide import identifiers_for, question
 from gateway.outbox import Claim
 from gateway.policy import Decision, Question

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from gateway import clock, decision_record, journal, outbox, parcours, quarantine
 from gateway.categories import bridge
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.corrections import items_of, send_again
 from gateway.decide import absent_flow, answer, followers, refusal_of
 from gateway.dossier import Seen

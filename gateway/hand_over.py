@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from gateway import inbox
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.decide import answer
 from gateway.delivery import deny, ended, kept_back
 from gateway.policy import Decision, Question

@@ -11,7 +11,7 @@ from pathlib import Path
 import mappings
 from connectors.manifest import ManifestError, installed, load_quality, packages
 from connectors.manifest import load as load_manifest
-from gateway import convention
+from gateway import convention_checks
 from gateway.policy_table import DEFAULT
 from gateway.policy_table import lint as lint_policy
 from mappings.coverage import Places
@@ -103,10 +103,10 @@ def _conventions(files: Iterable[Path]) -> Iterator[str]:
     for file in files:
         content = file.read_bytes()
         places = Places(content.decode("utf-8", "replace"))
-        found, faults = convention.understood(content)
+        found, faults = convention_checks.understood(content)
         if found is not None:
             with contextlib.suppress(ManifestError, MappingError):  # told where they stand
-                faults += convention.check_documents(found, {id: id for id in installed()})
+                faults += convention_checks.check_documents(found, {id: id for id in installed()})
         for one in faults:
             line = places.at(one.place) if one.place else places.refused(one.code, one.message)
             yield f"{shown(file)}:{line}: convention-invalid {one}"

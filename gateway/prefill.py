@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway import merge
 from gateway.categories import Withheld, legal_code, split
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.decide import answer, asked, within_retention
 from gateway.policy import Decision, Question, in_order
 from gateway.registry import Gateway

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.journal import Entry
 
 

@@ -20,7 +20,7 @@ from connectors.contract import Connector
 from connectors.manifest import REACH, Document, Installed, ManifestError, installed
 from connectors.transport import Transport
 from gateway import clock, convention, erasure_list, fse_form, garbage, journal, key_marks, other_clocks
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.deposit import SETTINGS as DROP
 from gateway.deposit import Drop
 from gateway.dossier import Dossiers

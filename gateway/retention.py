@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, and_, case, delete, false, func, insert, n
 
 from gateway import clock, convention
 from gateway.categories import bridge
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.merge import Assertions, Portrait
 from gateway.person_history import HERSELF
 from gateway.policy import Policy

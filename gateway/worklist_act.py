@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from connectors.contract import Acknowledgement, Outgoing
 from gateway import basis, clock, decision_record, journal
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.decide import identifiers_for, question
 from gateway.policy import Decision
 from gateway.problems import Conflict, Forbidden

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, insert, null, select, update
 
 from gateway.access.details import PURPOSES
 from gateway.access.jose import RSA_BITS, PublicKey, Refused, import_public, short_text
-from gateway.convention import BODY
+from gateway.convention_model import BODY
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.settings import settings
 from gateway.storage.tables.access import client, client_key

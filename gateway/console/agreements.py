@@ -30,6 +30,8 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import PAGE, Place, View
+from gateway.convention_checks import parse
+from gateway.convention_model import Convention
 from gateway.policy_question import in_order
 from gateway.problems import Unknown
 from gateway.storage.tables.basis import basis_event, basis_record
@@ -98,7 +100,7 @@ def one_convention(view: View) -> Page:
     ).all()
     if not versions:
         raise Unknown("convention-unknown", "List the conventions.")
-    last, today = convention.parse(bytes(versions[0].content)), convention.today(view.work)
+    last, today = parse(bytes(versions[0].content)), convention.today(view.work)
     state = last.etat_le(today)
     page = Page(last.titre, back=Link(say("conventions.retour"), "/console/conventions"))
     page.blocks.append(
@@ -131,7 +133,7 @@ def one_convention(view: View) -> Page:
     return page
 
 
-def _flows(view: View, one: convention.Convention, today: date) -> Table:
+def _flows(view: View, one: Convention, today: date) -> Table:
     law = view.gateway.policy.table
     rows = [
         [
@@ -292,9 +294,9 @@ def _due(view: View) -> Iterator[tuple[str, str, str]]:
         if today <= date.fromisoformat(one["fin"]):
             yield one["fin"], say("conservation.fin_convention"), one["titre"]
     for row in view.connection.execute(select(convention_table.c.content).distinct()):
-        for review in convention.parse(bytes(row.content)).dates_revue:
+        for review in parse(bytes(row.content)).dates_revue:
             if review >= today:
-                yield review.isoformat(), say("conservation.revue"), convention.parse(bytes(row.content)).titre
+                yield review.isoformat(), say("conservation.revue"), parse(bytes(row.content)).titre
     for day_, times in view.connection.execute(
         select(func.substr(basis_record.c.valid_until, 1, 10), func.count())
         .where(basis_record.c.valid_until > clock.instant(), basis_record.c.kind == "consent")
