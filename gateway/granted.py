@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from gateway import inbox
 from gateway.access import Caller
-from gateway.convention import Flow
+from gateway.convention_model import Flow
 from gateway.problems import Forbidden, Problem
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
