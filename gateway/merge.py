@@ -2,7 +2,8 @@
 
 Nothing is overwritten: every body's live assertions stay side by side, and the current value of a path is chosen when
 it is read. Order: authority of the field (declared with the field in `schemas`), certainty, when it was said, when it
-arrived. Two live values that differ are a divergence, shown to a human and never guessed away.
+arrived; a value for want of a better one, or a date known in part, gives way to the finer one it agrees with. Two live
+values that differ are a divergence, shown to a human and never guessed away.
 """
 
 from __future__ import annotations
@@ -122,10 +123,22 @@ def _fact(path: str, said: Assertions) -> Fact:
 def _ordered(path: str, candidates: Sequence[Assertions]) -> list[Assertions]:
     """Strongest first."""
     ordered = sorted(candidates, key=lambda said: _key(path, said), reverse=True)
-    poorer = _POORER.get(paths.shape(path)) if ordered[0].document != RECTIFIED else None
+    if ordered[0].document == RECTIFIED:
+        return ordered
+    poorer = _POORER.get(paths.shape(path))
     if poorer and (richer := poorer.get(str(ordered[0].facts[path]))):
         ordered.sort(key=lambda said: said.facts[path] not in richer)
+    for one in ordered[1:]:
+        if _part_of(path, ordered[0].facts[path], one.facts[path]):
+            ordered.sort(key=lambda said: said is not one)
     return ordered
+
+
+def _part_of(path: str, value: Any, other: Any) -> bool:
+    """Whether a date known in part is filled by another one (`1985-06`, `1985-06-12`): whoever knows less gives way."""
+    if not isinstance(value, str) or not isinstance(other, str) or not other.startswith(f"{value}-"):
+        return False
+    return paths.field(path).type == "date_partielle"
 
 
 def _by_path(said: Iterable[Assertions]) -> dict[str, list[Assertions]]:
@@ -257,7 +270,9 @@ def divergences(said: Iterable[Assertions]) -> list[Divergence]:
         voices = {one.source: (one.document, one.asserted_at) for one in reversed(ordered)}
         told = [one for one in ordered if voices[one.source] == (one.document, one.asserted_at)]
         if not any(isinstance(one.facts[path], list) for one in told):
+            first = ordered[0].facts[path]
             told = [one for one in told if one.facts[path] not in _UNINFORMATIVE]
+            told = [one for one in told if not _part_of(path, one.facts[path], first)]
         distinct = {(one.source, repr(one.facts[path])): one for one in reversed(told)}
         shown = [one for one in told if distinct[one.source, repr(one.facts[path])] is one]
         if len({value for _, value in distinct}) > 1:

@@ -156,6 +156,37 @@ def test_a_poorer_status_never_replaces_a_richer_one() -> None:
     assert merge.current([rich, poor])[path].value == "excuse_usager"
 
 
+@pytest.mark.parametrize(
+    ("caf", "ccas", "source", "disagree"),
+    [
+        ("1985-06", "1985-06-12", "ccas", False),
+        ("1985", "1985-06-12", "ccas", False),
+        ("1985-06-12", "1985-06", "caf", False),
+        ("1985-06", "1985-07-12", "caf", True),
+        ("1985-06-12", "1985-06-13", "caf", True),
+    ],
+)
+def test_the_full_birth_date_of_one_body_completes_the_partial_one_of_another(
+    caf: str, ccas: str, source: str, disagree: bool
+) -> None:
+    told = [
+        said("caf", "caf_msa", "2026-05-01", personne__date_naissance=caf, personne__identite_certifiee=True),
+        said("ccas", "ccas", "2026-01-01", personne__date_naissance=ccas),
+    ]
+    fact = merge.current(told)["personne.date_naissance"]
+    assert (fact.source, fact.value) == (source, {"caf": caf, "ccas": ccas}[source])
+    assert fact.certainty == ("certifie" if source == "caf" else "declare")
+    assert bool(merge.divergences(told)) is disagree
+
+
+def test_a_birth_date_that_she_had_corrected_stands_though_another_is_fuller() -> None:
+    corrected = Assertions(
+        "dpo", "dpo", merge.RECTIFIED, "2026-05-01", "2026-05-01", {"personne.date_naissance": "1985"}
+    )
+    ccas = said("ccas", "ccas", "2026-06-01", personne__date_naissance="1985-06-12")
+    assert merge.current([corrected, ccas])["personne.date_naissance"].value == "1985"
+
+
 VALUES = st.sampled_from(["madame", "monsieur"])
 SETS = st.lists(
     st.builds(
