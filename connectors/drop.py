@@ -24,7 +24,11 @@ from pathlib import Path
 from typing import Literal
 
 TAKEN = "en-cours"
+LOCK = ".verrou"
 Place = Literal["archive", "rejets", "attente"]
+ABANDONED = 86_400.0
+"""Seconds without a write after which nobody is writing a file any more."""
+_OURS = (TAKEN, "archive", "rejets", "attente")
 _NAME = re.compile(r"^[\w][\w .()+-]{0,180}$")
 LONGEST = 200
 """Bytes of a name: those that are put before and after it, once it was looked at, fit too."""
@@ -44,14 +48,44 @@ def complete(name: str) -> bool:
     return bool(_NAME.match(name)) and len(name.encode()) <= LONGEST and not name.lower().endswith(_UNFINISHED)
 
 
+def why_left(name: str, mode: int, written: float) -> str:
+    """Why this entry of a folder will not be taken unless somebody acts; empty for one that is or may soon be whole.
+
+    `not-a-file`, `odd-name`, and `unfinished` when nothing was written for a day to a file that its writer never
+    renamed. `mode` and `written` are those of the entry itself (a link's, not its target's).
+    """
+    if not stat.S_ISREG(mode):
+        return "" if stat.S_ISDIR(mode) and name in _OURS else "not-a-file"
+    if complete(name) or name == LOCK:
+        return ""
+    if name.startswith(".") or name.lower().endswith(_UNFINISHED):
+        return "unfinished" if time.time() - written >= ABANDONED else ""
+    return "odd-name"
+
+
+def left(folder: Path) -> list[tuple[str, str]]:
+    """The entries of this folder that will not be taken unless somebody acts: name and reason (`why_left`)."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        told = path.lstat()
+        if reason := why_left(path.name, told.st_mode, told.st_mtime):
+            found.append((shown(path.name), reason))
+    return found
+
+
+def shown(name: str) -> str:
+    """A file's name as it may be printed, whatever bytes its writer put in it."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process at a time in this folder; the lock ends with the process. Raises `AlreadyTaking`, `NotOurs`."""
-    for name in (TAKEN, "archive", "rejets", "attente"):
+    for name in _OURS:
         (folder / name).mkdir(parents=True, exist_ok=True)
         with _opened(folder / name, ours=True):
             pass
-    with (folder / ".verrou").open("a") as lock:
+    with (folder / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

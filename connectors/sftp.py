@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import asyncssh
 
 from connectors.contract import NotObtained
-from connectors.drop import complete
+from connectors.drop import complete, shown, why_left
 
 ARCHIVE = "archive"
 
@@ -35,14 +35,18 @@ class Server:
     known_hosts: Path
 
 
-async def bring(server: Server, folder: Path, quiet: float = 10.0) -> list[str]:
+async def bring(
+    server: Server, folder: Path, quiet: float = 10.0, left: list[tuple[str, str]] | None = None
+) -> list[str]:
     """Bring what is complete there into `folder`, oldest first; the names brought. `quiet`: seconds without a write.
+
+    `left` is given the names that stay there until somebody acts, each with its reason (`connectors.drop.why_left`).
 
     Raises `NotObtained`: `refused` when a human must act (`host-key-unknown`, `access-refused`, `folder-missing`),
     `retry` when the server cannot be reached or stops answering.
     """
     async with _session(server) as (sftp, there):
-        return await _bring(sftp, there, folder, quiet)
+        return await _bring(sftp, there, folder, quiet, [] if left is None else left)
 
 
 async def leave(server: Server, name: str, content: bytes) -> bool:
@@ -119,12 +123,17 @@ async def _session(server: Server) -> AsyncIterator[tuple[asyncssh.SFTPClient, P
         raise NotObtained("retry", "sftp-unreachable") from None
 
 
-async def _bring(sftp: asyncssh.SFTPClient, there: PurePosixPath, folder: Path, quiet: float) -> list[str]:
+async def _bring(
+    sftp: asyncssh.SFTPClient, there: PurePosixPath, folder: Path, quiet: float, left: list[tuple[str, str]]
+) -> list[str]:
     found = []
     for entry in await sftp.readdir(str(there)):
         name, attributes = str(entry.filename), entry.attrs
         written = attributes.mtime or 0
-        if complete(name) and stat.S_ISREG(attributes.permissions or 0) and time.time() - written >= quiet:
+        mode = attributes.permissions or 0
+        if not stat.S_ISDIR(mode) and (reason := why_left(name, mode, written)):  # its folders are the partner's own
+            left.append((shown(name), reason))
+        if complete(name) and stat.S_ISREG(mode) and time.time() - written >= quiet:
             found.append((written, name))
     brought = []
     for _, name in sorted(found):

@@ -7,26 +7,32 @@ committed record or finds that all was done. What the gateway itself cannot do y
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
+
 from connectors.contract import DocumentRefused
-from connectors.drop import AlreadyTaking, NotOurs, alone, put_away, waiting
+from connectors.drop import AlreadyTaking, NotOurs, alone, left, put_away, waiting
 from gateway import journal
 from gateway.ingest import ingest
 from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem
 from gateway.registry import Gateway
 from gateway.rejects import Rejects
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What became of one file: `read`, `refused` as a whole, `held` for a human, or `retry` at the next run."""
+    """What became of one file: `read`, `refused` as a whole, `held` for a human, `retry` at the next run, or `left`
+    where it is until somebody renames or removes it."""
 
     file: str
-    status: Literal["read", "refused", "held", "retry"]
+    status: Literal["read", "refused", "held", "retry", "left"]
     code: str = ""
     counts: dict[str, Any] | None = None
 
@@ -48,6 +54,8 @@ def take(
         with alone(folder):
             for path in waiting(folder, quiet):
                 yield _one(gateway, path, sender, document)
+            for name, reason in left(folder):
+                yield Dropped(name, "left", reason)
     except AlreadyTaking:
         raise Conflict("already-taking", "Another process takes files from this folder; let it finish.") from None
     except NotOurs as other:
@@ -57,10 +65,10 @@ def take(
 
 
 def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], str]) -> Dropped:
-    rejects = path.parent.parent / "rejets" / f"{path.name}.jsonl"
+    rejects, kind = path.parent.parent / "rejets" / f"{path.name}.jsonl", document(path)
     try:
         with Rejects(rejects) as told:
-            counts = ingest(gateway, path, sender, document(path), on_reject=told.tell, on_start=told.start)
+            counts = ingest(gateway, path, sender, kind, on_reject=told.tell, on_start=told.start)
         there = put_away(path, "attente" if counts.held else "archive")
         rejects.rename(rejects.with_name(f"{there.name}.jsonl"))
         rejects = rejects.with_name(f"{there.name}.jsonl")
@@ -68,6 +76,10 @@ def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], s
         return _refused(gateway, path, sender, refused.code)
     except Problem as problem:
         return Dropped(path.name, "retry", problem.code)
+    except Exception as error:  # one file nobody can read must not keep the others from being read
+        last = traceback.extract_tb(error.__traceback__)[-1]  # where, never the message: it may quote the file
+        log.error("drop.failed", error=type(error).__name__, where=f"{Path(last.filename).name}:{last.lineno}")
+        return Dropped(path.name, "retry", "unexpected-error")
     finally:
         if rejects.stat().st_size == 0:
             rejects.unlink()

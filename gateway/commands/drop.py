@@ -43,16 +43,16 @@ def drop(
     watch: Annotated[float, typer.Option(help="Go on, looking every so many seconds; 0: once.")] = 0.0,
 ) -> None:
     """Read the files dropped in a folder: one JSON line per file, then one of counts; exit 1 if something must be
-    looked at (a file refused or held, a server that refuses)."""
+    looked at (a file refused, held or left, a server that refuses)."""
     if server and not (key and known_hosts):
         fail("sftp-keys-missing", "Give --key and --known-hosts with --sftp.", WRONG_USAGE)
     gateway = Gateway.open(settings())
     connector = body_of(gateway, sender).connector
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        refused = _bring(sftp.Server(server, key, known_hosts), folder, quiet) if key and known_hosts else False
-        gateway.seal_what_was_left()
         found: list[Dropped] = []
+        refused = _bring(sftp.Server(server, key, known_hosts), folder, quiet, found) if key and known_hosts else False
+        gateway.seal_what_was_left()
         for one in take(gateway, folder, sender, lambda path: document or guess_document(connector, path), quiet):
             found.append(one)
             data(one.line())
@@ -60,16 +60,20 @@ def drop(
         if not watch:
             break
         time.sleep(watch)
-    if refused or any(one.status in ("refused", "held") for one in found):
+    if refused or any(one.status in ("refused", "held", "left") or one.code == "unexpected-error" for one in found):
         raise typer.Exit(REFUSED)
 
 
-def _bring(server: sftp.Server, folder: Path, quiet: float) -> bool:
+def _bring(server: sftp.Server, folder: Path, quiet: float, found: list[Dropped]) -> bool:
     """Bring the server's files; whether it must be looked at. What is here already is read all the same."""
+    left: list[tuple[str, str]] = []
     try:
-        brought = asyncio.run(sftp.bring(server, folder, quiet))
+        brought = asyncio.run(sftp.bring(server, folder, quiet, left))
     except NotObtained as missing:
         data({"sftp": missing.outcome, "code": missing.code})
         return missing.outcome == "refused"
     people.print(f"{len(brought)} file(s) brought")
+    for name, reason in left:
+        found.append(Dropped(name, "left", reason))
+        data(found[-1].line() | {"on": "sftp"})
     return False

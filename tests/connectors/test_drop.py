@@ -101,7 +101,8 @@ def test_a_link_or_a_folder_is_never_followed(landes: Gateway, folder: Path, tmp
     (folder / "lien.xml").symlink_to(tmp_path / "secret.xml")
     (folder / "dossier.xml").mkdir()
     os.mkfifo(folder / "tube.xml")
-    assert take(landes, folder) == []
+    told = [(one.file, one.status, one.code) for one in take(landes, folder)]
+    assert told == [(name, "left", "not-a-file") for name in ("dossier.xml", "lien.xml", "tube.xml")]
     assert (tmp_path / "secret.xml").exists()
 
 
@@ -136,9 +137,22 @@ def test_the_longest_name_taken_still_has_its_place_once_read(landes: Gateway, f
     taken, left = "é" * 98 + ".xml", "é" * 120 + ".xml"
     for name in (taken, left):
         (folder / name).write_bytes(flux()[:3000])
-    assert [(one.file, one.status) for one in take(landes, folder)] == [(taken, "refused")]
+    assert [(one.file, one.status) for one in take(landes, folder)] == [(taken, "refused"), (left, "left")]
     assert names(folder, "rejets") == [taken, f"{taken}.motif.json"]
     assert (folder / left).exists()
+
+
+def test_a_file_that_will_never_be_taken_as_it_is_named_is_told(landes: Gateway, folder: Path) -> None:
+    for name in ("flux~1.xml", "l'été.xml", os.fsdecode(b"\xe9t\xe9.xml"), "ancien.xml.part", "neuf.xml.part"):
+        (folder / name).write_bytes(flux())
+    os.utime(folder / "ancien.xml.part", (0, 0))
+    told = {one.file: (one.status, one.code) for one in take(landes, folder)}
+    assert told == {
+        "flux~1.xml": ("left", "odd-name"),
+        "l'été.xml": ("left", "odd-name"),
+        "\ufffdt\ufffd.xml": ("left", "odd-name"),
+        "ancien.xml.part": ("left", "unfinished"),
+    }
 
 
 def test_a_refused_file_goes_to_the_rejects_with_its_reason_and_the_others_are_read(
@@ -161,6 +175,15 @@ def test_records_refused_one_by_one_are_listed_beside(landes: Gateway, folder: P
     (rejects,) = (folder / "rejets").glob("*.jsonl")
     (line,) = rejects.read_text().splitlines()
     assert json.loads(line)["findings"][0]["severity"] == "reject"
+
+
+def test_a_file_that_fails_unforeseen_keeps_no_other_from_being_read(landes: Gateway, folder: Path) -> None:
+    (folder / "rejets" / "0.xml.jsonl").mkdir(parents=True)
+    for rank in (0, 1):
+        (folder / f"{rank}.xml").write_bytes(flux())
+        os.utime(folder / f"{rank}.xml", (rank, rank))
+    told = [(one.file, one.status, one.code) for one in take(landes, folder)]
+    assert told == [("0.xml", "retry", "unexpected-error"), ("1.xml", "read", "")]
 
 
 def test_a_wrong_total_waits_for_a_human(landes: Gateway, folder: Path) -> None:
@@ -258,11 +281,13 @@ def test_the_command_brings_reads_and_counts(
         monkeypatch.setenv(f"MAILLON_{name}", value)
     settings.cache_clear()
     (partner.files / "rsa" / "RSABEM.xml").write_bytes(flux())
+    (partner.files / "rsa" / "flux~1.xml").write_bytes(flux())
     options = ["--sftp", partner.url, "--key", str(partner.ours), "--known-hosts", str(partner.known_hosts)]
     said = CliRunner().invoke(cli.app, ["drop", str(folder), "--from", "caf", "--quiet", "0", *options])
     settings.cache_clear()
-    assert said.exit_code == 0, said.output
+    assert said.exit_code == 1, said.output
     lines = [json.loads(line) for line in said.stdout.splitlines() if line.startswith("{")]
-    assert [lines[0]["file"], lines[0]["counts"]["accepted"]] == ["RSABEM.xml", 3]
-    assert lines[1] == {"files": 1, "read": 1}
+    assert lines[0] == {"file": "flux~1.xml", "status": "left", "code": "odd-name", "on": "sftp"}
+    assert [lines[1]["file"], lines[1]["counts"]["accepted"]] == ["RSABEM.xml", 3]
+    assert lines[2] == {"files": 2, "left": 1, "read": 1}
     assert names(folder, "archive") == ["RSABEM.xml"]
