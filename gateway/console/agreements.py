@@ -33,6 +33,8 @@ from gateway.console.common import PAGE, Place, View
 from gateway.convention_checks import parse
 from gateway.convention_model import Convention
 from gateway.policy_question import in_order
+from gateway.policy_table import Rule
+from gateway.policy_table import Table as Law
 from gateway.problems import Unknown
 from gateway.storage.tables.basis import basis_event, basis_record
 from gateway.storage.tables.basis import convention as convention_table
@@ -321,39 +323,7 @@ def _due(view: View) -> Iterator[tuple[str, str, str]]:
 def decision(view: View) -> Page:
     """The decision table as a person reads it: each rule with its text, when it applies, its article."""
     law = view.gateway.policy.table
-    effects = {"deny": "bad", "redact": "wait", "permit": "good"}
-    rows = []
-    for rule in law.rules:
-        when = law_words.conditions(law, rule.when) or [say("decision.par_defaut")]
-        unless = [say("decision.sauf", quand=one) for one in law_words.conditions(law, rule.unless)]
-        mark = (
-            []
-            if not rule.proposed
-            else [Badge(say("decision.en_vigueur" if rule.in_force else "decision.proposee"), "wait")]
-        )
-        rows.append(
-            [
-                Lines([Code(rule.id), *mark]),
-                Badge(word("effet", rule.effect), effects[rule.effect]),
-                rule.text_fr or "–",
-                Lines([*when[:6], *([say("decision.autres", n=len(when) - 6)] if len(when) > 6 else []), *unless[:3]]),
-                law_words.categories(rule.categories or rule.asks)
-                if rule.categories or rule.asks
-                else say("decision.toutes"),
-                Lines(rule.articles),
-            ]
-        )
-    heads = [say(f"decision.{key}") for key in ("regle", "effet", "texte", "quand", "categories", "articles")]
     counts = Counter(rule.effect for rule in law.rules)
-    categories = [
-        [
-            Code(code),
-            word("categorie", code),
-            word("sensibilite", row["sensitivity"]),
-            say("decision.oui") if row.get("secret") else say("decision.non"),
-        ]
-        for code, row in ((code, law.categories[code]) for code in in_order(law.categories))
-    ]
     return Page(
         say("decision.titre"),
         [
@@ -379,16 +349,51 @@ def decision(view: View) -> Page:
                 ]
             ),
             Title(say("decision.regles")),
-            Table("regles", say("decision.legende"), heads, rows),
+            _rules(law),
             Title(say("decision.categories_titre")),
-            Table(
-                "categories",
-                say("decision.categories_legende"),
-                [say(f"decision.{key}") for key in ("code", "nom", "sensibilite", "secret")],
-                categories,
-            ),
+            _categories(law),
         ],
     )
+
+
+_EFFECTS = {"deny": "bad", "redact": "wait", "permit": "good"}
+
+
+def _rules(law: Law) -> Table:
+    heads = [say(f"decision.{key}") for key in ("regle", "effet", "texte", "quand", "categories", "articles")]
+    return Table("regles", say("decision.legende"), heads, [_rule(law, rule) for rule in law.rules])
+
+
+def _rule(law: Law, rule: Rule) -> list[Any]:
+    when = law_words.conditions(law, rule.when) or [say("decision.par_defaut")]
+    more = [say("decision.autres", n=len(when) - 6)] if len(when) > 6 else []
+    unless = [say("decision.sauf", quand=one) for one in law_words.conditions(law, rule.unless)]
+    mark = (
+        [Badge(say("decision.en_vigueur" if rule.in_force else "decision.proposee"), "wait")] if rule.proposed else []
+    )
+    taken = rule.categories or rule.asks
+    return [
+        Lines([Code(rule.id), *mark]),
+        Badge(word("effet", rule.effect), _EFFECTS[rule.effect]),
+        rule.text_fr or "–",
+        Lines([*when[:6], *more, *unless[:3]]),
+        law_words.categories(taken) if taken else say("decision.toutes"),
+        Lines(rule.articles),
+    ]
+
+
+def _categories(law: Law) -> Table:
+    rows = [
+        [
+            Code(code),
+            word("categorie", code),
+            word("sensibilite", law.categories[code]["sensitivity"]),
+            say("decision.oui") if law.categories[code].get("secret") else say("decision.non"),
+        ]
+        for code in in_order(law.categories)
+    ]
+    heads = [say(f"decision.{key}") for key in ("code", "nom", "sensibilite", "secret")]
+    return Table("categories", say("decision.categories_legende"), heads, rows)
 
 
 # --- mappings, in French ------------------------------------------------------------

@@ -58,18 +58,7 @@ def places() -> list[Place]:
 
 def partners(view: View) -> Page:
     """Each body that receives: is it served, how much waits for it, what it takes."""
-    c = table.c
-    waiting: dict[str, dict[str, int]] = defaultdict(dict)
-    oldest: dict[str, str] = {}
-    for partial in (_OPEN, _STUCK):  # each has its index
-        for recipient, state, times, first in view.connection.execute(
-            select(c.recipient, c.state, func.count(), func.min(c.created_at))
-            .where(partial)
-            .group_by(c.recipient, c.state)
-        ):
-            waiting[recipient][state] = times
-            if state in ("queued", "claimed"):
-                oldest[recipient] = min(first, oldest.get(recipient, first))
+    waiting, oldest = _unsettled(view)
     hour, day_ = (clock.instant(clock.now() - timedelta(hours=n)) for n in (1, 24))
     rates = _delivered(view, hour)
     daily = _delivered(view, day_)
@@ -123,6 +112,23 @@ def partners(view: View) -> Page:
             ),
         ],
     )
+
+
+def _unsettled(view: View) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """For each recipient, its unsettled deliveries by state, and when the oldest of those to send was promised."""
+    c = table.c
+    waiting: dict[str, dict[str, int]] = defaultdict(dict)
+    oldest: dict[str, str] = {}
+    for partial in (_OPEN, _STUCK):  # each has its index
+        for recipient, state, times, first in view.connection.execute(
+            select(c.recipient, c.state, func.count(), func.min(c.created_at))
+            .where(partial)
+            .group_by(c.recipient, c.state)
+        ):
+            waiting[recipient][state] = times
+            if state in ("queued", "claimed"):
+                oldest[recipient] = min(first, oldest.get(recipient, first))
+    return waiting, oldest
 
 
 def _delivered(view: View, since: str) -> dict[str, int]:
@@ -354,22 +360,30 @@ def _file(view: View, row: Any) -> list[Any]:
 def health(view: View) -> Page:
     """Database, journal, deliveries: what works, and what to do about the rest."""
     settings = view.gateway.settings
-    rows = []
-    for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
-        age = (clock.now() - datetime.fromisoformat(log.checkpoint_at)).total_seconds()
-        late, stopped = age > max(60.0, settings.checkpoint_every * 4), age > settings.audit_tolerance
-        rows.append(
-            [
-                say("integrite.classe", mois=log.log.removesuffix("m")),
-                Num(log.size),
-                When(log.checkpoint_at),
-                seconds(age),
-                Badge(
-                    say("etat.ferme" if stopped else "etat.en_retard" if late else "etat.a_jour"),
-                    "bad" if stopped else "wait" if late else "good",
-                ),
-            ]
-        )
+    return Page(
+        say("etat.titre"),
+        [
+            Text(say("etat.intro"), lead=True),
+            Title(say("etat.livraisons")),
+            _deliveries(view),
+            Title(say("etat.journal_titre")),
+            _logs(view),
+            Title(say("etat.passerelle")),
+            Facts(
+                [
+                    (say("etat.profil"), word("profil", settings.profile)),
+                    (say("etat.base"), view.gateway.engine.dialect.name),
+                    (say("etat.politique"), Code(view.gateway.policy.version[:16] + "…")),
+                    (say("etat.organismes"), Num(len(view.gateway.bodies))),
+                    (say("etat.tolerance"), seconds(settings.audit_tolerance)),
+                ]
+            ),
+        ],
+    )
+
+
+def _deliveries(view: View) -> Facts:
+    """What is being sent, what lost its lease, what is due, and what waits to be fetched."""
     c = table.c
     now = clock.instant()
     claimed = _counted(view, c.state == "claimed", c.lease_until >= now)
@@ -387,35 +401,38 @@ def health(view: View) -> Page:
         )
         or 0
     )
-    heads = [say(f"etat.{key}") for key in ("journal", "entrees", "point", "age", "publication")]
-    return Page(
-        say("etat.titre"),
+    return Facts(
         [
-            Text(say("etat.intro"), lead=True),
-            Title(say("etat.livraisons")),
-            Facts(
-                [
-                    (say("etat.en_cours"), Num(claimed)),
-                    (say("etat.bail_perdu"), Badge(many("etat.reprises", lost), "wait") if lost else say("etat.aucun")),
-                    (say("etat.dues"), Num(due)),
-                    (say("etat.derniere"), When(last)),
-                    (say("etat.boites"), Num(unread)),
-                ]
-            ),
-            Title(say("etat.journal_titre")),
-            Table("journaux", say("etat.legende"), heads, rows, say("integrite.vide"), frozenset({1})),
-            Title(say("etat.passerelle")),
-            Facts(
-                [
-                    (say("etat.profil"), word("profil", settings.profile)),
-                    (say("etat.base"), view.gateway.engine.dialect.name),
-                    (say("etat.politique"), Code(view.gateway.policy.version[:16] + "…")),
-                    (say("etat.organismes"), Num(len(view.gateway.bodies))),
-                    (say("etat.tolerance"), seconds(settings.audit_tolerance)),
-                ]
-            ),
-        ],
+            (say("etat.en_cours"), Num(claimed)),
+            (say("etat.bail_perdu"), Badge(many("etat.reprises", lost), "wait") if lost else say("etat.aucun")),
+            (say("etat.dues"), Num(due)),
+            (say("etat.derniere"), When(last)),
+            (say("etat.boites"), Num(unread)),
+        ]
     )
+
+
+def _logs(view: View) -> Table:
+    """Each log of the journal, and whether its last checkpoint is recent enough."""
+    settings = view.gateway.settings
+    rows = []
+    for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
+        age = (clock.now() - datetime.fromisoformat(log.checkpoint_at)).total_seconds()
+        late, stopped = age > max(60.0, settings.checkpoint_every * 4), age > settings.audit_tolerance
+        rows.append(
+            [
+                say("integrite.classe", mois=log.log.removesuffix("m")),
+                Num(log.size),
+                When(log.checkpoint_at),
+                seconds(age),
+                Badge(
+                    say("etat.ferme" if stopped else "etat.en_retard" if late else "etat.a_jour"),
+                    "bad" if stopped else "wait" if late else "good",
+                ),
+            ]
+        )
+    heads = [say(f"etat.{key}") for key in ("journal", "entrees", "point", "age", "publication")]
+    return Table("journaux", say("etat.legende"), heads, rows, say("integrite.vide"), frozenset({1}))
 
 
 def _counted(view: View, *conditions: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from statistics import median
@@ -19,6 +19,7 @@ from gateway.console.blocks import Badge, Field, Form, Lines, Num, Page, Quiet, 
 from gateway.console.common import Place, View
 from gateway.console.register import days_of
 from gateway.convention import flows_from
+from gateway.convention_model import Flow
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
 from gateway.words import local, many, number, say, word
@@ -191,36 +192,9 @@ def _sensitive(view: View, days: int) -> Iterator[Found]:
 def minimisation(view: View) -> Page:
     """For each flow: what its document could carry, what is agreed, what was really sent."""
     days = days_of(view) if view.asked("jours") else 90
-    law, gateway = view.gateway.policy.table, view.gateway
-    sent: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    for row, times in volumes.counts(gateway.engine, view.connection, days).items():
-        if row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
-            for code in row.sent.split(","):
-                if code:
-                    sent[row.sender, row.recipient, row.purpose][code] += times
-    rows = []
-    flows = [flow for body in sorted(gateway.bodies) for flow in flows_from(view.work, body)]
-    for flow in flows:
-        document = gateway.document(flow.vers, flow.document)
-        asked = _codes(gateway.categories(document))
-        allowed = set(law.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose)) & asked
-        agreed = allowed & flow.codes if flow.codes is not None else allowed
-        gone = set(sent[flow.de, flow.vers, flow.purpose])
-        never = agreed - gone
-        rows.append(
-            [
-                say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
-                view.document(flow.document),
-                law_words.purpose(law, flow.purpose),
-                _fields(document.mapping),
-                ", ".join(in_order(asked)) or "–",
-                _list(agreed),
-                _list(gone & asked),
-                Lines([law_words.category(code) for code in in_order(never)])
-                if gone and never
-                else Quiet(say("minimisation.rien_envoye" if not gone else "minimisation.tout_sert")),
-            ]
-        )
+    sent = _sent(view, days)
+    flows = [flow for body in sorted(view.gateway.bodies) for flow in flows_from(view.work, body)]
+    rows = [_carried(view, flow, sent[flow.de, flow.vers, flow.purpose]) for flow in flows]
     heads = [
         say(f"minimisation.{key}")
         for key in ("flux", "document", "finalite", "champs", "demande", "convenu", "envoye", "jamais")
@@ -255,6 +229,36 @@ def minimisation(view: View) -> Page:
             ),
         ],
     )
+
+
+def _sent(view: View, days: int) -> Mapping[tuple[str, str, str], set[str]]:
+    """The C-codes that really left in these days, by sender, recipient and purpose."""
+    sent: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for row in volumes.counts(view.gateway.engine, view.connection, days):
+        if row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
+            sent[row.sender, row.recipient, row.purpose].update(code for code in row.sent.split(",") if code)
+    return sent
+
+
+def _carried(view: View, flow: Flow, gone: set[str]) -> list[Any]:
+    """One row: what the document asks for, what law and convention allow of it, what left, what never did."""
+    law, document = view.gateway.policy.table, view.gateway.document(flow.vers, flow.document)
+    asked = _codes(view.gateway.categories(document))
+    allowed = set(law.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose)) & asked
+    agreed = allowed & flow.codes if flow.codes is not None else allowed
+    never = agreed - gone
+    return [
+        say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
+        view.document(flow.document),
+        law_words.purpose(law, flow.purpose),
+        _fields(document.mapping),
+        ", ".join(in_order(asked)) or "–",
+        _list(agreed),
+        _list(gone & asked),
+        Lines([law_words.category(code) for code in in_order(never)])
+        if gone and never
+        else Quiet(say("minimisation.tout_sert" if gone else "minimisation.rien_envoye")),
+    ]
 
 
 def _codes(categories: frozenset[str]) -> set[str]:
