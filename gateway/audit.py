@@ -245,8 +245,9 @@ class _Doors:
         return JSONResponse(await asyncio.to_thread(again))
 
     async def period(self, http: Request) -> Response:
-        """What the decision table sent as the body would have changed over `?from=` and `?to=`; counts, and the first
-        thousand changes."""
+        """What the decision table sent as the body would have changed over `?from=` and `?to=`.
+
+        Counts, and the first thousand changes."""
         caller = await officer(http)
         content = await read_body(http, 1024 * 1024)
         span = _period(http)

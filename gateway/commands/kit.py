@@ -54,7 +54,7 @@ def new(
     except scaffold.Refused as refused:
         fail(refused.code, refused.detail, REFUSED if refused.code == "already-there" else WRONG_USAGE)
     for path in written:
-        people.print(str(path))
+        people.print(str(path), soft_wrap=True, markup=False)
     install = f"pip install --no-deps -e {folder / choices.root}; " if package else ""
     people.print(f"Next: {install}maillon connector check {id}", soft_wrap=True)
     data({"connector": id, "folder": str(folder / choices.home), "files": len(written)})

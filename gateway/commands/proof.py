@@ -65,7 +65,7 @@ def export(folder: Annotated[Path, typer.Argument(file_okay=False, help="Folder 
     """Write `checkpoint`, `tile/` and `vkey` in the C2SP formats."""
     gateway = Gateway.open(settings())
     for one in journal_files.export(gateway.engine, gateway.keys, gateway.settings, folder):
-        people.print(f"{one.origin}: {one.size} entries in {folder}")
+        people.print(f"{one.origin}: {one.size} entries in {folder}", soft_wrap=True, markup=False)
 
 
 def checkpoint() -> None:

@@ -60,6 +60,7 @@ def test_new_writes_a_package_and_says_what_comes_next(environment: dict[str, st
     done = maillon(environment, *words)
     told = json.loads(done.stdout.splitlines()[-1])
     assert (Path(told["folder"]) / "manifest.toml").is_file()
+    assert str(Path(told["folder"], "mappings", "essai_cli", "suivi.v1.toml")) in done.stderr.splitlines()
     assert "maillon connector check essai_cli" in done.stderr
     assert maillon(environment, *words).returncode == 1
     assert maillon(environment, "connector", "new", "Pas_Bon").returncode == 2
