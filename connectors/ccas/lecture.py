@@ -123,7 +123,7 @@ def _json(data: bytes) -> tuple[dict[str, Any], list[Any]]:
         if name in value:
             strangers = value.keys() - {name, "structure", "generatedAt"}
             if strangers or not isinstance(value[name], list):
-                raise DocumentRefused("schema-invalid", "structure, generatedAt and an array", path=name)
+                raise DocumentRefused("schema-invalid", "an array, beside structure and generatedAt only", path=name)
             structure = value.get("structure")
             return (structure if isinstance(structure, dict) else {}), value[name]
     return {}, [value]
