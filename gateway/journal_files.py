@@ -409,15 +409,19 @@ def export(engine: Engine, keys: Keyring, settings: Settings, target: Path) -> l
     return done
 
 
-def too_old(connection: Connection, settings: Settings, moment: datetime | None = None) -> bool:
-    """Whether a log is not the published one, or has had no checkpoint, or no quorum where one is asked, for
-    `audit_tolerance` seconds."""
+def unsealed(connection: Connection, settings: Settings, moment: datetime | None = None) -> str:
+    """Why exchanges are refused: the code of why a log is not signed any more, `checkpoint` or `witness-quorum` where
+    there was none for `audit_tolerance` seconds (the second where one is asked); "" when they are not."""
     limit = clock.instant((moment or clock.now()) - timedelta(seconds=settings.audit_tolerance))
     asked = (settings.home / WITNESS_POLICY).exists()
     for row in connection.exec_driver_sql("SELECT checkpoint_at, quorum_at, broken FROM journal_log"):
-        if row.broken or row.checkpoint_at < limit or (asked and row.quorum_at < limit):
-            return True
-    return False
+        if row.broken:
+            return str(row.broken)
+        if row.checkpoint_at < limit:
+            return "checkpoint"
+        if asked and row.quorum_at < limit:
+            return "witness-quorum"
+    return ""
 
 
 def broken(connection: Connection) -> str:
@@ -439,7 +443,7 @@ def require_available(work: UnitOfWork, settings: Settings) -> None:
     Asked once per transaction. A process that starts publishes before it takes exchanges.
     """
     if "journal_available" not in work.scratch:
-        work.scratch["journal_available"] = not too_old(work.connection, settings)
+        work.scratch["journal_available"] = not unsealed(work.connection, settings)
     if not work.scratch["journal_available"]:
         raise Unavailable(
             "audit-unavailable",

@@ -178,17 +178,17 @@ def _nothing_reads(variables: list[str]) -> str:
 
 
 def _unsealed(gateway: Gateway) -> str:
-    """Why the journal is not published: what the last publication found, else that there was none."""
+    """Why exchanges are refused: the journal is not the published one, or is not published, or not cosigned."""
     try:
         with gateway.engine.connect().execution_options(read_only=True) as connection:
-            code = journal_files.broken(connection)
+            code = journal_files.unsealed(connection, gateway.settings)
     except SQLAlchemyError:
         return "not known: the database does not answer as it should"
-    return (
-        f"{code}: nothing is signed nor accepted (docs/journal.md)"
-        if code
-        else ("no recent checkpoint: is a server running, can it write in MAILLON_HOME/journal?")
-    )
+    if code == "witness-quorum":
+        return "witness-quorum: too few witnesses cosigned for too long, nothing is accepted until they do"
+    if code in ("", "checkpoint"):
+        return "no recent checkpoint: is a server running, can it write in MAILLON_HOME/journal?"
+    return f"{code}: nothing is signed nor accepted (docs/journal.md)"
 
 
 def _clock(gateway: Gateway) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from connectors.contract import Acknowledgement
 from gateway import clock, delivery, delivery_metrics, outbox, recipients, wake
 from gateway.delivery import Prepared
-from gateway.journal_files import too_old
+from gateway.journal_files import unsealed
 from gateway.logs import LastingFailure
 from gateway.outbox import Claim
 from gateway.problems import Problem, Unavailable
@@ -221,10 +221,10 @@ class Worker:
         """Nothing leaves for now: with a former code list, a document would lack what the list does not know (others
         deliver it); with a journal no longer sealed, it could not be proven (all wait)."""
         name = self._gateway.dossiers.code_lists.stale(work)
-        late = too_old(work.connection, self._gateway.settings)
+        late = unsealed(work.connection, self._gateway.settings)
         self._stale.found(Unavailable(name) if name else None)
         self._unsealed.found(Unavailable("audit-unavailable") if late else None)
-        return bool(name) or late
+        return bool(name or late)
 
     # --- leases -----------------------------------------------------------------------------------------------------
 

@@ -9,21 +9,23 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
-from gateway import cli
+from gateway import cli, clock
 from gateway.access import partners
 from gateway.app import readiness
-from gateway.journal_files import Files
+from gateway.journal_files import WITNESS_POLICY, Files
 from gateway.production import examine
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage import open_engine, takes_writing
+from gateway.storage.tables.journal import journal_log
 
 MAILLON = Path(sys.executable).with_name("maillon")
 
@@ -136,3 +138,15 @@ def test_a_sqlite_file_closed_to_writing_is_not_ready(tmp_path: Path, monkeypatc
             monkeypatch.setattr(os, "access", lambda path, _: bool(Path(path).stat().st_mode & 0o222))
         assert not takes_writing(connection)
     engine.dispose()
+
+
+def test_witnesses_away_for_too_long_are_named_rather_than_the_folder(tmp_path: Path) -> None:
+    gateway = Gateway.open(Settings(profile="test", home=tmp_path))
+    gateway.publish_journal()
+    (tmp_path / WITNESS_POLICY).write_text("quorum none")
+    with gateway.engine.begin() as connection:
+        connection.execute(update(journal_log).values(quorum_at=clock.instant(clock.now() - timedelta(hours=30))))
+    gateway.publish_journal()
+    (told,) = [one for one in examine(gateway.settings) if one["check"] == "journal"]
+    gateway.engine.dispose()
+    assert (told["ok"], told["detail"].partition(":")[0]) == (False, "witness-quorum")

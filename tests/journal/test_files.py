@@ -297,7 +297,7 @@ def test_after_a_key_change_readers_of_the_old_and_of_the_new_key_both_verify(a_
 
 def _refuses(a_journal, **later: float) -> bool:
     with a_journal.engine.connect() as connection:
-        return journal_files.too_old(connection, a_journal.settings, clock.now() + timedelta(**later))
+        return bool(journal_files.unsealed(connection, a_journal.settings, clock.now() + timedelta(**later)))
 
 
 def test_exchanges_stop_after_24_hours_without_a_checkpoint(a_journal) -> None:

@@ -188,7 +188,7 @@ async def test_the_quorum_reopens_the_gateway(parties: Parties) -> None:
         async with _client(("temoin.test", Starlette(routes=witness.routes(parties.witness)))) as client:
             assert await witness.Collector(*asked, client).collect()
         with parties.journal.engine.connect() as connection:
-            return not journal_files.too_old(connection, parties.journal.settings)
+            return not journal_files.unsealed(connection, parties.journal.settings)
 
     assert not await reopened(caf, msa, "group deux all caf msa", "quorum deux")
     assert await reopened(caf, "quorum caf")
