@@ -72,6 +72,7 @@ class Arrival:
         """
         if self not in work.scratch.get("arrivals", {}):
             self.foresee(work, [self])
+        work.next_act()
         access.burn(work, self.caller)
         require_available(work, self.gateway.settings)
         said = f"{self.document}\x00".encode() + self.body
@@ -124,6 +125,7 @@ class Arrival:
         if isinstance(sent, Problem):
             return sent
         request, records, keep = sent
+        moment = work.now
         # Whatever becomes of it, that it came is told; between two gateways, it is what their journals are compared by.
         received = journal.append(
             work, "exchange.request", exchange_id=request.id, delivery_id=self.delivery or None,
@@ -134,8 +136,8 @@ class Arrival:
             keep()
         return Told(
             202,
-            lambda: _told(request, work.now, records, receipts, received),
-            **row_of(request, work.now, self.caller.purposes, records=len(records)),
+            lambda: _told(request, moment, records, receipts, received),
+            **row_of(request, moment, self.caller.purposes, records=len(records)),
         )
 
 

@@ -59,6 +59,10 @@ class UnitOfWork:
         finally:
             self.connection.close()
 
+    def next_act(self) -> None:
+        """What follows has an instant of its own: of two statements of one transaction, the later is the last word."""
+        self.now = max(self.now, clock.instant())
+
     def abandon(self) -> None:
         """End by undoing everything: a rehearsal leaves nothing behind."""
         self._keeps = False
