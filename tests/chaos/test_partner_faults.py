@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import ECKey
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from starlette.applications import Starlette
 
 from connectors.transport import Limits, Transport
@@ -33,7 +33,6 @@ from gateway.demo.stage import Served
 from gateway.journal_files import WITNESS_POLICY
 from gateway.problems import Unavailable
 from gateway.storage.tables.delivery import outbox as table
-from gateway.storage.tables.delivery import recipient_state
 from gateway.storage.tables.record import exchange as exchange_table
 from gateway.witness import Witness
 from gateway.worker import Worker
@@ -59,20 +58,13 @@ def target(house: House) -> tuple[str, int]:
     return "127.0.0.1", int(house.served.url.rpartition(":")[2])
 
 
-def due_now(house: House) -> None:
-    """As if the time until the next attempt had passed."""
-    with house.gateway.unit_of_work() as work:
-        work.connection.execute(update(table).where(table.c.state == "queued").values(next_at=work.now))
-        work.connection.execute(update(recipient_state).values(retry_at=None))
-
-
 async def until_drained(house: House, worker: Worker, *, turns: int = 60) -> None:
     for _ in range(turns):
         await worker.drain()
         if not house.count(table, table.c.state.in_(("queued", "claimed"))):
             return
         await house.gateway.close_transports()  # its own circuit forgets
-        due_now(house)
+        house.due_now()
     raise AssertionError("the outbox did not drain")
 
 
@@ -134,7 +126,7 @@ async def test_f_6_a_partner_that_drips_holds_up_nobody_else(database: str, hous
         working.stopping.set()
         await running
         await house.gateway.close_transports()
-        due_now(house)
+        house.due_now()
         await until_drained(house, Worker(house.gateway))
     invariants.all_hold(house)
 
@@ -369,7 +361,7 @@ async def test_f_18_a_poisonous_message_ends_apart_and_the_others_flow(house: Ho
     await worker.drain()
     assert len(house.partner.effects) == 20, "the others did not wait"
     for _ in range(outbox.MAX_ATTEMPTS + 2):
-        due_now(house)
+        house.due_now()
         await house.gateway.close_transports()
         await worker.drain()
     (dead,) = _rows(house, table.c.state == "dead")
@@ -428,7 +420,7 @@ async def test_f_26_three_tiers_that_retry_do_not_multiply(house: House) -> None
     assert first_hour <= 1.5 * 60
     house.partner.fault = None
     house.gateway.transports.clear()
-    due_now(house)
+    house.due_now()
     await until_drained(house, Worker(house.gateway))
     assert len(house.partner.calls) <= 1.5 * 60
     invariants.all_hold(house)

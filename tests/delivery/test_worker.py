@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from connectors.contract import Acknowledgement
@@ -16,7 +16,6 @@ from gateway import clock, delivery, outbox, recipients
 from gateway.outbox import Claim
 from gateway.recipients import RetryBudget, Terms
 from gateway.storage.tables.delivery import outbox as table
-from gateway.storage.tables.delivery import recipient_state
 from gateway.storage.tables.journal import journal_entry
 from gateway.worker import Worker
 from tests.dates import passed
@@ -32,12 +31,6 @@ def rows(house: House, *where: Any) -> list[Any]:
 def claim(house: House, limit: int = 10, lease: float = 30.0, **options: Any) -> list[Claim]:
     with house.gateway.unit_of_work() as work:
         return outbox.claim(work, "guichet", limit, lease, **options)
-
-
-def due_now(house: House) -> None:
-    with house.gateway.unit_of_work() as work:
-        work.connection.execute(update(table).where(table.c.state == "queued").values(next_at=work.now))
-        work.connection.execute(update(recipient_state).values(retry_at=None))
 
 
 async def test_everything_arrives_once(two_recipients: House) -> None:
@@ -157,16 +150,16 @@ async def test_a_failing_recipient_is_left_alone_then_probed(house: House) -> No
     assert called <= 64, "a whole batch may fail before the circuit opens, no more"
     with house.gateway.unit_of_work() as work:
         assert recipients.allowed(work, "guichet", 50, 0, Terms()) == 0
-    due_now(house)
+    house.due_now()
     await worker.drain()
     assert len(house.partner.calls) == called + 1, "one probe"
     house.partner.fault = None
-    due_now(house)
+    house.due_now()
     for _ in range(40):
         await worker.drain()
         if len(house.partner.effects) == 80:
             break
-        due_now(house)
+        house.due_now()
     assert len(house.partner.effects) == 80
     assert not rows(house, table.c.state == "dead"), "the outage was the recipient's, not the deliveries'"
 
@@ -195,7 +188,7 @@ async def test_a_recipient_that_asks_to_wait_for_ever_is_asked_again_within_the_
     assert put_back.state == "queued"
     assert put_back.next_at <= clock.instant(clock.now() + outbox.GIVE_UP_AFTER)
     await house.gateway.close_transports()  # the transport remembers the pause
-    due_now(house)
+    house.due_now()
     await Worker(house.gateway).drain()
     assert len(house.partner.effects) == 1
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 from joserfc.jwk import ECKey
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from connectors.manifest import installed
 from gateway import basis, clock, convention
@@ -27,6 +27,7 @@ from gateway.exchange import exchange
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
+from gateway.storage.tables.delivery import outbox, recipient_state
 from gateway.storage.tables.record import exchange as exchange_table
 from schemas.record import PersonFacts, Record
 from tests.faults.launcher import Process
@@ -197,6 +198,12 @@ class House:
     def count(self, table: Any, *where: Any) -> int:
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
             return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
+
+    def due_now(self) -> None:
+        """As if the time until the next attempt had passed."""
+        with self.gateway.unit_of_work() as work:
+            work.connection.execute(update(outbox).where(outbox.c.state == "queued").values(next_at=work.now))
+            work.connection.execute(update(recipient_state).values(retry_at=None))
 
     # --- processes -------------------------------------------------------------------------------------------------
 
