@@ -28,6 +28,7 @@ from connectors.archive import check_archive
 from connectors.contract import DocumentRefused
 from connectors.source import rewindable
 from connectors.workbook import measured
+from schemas.nomenclatures.labels import bare_words
 
 MAX_BYTES = manifest.MAX_TABLE
 MAX_COLUMNS = 512
@@ -88,8 +89,7 @@ def alone(headers: Sequence[str], row: Row) -> bytes:
 
 def header(text: str) -> str:
     """A header reduced for comparison: lower case, no accent, words joined by one space; a final `*` is dropped."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return " ".join(re.findall(r"[a-z0-9]+", bare.lower()))
+    return bare_words(text)
 
 
 def is_workbook(head: bytes) -> bool:

@@ -15,9 +15,10 @@ from typing import Any
 from lxml import etree
 
 import mappings
-from connectors.departement.referentiel import PARIS, Referentiel, label_key
+from connectors.departement.referentiel import PARIS, Referentiel
 from connectors.departement.structure import Node, prune, serialize, to_xml
 from connectors.departement.structure import structure as tree
+from schemas.nomenclatures.labels import bare_words
 from schemas.record import Current, Finding, Written
 
 DOCUMENT = "departement.webrsa_ali"
@@ -252,14 +253,14 @@ class _Localiser:
     def _object(self, liste: str, meaning: dict[str, str]) -> str | None:
         entries = [e for e in self._referentiel.lists.get(liste, {}).values() if e.actif]
         if liste == "referents":
-            wanted = {label_key(meaning.get("nom", "")), label_key(meaning.get("prenom", ""))}
+            wanted = {bare_words(meaning.get("nom", "")), bare_words(meaning.get("prenom", ""))}
             ids = [
                 e.identifiant
                 for e in entries
-                if wanted == {label_key(e.champs.get("nom", "")), label_key(e.champs.get("prenom", ""))}
+                if wanted == {bare_words(e.champs.get("nom", "")), bare_words(e.champs.get("prenom", ""))}
             ]
         else:
-            ids = [e.identifiant for e in entries if label_key(e.libelle) == label_key(meaning.get("libelle", ""))]
+            ids = [e.identifiant for e in entries if bare_words(e.libelle) == bare_words(meaning.get("libelle", ""))]
             if not ids and meaning.get("concept"):
                 ids = [e.identifiant for e in entries if e.concept == meaning["concept"]]
         return ids[0] if len(ids) == 1 else None

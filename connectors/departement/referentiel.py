@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tempfile
-import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -25,17 +23,12 @@ from connectors.contract import DocumentRefused
 from connectors.departement.structure import check, structure, to_json
 from connectors.xml import parse
 from schemas.nomenclatures import crosswalk
+from schemas.nomenclatures.labels import bare_words
 
 ROOT = "Referentiel_WebRSA"
 PARIS = ZoneInfo("Europe/Paris")
 _PARENTS = ("parent_id",)
 _CODES = ("code", "codetypeemploi")
-
-
-def label_key(label: str) -> str:
-    """A label reduced for comparison: unaccented lower-case words."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", label) if not unicodedata.combining(c))
-    return " ".join(re.findall(r"[a-z0-9]+", bare.lower()))
 
 
 def local_time(text: str) -> datetime:
@@ -50,7 +43,7 @@ def _concepts() -> dict[tuple[str, str], str]:
 
 def concept_of(liste: str, label: str) -> str:
     """What a label of a list without codes means, the whole of it; empty when unknown."""
-    return _concepts().get((liste, label_key(label)), "")
+    return _concepts().get((liste, bare_words(label)), "")
 
 
 @dataclass(frozen=True, slots=True)

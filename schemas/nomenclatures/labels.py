@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+_WORDS = re.compile(r"[a-z0-9]+")
 _BLANKS = re.compile(r"\s+")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "…": "...", "«": '"', "»": '"', "“": '"',
                          "”": '"', "–": "-", "—": "-", "‑": "-", "œ": "oe", "æ": "ae"})  # fmt: skip
@@ -57,6 +58,12 @@ def _byte(char: str) -> bytes:
 def clean_label(label: str) -> str:
     """A label of a list as it is kept: repaired, NFC, blanks collapsed."""
     return _BLANKS.sub(" ", unicodedata.normalize("NFC", repair(label).text)).strip()
+
+
+def bare_words(text: str) -> str:
+    """A title or a local label reduced to its lower-case, unaccented words: what else it holds says nothing."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(_WORDS.findall(bare.lower()))
 
 
 def label_key(label: str) -> str:
