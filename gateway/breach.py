@@ -208,7 +208,7 @@ def _due(aware_at: str) -> str:
 
 
 def _row(work: UnitOfWork, identifier: str) -> Any:
-    row = work.connection.execute(select(table).where(table.c.id == identifier)).first()
+    row = work.connection.execute(select(table).where(table.c.id == identifier).with_for_update()).first()
     if row is None:
         raise Unknown("breach-unknown", "List the breaches with `maillon breach list`.")
     return row

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import select, update
 
@@ -285,7 +285,7 @@ class Identity:
         case = self._case(work, case_id, "open")
         values = {"merged_into": case.candidate_id} if same else {}
         work.connection.execute(update(person).where(person.c.id == case.person_id).values(provisional=0, **values))
-        self._settle(work, case_id, "same" if same else "different", decided_by)
+        self._settle(work, case, "same" if same else "different", decided_by)
         work.scratch.get("provisional", set()).discard(case.person_id)
         return case.person_id, case.candidate_id, case.exchange_id
 
@@ -312,7 +312,7 @@ class Identity:
         """Undo a merge: both persons have their own histories again."""
         case = self._case(work, case_id, "same")
         work.connection.execute(update(person).where(person.c.id == case.person_id).values(merged_into=None))
-        self._settle(work, case_id, "reversed", decided_by)
+        self._settle(work, case, "reversed", decided_by)
         return case.person_id, case.candidate_id
 
     def _case(self, work: UnitOfWork, case_id: str, state: str):  # type: ignore[no-untyped-def]
@@ -323,12 +323,13 @@ class Identity:
             raise Conflict("identity-case-settled", f"This case is {case.state}; read it again before deciding.")
         return case
 
-    def _settle(self, work: UnitOfWork, case_id: str, state: str, decided_by: str) -> None:
-        work.connection.execute(
-            update(identity_case)
-            .where(identity_case.c.id == case_id)
-            .values(state=state, decided_at=work.now, decided_by=decided_by)
-        )
+    def _settle(self, work: UnitOfWork, case: Any, state: str, decided_by: str) -> None:
+        """Only from the state that was read: of two who decide at once on PostgreSQL, the second waits here."""
+        c = identity_case.c
+        decided = {"state": state, "decided_at": work.now, "decided_by": decided_by}
+        read = (c.id == case.id) & (c.state == case.state)
+        if not work.connection.execute(update(identity_case).where(read).values(**decided)).rowcount:
+            raise Conflict("identity-case-settled", "Somebody else decided at the same moment; read the case again.")
 
     # --- look-ups -------------------------------------------------------------------------------------------------
 

@@ -111,13 +111,11 @@ def kept_record(work: UnitOfWork, gateway: Gateway, row_id: str) -> Record:
 def settle(work: UnitOfWork, row_id: str, state: str) -> None:
     """Close a finding as `replayed` or `dismissed`; its content is not kept any longer. Raises `Conflict` when it was
     settled already."""
-    if row(work, row_id).state != "open":
+    row(work, row_id)
+    open_ = (quarantine.c.id == row_id) & (quarantine.c.state == "open")
+    settled = {"state": state, "settled_at": work.now, "raw": None, "record": None}
+    if not work.connection.execute(update(quarantine).where(open_).values(**settled)).rowcount:
         raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
-    work.connection.execute(
-        update(quarantine)
-        .where(quarantine.c.id == row_id)
-        .values(state=state, settled_at=work.now, raw=None, record=None)
-    )
 
 
 def dismiss(work: UnitOfWork, row_id: str) -> None:

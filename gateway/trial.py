@@ -102,26 +102,31 @@ class Trials:
         names = sorted((path.name for path in self._folder.glob("*/") if _ID.fullmatch(path.name)), reverse=True)
         return [self.find(name) for name in names if (self._folder / name / "etat.json").is_file()]
 
+    def ready(self, id: str, act: Literal["again", "apply", "discard"]) -> Trial:
+        """A file of which this can be done now; so that it is asked before the decision is written down. Raises
+        `Unknown`, `Conflict` (`trial-moving`, `trial-not-ready`)."""
+        trial = self.find(id)
+        if act == "apply" and trial.state != "tried":
+            raise Conflict("trial-not-ready", "Only a file whose trial ended can be applied.")
+        if act == "again" and not trial.stopped:
+            raise Conflict("trial-moving", "It goes on by itself.")
+        if act == "discard" and trial.state in MOVING and not trial.stopped:
+            raise Conflict("trial-moving", "Wait until it ends.")
+        return trial
+
     def again(self, id: str) -> None:
         """Run again what a crash stopped. Raises `Unknown`, `Conflict` (`trial-moving`)."""
-        trial = self.find(id)
-        if not trial.stopped:
-            raise Conflict("trial-moving", "It goes on by itself.")
-        self._start(trial)
+        self._start(self.ready(id, "again"))
 
     def apply(self, id: str) -> Trial:
         """Take the file in as it is, since a human so decided. Raises `Unknown`, `Conflict` (`trial-not-ready`)."""
-        trial = self.find(id)
-        if trial.state != "tried":
-            raise Conflict("trial-not-ready", "Only a file whose trial ended can be applied.")
+        trial = self.ready(id, "apply")
         self._start(replace(trial, state="applying", done=0))
         return trial
 
     def discard(self, id: str) -> Trial:
         """Throw the file away, and what was found of it. Raises `Unknown`, `Conflict` (`trial-moving`)."""
-        trial = self.find(id)
-        if trial.state in MOVING and not trial.stopped:
-            raise Conflict("trial-moving", "Wait until it ends.")
+        trial = self.ready(id, "discard")
         shutil.rmtree(self._folder / id)
         return trial
 

@@ -39,6 +39,7 @@ def places() -> list[Place]:
 
 def routes(gateway: Gateway) -> list[Route | Mount]:
     """The routes of `/console/`."""
-    console = Console(gateway)
-    pages = [console.route(place) for place in places()]
+    every = places()
+    console = Console(gateway, {place.path for place in every if place.method == "GET"})
+    pages = [console.route(place) for place in every]
     return [*Doors(gateway, console).routes(), *pages, Route("/console/{rest:path}", console.nowhere, methods=["GET"])]

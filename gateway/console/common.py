@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,10 @@ FOLDER = Path(__file__).parent
 PAGE = 50
 """Rows of a list shown at once."""
 MAX_FORM = 64 * 1024
+HOME = "/console/"
+AGAIN = "a_refaire"
+"""What was sent could not be done before its account signed in, or proved who it is: it is to be sent again."""
+_NOTHING_DONE = {AGAIN, "rien", "rien_rejoue", "deja_suspendu", "deja_repris"}
 REFRESH = 5
 """Seconds between two looks at a page that is followed live."""
 _POLICY = (
@@ -183,8 +187,10 @@ MENU: dict[str, tuple[tuple[str, str], ...]] = {
 class Console:
     """Draws the pages of one gateway, for the accounts that may open them."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, pages: Collection[str]) -> None:
+        """`pages`: the paths that can be read, as their places write them."""
         self.gateway = gateway
+        self._pages = pages
         self.sessions = Sessions(gateway.keys, gateway.settings.issuer.startswith("https://"))
         provider = urlsplit(gateway.settings.console_oidc_issuer)
         self._policy = _POLICY.format(provider=f" {provider.scheme}://{provider.netloc}" if provider.netloc else "")
@@ -212,7 +218,7 @@ class Console:
             try:
                 return await self._serve(place, request)
             except Problem as problem:
-                return await asyncio.to_thread(self.refuse, request, problem)
+                return await asyncio.to_thread(self.refuse, request, problem, self._leading(place, request))
             except Exception as error:
                 log.error("console.defect", kind=type(error).__name__, page=place.path, at=_where(error))
                 return self._message(None, "probleme.titre", "probleme.operateur", 500)
@@ -226,32 +232,51 @@ class Console:
     async def _serve(self, place: Place, request: Request) -> Response:
         session = await asyncio.to_thread(self.signed_in, request)
         if session is None:
-            return RedirectResponse(f"/console/entree?suite={quote(_here(request), safe='')}", 303)
+            return RedirectResponse(f"/console/entree?suite={quote(self._then(place, request), safe='')}", 303)
         if not session.roles.intersection(place.roles):
             return self._message(session, "refus.role_titre", "refus.role", 403)
-        form = await self.form(request, session, place.upload) if place.method == "POST" else None
+        back = self._leading(place, request)
+        form = await self.form(request, session, place.upload, back) if place.method == "POST" else None
         if isinstance(form, Response):
             return form
         if place.fresh and not session.fresh:
-            return RedirectResponse(f"/console/preuve?suite={quote(_back(place, request, form), safe='')}", 303)
+            then = _back(form) or self._then(place, request)
+            return RedirectResponse(f"/console/preuve?suite={quote(then, safe='')}", 303)
         answer = await asyncio.to_thread(self._run, place, request, session, form)
         if isinstance(answer, Go) and (wake := getattr(request.app.state, "wake", None)):
             wake()
         return await asyncio.to_thread(self._respond, request, session, answer)
 
-    async def form(self, request: Request, session: Session, upload: int = 0) -> FormData | Response:
-        """The form, if it came from one of our pages: its token is the session's. `upload`: largest file, in bytes."""
+    def _leading(self, place: Place, request: Request) -> str:
+        """The page that a form was sent from, or that leads to a page."""
+        template, address = place.path.split("/"), request.url.path.split("/")
+        if place.method == "GET":
+            template.pop()
+        while template and "/".join(template) not in self._pages:
+            template.pop()
+        return "/".join(address[: len(template)]) or HOME
+
+    def _then(self, place: Place, request: Request) -> str:
+        """Where to come back after signing in or proving who one is: the page, or that of a form, which is then to be
+        sent again."""
+        if place.method == "POST":
+            return f"{self._leading(place, request)}?fait={AGAIN}"
+        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+    async def form(self, request: Request, session: Session, upload: int = 0, back: str = "") -> FormData | Response:
+        """The form, if it came from one of our pages: its token is the session's. `upload`: largest file, in bytes;
+        `back`: the page that it was sent from."""
         announced = request.headers.get("content-length", "")
         limit = (upload or MAX_FORM) + 4096
         if not announced.isdigit() or int(announced) > limit:
-            return self._message(session, "refus.taille_titre", "refus.taille", 413)
+            return self._message(session, "refus.taille_titre", "refus.taille", 413, back)
         try:
             form = await request.form(max_files=1, max_fields=50, max_part_size=MAX_FORM)
         except HTTPException:  # it cannot be read as announced
-            return self._message(session, "refus.formulaire_titre", "refus.formulaire", 400)
+            return self._message(session, "refus.formulaire_titre", "refus.formulaire", 400, back)
         token = form.get("jeton")
         if not isinstance(token, str) or not same(token, session.csrf):
-            return self._message(session, "refus.formulaire_titre", "refus.formulaire", 403)
+            return self._message(session, "refus.formulaire_titre", "refus.formulaire", 403, back)
         return form
 
     def _run(self, place: Place, request: Request, session: Session, form: FormData | None) -> Answer:
@@ -277,7 +302,7 @@ class Console:
         if done in words.strings()["fait"] and answer.status == 200:
             count = request.query_params.get("n", "1")
             sentence = words.many(f"fait.{done}", int(count) if count.isdigit() and len(count) < 10 else 1)
-            answer.blocks.insert(0, Notice(sentence, "good"))
+            answer.blocks.insert(0, Notice(sentence, "wait" if done in _NOTHING_DONE else "good"))
         return self._followed(request, answer, session)
 
     def _followed(self, request: Request, page: Page, session: Session) -> HTMLResponse:
@@ -307,8 +332,8 @@ class Console:
         )
         return HTMLResponse(shown, page.status, headers={"Content-Security-Policy": self._policy})
 
-    def refuse(self, request: Request, problem: Problem) -> HTMLResponse:
-        """A problem as a page: what happened, who acts next; never a value."""
+    def refuse(self, request: Request, problem: Problem, back: str = "") -> HTMLResponse:
+        """A problem as a page: what happened, who acts next, and the way back; never a value."""
         key = f"probleme.{problem.code.replace('-', '_')}"
         own = problem.code.replace("-", "_") in words.strings()["probleme"]
         sentence = (
@@ -319,16 +344,16 @@ class Console:
             [Notice(sentence, "bad"), Text(say("probleme.code", code=problem.code))],
             problem.status,
         )
-        page.back = Link(say("refus.retour"), "/console/")
+        page.back = _way(back)
         try:
             session = self.signed_in(request)
         except Problem:
             session = None
         return self.page(page, session, "")
 
-    def _message(self, session: Session | None, title: str, sentence: str, status: int) -> HTMLResponse:
+    def _message(self, session: Session | None, title: str, sentence: str, status: int, back: str = "") -> HTMLResponse:
         page = Page(say(title), [Notice(say(sentence), "bad")], status)
-        page.back = Link(say("refus.retour"), "/console/")
+        page.back = _way(back)
         return self.page(page, session, "")
 
     # --- who ----------------------------------------------------------------------------------------------------------
@@ -362,16 +387,13 @@ def _where(error: BaseException) -> str:
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
 
 
-def _here(request: Request) -> str:
-    """Where to come back after signing in: a page, never the answer to a form."""
-    if request.method != "GET":
-        return "/console/"
-    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+def _way(back: str) -> Link:
+    return Link(say("refus.retour_page"), back) if back not in ("", HOME) else Link(say("refus.retour"), HOME)
 
 
-def _back(place: Place, request: Request, form: Any) -> str:
+def _back(form: Any) -> str:
     given = form.get("retour") if form is not None else None
-    return given if isinstance(given, str) and safe(given) else _here(request)
+    return given if isinstance(given, str) and safe(given) else ""
 
 
 def safe(address: str) -> bool:

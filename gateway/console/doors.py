@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from gateway import journal
 from gateway.console import statement
 from gateway.console.blocks import Facts, Form, Link, Notice, Page, Text
-from gateway.console.common import FOLDER, Console, safe
+from gateway.console.common import AGAIN, FOLDER, Console, safe
 from gateway.console.provider import ACCOUNTS, PATH, on_loopback, provider
 from gateway.console.signin import ENTRANCE, ROLES, SignIn
 from gateway.problems import Problem, Unauthenticated
@@ -62,6 +62,8 @@ class Doors:
             return RedirectResponse("/console/", 303)
         back = _back(request)
         page = Page(say("entree.titre"), [Text(say("entree.intro"), lead=True)])
+        if back.endswith(AGAIN):
+            page.blocks.append(Notice(say("entree.terminee"), "wait"))
         if not self._sign_in.configured:
             page.blocks.append(Notice(say("entree.fermee"), "wait"))
             page.status = 503

@@ -107,7 +107,8 @@ def identity(view: View) -> Page:
         Facts(
             [
                 (say("identites.raison"), word("rapprochement", case.reason)),
-                (say("identites.decision"), word("identite_etat", case.state)),
+                (say("identites.decision"), _decision(view, case)),
+                *([(say("identites.quand"), When(case.decided_at))] if case.decided_at else []),
                 (
                     say("identites.sources"),
                     say("personne.de_vers", de=_sources(view, left), vers=_sources(view, right)),
@@ -138,6 +139,13 @@ def identity(view: View) -> Page:
             Form(f"{here}/defaire", say("identites.defaire"), intro=say("identites.defaire_intro"), tone="second")
         )
     return page
+
+
+def _decision(view: View, case: Any) -> str:
+    state = word("identite_etat", case.state)
+    if case.state == "open":
+        return state
+    return say("identites.par_vous" if case.decided_by == view.session.agent else "identites.par_autre", etat=state)
 
 
 def _case(view: View) -> Any:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select
 
 from gateway import clock, outbox, volumes
 from gateway.console import law_words, trials
@@ -29,6 +29,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import PAGE, Answer, Go, Place, View
 from gateway.problems import Unknown
+from gateway.storage import upsert
 from gateway.storage.tables.delivery import OPEN as _OPEN
 from gateway.storage.tables.delivery import STUCK as _STUCK
 from gateway.storage.tables.delivery import mailbox, recipient_state
@@ -170,11 +171,13 @@ def pause(view: View) -> Answer:
     if id not in view.gateway.bodies or action not in ("suspendre", "reprendre"):
         raise Unknown("body-unknown", "List the partners.")
     paused = int(action == "suspendre")
-    changed = view.connection.execute(
-        update(recipient_state).where(recipient_state.c.recipient == id).values(paused=paused)
+    state = {"recipient": id, "paused": paused}
+    new = upsert(view.connection.dialect.name, recipient_state).values(failures=0, **state)
+    changed = new.on_conflict_do_update(
+        index_elements=["recipient"], set_=state, where=recipient_state.c.paused != paused
     )
-    if not changed.rowcount:
-        view.connection.execute(insert(recipient_state).values(recipient=id, paused=paused, failures=0))
+    if not view.connection.execute(changed).rowcount:
+        return Go("/console/partenaires", "deja_suspendu" if paused else "deja_repris")
     view.journal("admin.setting", recipient_org=id, outcome="paused" if paused else "resumed")
     return Go("/console/partenaires", "suspendu" if paused else "repris")
 

@@ -149,7 +149,7 @@ def findings(view: View) -> Page:
     heads = [say(f"quarantaine.{key}") for key in ("enregistrement", "expediteur", "depuis", "chemin", "echange")]
     note = many("quarantaine.autres", len(rows) - PAGE) if len(rows) > PAGE else ""
     page.blocks.append(
-        Table("constats", say("quarantaine.liste_legende"), heads, shown, say("quarantaine.vide"), note=note)
+        Table("constats", say("quarantaine.liste_legende"), heads, shown, say("quarantaine.vide_liste"), note=note)
     )
     return page
 
@@ -167,7 +167,8 @@ def _finding_page(view: View, row: Any, raw: str | None) -> Page:
     page.blocks.append(
         Facts(
             [
-                (say("quarantaine.etat"), Badge(word("quarantaine_etat", row.state), "wait" if open_ else "good")),
+                (say("quarantaine.etat"), Badge(word("constat_etat", row.state), "wait" if open_ else "good")),
+                *([] if open_ else [(say("quarantaine.regle_le"), When(row.settled_at))]),
                 (say("quarantaine.document"), Code(row.document)),
                 (say("quarantaine.expediteur"), view.body(row.sender)),
                 (say("quarantaine.enregistrement"), say("quarantaine.ligne", n=number(row.position))),

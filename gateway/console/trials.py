@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from starlette.datastructures import UploadFile
 
@@ -166,10 +165,11 @@ def _act(one: Trial, action: str, words: str = "", tone: str = "") -> Form:
     return Form(f"{FILES}/essai/{one.id}/{action}", say(words or f"trial.{action}"), tone=tone)
 
 
-_ACTIONS: dict[str, tuple[Callable[[Trials, str], Any], str]] = {
-    "appliquer": (Trials.apply, "fichier_applique"),
-    "reprendre": (Trials.again, "fichier_repris"),
-    "jeter": (Trials.discard, "fichier_jete"),
+_Act = Literal["again", "apply", "discard"]
+_ACTIONS: dict[str, tuple[_Act, str, str]] = {
+    "appliquer": ("apply", "applied", "fichier_applique"),
+    "reprendre": ("again", "resumed", "fichier_repris"),
+    "jeter": ("discard", "discarded", "fichier_jete"),
 }
 
 
@@ -178,12 +178,11 @@ def decide(view: View) -> Answer:
     id, action = view.at("id"), view.at("action")
     if action not in _ACTIONS:
         raise Unknown("trial-unknown", "List the files that wait.")
-    trials = Trials(view.gateway)
-    one, (act, done) = trials.find(id), _ACTIONS[action]
+    trials, (act, told, done) = Trials(view.gateway), _ACTIONS[action]
+    one = trials.ready(id, act)
     with view.gateway.unit_of_work() as work:
-        told = {"appliquer": "applied", "reprendre": "resumed", "jeter": "discarded"}[action]
         journal.append(
             work, "admin.setting", sender_org=one.sender, document=one.document, outcome=told, object_ref=id, **view.by
         )
-    act(trials, id)
+    getattr(trials, act)(id)
     return Go(FILES if action == "jeter" else f"{FILES}/essai/{id}", done)

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from gateway import clock
 from gateway.exchange import exchange
+from gateway.problems import Conflict
 from gateway.receipt import Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
@@ -141,3 +142,31 @@ def test_one_body_sends_several_versions_of_one_record_at_once(gateway: Gateway)
     live = select(func.count()).where(assertion_set.c.superseded_at.is_(None)).group_by(assertion_set.c.record_h)
     with gateway.unit_of_work() as work:
         assert [row[0] for row in work.connection.execute(live)] == [1] * ROUNDS
+
+
+def test_two_engineers_who_decide_the_same_case_at_once_decide_it_once(gateway: Gateway) -> None:
+    """One says it is she, the other that it is not: the second is told, and the person is not left merged into one
+    whom her case says she is not."""
+    for rank in range(ROUNDS):
+        tell(gateway, "caf", rank)
+        told = {name: value for name, value in who(rank).items() if not name.startswith("identifiants")}
+        with gateway.unit_of_work() as work:
+            request = Request(clock.new_id(), "ccas", "ccas.suivi", ())
+            exchange(work, gateway, request, [Record(f"doubtful-{rank}", [PersonFacts(told)])])
+        with gateway.unit_of_work() as work:
+            case = work.connection.execute(select(identity_case).where(identity_case.c.state == "open")).one()
+        refused: list[str] = []
+
+        def decide(one: int, case: Any = case, refused: list[str] = refused) -> None:
+            try:
+                with gateway.unit_of_work() as work:
+                    gateway.identity.decide(work, case.id, bool(one), f"agent {one}")
+            except Conflict as conflict:
+                refused.append(conflict.code)
+
+        at_once(2, decide)
+        assert refused == ["identity-case-settled"]
+        with gateway.unit_of_work() as work:
+            state = work.connection.scalar(select(identity_case.c.state).where(identity_case.c.id == case.id))
+            merged = work.connection.scalar(select(person.c.merged_into).where(person.c.id == case.person_id))
+        assert (state == "same") == (merged is not None)

@@ -1,0 +1,93 @@
+"""Two accounts on one doubt, a form sent twice, a session that ends in between: told plainly, applied once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from gateway import clock
+from gateway.storage.tables.console import console_session
+from gateway.storage.tables.journal import journal_entry
+from gateway.storage.tables.record import identity_case
+from tests.browser.conftest import Lived, a_doubtful_person, send
+
+pytestmark = pytest.mark.xdist_group("console")
+SignedIn = Callable[[str], httpx.Client]
+
+
+def _token(client: httpx.Client, page: str) -> dict[str, str]:
+    token = re.search(r'name="jeton" value="([^"]+)"', client.get(page).text)
+    assert token
+    return {"jeton": token[1]}
+
+
+def _journaled(lived: Lived, **wanted: str) -> list[dict[str, Any]]:
+    with lived.gateway.engine.connect().execution_options(read_only=True) as connection:
+        entries = [json.loads(bytes(one)) for one in connection.scalars(select(journal_entry.c.entry))]
+    return [one for one in entries if wanted.items() <= one.items()]
+
+
+def test_the_second_to_decide_is_told_what_the_first_decided(signed_in: SignedIn, lived: Lived) -> None:
+    a_doubtful_person(lived.on, lived.people[4], "PA-9100")
+    with lived.gateway.engine.connect().execution_options(read_only=True) as connection:
+        case = connection.scalars(select(identity_case.c.id).order_by(identity_case.c.id.desc())).first()
+    first, second, page = signed_in("integration"), signed_in("integration"), f"/console/identites/{case}"
+    ready = [(first, _token(first, page)), (first, _token(first, page)), (second, _token(second, page))]
+    answers = [client.post(f"{page}/differente", data=token) for client, token in ready]
+    assert [one.status_code for one in answers] == [200, 409, 409]
+    for late in answers[1:]:
+        assert "Ce cas était déjà décidé, par vous ou par un autre compte : rien n'a changé." in unescape(late.text)
+        assert f'href="{page}"' in late.text, "one click away from what was decided"
+    assert "personnes différentes, par vous" in second.get(page).text
+    assert len(_journaled(lived, event="identity.review", object_ref=case)) == 1
+
+
+def test_deliveries_are_stopped_once(signed_in: SignedIn, lived: Lived) -> None:
+    first, second, page = signed_in("operateur"), signed_in("operateur"), "/console/partenaires"
+    stop = {"event": "admin.setting", "recipient_org": "departement", "outcome": "paused"}
+    before = len(_journaled(lived, **stop))
+    told = [send(one, page, f"{page}/departement/suspendre").text for one in (first, second, second)]
+    assert ["déjà suspendus" in one for one in told] == [False, True, True]
+    assert len(_journaled(lived, **stop)) == before + 1
+    assert "déjà repris" not in send(second, page, f"{page}/departement/reprendre").text
+    assert "déjà repris" in send(first, page, f"{page}/departement/reprendre").text
+
+
+def test_what_was_sent_after_the_session_ended_was_not_done_and_this_is_said(signed_in: SignedIn, lived: Lived) -> None:
+    client, page = signed_in("operateur"), "/console/partenaires"
+    token = _token(client, page)
+    client.post("/console/sortie", data=token)
+    told = client.post(f"{page}/departement/suspendre", data=token)
+    assert "ce que vous venez d'envoyer n'a pas été fait" in unescape(told.text)
+    again = client.get(next(one for one in re.findall(r'href="([^"]+)"', unescape(told.text)) if "operateur" in one))
+    assert again.url.path == page, "back where the form is"
+    assert "Envoyez-le de nouveau" in again.text
+
+
+def test_what_was_sent_after_the_proof_ended_was_not_done_and_this_is_said(signed_in: SignedIn, lived: Lived) -> None:
+    client, one = signed_in("dpo"), lived.people[0]
+    found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
+    asked = send(client, f"{found.url.path}/demande", droit="erasure", ou="personne").url.path
+    token = _token(client, f"{asked}/executer")
+    long_ago = clock.instant(clock.now().replace(year=2020))
+    with lived.gateway.engine.begin() as connection:
+        connection.execute(update(console_session).values(authenticated_at=long_ago))
+    proof = client.post(f"{asked}/executer", data=token | {"motif": "request"})
+    form = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', unescape(proof.text)))
+    told = client.post(re.search(r'action="([^"]+)"', proof.text)[1], data=form)  # type: ignore[index]
+    assert told.url.path == f"{asked}/executer", "back where the form is, not at the home page"
+    assert "Envoyez-le de nouveau" in told.text
+
+
+def test_a_form_of_another_session_leads_back_to_its_page(signed_in: SignedIn) -> None:
+    client = signed_in("operateur")
+    told = client.post("/console/abandonnes/rejouer", data={"jeton": "x", "id": "y"})
+    assert told.status_code == 403
+    assert 'href="/console/abandonnes"' in told.text.partition("<main")[2]
