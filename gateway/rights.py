@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -184,15 +184,16 @@ def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> bas
     change = basis.record(work, content)
     if change.kind != "limitation":
         raise Invalid("basis-invalid", "This is not a limitation.")
-    _tell(work, gateway, change.basis.person_id, change.id, "right.limit", "limit", change.basis.purpose)
-    return change
+    told = _tell(work, gateway, change.basis.person_id, change.id, "right.limit", "limit", change.basis.purpose)
+    return replace(change, notifications=told)
 
 
 def lift(work: UnitOfWork, gateway: Gateway, identifier: str) -> basis.Change:
     """End a limitation; past recipients are told that they may use the data again."""
     change = basis.close(work, identifier)
     if change.kind == "limitation":
-        _tell(work, gateway, change.basis.person_id, change.id, "right.unlimit", "resume", change.basis.purpose)
+        told = _tell(work, gateway, change.basis.person_id, change.id, "right.unlimit", "resume", change.basis.purpose)
+        return replace(change, notifications=told)
     return change
 
 
@@ -212,8 +213,8 @@ def resolve(
 
 def _tell(
     work: UnitOfWork, gateway: Gateway, person_id: str, record_id: str, event: str, action: str, purpose: str
-) -> None:
-    notification.tell(
+) -> tuple[str, ...]:
+    return notification.tell(
         work, record_id, event, past_recipients(work, gateway, person_id, purpose), action=action, purpose=purpose,
         reference=lambda body: gateway.keys.pseudonym(body, person_id),
     )  # fmt: skip

@@ -35,7 +35,7 @@ MAX_FORM = 64 * 1024
 HOME = "/console/"
 AGAIN = "a_refaire"
 """What was sent could not be done before its account signed in, or proved who it is: it is to be sent again."""
-_NOTHING_DONE = {AGAIN, "rien", "rien_rejoue", "deja_suspendu", "deja_repris"}
+_NOTHING_DONE = {AGAIN, "deja_fait", "rien", "rien_rejoue", "deja_suspendu", "deja_repris"}
 REFRESH = 5
 """Seconds between two looks at a page that is followed live."""
 _POLICY = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from connectors.table import to_csv
 from gateway import canonical, clock, meter_readings
-from gateway.console.blocks import Code, Facts, Figures, Lines, Link, Notice, Num, Page, Table, Text, Title, When
+from gateway.console.blocks import Facts, Figures, Lines, Link, Notice, Num, Page, Table, Text, Title, When
 from gateway.console.common import Answer, Download, Place, View
 from gateway.meter import Count
 from gateway.meter_readings import Reading
@@ -78,7 +78,7 @@ def _table(view: View, reading: Reading) -> Table:
     rows = [
         [
             view.body(one.recipient),
-            Code(one.document),
+            view.document(one.document),
             Num(one.persons),
             Num(one.fields_total),
             Num(one.filled),

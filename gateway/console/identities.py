@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from gateway import identity_review
 from gateway.console.blocks import Badge, Facts, Form, Link, Page, Quiet, Table, Text, Title, When
@@ -29,7 +29,8 @@ def places() -> list[Place]:
 def identities(view: View) -> Page:
     """Doubtful persons: is she the one we know?"""
     c = identity_case.c
-    rows = view.connection.execute(select(identity_case).where(c.state == "open").order_by(c.id).limit(PAGE)).all()
+    open_ = select(identity_case).where(c.state == "open", c.id > view.asked("apres")).order_by(c.id).limit(PAGE)
+    rows = view.connection.execute(open_).all()
     shown = [
         [
             Link(say("identites.dossier", n=row.id[-6:]), f"/console/identites/{row.id}"),
@@ -40,22 +41,31 @@ def identities(view: View) -> Page:
         for row in rows
     ]
     heads = [say(f"identites.{key}") for key in ("cas", "raison", "force", "depuis")]
-    settled = view.connection.execute(
-        select(identity_case).where(c.state != "open").order_by(c.decided_at.desc()).limit(20)
-    ).all()
+    settled = select(identity_case).where(c.state != "open").order_by(c.decided_at.desc(), c.id.desc()).limit(PAGE)
+    if before := view.asked("avant"):
+        decided_at, _, id = before.partition("_")
+        settled = settled.where(tuple_(c.decided_at, c.id) < tuple_(decided_at, id))
+    decided = view.connection.execute(settled).all()
     past = [
         [
             Link(say("identites.dossier", n=row.id[-6:]), f"/console/identites/{row.id}"),
             Badge(word("identite_etat", row.state), "quiet"),
             When(row.decided_at),
         ]
-        for row in settled
+        for row in decided
     ]
     return Page(
         say("identites.titre"),
         [
             Text(say("identites.intro"), lead=True),
-            Table("identites", say("identites.legende"), heads, shown, say("identites.vide")),
+            Table(
+                "identites",
+                say("identites.legende"),
+                heads,
+                shown,
+                say("identites.vide"),
+                older=f"?apres={rows[-1].id}" if len(rows) == PAGE else "",
+            ),
             Title(say("identites.decides")),
             Table(
                 "decides",
@@ -63,6 +73,7 @@ def identities(view: View) -> Page:
                 [say("identites.cas"), say("identites.decision"), say("identites.quand")],
                 past,
                 say("identites.decides_vide"),
+                older=f"?avant={decided[-1].decided_at}_{decided[-1].id}" if len(decided) == PAGE else "",
             ),
         ],
     )

@@ -7,7 +7,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from gateway import clock, outbox, volumes
 from gateway.console import law_words, trials
@@ -191,7 +191,7 @@ def dead(view: View) -> Page:
     grouped, total = _dead_by_reason(view)
     page.blocks.append(grouped)
     if total:
-        page.blocks += [Title(say("abandonnes.un_par_un")), _dead_one_by_one(view, total)]
+        page.blocks += [Title(say("abandonnes.un_par_un")), _dead_one_by_one(view)]
     page.blocks += [Title(say("abandonnes.attente_titre")), _waiting(view)]
     return page
 
@@ -208,7 +208,7 @@ def _dead_by_reason(view: View) -> tuple[Table, int]:
     rows = [
         [
             view.body(recipient),
-            Code(document),
+            view.document(document),
             law_words.reason(view.gateway.policy.table, reason) or "–",
             Num(times),
             When(last),
@@ -227,14 +227,18 @@ def _dead_by_reason(view: View) -> tuple[Table, int]:
     return shown, sum(times for _, _, _, times, _ in groups)
 
 
-def _dead_one_by_one(view: View, total: int) -> Table:
-    law = view.gateway.policy.table
-    query = select(table).where(_STUCK, table.c.state == "dead").order_by(table.c.settled_at.desc()).limit(PAGE)
+def _dead_one_by_one(view: View) -> Table:
+    law, c = view.gateway.policy.table, table.c
+    query = select(table).where(_STUCK, c.state == "dead").order_by(c.settled_at.desc(), c.id.desc()).limit(PAGE)
+    if after := view.asked("apres"):
+        settled_at, _, id = after.partition("_")
+        query = query.where(tuple_(c.settled_at, c.id) < tuple_(settled_at, id))
+    found = view.connection.execute(query).all()
     rows = [
         [
             Code(row.id[-12:]),
             view.body(row.recipient),
-            Code(row.document),
+            view.document(row.document),
             Lines([law_words.reason(law, row.reason), Code(row.reason or "–")]),
             Num(row.attempts),
             When(row.settled_at),
@@ -246,11 +250,11 @@ def _dead_one_by_one(view: View, total: int) -> Table:
                 hidden=[("id", row.id)],
             ),
         ]
-        for row in view.connection.execute(query)
+        for row in found
     ]
     heads = _heads("numero", "destinataire", "document", "motif", "essais", "abandonne_le", "action")
-    note = many("abandonnes.autres", total - PAGE) if total > PAGE else ""
-    return Table("envois", say("abandonnes.envois_legende"), heads, rows, numbers=frozenset({4}), note=note)
+    older = f"?apres={found[-1].settled_at}_{found[-1].id}" if len(found) == PAGE else ""
+    return Table("envois", say("abandonnes.envois_legende"), heads, rows, numbers=frozenset({4}), older=older)
 
 
 def _waiting(view: View) -> Table:
@@ -263,7 +267,7 @@ def _waiting(view: View) -> Table:
     )
     law = view.gateway.policy.table
     rows = [
-        [view.body(recipient), Code(document), law_words.reason(law, reason) or "–", Num(times), When(first)]
+        [view.body(recipient), view.document(document), law_words.reason(law, reason) or "–", Num(times), When(first)]
         for recipient, document, reason, times, first in waiting
     ]
     heads = _heads("destinataire", "document", "motif", "nombre", "depuis")
@@ -346,7 +350,7 @@ def _file(view: View, row: Any) -> list[Any]:
     ended = datetime.fromisoformat(row.ended_at) if row.ended_at else clock.now()
     lasted = seconds((ended - datetime.fromisoformat(row.started_at)).total_seconds())
     return [
-        Lines([Code(row.document), Quiet(word("genre", row.kind))]),
+        Lines([*view.document(row.document).items, Quiet(word("genre", row.kind))]),
         view.body(row.sender),
         state,
         many("fichiers.lus", row.done)
@@ -375,7 +379,7 @@ def health(view: View) -> Page:
             Facts(
                 [
                     (say("etat.profil"), word("profil", settings.profile)),
-                    (say("etat.base"), view.gateway.engine.dialect.name),
+                    (say("etat.base"), word("base_de_donnees", view.gateway.engine.dialect.name)),
                     (say("etat.politique"), Code(view.gateway.policy.version[:16] + "…")),
                     (say("etat.organismes"), Num(len(view.gateway.bodies))),
                     (say("etat.tolerance"), seconds(settings.audit_tolerance)),

@@ -64,7 +64,7 @@ def waiting(view: View) -> Page:
     shown = [
         [
             Link(word("constat", code), _list_address(document, code, path), about=path),
-            Code(document),
+            view.document(document),
             view.body(sender),
             Code(path),
             detail and Code(detail),
@@ -101,9 +101,11 @@ def _list_address(document: str, code: str, path: str) -> str:
 
 
 def _matching(view: View, document: str, code: str, path: str) -> list[Any]:
-    query = select(table).where(table.c.state == "open", table.c.document == document, table.c.code == code)
-    rows = view.connection.execute(query.order_by(table.c.id).limit(2_000)).all()
-    return [row for row in rows if unranked(row.path) == path]
+    """The open findings of one place, the oldest first; what is sealed is left where it is."""
+    c = table.c
+    query = select(c.id, c.sender, c.position, c.path, c.created_at, c.exchange_id)
+    query = query.where(c.state == "open", c.document == document, c.code == code).order_by(c.id)
+    return [row for row in view.connection.execute(query) if unranked(row.path) == path]
 
 
 def findings(view: View) -> Page:
@@ -112,6 +114,8 @@ def findings(view: View) -> Page:
     rows = _matching(view, document, code, path)
     states = [_state(view, row.id) for row in rows[:_TRIED]]
     known = min(len(rows), PAGE) if "understood" in states else 0
+    after = view.asked("apres")
+    shown_rows = [row for row in rows if row.id > after]
     page = Page(
         say("quarantaine.un_constat", constat=word("constat", code)),
         back=Link(say("quarantaine.retour"), "/console/quarantaine"),
@@ -119,7 +123,7 @@ def findings(view: View) -> Page:
     page.blocks.append(
         Facts(
             [
-                (say("quarantaine.document"), Code(document)),
+                (say("quarantaine.document"), view.document(document)),
                 (say("quarantaine.chemin"), Code(path)),
                 (say("quarantaine.nombre"), Num(len(rows))),
             ]
@@ -144,12 +148,14 @@ def findings(view: View) -> Page:
             Code(row.path),
             Code(row.exchange_id[-12:]),
         ]
-        for row in rows[:PAGE]
+        for row in shown_rows[:PAGE]
     ]
     heads = [say(f"quarantaine.{key}") for key in ("enregistrement", "expediteur", "depuis", "chemin", "echange")]
-    note = many("quarantaine.autres", len(rows) - PAGE) if len(rows) > PAGE else ""
+    older = ""
+    if len(shown_rows) > PAGE:
+        older = f"{_list_address(document, code, path)}&apres={shown_rows[PAGE - 1].id}"
     page.blocks.append(
-        Table("constats", say("quarantaine.liste_legende"), heads, shown, say("quarantaine.vide_liste"), note=note)
+        Table("constats", say("quarantaine.liste_legende"), heads, shown, say("quarantaine.vide_liste"), older=older)
     )
     return page
 
@@ -169,7 +175,7 @@ def _finding_page(view: View, row: Any, raw: str | None) -> Page:
             [
                 (say("quarantaine.etat"), Badge(word("constat_etat", row.state), "wait" if open_ else "good")),
                 *([] if open_ else [(say("quarantaine.regle_le"), When(row.settled_at))]),
-                (say("quarantaine.document"), Code(row.document)),
+                (say("quarantaine.document"), view.document(row.document)),
                 (say("quarantaine.expediteur"), view.body(row.sender)),
                 (say("quarantaine.enregistrement"), say("quarantaine.ligne", n=number(row.position))),
                 (say("quarantaine.chemin"), Code(row.path)),

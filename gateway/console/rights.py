@@ -10,7 +10,7 @@ import zipfile
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select, tuple_
 from starlette.datastructures import UploadFile
 
 from gateway import basis, clock, journal, person_export, rights
@@ -31,10 +31,11 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import DPO, PAGE, Answer, Download, Go, Place, View, to_correct
-from gateway.person_history import HERSELF, people_of
+from gateway.person_history import HERSELF, head_of, people_of
 from gateway.problems import Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
+from gateway.storage.tables.record import person
 from gateway.storage.tables.rights import rights_request as table
 from gateway.words import PARIS, local, many, moment, say, word
 
@@ -87,8 +88,11 @@ def demands(view: View) -> Page:
         query = query.where(table.c.id < after) if after else query
     else:
         query = query.where(waiting).order_by(table.c.due_at, table.c.id)
+        due_at, _, id = after.partition("_")
+        query = query.where(tuple_(table.c.due_at, table.c.id) > tuple_(due_at, id)) if after else query
     found = [rights.get(view.work, id) for id in view.connection.scalars(query)]
-    late = sum(one.late for one in found) if not answered else 0
+    overdue = waiting & (func.coalesce(table.c.paused_at, view.work.now) > table.c.due_at)
+    late = view.connection.scalar(select(func.count()).where(overdue)) if not answered else 0
     heads = [say(f"droits.{key}") for key in ("demande", "personne", "recue", "echeance", "etat", "ou")]
     page = Page(say("droits.titre"), [Text(say("droits.intro"), lead=True)])
     if late:
@@ -97,7 +101,12 @@ def demands(view: View) -> Page:
         (say("droits.en_cours"), "/console/droits", not answered),
         (say("droits.repondues"), "/console/droits?vue=repondues", answered),
     ]
-    older = f"/console/droits?vue=repondues&apres={found[-1].id}" if answered and len(found) == PAGE else ""
+    older = ""
+    if len(found) == PAGE:
+        last = found[-1]
+        older = "/console/droits?" + (
+            f"vue=repondues&apres={last.id}" if answered else f"apres={last.due_at}_{last.id}"
+        )
     page.blocks += [
         Tabs(say("droits.filtrer"), tabs),
         Table(
@@ -106,7 +115,6 @@ def demands(view: View) -> Page:
             heads,
             [_row(view, one) for one in found],
             say("droits.vide_repondues" if answered else "droits.vide"),
-            note=say("droits.premieres", n=PAGE) if not answered and len(found) == PAGE else "",
             older=older,
         ),
         Text(say("droits.ouvrir_ou")),
@@ -265,7 +273,10 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     elif one.right == "portability":
         links = [("droits.portabilite", f"{here}/portabilite")]
     elif one.right in CARRIED_OUT and one.state == "open":
-        links = [(f"droits.executer_{one.right}", f"{here}/executer")]
+        if one.right == "erasure" and _erased(view, one):
+            return [Title(say("droits.a_faire")), Text(say("droits.a_faire_apres"))]
+        deciding = one.right == "objection" and pending_objections(view, one)
+        links = [("droits.decider" if deciding else f"droits.executer_{one.right}", f"{here}/executer")]
     if not links:
         return []
     return [
@@ -273,6 +284,26 @@ def _to_do(view: View, one: Demand) -> list[Any]:
         Text(say(f"droits.a_faire_{one.right}")),
         *(Facts([(say("droits.preuve_demandee"), Link(say(key), href))]) for key, href in links),
     ]
+
+
+def _erased(view: View, one: Demand) -> bool:
+    head = head_of(view.work, one.person_id)
+    return view.connection.scalar(select(person.c.erased_at).where(person.c.id == head)) is not None
+
+
+def records(view: View, one: Demand) -> list[dict[str, Any]]:
+    """Her own records, newest first."""
+    people = people_of(view.work, head_of(view.work, one.person_id))
+    return sorted(
+        (record for each in people for record in basis.list_(view.work, each)),
+        key=lambda record: str(record["record"]["created_at"]),
+        reverse=True,
+    )
+
+
+def pending_objections(view: View, one: Demand) -> list[dict[str, Any]]:
+    """Her objections that are still to be decided, newest first."""
+    return [each for each in records(view, one) if each["record"]["kind"] == "objection" and each["state"] == "raised"]
 
 
 def _told(view: View, one: Demand) -> Table:

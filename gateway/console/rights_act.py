@@ -17,10 +17,10 @@ from gateway.basis_record import Basis
 from gateway.console import law_words
 from gateway.console.blocks import Code, Field, Form, Link, Notice, Page, Table, Text, Title
 from gateway.console.common import Answer, Go, Place, View, to_correct
-from gateway.console.rights import MAX_LETTER, letter
+from gateway.console.rights import MAX_LETTER, letter, pending_objections, records
 from gateway.past import past_recipients
 from gateway.person_export import field_in_words, value_in_words
-from gateway.person_history import HERSELF, head_of, people_of
+from gateway.person_history import HERSELF, head_of
 from gateway.policy_obligations import hours
 from gateway.problems import Conflict, Invalid
 from gateway.rights import Demand
@@ -51,6 +51,8 @@ def act(view: View) -> Answer:
     try:
         done, count = _ACTS[one.right](view, one)
     except (Invalid, Conflict) as refused:
+        if refused.code in ("already-recorded", "already-erased"):
+            return Go(f"/console/droits/{one.id}", "deja_fait")
         return _page(view, one, refused)
     return Go(f"/console/droits/{one.id}", done, count)
 
@@ -63,8 +65,10 @@ def _open(view: View) -> Demand:
 
 
 def _page(view: View, one: Demand, refused: Invalid | Conflict | None = None) -> Page:
+    deciding = one.right == "objection" and pending_objections(view, one)
     page = Page(
-        say(f"droits.executer_{one.right}"), back=Link(say("droits.retour_demande"), f"/console/droits/{one.id}")
+        say("droits.decider" if deciding else f"droits.executer_{one.right}"),
+        back=Link(say("droits.retour_demande"), f"/console/droits/{one.id}"),
     )
     if refused is not None:
         code = refused.code.replace("-", "_")
@@ -165,7 +169,7 @@ def _erase_form(view: View, one: Demand) -> list[Any]:
         ]
         for need in needed
     ]
-    heads = [say(f"droits.{key}") for key in ("destinataire", "finalite", "regime", "article")]
+    heads = [say(f"droits.{key}") for key in ("destinataire", "finalite", "regime", "texte")]
     grounds = [(code, f"{word('effacement', code)} ({article})") for code, article in erasure.GROUNDS.items()]
     fields = [Field("motif", say("droits.motif_effacement"), "select", options=grounds)]
     if needed:
@@ -192,16 +196,6 @@ def _erase(view: View, one: Demand) -> tuple[str, int]:
 
 
 # --- limitation, objection, withdrawal ------------------------------------------------------------
-
-
-def _records(view: View, one: Demand) -> list[dict[str, Any]]:
-    """Her own records, newest first."""
-    people = people_of(view.work, head_of(view.work, one.person_id))
-    return sorted(
-        (record for person in people for record in basis.list_(view.work, person)),
-        key=lambda record: str(record["record"]["created_at"]),
-        reverse=True,
-    )
 
 
 def _scope_form(view: View, one: Demand) -> list[Any]:
@@ -257,7 +251,7 @@ def _asked_for(view: View, one: Demand) -> dict[str, Any]:
             (each.retention for each in law.regimes.values()), key=hours),
         "withdrawal_method": say("droits.levee"), "rights": list(rights.ARTICLES),
     }  # fmt: skip
-    for found in reversed(_records(view, one)):
+    for found in reversed(records(view, one)):
         kept = found["record"]
         if kept["kind"] in ("information", "consent") and (kept["regime"], kept["purpose"]) == (regime, purpose):
             told = {name: kept[name] for name in basis.Basis.model_fields if name in kept}
@@ -268,17 +262,24 @@ def _asked_for(view: View, one: Demand) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _once(view: View, one: Demand) -> dict[str, Any]:
+    """What is asked, unless it stands already: the form was sent twice, or another account was first."""
+    asked = _asked_for(view, one)
+    for each in records(view, one):
+        kept = each["record"]
+        same = all(kept[name] == asked[name] for name in ("kind", "regime", "purpose"))
+        if same and each["state"] in ("raised", "upheld", "set"):
+            raise Conflict("already-recorded", "This person's record of it stands already.")
+    return asked
+
+
 def _limit(view: View, one: Demand) -> tuple[str, int]:
-    return "limite", len(rights.limit(view.work, view.gateway, _asked_for(view, one)).notifications)
-
-
-def _pending(view: View, one: Demand) -> list[dict[str, Any]]:
-    return [each for each in _records(view, one) if each["record"]["kind"] == "objection" and each["state"] == "raised"]
+    return "limite", len(rights.limit(view.work, view.gateway, _once(view, one)).notifications)
 
 
 def _objection_form(view: View, one: Demand) -> list[Any]:
     """First write it down, which suspends at once; then decide."""
-    pending = _pending(view, one)
+    pending = pending_objections(view, one)
     if not pending:
         return _scope_form(view, one)
     law = view.gateway.policy.table
@@ -298,9 +299,9 @@ def _objection_form(view: View, one: Demand) -> list[Any]:
 def _object(view: View, one: Demand) -> tuple[str, int]:
     chosen = view.given("opposition")
     if not chosen:
-        basis.object_(view.work, _asked_for(view, one))
+        basis.object_(view.work, _once(view, one))
         return "oppose", 1
-    if chosen not in {each["record"]["record_id"] for each in _pending(view, one)}:
+    if chosen not in {each["record"]["record_id"] for each in pending_objections(view, one)}:
         raise Conflict("basis-unknown", "Choose one of her objections.")
     told = rights.resolve(
         view.work, view.gateway, chosen, upheld=view.given("issue") == "oui", reason_hash=letter(view, "lettre")
@@ -328,7 +329,7 @@ def _recipients(view: View, record: dict[str, Any]) -> str:
 
 
 def _given(view: View, one: Demand) -> list[dict[str, Any]]:
-    return [each for each in _records(view, one) if each["record"]["kind"] == "consent" and each["state"] == "given"]
+    return [each for each in records(view, one) if each["record"]["kind"] == "consent" and each["state"] == "given"]
 
 
 def _withdraw(view: View, one: Demand) -> tuple[str, int]:

@@ -9,7 +9,6 @@ from starlette.datastructures import UploadFile
 from gateway import dry_run, journal
 from gateway.console.blocks import (
     Badge,
-    Code,
     Facts,
     Field,
     Figures,
@@ -50,7 +49,7 @@ def waiting(view: View) -> list[Any]:
     rows = [
         [
             Link(view.body(one.sender), f"{FILES}/essai/{one.id}", about=one.id[-6:]),
-            Code(one.document),
+            view.document(one.document),
             Badge(word("trial_etat", one.state), _TONES[one.state]),
             When(one.at),
         ]
@@ -67,7 +66,10 @@ def begin(view: View) -> Page:
 
 
 def _form(view: View, chosen: str = "", wrong_file: str = "", wrong_sender: str = "") -> Page:
-    options = [(f"{body}|{document}", f"{view.body(body)} : {document}") for body, document in senders(view.gateway)]
+    options = [
+        (f"{body}|{document}", f"{view.body(body)} : {view.gateway.title(document)}")
+        for body, document in senders(view.gateway)
+    ]
     fields = [
         Field("envoi", say("trial.expediteur"), "select", value=chosen, options=options, error=wrong_sender),
         Field("fichier", say("trial.fichier"), "file", say("trial.fichier_aide", n=MAX_UPLOAD >> 20), required=True,
@@ -106,7 +108,7 @@ def trial(view: View) -> Page:
     one = Trials(view.gateway).find(view.at("id"))
     page = Page(say("trial.un", organisme=view.body(one.sender)), back=Link(say("trial.retour"), FILES))
     page.moving = one.state in MOVING and not one.stopped
-    page.blocks.append(Facts(_facts(one)))
+    page.blocks.append(Facts(_facts(view, one)))
     if one.stopped:
         page.blocks += [Notice(say("trial.arrete"), "bad"), _act(one, "reprendre")]
     elif one.state == "refused":
@@ -122,9 +124,9 @@ def trial(view: View) -> Page:
     return page
 
 
-def _facts(one: Trial) -> list[tuple[str, Any]]:
+def _facts(view: View, one: Trial) -> list[tuple[str, Any]]:
     told = [
-        (say("fichiers.document"), Code(one.document)),
+        (say("fichiers.document"), view.document(one.document)),
         (say("fichiers.etat"), Badge(word("trial_etat", one.state), _TONES[one.state])),
         (say("trial.recu"), When(one.at)),
         (say("trial.taille"), say("trial.ko", n=number(max(1, one.size >> 10)))),

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from gateway import clock
+from gateway import basis, clock, notification, rights
 from gateway.storage.tables.console import console_session
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import identity_case
@@ -91,3 +91,24 @@ def test_a_form_of_another_session_leads_back_to_its_page(signed_in: SignedIn) -
     told = client.post("/console/abandonnes/rejouer", data={"jeton": "x", "id": "y"})
     assert told.status_code == 403
     assert 'href="/console/abandonnes"' in told.text.partition("<main")[2]
+
+
+@pytest.mark.parametrize(("right", "said"), [("objection", "raised"), ("limitation", "set")])
+def test_a_decision_sent_twice_is_one_decision(signed_in: SignedIn, lived: Lived, right: str, said: str) -> None:
+    client, one = signed_in("dpo"), lived.people[5]
+    found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
+    asked = send(client, f"{found.url.path}/demande", droit=right, ou="personne").url.path
+    act = f"{asked}/executer"
+    sent = _token(client, act) | {"base": "PIE|accompagnement", "canal": "face_to_face"}
+    first, again = client.post(act, data=sent), client.post(act, data=sent)
+    assert "C'était déjà fait" in unescape(again.text)
+    assert again.url.path == asked
+    with lived.gateway.unit_of_work() as work:
+        demand = rights.get(work, asked.rpartition("/")[2])
+        records = [each for each in basis.list_(work, demand.person_id) if each["record"]["kind"] == right]
+        told = notification.of_record(work, records[0]["record"]["record_id"])
+    assert [each["state"] for each in records] == [said]
+    if right == "limitation":
+        assert f"{len(told)} destinataire" in first.text, "those told are counted as they are listed"
+    else:
+        assert "Décider l'opposition" in unescape(again.text), "and what is left to do is named"
