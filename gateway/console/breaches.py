@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from gateway import breach, clock
@@ -127,10 +129,11 @@ def _instant(view: View, name: str) -> str:
 
 def one_breach(view: View) -> Page:
     """What is known of a breach, and what is still to be said of it."""
-    return _page(view, "")
+    return _page(view)
 
 
-def _page(view: View, error: str) -> Page:
+def _page(view: View, error: str = "", at: str = "") -> Page:
+    """`error`: what is wrong in the form that was sent, `at` this field."""
     one = breach.show(view.work, view.at("id"))
     page = Page(
         say("violations.une", nature=word("violation", one["kind"])),
@@ -139,7 +142,7 @@ def _page(view: View, error: str) -> Page:
         status=422 if error else 200,
     )
     if error:
-        page.blocks.append(to_correct(Link(error, "#delay_reason")))
+        page.blocks.append(to_correct(Link(error, f"#{at}")))
     page.blocks.append(
         Facts(
             [
@@ -161,29 +164,42 @@ def _page(view: View, error: str) -> Page:
         )
     )
     if one["state"] != "closed":
-        page.blocks += [Title(say("violations.completer")), _completion(one, error), _closing(one)]
+        page.blocks += [Title(say("violations.completer")), _completion(view, one, error, at), _closing(one)]
     return page
 
 
-def _completion(one: dict[str, Any], error: str) -> Form:
+def _read(one: dict[str, Any]) -> str:
+    """What the form was opened on: another account may have completed it since."""
+    names = (*_TEXTS, "persons", "records", "categories", "state", "cnil_notified_at", "persons_notified_at")
+    return sha256(json.dumps([one[name] for name in names]).encode()).hexdigest()[:16]
+
+
+def _completion(view: View, one: dict[str, Any], error: str, at: str) -> Form:
+    """What is known, to be completed; a form that is shown again holds what was typed."""
     told = say("violations.deja") if one["cnil_notified_at"] else ""
+    known = {"persons": str(one["persons"]), "records": str(one["records"]), "cnil": "", "informees": ""}
+    known |= {"categories": " ".join(one["categories"])} | {name: one[name] for name in _TEXTS}
+    said = {name: view.given(name, _TEXTS.get(name, 500)) for name in known} if error else known
+    wrong = {at: error}
+
+    def asked(name: str, key: str, type: str = "text", hint: str = "") -> Field:
+        return Field(name, say(f"violations.{key}"), type, hint, value=said[name], error=wrong.get(name, ""))
+
     return Form(
         f"/console/violations/{one['id']}",
         say("violations.enregistrer"),
         [
-            Field("persons", say("violations.personnes"), "number", value=str(one["persons"])),
-            Field("records", say("violations.enregistrements"), "number", value=str(one["records"])),
-            Field("categories", say("violations.categories"), hint=say("violations.categories_aide"),
-                  value=" ".join(one["categories"])),
-            Field("consequences", say("violations.consequences"), "textarea", say("violations.sans_nom"),
-                  value=one["consequences"]),
-            Field("measures", say("violations.mesures"), "textarea", value=one["measures"]),
-            Field("cnil", say("violations.cnil"), "datetime-local", told),
-            Field("informees", say("violations.informees"), "datetime-local"),
-            Field("delay_reason", say("violations.motif_retard"), "textarea", say("violations.motif_retard_aide"),
-                  value=one["delay_reason"], error=error),
+            asked("persons", "personnes", "number"),
+            asked("records", "enregistrements", "number"),
+            asked("categories", "categories", hint=say("violations.categories_aide")),
+            asked("consequences", "consequences", "textarea", say("violations.sans_nom")),
+            asked("measures", "mesures", "textarea"),
+            asked("cnil", "cnil", "datetime-local", told),
+            asked("informees", "informees", "datetime-local"),
+            asked("delay_reason", "motif_retard", "textarea", say("violations.motif_retard_aide")),
         ],
-    )  # fmt: skip
+        hidden=[("lu", _read(one))],
+    )
 
 
 def _closing(one: dict[str, Any]) -> Form:
@@ -196,19 +212,23 @@ def _closing(one: dict[str, Any]) -> Form:
 
 
 def complete(view: View) -> Answer:
-    """Add what became known; a notice after 72 hours gives its reason."""
+    """Add what became known; a notice after 72 hours gives its reason. What another account wrote since the form was
+    opened is not lost under it: both are shown, and the form is to be sent again."""
+    if view.given("lu") != _read(breach.show(view.work, view.at("id"))):
+        return _page(view, say("violations.changee"), "consequences")
     content: dict[str, Any] = {name: view.given(name, most) for name, most in _TEXTS.items()}
     content |= {name: _count(view.given(name)) for name in ("persons", "records")}
     content["categories"] = view.given("categories").upper().replace(",", " ").split()
     told = {"cnil_notified_at": _instant(view, "cnil"), "persons_notified_at": _instant(view, "informees")}
     if unknown := [code for code in content["categories"] if not word("categorie", code, "")]:
-        return _page(view, say("violations.categorie_inconnue", n=number(len(unknown))))
+        return _page(view, say("violations.categorie_inconnue", n=number(len(unknown))), "categories")
     try:
         breach.complete(view.work, view.at("id"), content, **told)
     except Invalid as refused:
         if refused.code != "delay-reason":
             raise
-        return _page(view, say("violations.motif_retard_manque", quand=moment(told["cnil_notified_at"])))
+        late = say("violations.motif_retard_manque", quand=moment(told["cnil_notified_at"]))
+        return _page(view, late, "delay_reason")
     return Go(f"/console/violations/{view.at('id')}", "violation_completee")
 
 

@@ -118,10 +118,11 @@ def enter(client: httpx.Client, role: str) -> httpx.Client:
 
 
 def send(client: httpx.Client, page: str, action: str = "", files: Any = None, **data: str) -> httpx.Response:
-    """Post a form of a page (`action`: to another address), with the token that the page holds."""
-    token = re.search(r'name="jeton" value="([^"]+)"', client.get(page).text)
-    assert token
-    return client.post(action or page, data={"jeton": token[1]} | data, files=files)
+    """Post a form of a page (`action`: to another address), with the token that the page holds, and what it was read
+    on."""
+    hidden = dict(re.findall(r'name="(jeton|lu)" value="([^"]+)"', client.get(page).text))
+    assert "jeton" in hidden
+    return client.post(action or page, data=hidden | data, files=files)
 
 
 @pytest.fixture

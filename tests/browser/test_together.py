@@ -112,3 +112,33 @@ def test_a_decision_sent_twice_is_one_decision(signed_in: SignedIn, lived: Lived
         assert f"{len(told)} destinataire" in first.text, "those told are counted as they are listed"
     else:
         assert "Décider l'opposition" in unescape(again.text), "and what is left to do is named"
+
+
+def test_two_who_complete_one_breach_lose_nothing(signed_in: SignedIn) -> None:
+    first, second = signed_in("dpo"), signed_in("dpo")
+    page = send(first, "/console/violations", nature="token-stolen").url.path
+    forms = [_token(one, page) | _hidden(one, page, "lu") for one in (first, second)]
+    assert "complétée" in first.post(page, data=forms[0] | {"measures": "Clés remplacées."}).text
+    late = second.post(page, data=forms[1] | {"measures": "Plainte déposée.", "cnil": "2026-01-05T09:30"})
+    told = unescape(late.text)
+    assert "Un autre compte a complété cette violation entre-temps" in told
+    assert "Clés remplacées." in told, "what is written down"
+    assert "Plainte déposée.</textarea>" in told, "and what she typed, still in the form"
+    assert 'value="2026-01-05T09:30"' in told
+    both = {"measures": "Clés remplacées. Plainte déposée.", "jeton": forms[1]["jeton"]}
+    assert "complétée" in second.post(page, data=_hidden(second, page, "lu") | both).text
+
+
+def test_a_breach_form_to_correct_keeps_what_was_typed(signed_in: SignedIn) -> None:
+    client = signed_in("dpo")
+    page = send(client, "/console/violations", nature="token-stolen").url.path
+    sent = _token(client, page) | _hidden(client, page, "lu") | {"measures": "Clés remplacées.", "categories": "C77"}
+    told = unescape(client.post(page, data=sent).text)
+    assert "Clés remplacées.</textarea>" in told
+    assert 'href="#categories"' in told, "the field that is wrong is the one named"
+
+
+def _hidden(client: httpx.Client, page: str, name: str) -> dict[str, str]:
+    found = re.search(rf'name="{name}" value="([^"]+)"', client.get(page).text)
+    assert found
+    return {name: found[1]}
