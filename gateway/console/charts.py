@@ -30,7 +30,7 @@ _STYLE = Style(  # type: ignore[no-untyped-call]
 )
 _THEMES = """inline:
   .axis .guides .guide, .axis .guides .major { stroke: #d5dbe3 !important; stroke-dasharray: none !important; }
-  @media (prefers-color-scheme: dark) {
+  @media screen and (prefers-color-scheme: dark) {
     text { fill: #e8ecf2 !important; }
     .axis .guides .guide, .axis .guides .major, .axis .line { stroke: #3a4454 !important; }
     .color-0 { fill: #4fb3c4 !important; stroke: #4fb3c4 !important; }
