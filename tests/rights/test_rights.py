@@ -184,6 +184,17 @@ async def test_the_page_names_each_item_and_says_codes_and_dates_in_words(office
     assert said["orientations › organisme d'accueil › Nom"] == "CCAS d'essai"
 
 
+async def test_the_page_of_somebody_erased_announces_nothing_that_is_not_there(office: Office, tmp_path: Any) -> None:
+    marie = await known(office, MARIE)
+    with office.gateway.unit_of_work() as work:
+        erasure.erase(work, office.gateway, marie, forced_by="0" * 64)
+    with office.gateway.unit_of_work() as work:
+        person_export.export(work, office.gateway, marie, tmp_path / "out")
+    page = html.fromstring((tmp_path / "out" / "page.html").read_text(encoding="utf-8")).text_content()
+    assert "Aucune donnée n'est conservée." in page
+    assert "est conservée : elle est dans" not in page
+
+
 # --- rectification ---
 
 
