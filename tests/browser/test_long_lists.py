@@ -30,16 +30,17 @@ def client(signed_in: Callable[[str], httpx.Client], monkeypatch: pytest.MonkeyP
     return signed_in
 
 
-def _pages(client: httpx.Client, page: str) -> Iterator[str]:
+def _pages(client: httpx.Client, page: str, caption: str) -> Iterator[str]:
+    """The pages of the list whose caption begins so: another list of the same page has its own."""
     while page:
         text = unescape(client.get(page).text)
         yield text
-        further = re.search(r'href="([^"]+)">Page suivante', text)
+        further = re.search(rf'href="([^"]+)">Page suivante<span class="ear"> : {caption}', text)
         page = urljoin(page, further[1]) if further else ""
 
 
-def _seen(client: httpx.Client, page: str, pattern: str) -> Counter[str]:
-    return Counter(one for text in _pages(client, page) for one in re.findall(pattern, text))
+def _seen(client: httpx.Client, page: str, pattern: str, caption: str = "") -> Counter[str]:
+    return Counter(one for text in _pages(client, page, caption) for one in re.findall(pattern, text))
 
 
 def _known(lived: Lived, query: object) -> set[str]:
@@ -50,12 +51,14 @@ def _known(lived: Lived, query: object) -> set[str]:
 def test_identities_to_confirm(client: Callable[[str], httpx.Client], lived: Lived) -> None:
     for rank in range(3):
         a_doubtful_person(lived.on, lived.people[rank], f"PA-920{rank}")
-    seen = _seen(client("integration"), "/console/identites", r'href="/console/identites/([0-9a-f-]{36})"')
+    seen = _seen(
+        client("integration"), "/console/identites", r'href="/console/identites/([0-9a-f-]{36})"', "Cas ouverts"
+    )
     assert _known(lived, select(identity_case.c.id).where(identity_case.c.state == "open")) <= seen.keys()
 
 
 def test_deliveries_given_up(client: Callable[[str], httpx.Client], lived: Lived) -> None:
-    seen = _seen(client("operateur"), "/console/abandonnes", r'name="id" value="([^"]+)"')
+    seen = _seen(client("operateur"), "/console/abandonnes", r'name="id" value="([^"]+)"', "Envois abandonnés")
     assert seen == Counter(_known(lived, select(outbox.c.id).where(outbox.c.state == "dead")))
     assert len(seen) > 2
 

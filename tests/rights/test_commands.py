@@ -102,7 +102,7 @@ async def test_limitation_and_its_end(office: Office, run: Any, tmp_path: Path) 
     path = tmp_path / "limitation.json"
     path.write_text(json.dumps(office.record("limitation", marie, regime="", purpose="")), encoding="utf-8")
     told = said(run("basis", "limit", str(path)))
-    assert (told["state"], told["notified"]) == ("set", 0)
+    assert (told["state"], told["notified"]) == ("set", 2)
     assert said(run("basis", "lift", told["id"]))["state"] == "lifted"
 
 
