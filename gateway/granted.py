@@ -44,15 +44,20 @@ def narrowed(caller: Caller, flow: Flow) -> Flow | None:
 def closed(work: UnitOfWork, gateway: Gateway, caller: Caller, letter: Any) -> Problem | None:
     """Why this token does not open a letter of its body's mailbox (`inbox.find`), if it does not.
 
-    A flow that ended is told when the letter is decided again (`gateway/hand_over.py`).
+    A mailbox holds what its body receives for all its purposes: a token that names a purpose and no more opens the
+    letters of every purpose its client is registered for; one that is narrowed further opens what it names. A flow that
+    ended is told when the letter is decided again (`gateway/hand_over.py`).
     """
     if letter.document == inbox.NOTICE:
         return None
     sent = work.connection.execute(select(outbox).where(outbox.c.id == letter.delivery_id)).one()
     flow = gateway.flow(work, sent.flow)
+    plain = any(one.keys() <= {"type", "purpose"} for one in caller.details)
+    if plain and (flow is None or caller.registered is None or flow.purpose in caller.registered):
+        return None
     found = flow and narrowed(caller, flow)
     if flow and not found:
-        asked = f"Ask for a token whose details open the purpose {flow.purpose}, regime {flow.regime}."
+        asked = f"Use a client and a token that open the purpose {flow.purpose}, regime {flow.regime}."
         return Forbidden("purpose-not-granted", asked)
     if found and found.codes is not None and not set(filter(None, (sent.categories or "").split(","))) <= found.codes:
         return Forbidden("datatypes-narrowed", "This document holds more than the datatypes of the token.")

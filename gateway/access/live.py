@@ -23,6 +23,10 @@ from gateway.storage.tables.access import revoked_token
 MAX_AGE = 5.0
 
 
+Granted = tuple[frozenset[str], tuple[dict[str, Any], ...]]
+"""Purposes of a token, and its details that name them."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The registry at one moment."""
@@ -32,7 +36,9 @@ class View:
     allowed: dict[str, Allowed]
     """Purposes the conventions in force allow, per body."""
     read_at: float
-    granted: dict[tuple[str, str], tuple[frozenset[str], tuple[dict[str, Any], ...]]] = field(default_factory=dict)
+    since: float
+    """Unix seconds: a token issued before this moment knows nothing that this view does not."""
+    granted: dict[tuple[str, str], Granted] = field(default_factory=dict)
     """Purposes and details of the tokens met since, by their `jti` and what is being done: the same as long as nothing
     is read again."""
 
@@ -46,8 +52,11 @@ class Live:
         self._view: View | None = None
         self._reading = False
 
-    async def view(self) -> View:
+    async def view(self, since: float = 0) -> View:
+        """The last view, or a new one: when it is too old, or older than this moment (Unix seconds)."""
         view = self._view
+        if view is not None and view.since < since:
+            view = None
         age = time.monotonic() - view.read_at if view else 0.0
         # While one caller reads, the others go on with what is known, for as long again at most.
         if view is not None and age <= (2 * MAX_AGE if self._reading else MAX_AGE):
@@ -63,7 +72,7 @@ class Live:
         self._view = None
 
     def _read(self) -> View:
-        read_at = time.monotonic()
+        read_at, since = time.monotonic(), time.time()
         try:
             with self._engine.connect().execution_options(read_only=True) as connection:
                 clients = load_all(connection)
@@ -73,5 +82,5 @@ class Live:
         except SQLAlchemyError as error:
             raise Unavailable("registry-unavailable", "The registry of partners cannot be read.") from error
         allowed = {body: self._allowed_purposes(body) for body in {client.body for client in clients.values()}}
-        self._view = View(clients, revoked, allowed, read_at)
+        self._view = View(clients, revoked, allowed, read_at, since)
         return self._view

@@ -17,10 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
 from gateway.access import dpop, mtls, tokens
-from gateway.access.details import TYPE, Allowed
+from gateway.access.details import TYPE
 from gateway.access.jose import PROOF_ALGORITHMS, Refused
-from gateway.access.live import Live
-from gateway.access.partners import Client
+from gateway.access.live import Granted, Live, View
 from gateway.access.rates import Rates
 from gateway.access.replay import ReplayMemory, Used, record
 from gateway.problems import CallerProblem, Forbidden, Unauthenticated, Unavailable
@@ -49,6 +48,8 @@ class Caller:
     jkt: str | None
     details: tuple[dict[str, Any], ...] = ()
     """What the token grants of those purposes, for what is being done (RFC 9396)."""
+    registered: frozenset[str] | None = None
+    """Purposes that this client was registered for; None for all those of its body's conventions."""
     token: str = ""
     """The token's `jti`."""
     proof: Used | None = field(default=None, repr=False)
@@ -138,6 +139,10 @@ class Resource:
         token = self._token(digest, text)
         token.check_times()
         view = await self.live.view()
+        purposes, details = _granted(view, token, action)
+        if not purposes:  # this client, or what was agreed with it, may be newer than what was read
+            view = await self.live.view(token.issued_at + 1)  # issued in that second
+            purposes, details = _granted(view, token, action)
         client = view.clients.get(token.client_id)
         if client is None or not client.active or token.jti in view.revoked or token.issued_at < client.tokens_from:
             raise Refused("token-revoked")
@@ -145,15 +150,10 @@ class Resource:
         proof = self._possession(request, scheme.lower(), token, proofs)
         if proof is not None and not await self._first_use(proof, later):
             raise Refused("proof-replayed")
-        granted = view.granted.get((token.jti, action))
-        if granted is None:
-            details = _granted(token, client, view.allowed.get(client.body, ()), action)
-            granted = view.granted[token.jti, action] = frozenset(str(one["purpose"]) for one in details), details
-        purposes, details = granted
         self._authorised(token, purposes, scope, purpose)
         return Caller(
-            client.body, client.client_id, client.role, purposes, token.scopes, token.jkt, details, token.jti,
-            proof if later else None,
+            client.body, client.client_id, client.role, purposes, token.scopes, token.jkt, details, client.purposes,
+            token.jti, proof if later else None,
         )  # fmt: skip
 
     async def _first_use(self, proof: Used, later: bool) -> bool:
@@ -244,13 +244,19 @@ def _credentials(request: HTTPConnection) -> tuple[bytes, list[bytes]]:
     return authorizations[0], proofs
 
 
-def _granted(token: tokens.AccessToken, client: Client, allowed: Allowed, action: str) -> tuple[dict[str, Any], ...]:
-    """The details of a token that open this action, for a purpose still allowed. One without `actions` opens all."""
-    return tuple(
-        one
-        for one in token.details
-        if one.get("type") == TYPE
-        and one.get("purpose") in allowed
-        and (client.purposes is None or one["purpose"] in client.purposes)
-        and action in one.get("actions", (action,))
-    )
+def _granted(view: View, token: tokens.AccessToken, action: str) -> Granted:
+    """The purposes still allowed to a token, and its details that open this action; one without `actions` opens all."""
+    found = view.granted.get((token.jti, action))
+    if found is None:
+        client = view.clients.get(token.client_id)
+        allowed = view.allowed.get(client.body, ()) if client else ()
+        details = tuple(
+            one
+            for one in token.details
+            if one.get("type") == TYPE
+            and one.get("purpose") in allowed
+            and (client is None or client.purposes is None or one["purpose"] in client.purposes)
+            and action in one.get("actions", (action,))
+        )
+        found = view.granted[token.jti, action] = frozenset(str(one["purpose"]) for one in details), details
+    return found

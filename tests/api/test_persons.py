@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from joserfc.jwk import ECKey
 from sqlalchemy import select
 
 from gateway import basis, convention, outbox, rights
@@ -215,11 +216,18 @@ def test_a_token_opens_no_more_than_its_details_say(house: House, anne: str) -> 
         assert house.entries()[-1]["reason_code"] == code
 
 
-def test_a_letter_is_given_for_its_own_purpose(house: House, anne: str) -> None:
+def test_a_letter_is_opened_by_whoever_may_act_for_its_purpose(house: House, anne: str) -> None:
     """A body may hand one of its programs less than its conventions open: the mailbox is no way around it."""
     assert house.send("ccas_voisin", "ccas.suivi", ANNE | {"mobility": "Bicycle"}).status_code == 202
     asyncio.run(delivered(house))
-    with house.client("departement") as client, house.client("departement", "orientation") as other:
+    key = ECKey.generate_key("P-256", auto_kid=True)
+    house.keys["departement-orientation"] = key
+    with house.gateway.unit_of_work() as work:
+        partners.register_partner(
+            work, "departement-orientation", "departement", {"keys": [key.as_dict(private=False)]}, ["orientation"],
+            body="departement",
+        )  # fmt: skip
+    with house.client("departement") as client, house.client("departement-orientation", "orientation") as other:
         letter = client.get("/v1/inbox").json()["letters"][-1]["id"]
         for refused in (other.get(f"/v1/inbox/{letter}/document"), other.post(f"/v1/inbox/{letter}/ack")):
             told = problem(refused, 403, "purpose-not-granted")
@@ -227,7 +235,8 @@ def test_a_letter_is_given_for_its_own_purpose(house: House, anne: str) -> None:
             assert house.journaled(told["instance"])["reason_code"] == "purpose-not-granted"
         with narrowed(house, "departement", {"datatypes": ["C1"]}) as identity:
             problem(identity.get(f"/v1/inbox/{letter}/document"), 403, "datatypes-narrowed")
-        assert client.get(f"/v1/inbox/{letter}/document").status_code == 200
+        with house.client("departement", "orientation") as any_purpose:
+            assert any_purpose.get(f"/v1/inbox/{letter}/document").status_code == 200
 
 
 def record(house: House, **changes: Any) -> dict[str, Any]:
