@@ -349,7 +349,10 @@ class Console:
             session = self.signed_in(request)
         except Problem:
             session = None
-        return self.page(page, session, "")
+        answer = self.page(page, session, "")
+        if problem.retry_after:
+            answer.headers["Retry-After"] = str(problem.retry_after)
+        return answer
 
     def _message(self, session: Session | None, title: str, sentence: str, status: int, back: str = "") -> HTMLResponse:
         page = Page(say(title), [Notice(say(sentence), "bad")], status)

@@ -17,6 +17,7 @@ from gateway.console.blocks import Facts, Form, Link, Notice, Page, Text
 from gateway.console.common import AGAIN, FOLDER, Console, safe
 from gateway.console.provider import ACCOUNTS, PATH, on_loopback, provider
 from gateway.console.signin import ENTRANCE, ROLES, SignIn
+from gateway.doors import access_of
 from gateway.problems import Problem, Unauthenticated
 from gateway.registry import Gateway
 from gateway.words import say
@@ -89,6 +90,8 @@ class Doors:
     async def _start(self, request: Request, *, again: bool) -> Response:
         if not self._sign_in.configured:
             return RedirectResponse(ENTRANCE, 303)
+        access = access_of(self._gateway)  # a session is written down, whoever asks
+        access.rates.require("token-address", access.trust.peer(request.scope))
         hint = request.query_params.get("comme", "")
         if again and (session := await asyncio.to_thread(self._console.signed_in, request)):
             hint = next((role for role in ROLES if role in session.roles), "")

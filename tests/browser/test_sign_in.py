@@ -12,6 +12,8 @@ import pytest
 from joserfc.jwk import OctKey, RSAKey
 from sqlalchemy import select
 
+from gateway.access.rates import Quota, Rates
+from gateway.doors import access_of
 from gateway.storage.tables.console import console_session
 from tests.api.house import House, opened
 from tests.browser.account_provider import CLIENT, SECRET, AccountProvider, served
@@ -75,6 +77,15 @@ def test_an_account_enters_with_the_role_its_provider_says(browser: httpx.Client
     assert len(asked["state"]) > 20 < len(asked["nonce"])
     assert browser.get("/console/registre").status_code == 200
     assert browser.get("/console/partenaires").status_code == 403
+
+
+def test_one_address_may_not_knock_without_end(
+    browser: httpx.Client, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_of(house.gateway), "rates", Rates(**{"token-address": Quota(2, 3600)}))
+    answers = [browser.get("/console/connexion", follow_redirects=False) for _ in range(3)]
+    assert [one.status_code for one in answers] == [303, 303, 429]
+    assert int(answers[-1].headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize(("roles", "status"), [([], 403), (["administrateur"], 403), ("operateur", 200), (7, 403)])
