@@ -237,6 +237,8 @@ def test_a_letter_is_opened_by_whoever_may_act_for_its_purpose(house: House, ann
             problem(identity.get(f"/v1/inbox/{letter}/document"), 403, "datatypes-narrowed")
         with house.client("departement", "orientation") as any_purpose:
             assert any_purpose.get(f"/v1/inbox/{letter}/document").status_code == 200
+    with house.gateway.unit_of_work() as work:
+        partners.suspend(work, "departement-orientation")
 
 
 def record(house: House, **changes: Any) -> dict[str, Any]:
