@@ -36,9 +36,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
         "PYTHONPATH": str(ROOT),
         "MAILLON_ISSUER": f"http://127.0.0.1:{port}",
     }
-    done = subprocess.run(
-        ["bash", "-c", commands()], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+    # `timeout` ends all that the page started, the gateway too, and leaves what was printed until then.
+    command = ["timeout", "300", "bash", "-c", commands()]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     return folder, done
 
 
