@@ -55,14 +55,19 @@ def require_accepted(http: HttpRequest, media: str) -> None:
         raise NotAcceptable("not-acceptable", f"This is available as {media}: accept it, or send no Accept.")
 
 
-async def read_body(http: HttpRequest, limit: int = MAX_BODY) -> bytes:
-    """The body, counted while it is read: the announced length is not trusted. Raises `TooLarge`, `Unsupported`."""
+def require_announced(http: HttpRequest, limit: int) -> None:
+    """Refuse a body by its headers alone, before any of it is read. Raises `TooLarge`, `Unsupported`."""
     if http.headers.get("content-encoding", "identity").lower() != "identity":
         raise Unsupported("content-encoding", "Send the body uncompressed.")
-    limit = min(limit, MAX_BODY)
     announced = http.headers.get("content-length", "")
     if announced.isdigit() and (len(announced) > 15 or int(announced) > limit):
         raise TooLarge("body-too-large", f"Send at most {limit} bytes; larger files go through `maillon ingest`.")
+
+
+async def read_body(http: HttpRequest, limit: int = MAX_BODY) -> bytes:
+    """The body, counted while it is read: the announced length is not trusted. Raises `TooLarge`, `Unsupported`."""
+    limit = min(limit, MAX_BODY)
+    require_announced(http, limit)
     received, size = [], 0
     async for chunk in http.stream():
         size += len(chunk)

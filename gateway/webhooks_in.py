@@ -23,7 +23,7 @@ from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
 from gateway import clock, journal
 from gateway.access.replay import Used, record
-from gateway.doors import access_of, bounded, in_work, json_answer, media_of, read_body, refusal
+from gateway.doors import access_of, bounded, in_work, json_answer, media_of, read_body, refusal, require_announced
 from gateway.exchange import exchange
 from gateway.journal_files import require_available
 from gateway.problems import Misconfigured, Problem, Unauthenticated, Unknown, Unsupported
@@ -56,6 +56,7 @@ class _Door:
         if media_of(http) != "application/json":
             raise Unsupported("media-type", "Send application/json.")
         try:
+            require_announced(http, MAX_BYTES)
             connector.announced(http.headers)
             body = await read_body(http, MAX_BYTES)
             message = connector.webhook(http.headers, body, clock.now())
