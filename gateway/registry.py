@@ -266,18 +266,22 @@ class Gateway:
         return flows if document == fse_form.ID else tuple(flow for flow in flows if flow.document == document)
 
     def allowed_purposes(self, body: str) -> dict[str, Perimeter]:
-        """Purposes that the conventions in force open to a body, each with its regimes and its conventions; asked by
-        the authorization server. Categories are looked at flow by flow, when a token serves."""
+        """Purposes that the conventions in force open to a body, each with its regimes, its conventions and the
+        categories it is restricted to; asked by the authorization server. Flow by flow, they are looked at when a token
+        serves."""
         from gateway.access.details import Perimeter  # for whoever opened the access: commands do without
 
+        flows: dict[str, list[Flow]] = {}
         with self.reading() as work:
-            flows = convention.open_to(work, body)
+            for one in convention.open_to(work, body):
+                flows.setdefault(one.purpose, []).append(one)
         return {
             purpose: Perimeter(
-                regimes=frozenset(one.regime for one in flows if one.purpose == purpose),
-                conventions=frozenset(one.convention for one in flows if one.purpose == purpose),
+                datatypes=_all_of([one.codes for one in its]),
+                regimes=frozenset(one.regime for one in its),
+                conventions=frozenset(one.convention for one in its),
             )
-            for purpose in {one.purpose for one in flows}
+            for purpose, its in flows.items()
         }
 
     def on_refusal(self, event: str, **fields: Any) -> None:
@@ -352,3 +356,9 @@ def configured(one: Installed, settings: Settings, body_id: str = "", name: str 
         who = "set MAILLON_DEPARTEMENT to the Département served, as CAF files write it (040)"
         raise ManifestError(Path(f"{body_id} settings"), [("departement", who)])
     return one.create(values)
+
+
+def _all_of(codes: list[frozenset[str] | None]) -> frozenset[str] | None:
+    """Categories that any of these flows opens; None when one of them is restricted by the law alone."""
+    limits = [one for one in codes if one is not None]
+    return frozenset().union(*limits) if len(limits) == len(codes) else None

@@ -126,9 +126,9 @@ def _one(value: str, among: frozenset[str] | None) -> str:
 
 
 def _datatypes(asked: list[str] | None, allowed: frozenset[str] | None) -> list[str] | None:
-    if asked is None and allowed is None:
+    if asked is None:
         return None
-    kept = set(asked if asked is not None else allowed or ()) & (allowed if allowed is not None else _DATATYPES)
+    kept = set(asked) & (_DATATYPES if allowed is None else allowed)
     if not kept:
         raise Refused("details-not-allowed")
     return sorted(kept, key=lambda code: int(code[1:]))

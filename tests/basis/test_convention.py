@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from gateway import convention
+from gateway import basis, convention
 from gateway.convention_checks import parse
 from gateway.convention_model import Flow
+from gateway.demo.stage import FOLDER
 from gateway.lint import lint
 from gateway.problems import Invalid, Unknown
+from gateway.registry import Gateway
+from gateway.settings import Settings
 from gateway.storage.tables.access import client
 
 At = Callable[..., Any]
@@ -121,6 +124,20 @@ def test_flows_stop_by_themselves_at_the_end(at: At) -> None:
             states[moment] = (flow.etat, flow.active)
             assert ("orientation" in {one.purpose for one in convention.open_to(work, "france_travail")}) is flow.active
     assert list(states.values()) == [("active", True), ("expiree", False)]
+
+
+def test_a_token_may_name_the_categories_that_a_purpose_is_restricted_to(tmp_path: Path) -> None:
+    gateway = Gateway.open(Settings(profile="test", home=tmp_path, departement="040"))
+    purpose = 'purpose = "instruction_rsa"'
+    text = (FOLDER / "convention.toml").read_text(encoding="utf-8")
+    with gateway.unit_of_work() as work:
+        for notice in ("rsa-demande", "reseau-emploi", "parcours-insertion"):
+            basis.publish_notice(work, notice, 1, "Une notice.")
+        convention.add(work, text.replace(purpose, f'{purpose}\ncategories = ["C1", "C6"]').encode())
+    allowed = gateway.allowed_purposes("departement")
+    assert allowed["instruction_rsa"].datatypes == {"C1", "C6"}
+    assert allowed["accompagnement"].datatypes is None, "restricted by the law alone"
+    gateway.engine.dispose()
 
 
 def test_each_annexe_has_its_own_time_and_place() -> None:

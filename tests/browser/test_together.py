@@ -95,17 +95,25 @@ def test_a_form_of_another_session_leads_back_to_its_page(signed_in: SignedIn) -
 
 @pytest.mark.parametrize(("right", "said"), [("objection", "raised"), ("limitation", "set")])
 def test_a_decision_sent_twice_is_one_decision(signed_in: SignedIn, lived: Lived, right: str, said: str) -> None:
-    client, one = signed_in("dpo"), lived.people[5]
-    found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
-    asked = send(client, f"{found.url.path}/demande", droit=right, ou="personne").url.path
+    client = signed_in("dpo")
+
+    def of_that_kind(asked: str) -> list[Any]:
+        with lived.gateway.unit_of_work() as work:
+            demand = rights.get(work, asked.rpartition("/")[2])
+            return [each for each in basis.list_(work, demand.person_id) if each["record"]["kind"] == right]
+
+    for one in reversed(lived.people):  # somebody of whom nothing of the kind was said before
+        found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
+        asked = send(client, f"{found.url.path}/demande", droit=right, ou="personne").url.path
+        if not of_that_kind(asked):
+            break
     act = f"{asked}/executer"
     sent = _token(client, act) | {"base": "PIE|accompagnement", "canal": "face_to_face"}
     first, again = client.post(act, data=sent), client.post(act, data=sent)
     assert "C'était déjà fait" in unescape(again.text)
     assert again.url.path == asked
+    records = of_that_kind(asked)
     with lived.gateway.unit_of_work() as work:
-        demand = rights.get(work, asked.rpartition("/")[2])
-        records = [each for each in basis.list_(work, demand.person_id) if each["record"]["kind"] == right]
         told = notification.of_record(work, records[0]["record"]["record_id"])
     assert [each["state"] for each in records] == [said]
     if right == "limitation":
