@@ -5,11 +5,12 @@ durable, 202; beside the sum of its primitives and beside a bare route of the sa
 
 The server is a process of its own on loopback (uvicorn, SQLite, synchronous FULL); its CPU time is read from the
 system, so that the load generator and the neighbours do not count. What it prepares after its start is over before
-anything is measured (`bench/console.py` tells what a start costs). Each request carries a DPoP proof of its own; the
-access token is verified once and remembered. The floor is the sum of the primitives, measured here: one ES256
-verification (the proof), hash of the token, JSON parsing of the body, three decisions, the inserts of one exchange in a
-batch, the hashes of its journal entries. HTTP is in none of them: what a bare route of the same server costs is told
-beside (`bare_us`, `accept_to_bare`).
+anything is measured (`bench/console.py` tells what a start costs). `beside_to_alone` is the part of its exchanges
+that it still takes when a thread of the same process computes all the time: half would be a fair share. Each request
+carries a DPoP proof of its own; the access token is verified once and remembered. The floor is the sum of the
+primitives, measured here: one ES256 verification (the proof), hash of the token, JSON parsing of the body, three
+decisions, the inserts of one exchange in a batch, the hashes of its journal entries. HTTP is in none of them: what a
+bare route of the same server costs is told beside (`bare_us`, `accept_to_bare`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from pydantic_core import from_json
 from gateway import convention
 from gateway.access import partners
 from gateway.access.client import PartnerAuth
+from gateway.app import WARM_AFTER
 from gateway.decide import question
 from gateway.registry import Gateway
 from schemas.record import Fact
@@ -108,7 +110,8 @@ def used(pid: int) -> float:
 
 
 def settle(pid: int, longest: float = 60.0) -> None:
-    """Wait until a process has nothing more to do: two seconds in a row of almost no CPU."""
+    """Wait until a server has prepared itself and has nothing more to do: two seconds in a row of almost no CPU."""
+    time.sleep(WARM_AFTER + 0.5)
     quiet, until = 0, time.monotonic() + longest
     while quiet < 2 and time.monotonic() < until:
         before = used(pid)
@@ -184,19 +187,19 @@ SIGNED_TOGETHER = 200
 """A proof is only taken for a minute after it was signed: on a slow machine, not all can be signed beforehand."""
 
 
-def product(count: int) -> dict[str, float]:
+def product(count: int, kind: str = "product") -> dict[str, float]:
     key = ECKey.generate_key("P-256", auto_kid=True)
     with tempfile.TemporaryDirectory() as name:
         home, number = Path(name), port()
         prepare(home, f"http://127.0.0.1:{number}", key)
-        with Server("product", number, home) as server:
+        with Server(kind, number, home) as server:
             auth = PartnerAuth(server.url, "ccas", key, purpose="accompagnement")
             with httpx.Client(trust_env=False) as client:
                 form = client.post(auth.token_endpoint, data=auth.token_form(),
                                    headers={"DPoP": auth.proof("POST", auth.token_endpoint)})  # fmt: skip
                 token = form.raise_for_status().json()["access_token"]
             asyncio.run(send(number, signed(auth, server.url, token, range(200))))
-            settle(server.pid)
+            settle(server.pid, 60.0 if kind == "product" else 5.0)
             latencies: list[float] = []
             wall = spent = 0.0
             for first in range(200, 200 + count, SIGNED_TOGETHER):
@@ -276,12 +279,14 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         parts = primitives(gateway)
     floor, alone = sum(parts.values()), bare(max(600, count))
     found = product(count)
+    found["beside_a_computing_thread_per_s"] = product(max(200, count // 4), "busy")["accepted_per_s"]
     return _common.told(
         "accept",
         {
             "accept_to_floor": (floor / found["accept_us"], 0.6, True),
             "p99_ms": (found["p99_ms"], 60.0, False),
             "accepted_per_cpu_s": (found["accepted_per_cpu_s"], 900.0, True),
+            "beside_to_alone": (found["beside_a_computing_thread_per_s"] / found["accepted_per_s"], None, True),
             "accept_to_bare": (alone / found["accept_us"], None, True),
         },
         {"exchanges": count, "body_bytes": len(body(1)), "floor_us": floor, "bare_us": alone} | parts | found,

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from connectors.contract import DocumentRefused
 from connectors.manifest import ManifestError
-from gateway import garbage, logs
+from gateway import interpreter, logs
 from gateway.commands.output import REFUSED, WRONG_USAGE, status_of, told
 from gateway.problems import Problem, kind
 from gateway.vault import Erased
@@ -100,7 +100,7 @@ def main() -> None:
     logs.configure()
     long = bool(LONG.intersection(sys.argv[1:2]))
     if long:
-        garbage.collect_rarely()
+        interpreter.settle_in()
     try:
         application(*(["run"] if long else []))()
     except Problem as problem:

@@ -36,6 +36,7 @@ from gateway.journal_entry import EVENTS, FIELDS, EntryRefused, encode, fitting
 from gateway.policy_obligations import hours
 from gateway.problems import Problem, Unavailable
 from gateway.settings import settings
+from gateway.storage.inserts import write_rows
 from gateway.storage.tables.journal import FEW, journal_entry, journal_log
 from gateway.unit_of_work import UnitOfWork
 
@@ -143,7 +144,7 @@ def _extend(work: UnitOfWork, log: str, entries: list[Entry]) -> None:
         (log, idx, *entry.columns, entry.content, leaf)
         for idx, entry, leaf in zip(range(first, size), entries, leaves, strict=True)
     ]
-    connection.exec_driver_sql(statements.insert, rows)
+    write_rows(connection, statements.insert, rows)
     done = connection.exec_driver_sql(statements.grow, (size, b"".join(frontier), log, first))
     if done.rowcount != 1:
         raise Unavailable("audit-unavailable", "Another writer changed the journal; nothing was accepted.")

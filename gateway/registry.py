@@ -19,7 +19,7 @@ import mappings
 from connectors.contract import Connector
 from connectors.manifest import REACH, Document, Installed, ManifestError, installed
 from connectors.transport import Transport
-from gateway import clock, convention, erasure_list, fse_form, garbage, journal, key_marks, other_clocks
+from gateway import clock, convention, erasure_list, fse_form, interpreter, journal, key_marks, other_clocks
 from gateway.convention_model import Flow
 from gateway.deposit import SETTINGS as DROP
 from gateway.deposit import Drop
@@ -209,7 +209,7 @@ class Gateway:
                 for document in self.connector(id).manifest.document:
                     for mapping in document.mapping:
                         mappings.load(mapping).warm()
-        garbage.leave_aside()
+        interpreter.leave_aside()
 
     def categories(self, document: Document) -> frozenset[str]:
         """Canonical categories a document writes: what permission is asked for is what the mapping writes."""

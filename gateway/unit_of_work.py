@@ -12,15 +12,16 @@ from sqlalchemy import Boolean, Connection, Dialect, Engine, Executable, Integer
 from sqlalchemy.types import NullType
 
 from gateway import clock
+from gateway.storage.inserts import write_rows
 
 
 class UnitOfWork:
     """A transaction whose inserts are gathered and written together.
 
-    Rows given to `add` are written in order of their tables' first use at `flush` (called by `commit`), one
-    `executemany` per table and set of columns, in the driver's own words. Statements that must see them call `flush`
-    first. What has to happen in the same transaction just before it commits (giving journal entries their index)
-    registers with `before_commit`; what may only happen once it is durable (waking a worker) with `after_commit`.
+    Rows given to `add` are written in order of their tables' first use at `flush` (called by `commit`), those of one
+    table and set of columns together, in the driver's own words. Statements that must see them call `flush` first. What
+    has to happen in the same transaction just before it commits (giving journal entries their index) registers with
+    `before_commit`; what may only happen once it is durable (waking a worker) with `after_commit`.
 
     All that it writes is dated `now`: under a date that was moved nothing is written, so that nothing is decided, sent,
     given up or forgotten by it. Raises `Unavailable("clock-doubtful")`.
@@ -99,7 +100,7 @@ class UnitOfWork:
                 if not values:
                     continue
                 ready = _prepared(what, tuple(names), self.connection.dialect)
-                self.connection.exec_driver_sql(ready.text, ready.parameters(values))
+                write_rows(self.connection, ready.text, ready.parameters(values))
 
     def commit(self) -> None:
         self.flush()

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, delete
 
 from gateway.lookup import rows
+from gateway.storage.inserts import write_rows
 from gateway.storage.tables.access import seen_jti
 
 PRUNE_EVERY = 60.0
@@ -48,7 +49,7 @@ def record(connection: Connection, uses: Iterable[Used]) -> set[bytes]:
         return {digest for (digest,) in found}
     fresh = wanted.keys() - {digest for (digest,) in rows(connection, seen_jti, ("digest",), "digest", wanted)}
     if fresh:
-        connection.exec_driver_sql(_INSERT, [(digest, wanted[digest]) for digest in fresh])
+        write_rows(connection, _INSERT, [(digest, wanted[digest]) for digest in fresh])
     return fresh
 
 

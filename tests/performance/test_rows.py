@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import JSON, Column, Engine, MetaData, String, Table, bindparam, select, update
+from sqlalchemy import JSON, Column, Engine, Integer, MetaData, String, Table, bindparam, select, update
 from sqlalchemy.exc import DBAPIError
 
 from gateway.lookup import rows
-from gateway.storage import open_engine
+from gateway.storage import open_engine, upsert
 from gateway.storage.tables import metadata
 from gateway.storage.tables.record import identifier, person
 from gateway.unit_of_work import UnitOfWork
@@ -53,6 +53,33 @@ def test_a_change_keeps_its_constants_and_takes_its_parameters_by_name(engine: E
     with engine.connect() as connection:
         found = connection.execute(select(person.c.id, person.c.erased_at, person.c.wrapped_key)).all()
     assert {tuple(row) for row in found} == {("one", "2026-01-01", None), ("two", "2026-01-02", None)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 131])
+def test_any_number_of_rows_is_written_in_their_order_and_the_first_of_one_key_stays(
+    engine: Engine, count: int
+) -> None:
+    order = Table("order_of_rows", MetaData(), Column("rank", Integer, primary_key=True), Column("name", String(8)))
+    unless_there = upsert(engine.dialect.name, order).on_conflict_do_nothing()
+    order.create(engine)
+    with UnitOfWork(engine) as work:
+        for rank in range(count):
+            work.change(unless_there, rank=rank, name=f"n{rank}")
+            work.change(unless_there, rank=rank, name="later")
+    with engine.connect() as connection:
+        found = connection.execute(select(order).order_by(order.c.rank)).all()
+    order.drop(engine)
+    assert [tuple(row) for row in found] == [(rank, f"n{rank}") for rank in range(count)]
+
+
+def test_an_upsert_that_takes_a_constant_beside_its_rows_keeps_it(engine: Engine) -> None:
+    again = upsert(engine.dialect.name, person).on_conflict_do_update(index_elements=["id"], set_={"erased_at": "then"})
+    with UnitOfWork(engine) as work:
+        for who in ("one", "two", "one"):
+            work.change(again, id=who, created_at="now", wrapped_key=b"k")
+    with engine.connect() as connection:
+        found = connection.execute(select(person.c.id, person.c.created_at, person.c.erased_at)).all()
+    assert {tuple(row) for row in found} == {("one", "now", "then"), ("two", "now", None)}
 
 
 def test_what_the_driver_would_not_take_as_it_is_is_refused_and_nothing_is_kept(engine: Engine) -> None:

@@ -149,12 +149,12 @@ def test_a_group_gets_what_each_would_get_alone(houses: tuple[Gateway, Gateway],
     assert known(houses[0]) == known(houses[1])
 
 
-def statements(gateway: Gateway, arrivals: list[Arrival]) -> list[str]:
-    """What SQLite was asked to look up for these exchanges in one transaction."""
+def statements(gateway: Gateway, arrivals: list[Arrival], kind: str = "SELECT") -> list[str]:
+    """What SQLite was asked, row by row of an `executemany`, for these exchanges in one transaction."""
     asked: list[str] = []
 
     def look(connection: Any, *_: Any) -> None:
-        connection.set_trace_callback(lambda text: asked.append(text) if text.startswith("SELECT") else None)
+        connection.set_trace_callback(lambda text: asked.append(text) if text.startswith(kind) else None)
 
     event.listen(gateway.engine, "checkout", look)
     try:
@@ -168,13 +168,22 @@ def statements(gateway: Gateway, arrivals: list[Arrival]) -> list[str]:
     return asked
 
 
-def test_nine_exchanges_look_up_as_often_as_two(houses: tuple[Gateway, Gateway]) -> None:
-    def some(count: int) -> list[Arrival]:
-        plain = {"record": 0, "person": 0, "nir": "", "street": "", "frein": "logement", "key": 0, "proof": 0}
-        return [arrival(houses[0], next(_lots), plain | {"broken": False}) for _ in range(count)]
+def some(gateway: Gateway, count: int) -> list[Arrival]:
+    plain = {"record": 0, "person": 0, "nir": "", "street": "", "frein": "logement", "key": 0, "proof": 0}
+    return [arrival(gateway, next(_lots), plain | {"broken": False}) for _ in range(count)]
 
-    statements(houses[0], some(1))
-    assert len(statements(houses[0], some(9))) == len(statements(houses[0], some(2)))
+
+def test_nine_exchanges_look_up_as_often_as_two(houses: tuple[Gateway, Gateway]) -> None:
+    gateway = houses[0]
+    statements(gateway, some(gateway, 1))
+    assert len(statements(gateway, some(gateway, 9))) == len(statements(gateway, some(gateway, 2)))
+
+
+def test_eight_exchanges_write_as_often_as_four(houses: tuple[Gateway, Gateway]) -> None:
+    """Each statement gives the interpreter away: beside a page being computed, a row of its own waits for a turn."""
+    gateway = houses[0]
+    statements(gateway, some(gateway, 1))
+    assert len(statements(gateway, some(gateway, 8), "INSERT")) == len(statements(gateway, some(gateway, 4), "INSERT"))
 
 
 def test_a_document_read_ahead_tells_its_findings_once_however_often_it_is_tried(
