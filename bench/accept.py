@@ -6,11 +6,12 @@ durable, 202; beside the sum of its primitives and beside a bare route of the sa
 The server is a process of its own on loopback (uvicorn, SQLite, synchronous FULL); its CPU time is read from the
 system, so that the load generator and the neighbours do not count. What it prepares after its start is over before
 anything is measured (`bench/console.py` tells what a start costs). `beside_to_alone` is the part of its exchanges
-that it still takes when a thread of the same process computes all the time: half would be a fair share. Each request
-carries a DPoP proof of its own; the access token is verified once and remembered. The floor is the sum of the
-primitives, measured here: one ES256 verification (the proof), hash of the token, JSON parsing of the body, three
-decisions, the inserts of one exchange in a batch, the hashes of its journal entries. HTTP is in none of them: what a
-bare route of the same server costs is told beside (`bare_us`, `accept_to_bare`).
+that it still takes when a thread of the same process computes all the time: half would be a fair share. `half_load_…`
+are the latencies at half of the pace it was found to take. Each request carries a DPoP proof of its own; the access
+token is verified once and remembered. The floor is the sum of the primitives, measured here: one ES256 verification
+(the proof), hash of the token, JSON parsing of the body, three decisions, the inserts of one exchange in a batch, the
+hashes of its journal entries. HTTP is in none of them: what a bare route of the same server costs is told beside
+(`bare_us`, `accept_to_bare`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import socket
 import sqlite3
 import subprocess
@@ -147,15 +149,22 @@ class Server:
         self._process.wait(60)
 
 
-async def send(number: int, requests: list[bytes]) -> list[float]:
-    """Every request over 32 kept connections; latencies in ms. Refuses any answer but 202."""
+async def send(number: int, requests: list[bytes], per_second: float = 0.0) -> list[float]:
+    """Every request over 32 kept connections, at once or at this pace (moments drawn, as callers who know nothing of
+    each other); latencies in ms, each since the moment it was due. Refuses any answer but 202."""
     waiting, latencies = list(reversed(requests)), []
+    begun, due = time.perf_counter(), 0.0
 
     async def connection() -> None:
+        nonlocal due
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         while waiting:
             request = waiting.pop()
             start = time.perf_counter()
+            if per_second:
+                due += random.expovariate(per_second)
+                start = begun + due
+                await asyncio.sleep(start - time.perf_counter())
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
@@ -208,12 +217,16 @@ def product(count: int, kind: str = "product") -> dict[str, float]:
                 before, start = used(server.pid), time.perf_counter()
                 latencies += asyncio.run(send(number, requests))
                 wall, spent = wall + time.perf_counter() - start, spent + used(server.pid) - before
+            half = signed(auth, server.url, token, range(200 + count, 200 + count + SIGNED_TOGETHER))
+            calm = sorted(asyncio.run(send(number, half, count / wall / 2)))
     return {
         "accept_us": spent / count * 1e6,
         "accepted_per_s": count / wall,
         "accepted_per_cpu_s": count / spent,
         "p50_ms": sorted(latencies)[len(latencies) // 2],
         "p99_ms": sorted(latencies)[int(len(latencies) * 0.99)],
+        "half_load_p50_ms": calm[len(calm) // 2],
+        "half_load_p99_ms": calm[int(len(calm) * 0.99)],
     }
 
 
