@@ -1,7 +1,7 @@
 """Header and footer of a caisse's file: what it says of itself, and whether its totals hold.
 
 Times are local (Europe/Paris). A total may count the dossiers of the anomaly companion: transmitted = counted, or
-counted + anomalies; anything else holds the whole file for a human.
+counted + anomalies; anything else holds the whole file for a human, and so does a monthly file that tells no household.
 """
 
 from __future__ import annotations
@@ -152,6 +152,10 @@ def envelope(
         held = "footer-mismatch"
         detail = f"announced {totaux.transmis}, anomalies {totaux.anomalies}, counted {counted}"
         findings.append(Finding("footer-mismatch", f"TransmissionFlux/{genre.total}", "quarantine", detail=detail))
+    elif counted == 0 and genre.periodicites[entete.periodicite] == "stock":
+        held = "empty-stock"
+        detail = "a monthly file tells every household of its caisse: ask the caisse whether it has none"
+        findings.append(Finding("empty-stock", genre.record, "quarantine", detail=detail))
     local = entete.cree_le.replace(tzinfo=None).isoformat()
     key = [entete.application, entete.periodicite, entete.nature, local, "+".join(organismes), departement]
     return Envelope(

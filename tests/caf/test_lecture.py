@@ -85,9 +85,15 @@ def test_un_total_qui_compte_les_anomalies_est_admis(caf: Caf) -> None:
     assert caf.read(FLUX, io.BytesIO(source)).envelope.held is None
 
 
-def test_un_fichier_vide_dit_qu_il_n_y_a_rien(lire: Lire) -> None:
-    reading = lire(5, "vide")
+def test_un_fichier_quotidien_vide_dit_qu_il_n_y_a_rien(lire: Lire) -> None:
+    reading = lire(5, "vide", flux="quotidien")
     assert (reading.envelope.counted, reading.envelope.held, list(reading)) == (0, None, [])
+
+
+def test_un_stock_mensuel_sans_aucun_foyer_attend_une_personne(lire: Lire) -> None:
+    """One household would raise a task for each of the others; none at all is a fault of the run before it is news."""
+    reading = lire(5, "vide")
+    assert (reading.envelope.counted, reading.envelope.held) == (0, "empty-stock")
 
 
 def test_un_schema_etranger_est_signale_et_jamais_cherche(caf: Caf) -> None:
