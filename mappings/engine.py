@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from mappings.tree import Tree
 from mappings.writing import Generator as FormGenerator
 from mappings.writing import Write, dotted
 from schemas import paths
+from schemas.nomenclatures.labels import is_twice_encoded
 from schemas.normalisation import nir_disagreements
 from schemas.record import Current, Facts, Finding, Record, Written
 
@@ -41,6 +43,8 @@ ADDED = "MAILLON_MAPPINGS"
 _NIR = "identifiants[nir].valeur"
 _BORN = "personne.date_naissance"
 _FRANCE = ZoneInfo("Europe/Paris")
+_KEYS = re.compile(r"\[[^\]]*\]")
+_TWICE = "UTF-8 was read as windows-1252 on its way: its sender declares the right encoding, and sends it again"
 _SEXES = {"monsieur": "masculin", "madame": "feminin"}
 _PARSER = etree.XMLParser(
     encoding="utf-8",
@@ -111,6 +115,10 @@ class Mapping:
                 _compare_birth(one.facts, self._born_at, findings)
             if self._nir_at:
                 _compare_nir(one.facts, self._nir_at, findings)
+        # Most records of a bulk file are plain ASCII: a tenth of a microsecond says so.
+        if raw is None or not raw.isascii() or isinstance(source, dict):
+            for facts in (foyer, *(one.facts for one in persons)):
+                self._leave_out_twice_encoded(facts, findings)
         return Record(
             key=key,
             personnes=persons,
@@ -124,6 +132,17 @@ class Mapping:
     def write(self, current: Current, context: ReadOnly[str, Any] | None = None) -> Written:
         """Fill the partner's form. `filled` and `empty` of the answer are the double-entry meter."""
         return self._writer[0](current, context or {})
+
+    def _leave_out_twice_encoded(self, facts: Facts, findings: list[Finding]) -> None:
+        """Leave out texts whose bytes were read in another encoding than theirs (`DurÃ©`): they would name nobody.
+
+        They are not repaired: a file may be damaged in some places only, and its sender can send it right.
+        """
+        odd = [path for path, value in facts.items() if not (type(value) is str and value.isascii())]
+        for path in [path for path in odd if _is_twice_encoded(facts[path])]:
+            del facts[path]
+            at = self._place_of(_KEYS.sub("[]", path)) or path
+            findings.append(Finding("twice-encoded", at, "quarantine", detail=_TWICE))
 
     @cached_property
     def _nir_at(self) -> str:
@@ -225,6 +244,12 @@ class Mapping:
         for inner in section.section:
             if inner.canonical.startswith("/"):
                 yield from self._key_tables((inner,), "", path)
+
+
+def _is_twice_encoded(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_twice_encoded, value))
+    return isinstance(value, str) and is_twice_encoded(value)
 
 
 def _compare_birth(facts: Facts, at: str, findings: list[Finding]) -> None:

@@ -40,6 +40,14 @@ def repair(label: str) -> Repaired:
     return Repaired(text, text != label)
 
 
+def is_twice_encoded(text: str) -> bool:
+    """Whether letters of this text are surely UTF-8 that was read as Latin-1 or Windows-1252 (`DurÃ©`).
+
+    Stricter than `repair`: « Ã » before a blank ends Portuguese words, and is let through.
+    """
+    return any(len(one.group()) > len(_decode_once(one)) for one in _TWICE_ENCODED.finditer(text))
+
+
 def _decode_once(found: re.Match[str]) -> str:
     damaged = found.group()
     if damaged == "Ã":  # the no-break space that ended « à » was turned into a plain one on the way

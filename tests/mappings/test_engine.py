@@ -157,6 +157,20 @@ def test_a_birth_date_to_come_names_nobody(mapping):
     assert facts["personne.nom_naissance"] == "Durand"
 
 
+@pytest.mark.parametrize("name", ["DurÃ©", "FranÃ§ois", "PrÃªtre", "Lâ€™Hermite", "DUPRÃ‰"])
+def test_a_text_decoded_in_another_encoding_than_its_own_is_left_out_and_told(mapping, name):
+    record = mapping(NAMES).read({"usager": {"nom": name, "naissance": "1985-06-14"}})
+    assert [(f.code, f.path, f.severity) for f in record.findings] == [("twice-encoded", "usager/nom", "quarantine")]
+    assert record.personnes[0].facts == {"personne.date_naissance": "1985-06-14"}
+
+
+@pytest.mark.parametrize("name", ["ÂGÉ", "João", "CONCEIÇÃO", "IRMÃ MARIA", "Åse", "Château d’If", "Zoë"])
+def test_a_name_of_another_country_is_not_taken_for_a_damaged_one(mapping, name):
+    record = mapping(NAMES).read({"usager": {"nom": name, "naissance": "1985-06-14"}})
+    assert record.findings == []
+    assert record.personnes[0].facts["personne.nom_naissance"] == name
+
+
 def test_a_mapping_reads_what_it_wrote(mapping):
     one = mapping(NAMES)
     facts = {"personne.nom_naissance": "DURAND", "personne.date_naissance": "1985-06-14"}
