@@ -231,14 +231,15 @@ def resolve_objection(
     return _event(work, identifier, basis, name, reason_hash=reason_hash, append=append, notifications=told)
 
 
-def close(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
-    """Lift a limitation, end a protection, or retract an objection not yet answered."""
+def close(work: UnitOfWork, identifier: str, *, reason_hash: str = "", append: Append = journal.append) -> Change:
+    """Lift a limitation, end a protection, or retract an objection not yet answered; with the digest of what was
+    written of it, if anything was."""
     row = _row(work, identifier)
     names = {"limitation": "lifted", "protection": "ended", "objection": "retracted"}
     if row.kind not in names:
         raise Conflict("basis-kind", "Only a limitation, a protection or a pending objection is closed this way.")
     basis, _ = _open(work, identifier, row.kind, {"set", "notified", "raised"})
-    return _event(work, identifier, basis, names[row.kind], append=append)
+    return _event(work, identifier, basis, names[row.kind], reason_hash=reason_hash, append=append)
 
 
 def representative_notified(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
@@ -353,7 +354,7 @@ def _event(
         work, event, subject=basis.subject_ref, purpose=basis.purpose or None, regime=basis.regime or None,
         article=list(basis.article), basis=basis.legal_basis,
         notice_ref=f"{basis.notice_id}:{basis.notice_version}" if basis.notice_id else None,
-        n_records=len(notifications), outcome=name, **reference,
+        n_records=len(notifications), outcome=name, reason_h=reason_hash, **reference,
     )  # fmt: skip
     assert name in LIFE[basis.kind][0], "an event of this kind of record"
     return Change(identifier, basis.kind, event, "given" if name == "reconfirmed" else name, basis, notifications)

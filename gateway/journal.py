@@ -293,8 +293,9 @@ def of_period(
     return list(_page(connection, query, after, limit))
 
 
-def newest(connection: Connection, event: str) -> Iterator[Logged]:
+def newest(connection: Connection, event: str, *, before: Cursor | None = None) -> Iterator[Logged]:
     """What was written of an event that is few (`tables.journal.FEW`), newest first."""
     query = _READ.where(FEW[event], journal_entry.c.event == event).order_by(*(one.desc() for one in _ORDER))
+    query = query.where(tuple_(*_ORDER) < tuple_(*before)) if before else query
     for row in connection.execute(query.execution_options(yield_per=100)):
         yield Logged(row.log, row.idx, row.ts, row.entry)

@@ -155,9 +155,10 @@ def of_recipient(work: UnitOfWork, identifier: str, recipient: str) -> Notificat
     return _of(row)
 
 
-def dpo_tasks(work: UnitOfWork) -> list[Notification]:
-    """Recipients that never answered, or refused with an article: for the DPO."""
-    query = select(table).where(table.c.state.in_(("dpo_task", "refused"))).order_by(table.c.id)
+def dpo_tasks(work: UnitOfWork, *, after: str = "", limit: int | None = None) -> list[Notification]:
+    """Recipients that never answered, or refused with an article: for the DPO; at most `limit` of those after one."""
+    query = select(table).where(table.c.state.in_(("dpo_task", "refused")), table.c.id > after)
+    query = query.order_by(table.c.id).limit(limit)
     return [_of(row) for row in work.connection.execute(query)]
 
 

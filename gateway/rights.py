@@ -188,9 +188,10 @@ def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> bas
     return replace(change, notifications=told)
 
 
-def lift(work: UnitOfWork, gateway: Gateway, identifier: str) -> basis.Change:
-    """End a limitation; past recipients are told that they may use the data again."""
-    change = basis.close(work, identifier)
+def lift(work: UnitOfWork, gateway: Gateway, identifier: str, *, reason_hash: str = "") -> basis.Change:
+    """End a limitation; past recipients are told that they may use the data again. `reason_hash`: digest of the letter
+    that informed her before (GDPR 18(3))."""
+    change = basis.close(work, identifier, reason_hash=reason_hash)
     if change.kind == "limitation":
         told = _tell(work, gateway, change.basis.person_id, change.id, "right.unlimit", "resume", change.basis.purpose)
         return replace(change, notifications=told)

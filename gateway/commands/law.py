@@ -146,11 +146,12 @@ def limit(file: File) -> None:
     _changed(told)
 
 
-def lift(id: str) -> None:
-    """Lift a limitation, end a protection, or retract an objection not yet answered."""
+def lift(id: str, reason: Reason = None) -> None:
+    """Lift a limitation (its reason: the letter that informed the person before, GDPR 18(3)), end a protection, or
+    retract an objection not yet answered."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = rights.lift(work, gateway, id)
+        told = rights.lift(work, gateway, id, reason_hash=_digest(reason))
     _changed(told)
 
 

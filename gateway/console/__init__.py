@@ -2,7 +2,7 @@
 
 | role | pages |
 |---|---|
-| `dpo` | `register` `person` `agreements` `purges` `rights` `rights_act` `breaches` `reidentify` `registers` |
+| `dpo` | `register` `person` `agreements` `bases` `purges` `rights` `rights_act` `breaches` `reidentify` `registers` |
 | | `integrity` `watch` |
 | `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` |
 | `operateur` | `operator` |

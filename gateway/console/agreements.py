@@ -1,8 +1,7 @@
-"""What exchanges rest on: conventions and their versions, bases and their effects, retention, the decision table."""
+"""What exchanges rest on: conventions and their versions, retention, the decision table, the mappings."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 import mappings
-from gateway import clock, convention, journal, notification
+from gateway import clock, convention, journal
 from gateway.console import law_words, purges
 from gateway.console.blocks import (
     Badge,
@@ -36,7 +35,7 @@ from gateway.policy_question import in_order
 from gateway.policy_table import Rule
 from gateway.policy_table import Table as Law
 from gateway.problems import Unknown
-from gateway.storage.tables.basis import basis_event, basis_record
+from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.words import day, many, number, period, say, word
@@ -51,7 +50,6 @@ def places() -> list[Place]:
     return [
         Place("/console/conventions", conventions, ("dpo",)),
         Place("/console/conventions/{id}", one_convention, ("dpo",)),
-        Place("/console/bases", bases, ("dpo",)),
         Place("/console/conservation", retention, ("dpo",)),
         Place("/console/decision", decision, ("dpo",)),
         Place("/console/correspondances", mapping_list, ("dpo", "integration")),
@@ -168,86 +166,6 @@ def _versions(versions: Any) -> Iterator[Any]:
     yield Table("versions", say("conventions.versions_legende"), heads, rows)
 
 
-# --- bases ------------------------------------------------------------
-
-
-def bases(view: View) -> Page:
-    """Information, consents and objections, and what each objection or withdrawal stopped since."""
-    name = basis_event.c.name
-    counted = view.connection.execute(select(name, func.count()).group_by(name).order_by(func.count().desc()))
-    rows = [[word("base_evenement", one), Num(times)] for one, times in counted]
-    heads = [say("bases.evenement"), say("bases.nombre")]
-    return Page(
-        say("bases.titre"),
-        [
-            Text(say("bases.intro"), lead=True),
-            Title(say("bases.effets_titre")),
-            _effects(view),
-            Title(say("bases.prevenus_titre")),
-            _told(view),
-            Title(say("bases.tout_titre")),
-            Table("bases", say("bases.legende"), heads, rows, say("bases.vide"), frozenset({1})),
-        ],
-    )
-
-
-_STOPS = ("raised", "upheld", "withdrawn", "refused", "set")
-
-
-def _effects(view: View) -> Table:
-    """Each decision of a person that stops something, newest first, with the exchanges it stopped."""
-    law = view.gateway.policy.table
-    query = (
-        select(basis_record, basis_event.c.name, basis_event.c.recorded_at)
-        .join(basis_event, basis_event.c.record_id == basis_record.c.id)
-        .where(basis_event.c.name.in_(_STOPS), basis_record.c.kind != "protection")
-        .order_by(basis_event.c.recorded_at.desc())
-        .limit(PAGE)
-    )
-    rows = []
-    for row in view.connection.execute(query).all():
-        subjects = [view.gateway.keys.pseudonym(body, row.person_id) for body in view.gateway.bodies]
-        stopped = view.connection.scalar(
-            select(func.count())
-            .select_from(journal_entry)
-            .where(
-                journal_entry.c.subject.in_(subjects),
-                journal_entry.c.event == "exchange.deny",
-                journal_entry.c.ts >= row.recorded_at[:23] + "Z",
-            )
-        )
-        article = "; ".join(json.loads(row.content)["article"])
-        rows.append(
-            [
-                say("bases.personne", n=view.reference(row.person_id)[:8]),
-                word("base", row.kind),
-                Badge(word("base_etat", row.name), "bad" if row.name != "raised" else "wait"),
-                law_words.purpose(law, row.purpose) if row.purpose else say("bases.toutes_finalites"),
-                article,
-                When(row.recorded_at),
-                Badge(many("bases.bloques", stopped or 0), "bad" if stopped else "quiet"),
-            ]
-        )
-    heads = [say(f"bases.{key}") for key in ("de_qui", "nature", "etat", "finalite", "article", "depuis", "effet")]
-    return Table("effets", say("bases.effets_legende"), heads, rows, say("bases.effets_vide"))
-
-
-def _told(view: View) -> Table:
-    rows = [
-        [
-            view.body(one.recipient),
-            word("action", one.action),
-            Badge(word("avis_etat", one.state), "bad"),
-            law_words.purpose(view.gateway.policy.table, one.content.get("purpose")),
-            Num(one.attempts),
-            When(one.next_at),
-        ]
-        for one in notification.dpo_tasks(view.work)[:PAGE]
-    ]
-    heads = [say(f"bases.{key}") for key in ("destinataire", "demande", "etat", "finalite", "essais", "prochain")]
-    return Table("prevenus", say("bases.prevenus_legende"), heads, rows, say("bases.prevenus_vide"), frozenset({4}))
-
-
 # --- retention ------------------------------------------------------------
 
 
@@ -269,8 +187,11 @@ def retention(view: View) -> Page:
     heads = [
         say(f"conservation.{key}") for key in ("regime", "nom", "donnees", "archives", "traces", "articles", "verifie")
     ]
-    due = sorted(_due(view), key=lambda row: row[0])
-    rows = [[day(when), what, about] for when, what, about in due]
+    asked = view.asked("echeances")
+    start = int(asked) if asked.isdecimal() else 0
+    due = sorted(_due(view))[start:]
+    rows = [[day(when), what, about] for when, what, about in due[:PAGE]]
+    older = view.further("echeances", echeances=str(start + PAGE)) if len(due) > PAGE else ""
     return Page(
         say("conservation.titre"),
         [
@@ -282,6 +203,7 @@ def retention(view: View) -> Page:
                 [say("conservation.date"), say("conservation.quoi"), say("conservation.detail")],
                 rows,
                 say("conservation.vide"),
+                older=older,
             ),
             *purges.blocks(view),
             Title(say("conservation.regimes")),
@@ -303,8 +225,6 @@ def _due(view: View) -> Iterator[tuple[str, str, str]]:
         select(func.substr(basis_record.c.valid_until, 1, 10), func.count())
         .where(basis_record.c.valid_until > clock.instant(), basis_record.c.kind == "consent")
         .group_by(func.substr(basis_record.c.valid_until, 1, 10))
-        .order_by(func.substr(basis_record.c.valid_until, 1, 10))
-        .limit(PAGE)
     ):
         yield day_, say("conservation.fin_consentement"), many("conservation.personnes", times)
     for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -89,6 +89,18 @@ class View:
     def reference(self, person: str) -> str:
         """The console's own reference of a person; it names her to nobody else."""
         return self.gateway.keys.pseudonym(DPO, person)
+
+    def person(self, id: str) -> Link | str:
+        """A person by her reference, and the way to her page if it was ever given out."""
+        ref = self.reference(id)
+        shown = say("bases.personne", n=ref[:8])
+        known = self.gateway.references.find(self.work, DPO, ref) is not None
+        return Link(shown, f"/console/personne/{ref}") if known else shown
+
+    def further(self, table: str, **asked: str) -> str:
+        """The address of the next page of one table: where the reader is in the others is kept."""
+        kept = {name: value for name, value in self.request.query_params.items() if name not in ("fait", "n")}
+        return f"?{urlencode(kept | asked)}#{table}"
 
     @property
     def by(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.console import (
     agreements,
+    bases,
     breaches,
     integrity,
     person,
@@ -19,5 +20,17 @@ from gateway.console.common import Place
 
 def places() -> list[Place]:
     """Every page of this role."""
-    families = (register, person, agreements, rights, rights_act, breaches, reidentify, registers, integrity, watch)
+    families = (
+        register,
+        person,
+        agreements,
+        bases,
+        rights,
+        rights_act,
+        breaches,
+        reidentify,
+        registers,
+        integrity,
+        watch,
+    )
     return [place for family in families for place in family.places()]

@@ -64,7 +64,7 @@ def identities(view: View) -> Page:
                 heads,
                 shown,
                 say("identites.vide"),
-                older=f"?apres={rows[-1].id}" if len(rows) == PAGE else "",
+                older=view.further("identites", apres=rows[-1].id) if len(rows) == PAGE else "",
             ),
             Title(say("identites.decides")),
             Table(
@@ -73,7 +73,9 @@ def identities(view: View) -> Page:
                 [say("identites.cas"), say("identites.decision"), say("identites.quand")],
                 past,
                 say("identites.decides_vide"),
-                older=f"?avant={decided[-1].decided_at}_{decided[-1].id}" if len(decided) == PAGE else "",
+                older=view.further("decides", avant=f"{decided[-1].decided_at}_{decided[-1].id}")
+                if len(decided) == PAGE
+                else "",
             ),
         ],
     )

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 
 from gateway import basis, journal, person_history
-from gateway.console import law_words
+from gateway.console import bases, law_words
 from gateway.console.blocks import (
     Badge,
     Facts,
@@ -337,7 +337,7 @@ def _bases(view: View, person: str) -> Iterator[Any]:
         rows.append(
             [
                 word("base", record["kind"]),
-                Badge(word("base_etat", one["state"]), _TONE.get(one["state"], "quiet")),
+                bases.state(one),
                 law_words.purpose(law, record["purpose"]) if record["purpose"] else say("bases.toutes_finalites"),
                 law_words.regime(law, record["regime"]),
                 When(record["created_at"]),
@@ -348,20 +348,6 @@ def _bases(view: View, person: str) -> Iterator[Any]:
     heads = [say(f"bases.{key}") for key in ("nature", "etat", "finalite", "regime", "depuis", "terme", "article")]
     yield Title(say("personne.bases"))
     yield Table("bases", say("personne.bases_legende"), heads, rows, say("personne.bases_vide"))
-
-
-_TONE = {
-    "given": "good",
-    "informed": "good",
-    "raised": "wait",
-    "upheld": "bad",
-    "withdrawn": "bad",
-    "refused": "bad",
-    "expired": "wait",
-    "set": "wait",
-    "rejected": "quiet",
-    "superseded": "quiet",
-}
 
 
 def _timeline(view: View, person: str, sent: Sequence[_Sent], entries: Sequence[journal.Logged]) -> list[Any]:

@@ -46,10 +46,14 @@ def _due(view: View, reading: retention.Reading) -> Table:
 
 def _done(view: View) -> Table:
     since = clock.instant(clock.now() - _SINCE)
-    erased = takewhile(lambda entry: entry.ts >= since, journal.newest(view.connection, "right.erase"))
-    purged = ((entry, said) for entry in erased if (said := entry.fields).get("reason_code") == "elapsed")
+    ts, _, place = view.asked("purges").partition("_")
+    log, _, idx = place.rpartition("_")
+    before = (ts, log, int(idx)) if idx.isdecimal() and len(idx) < 19 else None
+    erased = takewhile(lambda entry: entry.ts >= since, journal.newest(view.connection, "right.erase", before=before))
+    purged = [*islice((entry for entry in erased if entry.fields.get("reason_code") == "elapsed"), PAGE)]
     rows = []
-    for entry, said in islice(purged, PAGE):
+    for entry in purged:
+        said = entry.fields
         about = view.body(said.get("recipient_org", "") or said.get("sender_org", ""))
         rows.append([
             When(entry.ts),
@@ -60,4 +64,9 @@ def _done(view: View) -> Table:
             Code(f"{entry.log}:{entry.idx}"),
         ])  # fmt: skip
     heads = [say(f"purge.{key}") for key in ("quand", "quoi", "categories", "lignes", "certificat", "journal")]
-    return Table("purge-faite", say("purge.faite_legende"), heads, rows, say("purge.faite_vide"), frozenset({3}))
+    older = ""
+    if len(purged) == PAGE:
+        older = view.further("purge-faite", purges=f"{purged[-1].ts}_{purged[-1].log}_{purged[-1].idx}")
+    return Table(
+        "purge-faite", say("purge.faite_legende"), heads, rows, say("purge.faite_vide"), frozenset({3}), older=older
+    )

@@ -32,7 +32,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import DPO, PAGE, Answer, Download, Go, Place, View, to_correct
 from gateway.person_history import HERSELF, head_of, people_of
-from gateway.problems import Unknown
+from gateway.problems import Conflict, Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
 from gateway.storage.tables.record import person
@@ -239,16 +239,13 @@ def demand(view: View) -> Page:
     page = Page(say("droits.une", droit=word("droit", one.right)), back=Link(say("droits.retour"), "/console/droits"))
     page.blocks += [Facts(_facts(view, one)), *_to_do(view, one), Title(say("droits.prevenus")), _told(view, one)]
     if one.state in rights.WAITING:
-        page.blocks += [Title(say("droits.repondre")), *_answers(one)]
+        page.blocks += [Title(say("droits.repondre")), *_answers(view, one)]
     return page
 
 
 def _facts(view: View, one: Demand) -> list[tuple[str, Any]]:
-    ref = view.reference(one.person_id)
-    known = view.gateway.references.find(view.work, DPO, ref) is not None
-    who: Any = say("bases.personne", n=view.reference(one.person_id)[:8])
     told: list[tuple[str, Any]] = [
-        (say("droits.personne"), Link(who, f"/console/personne/{ref}") if known else who),
+        (say("droits.personne"), view.person(one.person_id)),
         (say("droits.texte"), rights.ARTICLES[one.right]),
         (say("droits.etat"), state(one)),
         (say("droits.recue"), When(one.received_at)),
@@ -273,7 +270,7 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     elif one.right == "portability":
         links = [("droits.portabilite", f"{here}/portabilite")]
     elif one.right in CARRIED_OUT and one.state == "open":
-        if one.right == "erasure" and _erased(view, one):
+        if _erasure_done(view, one):
             return [Title(say("droits.a_faire")), Text(say("droits.a_faire_apres"))]
         deciding = one.right == "objection" and pending_objections(view, one)
         links = [("droits.decider" if deciding else f"droits.executer_{one.right}", f"{here}/executer")]
@@ -286,7 +283,10 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     ]
 
 
-def _erased(view: View, one: Demand) -> bool:
+def _erasure_done(view: View, one: Demand) -> bool:
+    """What was erased cannot be refused any more, nor the person asked who she is."""
+    if one.right != "erasure":
+        return False
     head = head_of(view.work, one.person_id)
     return view.connection.scalar(select(person.c.erased_at).where(person.c.id == head)) is not None
 
@@ -332,11 +332,13 @@ def _told(view: View, one: Demand) -> Table:
     return Table("prevenus", say("droits.prevenus_legende"), heads, rows, say("droits.prevenus_vide"))
 
 
-def _answers(one: Demand) -> list[Form]:
+def _answers(view: View, one: Demand) -> list[Form]:
     action = f"/console/droits/{one.id}/reponse"
     if one.state == "identity":
         return [Form(action, say("droits.identite_confirmee"), hidden=[("issue", "identity-confirmed")])]
     forms = [Form(action, say("droits.fait"), hidden=[("issue", "done")], intro=say("droits.fait_intro"))]
+    if _erasure_done(view, one):
+        return forms
     if not one.extended_at and not one.late:
         reasons = [(code, word("prolongation", code)) for code in ("complex", "many-requests")]
         forms.append(
@@ -387,6 +389,8 @@ def answer(view: View) -> Answer:
     if issue == "done":
         rights.done(work, gateway, id)
     elif issue == "refused":
+        if _erasure_done(view, rights.get(work, id)):
+            raise Conflict("request-state", "It was carried out: answer that it is done.")
         digest = letter(view, "lettre")
         if not digest:
             return _without_letter(view)

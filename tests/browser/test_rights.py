@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -134,6 +135,32 @@ def test_a_limitation_stops_and_tells(signed_in: SignedIn, lived: Lived) -> None
     assert _journaled(lived, "right.limit")
 
 
+def test_a_limitation_is_lifted_once_the_person_is_informed(signed_in: SignedIn, lived: Lived) -> None:
+    client, one = signed_in("dpo"), lived.people[3]
+
+    def shown() -> set[str]:
+        history = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born).text
+        return set(re.findall(r'href="(/console/bases/[0-9a-f-]{36})"', history))
+
+    before = shown()
+    send(client, f"{_asks(client, lived, 3, 'limitation')}/executer", base="|", canal="paper")
+    (here,) = shown() - before
+    assert here in client.get("/console/bases").text
+    assert send(client, here).status_code == 422, "she is informed before"
+    letter = {"lettre": ("levee.pdf", b"%PDF-1.7 levee", "application/pdf")}
+    told = unescape(send(client, here, "", letter).text)
+    assert "La limitation est levée" in told
+    assert "reprendre" in told, "those told to limit are told to resume"
+    lifted = _journaled(lived, "right.unlimit")[-1]
+    assert (lifted["agent_role"], lifted["object_ref"]) == ("dpo", here.rpartition("/")[2])
+    assert lifted["reason_h"] == hashlib.sha256(letter["lettre"][1]).hexdigest()
+    again = client.get(here)
+    assert "lettre" not in again.text, "nothing is left to lift"
+    token = dict(re.findall(r'name="(jeton)" value="([^"]+)"', again.text))
+    assert "déjà fait" in unescape(client.post(here, data=token, files=letter).text)
+    assert here not in client.get("/console/bases").text
+
+
 def test_a_limitation_needs_no_earlier_information_and_may_bear_on_everything(
     signed_in: SignedIn, lived: Lived
 ) -> None:
@@ -205,6 +232,9 @@ def test_an_erasure_against_a_law_asks_for_a_written_decision(signed_in: SignedI
     assert "effacer" in told.text
     with lived.gateway.engine.connect() as connection:
         assert connection.execute(select(person.c.id).where(person.c.erased_at.is_not(None))).first()
+    assert "Refuser" not in told.text, "what was carried out is not refused"
+    forced = send(client, asked, f"{asked}/reponse", decision, issue="refused", motif_refus="legal-obligation")
+    assert forced.status_code == 409
 
 
 def test_taking_a_copy_asks_for_a_new_proof(signed_in: SignedIn, lived: Lived) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from starlette.requests import Request as Asked
 
 from gateway import (
     basis,
@@ -310,18 +311,21 @@ def test_a_crash_leaves_whole_persons_and_the_next_run_goes_on(
     assert count(both, assertion_set) == 0
 
 
+_ASKED = Asked({"type": "http", "query_string": b"", "headers": []})
+
+
 def test_the_retention_page_shows_what_is_due_then_its_certificate(office: Office, later: Later) -> None:
     caf(office)
     later(170)
 
     def shown() -> tuple[list[Any], list[Any]]:
         with office.gateway.reading() as work:
-            view = View(None, office.gateway, None, work)  # type: ignore[arg-type]
+            view = View(_ASKED, office.gateway, None, work)  # type: ignore[arg-type]
             due, done = (one for one in purges.blocks(view) if isinstance(one, Table))
             return list(due.rows), list(done.rows)
 
     with office.gateway.reading() as work:
-        told = purges.blocks(View(None, office.gateway, None, work))  # type: ignore[arg-type]
+        told = purges.blocks(View(_ASKED, office.gateway, None, work))  # type: ignore[arg-type]
     assert [one.text for one in told if isinstance(one, Notice)] == [say("purge.jamais")]
     retention.keep(office.gateway)
     due, done = shown()
