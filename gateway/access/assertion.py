@@ -19,6 +19,9 @@ from gateway.access.replay import Used
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LIFETIME = 60.0
 SKEW = 10.0
+OLDEST = 300.0
+"""Since `iat`: an assertion made long before it serves was kept somewhere (RFC 7523 §3, 6). More than a minute, for
+libraries and clocks that set it back."""
 _TYPS = (None, "JWT", "jwt", "client-authentication+jwt")
 
 _DECOY = ec.generate_private_key(ec.SECP256R1())
@@ -67,7 +70,7 @@ def _check_claims(claims: dict[str, Any], issuer: str) -> float:
         raise Refused("assertion-expired")
     if expires_at > now + LIFETIME + SKEW:
         raise Refused("assertion-too-long")
-    if issued_at is None or issued_at > now + SKEW:
+    if issued_at is None or not now - OLDEST <= issued_at <= now + SKEW:
         raise Refused("assertion-iat")
     if "nbf" in claims and ((not_before := number(claims["nbf"])) is None or not_before > now + SKEW):
         raise Refused("assertion-nbf")

@@ -237,6 +237,12 @@ async def test_o_026_over_sixty_seconds_in_the_future(office):
     unauthenticated(office, await office.ask(office.ccas, office.ccas.assertion(iat=ABSENT)), "assertion-iat")
 
 
+async def test_an_assertion_made_long_before_it_serves_is_refused(office):
+    now = int(time.time())
+    assert (await office.ask(office.ccas, office.ccas.assertion(iat=now - 120))).status_code == 200
+    unauthenticated(office, await office.ask(office.ccas, office.ccas.assertion(iat=now - 360)), "assertion-iat")
+
+
 async def test_o_027_replayed_jti(office):
     assertion = office.ccas.assertion()
     assert (await office.ask(office.ccas, assertion)).status_code == 200
