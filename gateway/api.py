@@ -34,6 +34,7 @@ from gateway.doors import (
     read_body,
     read_json,
     require_accepted,
+    require_empty,
     require_match,
 )
 from gateway.granted import closed, require_whole
@@ -147,10 +148,22 @@ class _Doors:
     # --- the mailbox ---------------------------------------------------------------------------------------
 
     async def list_inbox(self, http: HttpRequest) -> Response:
-        """What waits for this body, oldest first."""
+        """What waits for this body and this token opens, oldest first."""
         caller = await authenticate(http)
         after, limit = page(http)
-        letters = await in_work(http, lambda work: inbox.letters(work, self.gateway, caller.body, after, limit))
+
+        def read() -> list[inbox.Letter]:
+            with self.gateway.reading() as work:  # however long a narrow token has to search, no writer waits
+                return inbox.letters(
+                    work,
+                    self.gateway,
+                    caller.body,
+                    after,
+                    limit,
+                    lambda one: not closed(work, self.gateway, caller, one),
+                )
+
+        letters = await asyncio.to_thread(read)
         rows = [
             {"id": one.id, "document": one.document, "content_type": one.content_type, "person": one.person,
              "created_at": one.created_at, "fetched_at": one.fetched_at, "delivery": one.delivery}
@@ -187,6 +200,7 @@ class _Doors:
         """The body has taken the document in; again changes nothing and is answered alike. `If-Match`: the tag of the
         document fetched."""
         caller, peer_idx = await authenticate(http), _peer_idx(http)
+        await require_empty(http)
 
         def acknowledge(work: UnitOfWork) -> Callable[[], str] | Problem:
             try:

@@ -23,7 +23,7 @@ from gateway.access import Caller, authenticate
 from gateway.categories import bridge
 from gateway.convention_model import Flow
 from gateway.decide import decide
-from gateway.doors import conditional, in_work, json_answer, read_json, require_match
+from gateway.doors import conditional, in_work, json_answer, read_json, require_empty, require_match
 from gateway.granted import opened
 from gateway.once import Told, idempotency_key, once
 from gateway.past import past_recipients
@@ -174,6 +174,7 @@ class _Doors:
     async def withdraw(self, http: HttpRequest) -> Response:
         """The person withdraws a consent: no reason, no body; each past recipient is told in the same transaction."""
         caller, started = await authenticate(http, action="send"), time.monotonic()
+        await require_empty(http)
 
         def write(work: UnitOfWork) -> dict[str, Any] | Problem:
             found, person = self._kept(work, caller, http.path_params["id"])

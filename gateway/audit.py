@@ -33,8 +33,8 @@ from gateway import (
     verify,
 )
 from gateway.access import Caller, authenticate
-from gateway.api import page, read_body, read_json
 from gateway.bundle import proof_bundle
+from gateway.doors import page, read_body, read_json, require_empty
 from gateway.journal import Cursor, Logged
 from gateway.person_history import head_of, people_of, pseudonyms
 from gateway.person_search import facts_of
@@ -103,6 +103,7 @@ class _Doors:
             await self._log(http, caller, what)
             return JSONResponse(await asyncio.to_thread(self._answer, answer, http))
 
+        door.__doc__ = answer.__doc__  # its summary in the description of the API
         return door
 
     def _answer(self, answer: Answer, http: Request) -> dict[str, Any]:
@@ -272,25 +273,32 @@ class _Doors:
     # --- the whole ------------------------------------------------------------------------------------------------
 
     def denials(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """Refusals of a period by rule, with who was refused what; the most frequent first."""
         return _listed("denials", audit_queries.denials(work.connection, *_period(http)))
 
     def lookups(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """Look-ups of a period by client or by agent: how many, out of hours, repeated, in mass."""
         return _listed("lookups", audit_queries.lookups(work.connection, *_period(http)))
 
     def categories(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """For each open flow, the categories that it may carry and did not in a period."""
         return _listed("flows", audit_queries.unused_categories(work, self.gateway, *_period(http)))
 
     def conventions(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """Conventions that carry nothing any more, and those that end within sixty days."""
         return _listed("conventions", audit_queries.expired_conventions(work))
 
     def consents(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """Consents whose term has passed, that nobody withdrew or renewed."""
         after, limit = page(http)
         return _paged("consents", audit_queries.consents_past(work, after, limit), limit)
 
     def retention(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """What is older than its regime allows: statements by body, entries by log."""
         return audit_queries.retention_due(work, self.gateway)
 
     def requests(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """Requests of persons about their rights, as they came: since when, until when, how answered."""
         after, limit = page(http)
         rows = [self._pseudonymous(one) for one in rights.demands(work, after=after, limit=limit)]
         return _paged("requests", rows, limit)
@@ -308,9 +316,11 @@ class _Doors:
         ])  # fmt: skip
 
     def register(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """The article 30 registers, and how what is declared differs from what was seen in a period."""
         return art30.register(work, self.gateway, *_period(http, timedelta(days=366)))
 
     def breaches(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
+        """Breaches of personal data, newest first, with what is left of the 72 hours."""
         return _listed("breaches", breach.list_(work))
 
     async def touched(self, http: Request) -> Response:
@@ -337,11 +347,13 @@ class _Doors:
     async def approve(self, http: Request) -> Response:
         """Approve another officer's request to know who a pseudonym is."""
         by = _account(await officer(http))
+        await require_empty(http)
         return await self._two(http, lambda work: reidentification.approve(work, http.path_params["id"], by))
 
     async def use(self, http: Request) -> Response:
         """Who it is: once, within the hour of the approval, for the officer who asked."""
         by = _account(await officer(http))
+        await require_empty(http)
         return await self._two(http, lambda work: reidentification.use(work, self.gateway, http.path_params["id"], by))
 
     async def _two(self, http: Request, act: Callable[[UnitOfWork], dict[str, Any]]) -> Response:
@@ -350,6 +362,7 @@ class _Doors:
     async def verify(self, http: Request) -> Response:
         """Publish what is new, and have the independent reader check every entry."""
         caller = await officer(http)
+        await require_empty(http)
         await self._log(http, caller, "verify")
 
         def check() -> list[dict[str, Any]]:

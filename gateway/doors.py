@@ -88,6 +88,15 @@ async def read_json(http: HttpRequest, limit: int = 64 * 1024) -> Any:
         raise refusal(refused) from None
 
 
+async def require_empty(http: HttpRequest) -> None:
+    """Refuse what is sent to a door that takes nothing, as it would be dropped unread; `{}` says no more than nothing.
+
+    Raises `Unreadable` (`body-unexpected`), `TooLarge`, `Unsupported`.
+    """
+    if (await read_body(http, 64 * 1024)).strip() not in (b"", b"{}"):
+        raise Unreadable("body-unexpected", "Send no body: this takes none, and nothing in it would be read.")
+
+
 def bounded(body: bytes, media: str) -> None:
     """Refuse a body whose parts would weigh far more than its bytes. Raises `TooLarge` (`too-many-parts`).
 

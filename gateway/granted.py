@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
-
 from gateway import inbox
 from gateway.access import Caller
 from gateway.convention_model import Flow
 from gateway.problems import Forbidden, Problem
 from gateway.registry import Gateway
-from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
 
 
@@ -42,7 +39,7 @@ def narrowed(caller: Caller, flow: Flow) -> Flow | None:
 
 
 def closed(work: UnitOfWork, gateway: Gateway, caller: Caller, letter: Any) -> Problem | None:
-    """Why this token does not open a letter of its body's mailbox (`inbox.find`), if it does not.
+    """Why this token does not open a letter of its body's mailbox (`inbox.find`), nor see it listed, if it does not.
 
     A mailbox holds what its body receives for all its purposes: a token that names a purpose and no more opens the
     letters of every purpose its client is registered for; one that is narrowed further opens what it names. A flow that
@@ -50,8 +47,7 @@ def closed(work: UnitOfWork, gateway: Gateway, caller: Caller, letter: Any) -> P
     """
     if letter.document == inbox.NOTICE:
         return None
-    sent = work.connection.execute(select(outbox).where(outbox.c.id == letter.delivery_id)).one()
-    flow = gateway.flow(work, sent.flow)
+    flow = gateway.flow(work, letter.flow)
     plain = any(one.keys() <= {"type", "purpose"} for one in caller.details)
     if plain and (flow is None or caller.registered is None or flow.purpose in caller.registered):
         return None
@@ -59,7 +55,7 @@ def closed(work: UnitOfWork, gateway: Gateway, caller: Caller, letter: Any) -> P
     if flow and not found:
         asked = f"Use a client and a token that open the purpose {flow.purpose}, regime {flow.regime}."
         return Forbidden("purpose-not-granted", asked)
-    if found and found.codes is not None and not set(filter(None, (sent.categories or "").split(","))) <= found.codes:
+    if found and found.codes is not None and not set(filter(None, (letter.categories or "").split(","))) <= found.codes:
         return Forbidden("datatypes-narrowed", "This document holds more than the datatypes of the token.")
     return None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 
 from connectors.contract import Outgoing
 from connectors.manifest import Document
@@ -14,7 +16,7 @@ from gateway.deposit import content
 from gateway.outbox import Claim
 from gateway.problems import Unknown
 from gateway.registry import Gateway
-from gateway.storage.tables.delivery import mailbox
+from gateway.storage.tables.delivery import mailbox, outbox
 from gateway.unit_of_work import UnitOfWork
 
 NOTICE = "maillon.notification"
@@ -53,14 +55,18 @@ def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, 
     return letter
 
 
-def letters(work: UnitOfWork, gateway: Gateway, body: str, after: str = "", limit: int = 50) -> list[Letter]:
-    """What waits for this body, oldest first; acknowledged documents are not shown."""
-    rows = work.connection.execute(
-        select(mailbox)
-        .where(mailbox.c.body == body, mailbox.c.acknowledged_at.is_(None), mailbox.c.id > after)
-        .order_by(mailbox.c.id)
-        .limit(limit)
-    )
+def letters(
+    work: UnitOfWork,
+    gateway: Gateway,
+    body: str,
+    after: str = "",
+    limit: int = 50,
+    opened: Callable[[Any], bool] = lambda _: True,
+) -> list[Letter]:
+    """What waits for this body, oldest first; acknowledged documents are not shown, nor those not `opened`."""
+    columns = [one for one in mailbox.c if one is not mailbox.c.content]
+    waiting = _sent(*columns).where(mailbox.c.body == body, mailbox.c.acknowledged_at.is_(None))
+    rows = _pages(work, waiting.order_by(mailbox.c.id).limit(max(limit, 200)), after)
     return [
         Letter(
             row.id,
@@ -72,8 +78,21 @@ def letters(work: UnitOfWork, gateway: Gateway, body: str, after: str = "", limi
             row.acknowledged_at,
             row.delivery_id,
         )
-        for row in rows
+        for row in islice(filter(opened, rows), limit)
     ]
+
+
+def _pages(work: UnitOfWork, page: Select[Any], after: str) -> Iterator[Any]:
+    while rows := work.connection.execute(page.where(mailbox.c.id > after)).all():
+        yield from rows
+        after = rows[-1].id
+
+
+def _sent(*columns: Any) -> Select[Any]:
+    """Letters with what their delivery says; a notice has none."""
+    return select(*columns, outbox.c.flow, outbox.c.categories).outerjoin_from(
+        mailbox, outbox, outbox.c.id == mailbox.c.delivery_id
+    )
 
 
 def fetch(work: UnitOfWork, gateway: Gateway, row: Any) -> bytes:
@@ -92,8 +111,11 @@ def acknowledge(work: UnitOfWork, body: str, letter: str) -> Any:
 
 
 def find(work: UnitOfWork, body: str, letter: str) -> Any:
-    """The row of a letter of this body. Raises `Unknown`, also for somebody else's."""
-    row = work.connection.execute(select(mailbox).where(mailbox.c.id == letter, mailbox.c.body == body)).first()
+    """The row of a letter of this body, with the `flow` and the `categories` of its delivery.
+
+    Raises `Unknown`, also for somebody else's.
+    """
+    row = work.connection.execute(_sent(mailbox).where(mailbox.c.id == letter, mailbox.c.body == body)).first()
     if row is None:
         raise Unknown("letter-unknown", "Check the id against the list of the inbox.")
     return row

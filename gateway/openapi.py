@@ -20,13 +20,21 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.doors import MAX_BODY, conditional, require_accepted
-from gateway.openapi_tables import COMMON, OPERATIONS, PARAMETERS, PROBLEMS, SCHEMAS, TAGS, Operation
+from gateway.openapi_tables import COMMON, NOTHING, OPERATIONS, PARAMETERS, PROBLEMS, SCHEMAS, TAGS, Operation, param
 from gateway.registry import Gateway
 
 _POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 _FOLDER = Path(__file__).parent / "docs_page"
 _AUDIT = "/v1/audit/"
 _PACK = "/v1/audit/exchanges/{id}/evidence"
+_PERIOD, _PAGE = ("From", "To"), ("After", "Limit")
+_ASKED = {
+    "persons/{ref}/history": ("Place", "Limit"), "subjects/{subject}/history": ("Place", "Limit"),
+    "decisions/replay": ("Policy",), "decisions/period": _PERIOD, "denials": _PERIOD, "lookups": _PERIOD,
+    "categories": _PERIOD, "register": _PERIOD, "consents": _PAGE, "requests": _PAGE,
+}  # fmt: skip
+"""What the officer's doors take in the query."""
+_WITHOUT_BODY = ("approve", "use", "verify")
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -173,7 +181,9 @@ def _audit(routed: list[Any]) -> list[Operation]:
         if not isinstance(route, Route) or not route.path.startswith(_AUDIT):
             continue
         for method in sorted((route.methods or set()) - {"HEAD"}):
+            asked = param(*_ASKED.get(route.path.removeprefix(_AUDIT), ()))
             words = [word for word in route.path.removeprefix("/v1/").split("/") if not word.startswith("{")]
+            body = NOTHING if words[-1] in _WITHOUT_BODY else {"content": {"application/json": {}}}
             named = [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
                 for name in route.param_convertors
@@ -181,10 +191,10 @@ def _audit(routed: list[Any]) -> list[Operation]:
             found.append(
                 Operation(
                     method.lower(), route.path, "_".join([method.lower(), *words, *route.param_convertors]),
-                    (route.endpoint.__doc__ or " ".join(words)).strip().splitlines()[0], "audit",
+                    (route.endpoint.__doc__ or "").strip().splitlines()[0], "audit",
                     answers={200: {"description": "What was asked.", "content": {_form(route.path): {}}}},
-                    problems=(404, 409, 413, 415, 422, 503), scope="audit", parameters=tuple(named),
-                    body={"content": {"application/json": {}}} if method == "POST" else None,
+                    problems=(404, 409, 413, 415, 422, 503), scope="audit", parameters=(*named, *asked),
+                    body=body if method == "POST" else None,
                 )
             )  # fmt: skip
     return found

@@ -198,6 +198,13 @@ PARAMETERS: Json = {
               "schema": {"type": "string", "format": "uuid"}},
     "Limit": {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200,
                                                          "default": 50}},
+    "Place": {"name": "after", "in": "query", "description": "`next` of the previous page.", "schema": _TEXT},
+    "From": {"name": "from", "in": "query", "description": "RFC 3339; by default a month before the end, a year for "
+             "the registers.", "schema": {"type": "string", "format": "date-time"}},
+    "To": {"name": "to", "in": "query", "description": "RFC 3339; now by default.",
+           "schema": {"type": "string", "format": "date-time"}},
+    "Policy": {"name": "policy", "in": "query", "description": "Digest of the table; by default that of its day.",
+               "schema": _TEXT},
     "IdempotencyKey": _header("Idempotency-Key", "The same key brings the same answer; with another body, 422.", True,
                               pattern="^[!-~]{1,200}$"),
     "IfNoneMatch": _header("If-None-Match", "An `ETag` you hold: 304 when nothing changed."),
@@ -205,7 +212,7 @@ PARAMETERS: Json = {
 }  # fmt: skip
 
 
-def _param(*names: str) -> tuple[Json, ...]:
+def param(*names: str) -> tuple[Json, ...]:
     return tuple({"$ref": f"#/components/parameters/{name}"} for name in names)
 
 
@@ -229,6 +236,11 @@ def _takes(schema: str) -> Json:
     return {"required": True, "content": {"application/json": {"schema": _ref(schema)}}}
 
 
+NOTHING: Json = {
+    "required": False,
+    "description": "None, or an empty object: anything else is refused (`body-unexpected`).",
+    "content": {"application/json": {"schema": {"type": "object", "maxProperties": 0}}},
+}
 _UNCHANGED: Json = {"description": "Nothing changed."}
 _ANY: Json = {"schema": {"type": "string", "format": "binary"}}
 _DOCUMENTS = (
@@ -248,7 +260,7 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=(_header("Maillon-Document", "Id of the document, such as `ccas.suivi`.", True),
                     _header("Maillon-Delivery", "Your own id of this delivery (UUID), if you keep a journal to compare "
                                                 "with this one."),
-                    *_param("IdempotencyKey")),
+                    *param("IdempotencyKey")),
         body={"required": True, "content": dict.fromkeys(_DOCUMENTS, _ANY)},
         answers={202: _json("Accepted; what each recipient will get, or why not.", "Receipt", Location="Its exchange.",
                             **_JOURNALED),
@@ -257,31 +269,32 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "get", "/v1/exchanges", "list_exchanges", "What you sent and received, newest first", "exchanges",
-        scope="exchange", parameters=_param("After", "Limit"), problems=(422, 503),
+        scope="exchange", parameters=param("After", "Limit"), problems=(422, 503),
         answers={200: _json("One page.", "Exchanges")},
     ),
     Operation(
         "get", "/v1/exchanges/{id}", "show_exchange", "One exchange, with the state of each delivery", "exchanges",
-        scope="exchange", parameters=(_ID, *_param("IfNoneMatch")), problems=(503,),
+        scope="exchange", parameters=(_ID, *param("IfNoneMatch")), problems=(503,),
         answers={200: _json("The exchange; for its sender, also the answer it was given.", "Exchange", ETag=_TAG),
                  304: _UNCHANGED},
     ),
     Operation(
         "get", "/v1/inbox", "list_inbox", "What waits for you, oldest first", "inbox", scope="exchange",
-        parameters=_param("After", "Limit"), problems=(422, 503), answers={200: _json("One page.", "Letters")},
+        description="Only what the token opens, when it is narrowed by a regime, a convention, categories or actions.",
+        parameters=param("After", "Limit"), problems=(422, 503), answers={200: _json("One page.", "Letters")},
     ),
     Operation(
         "get", "/v1/inbox/{id}/document", "fetch_letter", "One document of the mailbox", "inbox", scope="exchange",
         description="Decided once more: what may no longer be given is refused, with its reason and article "
         "(`letter-withheld`).",
-        parameters=(_ID, *_param("IfNoneMatch")), problems=(403, 406, 503),
+        parameters=(_ID, *param("IfNoneMatch")), problems=(403, 406, 503),
         answers={200: {"description": "The document, as an attachment, in the format that the list tells.",
                        "content": {"*/*": {}}, "headers": {"ETag": {"schema": _TEXT}}}, 304: _UNCHANGED},
     ),
     Operation(
         "post", "/v1/inbox/{id}/ack", "acknowledge_letter", "You have taken a document in", "inbox", scope="exchange",
         parameters=(_ID, _header("Maillon-Journal", "Where your own journal tells it: an origin, a space, an index."),
-                    *_param("IfMatch")), problems=(400, 412, 503),
+                    *param("IfMatch")), body=NOTHING, problems=(400, 412, 413, 415, 503),
         answers={204: {"description": "Acknowledged; again changes nothing, and is answered alike.",
                        "headers": {name: {"description": said, "schema": _TEXT} for name, said in _JOURNALED.items()}}},
     ),
@@ -294,24 +307,25 @@ OPERATIONS: tuple[Operation, ...] = (
         "get", "/v1/persons/{ref}/dossier", "show_dossier", "The shared record, as you may see it", "persons",
         scope="exchange", problems=(422, 503),
         parameters=(_REF, _header("Accept-Document", "One of your own documents, or `fse.participant`, to be filled."),
-                    *_param("IfNoneMatch")),
+                    *param("IfNoneMatch")),
         answers={200: _json("Facts with their sources, and what was withheld.", "Dossier", ETag=_TAG), 304: _UNCHANGED},
     ),
     Operation(
         "get", "/v1/persons/{ref}/basis", "list_basis", "Information, consents and objections", "persons",
-        scope="exchange", parameters=(_REF, *_param("IfNoneMatch")), problems=(503,),
+        scope="exchange", parameters=(_REF, *param("IfNoneMatch")), problems=(503,),
         answers={200: _json("Those you keep, or that concern what you receive.", "BasisRecords"), 304: _UNCHANGED},
     ),
     Operation(
         "post", "/v1/persons/{ref}/basis", "record_basis", "Record an information, a consent, an objection…",
-        "persons", scope="exchange", parameters=(_REF, *_param("IdempotencyKey")), body=_takes("Basis"),
+        "persons", scope="exchange", parameters=(_REF, *param("IdempotencyKey")), body=_takes("Basis"),
         problems=(409, 413, 415, 422, 503),
         answers={201: _json("Recorded; it counts from now.", "BasisMade"),
                  200: _json("Already recorded under this key.", "BasisMade")},
     ),
     Operation(
         "post", "/v1/basis/{id}/withdraw", "withdraw_basis", "The person withdraws her consent", "persons",
-        scope="exchange", parameters=(_ID, *_param("IfMatch")), problems=(409, 412, 422, 503),
+        scope="exchange", parameters=(_ID, *param("IfMatch")), body=NOTHING,
+        problems=(409, 412, 413, 415, 422, 503),
         answers={200: _json("Withdrawn; past recipients are being told.", "Withdrawn")},
     ),
     Operation(
@@ -332,26 +346,26 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "get", "/v1/journal/checkpoint", "checkpoint", "The last signed checkpoint", "journal",
-        parameters=_param("IfNoneMatch"), answers={200: _raw("A C2SP signed note."), 304: _UNCHANGED},
+        parameters=param("IfNoneMatch"), answers={200: _raw("A C2SP signed note."), 304: _UNCHANGED},
     ),
     Operation(
         "get", "/v1/journal/vkey", "verifier_key", "The key that verifies checkpoints", "journal",
-        parameters=_param("IfNoneMatch"), answers={200: _raw("A verifier key line."), 304: _UNCHANGED},
+        parameters=param("IfNoneMatch"), answers={200: _raw("A verifier key line."), 304: _UNCHANGED},
     ),
     Operation(
         "get", "/v1/journal/tile/{tile}", "tile", "A hash tile or an entry bundle", "journal", scope="journal",
-        parameters=(_path("tile", "`0/000`, `entries/000.p/12`…"), *_param("IfNoneMatch")),
+        parameters=(_path("tile", "`0/000`, `entries/000.p/12`…"), *param("IfNoneMatch")),
         answers={200: _raw("The tile.", "application/octet-stream"), 304: _UNCHANGED},
     ),
     Operation(
         "get", "/v1/journal/{log}/checkpoint", "checkpoint_of", "The checkpoint of another retention class",
-        "journal", parameters=(_path("log", "`6m` or `36m`."), *_param("IfNoneMatch")),
+        "journal", parameters=(_path("log", "`6m` or `36m`."), *param("IfNoneMatch")),
         answers={200: _raw("A C2SP signed note."), 304: _UNCHANGED},
     ),
     Operation(
         "get", "/v1/journal/{log}/tile/{tile}", "tile_of", "A tile of another retention class", "journal",
         scope="journal", parameters=(_path("log", "`6m` or `36m`."), _path("tile", "As above."),
-                                     *_param("IfNoneMatch")),
+                                     *param("IfNoneMatch")),
         answers={200: _raw("The tile.", "application/octet-stream"), 304: _UNCHANGED},
     ),
     Operation(

@@ -137,7 +137,7 @@ class CcasSystem:
             new += number not in self.received
             self.received[number] = answer.json()
             if self.scenario != "unacknowledged":
-                (await client.post(f"/v1/inbox/{number}/ack", json={"status": "received"})).raise_for_status()
+                (await client.post(f"/v1/inbox/{number}/ack")).raise_for_status()
         return new
 
 

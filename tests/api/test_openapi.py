@@ -41,6 +41,16 @@ def test_every_door_is_described_and_every_description_is_a_door(house: House) -
     assert described == doors
 
 
+def test_every_operation_says_in_a_sentence_of_its_own_what_it_is_for(house: House) -> None:
+    told = [
+        one["summary"]
+        for path in httpx.get(f"{house.base}/openapi.json").json()["paths"].values()
+        for one in path.values()
+    ]
+    assert len(set(told)) == len(told)
+    assert all(re.match("[A-Z]", one) for one in told), "a word of the path is no sentence"
+
+
 def test_no_door_replaces_what_somebody_else_may_have_changed(house: House) -> None:
     """So none has to demand `If-Match` (428): see "Nothing is overwritten" in docs/decisions.md."""
     methods = {method for one in httpx.get(f"{house.base}/openapi.json").json()["paths"].values() for method in one}

@@ -216,6 +216,16 @@ def test_a_token_opens_no_more_than_its_details_say(house: House, anne: str) -> 
         assert house.entries()[-1]["reason_code"] == code
 
 
+def listed(client: httpx.Client) -> set[str]:
+    """Every letter that a program sees in its mailbox, by the smallest pages."""
+    found, after = set(), ""
+    while after is not None:
+        told = client.get("/v1/inbox", params={"limit": 1, "after": after}).json()
+        found |= {one["id"] for one in told["letters"]}
+        after = told["next"]
+    return found
+
+
 def test_a_letter_is_opened_by_whoever_may_act_for_its_purpose(house: House, anne: str) -> None:
     """A body may hand one of its programs less than its conventions open: the mailbox is no way around it."""
     assert house.send("ccas_voisin", "ccas.suivi", ANNE | {"mobility": "Bicycle"}).status_code == 202
@@ -229,13 +239,17 @@ def test_a_letter_is_opened_by_whoever_may_act_for_its_purpose(house: House, ann
         )  # fmt: skip
     with house.client("departement") as client, house.client("departement-orientation", "orientation") as other:
         letter = client.get("/v1/inbox").json()["letters"][-1]["id"]
+        assert listed(other) < listed(client), "of a mailbox, a program sees what it opens"
+        assert letter not in listed(other)
         for refused in (other.get(f"/v1/inbox/{letter}/document"), other.post(f"/v1/inbox/{letter}/ack")):
             told = problem(refused, 403, "purpose-not-granted")
             assert "accompagnement" in told["detail"]
             assert house.journaled(told["instance"])["reason_code"] == "purpose-not-granted"
         with narrowed(house, "departement", {"datatypes": ["C1"]}) as identity:
+            assert letter not in listed(identity)
             problem(identity.get(f"/v1/inbox/{letter}/document"), 403, "datatypes-narrowed")
         with house.client("departement", "orientation") as any_purpose:
+            assert letter in listed(any_purpose)
             assert any_purpose.get(f"/v1/inbox/{letter}/document").status_code == 200
     with house.gateway.unit_of_work() as work:
         partners.suspend(work, "departement-orientation")
@@ -317,6 +331,7 @@ def test_a_consent_is_withdrawn_unless_it_changed_since_it_was_read(house: House
         made = client.post(f"/v1/persons/{anne}/basis", json=consent, headers={"Idempotency-Key": str(uuid.uuid4())})
         assert (made.status_code, made.json().get("state")) == (201, "given"), made.text
         path = f"/v1/basis/{made.json()['id']}/withdraw"
+        problem(client.post(path, json={"reason": "Canari"}), 400, "body-unexpected", "Canari")
         (shown,) = [one for one in client.get(f"/v1/persons/{anne}/basis").json()["records"] if one["id"] in path]
         problem(client.post(path, headers={"If-Match": '"other"'}), 412, "etag-stale")
         with house.client("caf") as other:
@@ -396,7 +411,8 @@ def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: Hous
         assert client.get(f"{path}/document", headers={"If-None-Match": fetched.headers["etag"]}).status_code == 304
         problem(other.get(f"{path}/document"), 404, "letter-unknown")
         problem(client.post(f"{path}/ack", headers={"If-Match": '"other"'}), 412, "etag-stale")
-        first = client.post(f"{path}/ack", headers={"If-Match": fetched.headers["etag"]})
+        problem(client.post(f"{path}/ack", json={"status": "refused"}), 400, "body-unexpected", "refused")
+        first = client.post(f"{path}/ack", headers={"If-Match": fetched.headers["etag"]}, json={})
         assert first.status_code == 204
         entries = len(house.entries())
         again = client.post(f"{path}/ack")
