@@ -194,6 +194,7 @@ def _page(name: str, told: Mapping[str, Any], gateway: Gateway) -> str:
         "categorie": lambda code: f"{code} {word('categorie', code, '')}",
         "finalite": lambda name: law["purposes"][name]["fr"],
         "regime": lambda name: law["regimes"][name]["fr"],
+        "regle": lambda rule: word("regle", rule.id, rule.text_fr),
         "organisme": lambda id: bodies[id].name if id in bodies else id,
     }
     return environment.get_template(name).render(

@@ -21,6 +21,7 @@ from gateway.categories import legal_code
 from gateway.person_history import HERSELF, head_of, logged, people_of, pseudonyms
 from gateway.policy_obligations import hours
 from gateway.policy_question import in_order
+from gateway.policy_table import Onward, Rule
 from gateway.rectification import statements_of
 from gateway.registry import Gateway
 from gateway.rights import REMEDIES, demands
@@ -147,7 +148,8 @@ def page(told: Mapping[str, Any], gateway: Gateway) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     law = gateway.policy.table
-    rules = {rule.id: rule for rule in law.rules}
+    rules: dict[str, Rule | Onward] = {rule.id: rule for rule in law.rules}
+    rules |= {rule.id: rule for rule in law.onward}
     reasons = {rule.reason: rule.text_fr for rule in law.rules if rule.text_fr}
     environment.filters |= {
         "jour": day, "duree": period, "ordre": in_order, "champ": field_in_words, "valeur": value_in_words,

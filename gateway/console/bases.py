@@ -119,7 +119,7 @@ def _effect(view: View, row: Any) -> list[Any]:
         word("base", record["kind"]),
         state(told),
         _purpose(view, record),
-        "; ".join(record["article"]),
+        law_words.texts(record["article"]),
         When(row.since),
         Badge(many("bases.bloques", stopped or 0), "bad" if stopped else "quiet"),
     ]
@@ -169,8 +169,8 @@ def limitation(view: View) -> Page:
                 (say("bases.de_qui"), view.person(record["person_id"])),
                 (say("bases.etat"), Badge(word("base_etat", told["state"]), _TONES.get(told["state"], "quiet"))),
                 (say("bases.finalite"), _purpose(view, record)),
-                (say("bases.article"), "; ".join(record["article"])),
-                *((word("base_evenement", one["name"]), When(one["recorded_at"])) for one in told["events"]),
+                (say("bases.article"), law_words.texts(record["article"])),
+                *((say(f"bases.{one['name']}"), When(one["recorded_at"])) for one in told["events"]),
             ]
         ),
         Title(say("droits.prevenus")),

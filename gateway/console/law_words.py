@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.console.blocks import Lines, Quiet
 from gateway.policy_question import in_order
-from gateway.policy_table import Condition, Rule, Table
+from gateway.policy_table import Condition, Onward, Rule, Table
 from gateway.words import many, say, word
 
 
@@ -47,11 +47,23 @@ def reason(table: Table, code: str | None) -> str:
     known = word("motif", code, "")
     if known:
         return known
-    return next((rule.text_fr for rule in table.rules if rule.reason == code and rule.text_fr), code)
+    return next((rule_text(rule) for rule in table.rules if rule.reason == code and rule.text_fr), code)
 
 
-def rule(table: Table, identifier: str) -> Rule | None:
-    return next((one for one in table.rules if one.id == identifier), None)
+def rule_text(rule: Rule | Onward) -> str:
+    """What a rule says, to whoever reads it about somebody else."""
+    return word("regle", rule.id, rule.text_fr)
+
+
+def texts(cited: Iterable[str] | str | None) -> str:
+    """The articles of a decision, one after the other; the journal and the outbox keep them as one text."""
+    parts = cited.split("; ") if isinstance(cited, str) else cited or ()
+    return " ; ".join(parts) or "–"
+
+
+def rule(table: Table, identifier: str) -> Rule | Onward | None:
+    rules: tuple[Rule | Onward, ...] = (*table.rules, *table.onward)
+    return next((one for one in rules if one.id == identifier), None)
 
 
 def withheld(table: Table, rows: Iterable[tuple[str, str, str, int]]) -> Lines:
@@ -59,9 +71,9 @@ def withheld(table: Table, rows: Iterable[tuple[str, str, str, int]]) -> Lines:
     told = []
     for code, identifier, article, count in rows:
         known = rule(table, identifier)
-        cited = article or ("; ".join(known.articles) if known else "")
+        cited = texts(article or (known.articles if known else ""))
         much = f" ({many('personne.donnees', count)})" if count else ""
-        why = known.text_fr if known else ""
+        why = rule_text(known) if known else ""
         name = category(code) if code != "jamais" else say("personne.jamais")
         told.append(f"{name}{much} : {identifier}, {cited}. {why}".strip())
     return Lines(told or [Quiet(say("personne.rien_retenu"))])

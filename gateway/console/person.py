@@ -35,6 +35,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
 from gateway.person_history import pseudonyms
+from gateway.policy_table import Rule
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import assertion_set, reference
@@ -342,7 +343,7 @@ def _bases(view: View, person: str) -> Iterator[Any]:
                 law_words.regime(law, record["regime"]),
                 When(record["created_at"]),
                 day(record["valid_until"]) if record["valid_until"] else say("bases.sans_terme"),
-                "; ".join(record["article"]),
+                law_words.texts(record["article"]),
             ]
         )
     heads = [say(f"bases.{key}") for key in ("nature", "etat", "finalite", "regime", "depuis", "terme", "article")]
@@ -387,7 +388,7 @@ def _step(view: View, one: _Sent) -> Step:
             say("personne.finalite"),
             f"{law_words.purpose(law, told.get('purpose'))} ({law_words.regime(law, told.get('regime'))})",
         ),
-        (say("personne.texte"), told.get("article") or "–"),
+        (say("personne.texte"), law_words.texts(told.get("article"))),
     ]
     if one.reason and one.state != "delivered":
         facts.append((say("personne.motif"), law_words.reason(law, one.reason)))
@@ -416,7 +417,7 @@ def _rule_for(view: View, told: dict[str, Any], code: str) -> str:
     """The rule of the decision that takes this category out."""
     for identifier in told.get("rule_ids", ()):
         rule = law_words.rule(view.gateway.policy.table, identifier)
-        if rule is not None and rule.effect == "redact" and code in rule.categories:
+        if isinstance(rule, Rule) and rule.effect == "redact" and code in rule.categories:
             return str(identifier)
     return "D05"
 
@@ -452,7 +453,7 @@ def _law(view: View, logged: journal.Logged) -> Step:
     law = view.gateway.policy.table
     facts = [
         (say("personne.finalite"), law_words.purpose(law, told.get("purpose"))),
-        (say("personne.texte"), told.get("article", "–")),
+        (say("personne.texte"), law_words.texts(told.get("article"))),
         (say("personne.preuve"), say("personne.place", place=f"{logged.log} n° {logged.idx}")),
     ]
     tone = "bad" if told["event"] in ("basis.object", "consent.withdraw", "consent.refuse") else "good"

@@ -168,7 +168,7 @@ def _table(view: View, rows: dict[tuple[str, str, str], list[Any]]) -> Table:
         rows.items(), key=lambda item: (item[0][0], -sum(item[1][:3]))
     ):
         refusals = [
-            f"{number(times)} : {law_words.reason(law, reason)} ({article})"
+            f"{number(times)} : {law_words.reason(law, reason)} ({law_words.texts(article)})"
             for (reason, article), times in why.most_common(4)
         ]
         shown.append(
@@ -176,7 +176,7 @@ def _table(view: View, rows: dict[tuple[str, str, str], list[Any]]) -> Table:
                 law_words.purpose(law, purpose),
                 view.body(sender),
                 view.body(recipient),
-                Lines(sorted(articles - {""})),
+                Lines([law_words.texts(one) for one in sorted(articles - {""})]),
                 Num(permitted),
                 Num(delivered),
                 Num(refused),
@@ -293,7 +293,7 @@ def _deliveries(view: View, exchange_id: str) -> Table:
             view.document(document),
             state(code, times),
             law_words.reason(law, reason) if code != "delivered" else "–",
-            article or "–",
+            law_words.texts(article),
             law_words.categories((sent or "").split(",") if sent else []),
         ]
         for recipient, document, code, reason, article, sent, times in rows
@@ -314,7 +314,13 @@ def _refusals(view: View, entries: Sequence[journal.Logged]) -> list[Any]:
         return []
     law = view.gateway.policy.table
     rows = [
-        [view.body(body), law_words.reason(law, reason), article or "–", law_words.categories(kept), Num(times)]
+        [
+            view.body(body),
+            law_words.reason(law, reason),
+            law_words.texts(article),
+            law_words.categories(kept),
+            Num(times),
+        ]
         for (body, reason, article, kept), times in refused.most_common()
     ]
     heads = [say(f"echange.{key}") for key in ("destinataire", "motif", "article", "retenues", "refuses")]

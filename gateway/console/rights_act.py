@@ -165,7 +165,7 @@ def _erase_form(view: View, one: Demand) -> list[Any]:
             view.body(need.recipient),
             law_words.purpose(law, need.purpose),
             law_words.regime(law, need.regime),
-            "; ".join(need.articles),
+            law_words.texts(need.articles),
         ]
         for need in needed
     ]

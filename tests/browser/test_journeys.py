@@ -132,8 +132,8 @@ def test_a_refused_exchange_says_why_and_under_which_text(page: Any, lived: Live
     page.goto(page.url.partition("?")[0] + "?vue=refus")
     follow(page, ".timeline li:has-text('RGPD 21') a >> nth=0")
     said = page.inner_text("table:has(#refus)")
-    assert "Vous vous êtes opposé à ce partage" in said
-    assert "RGPD 21; CASF L263-4-1" in said
+    assert "La personne s'est opposée à ce partage" in said
+    assert "RGPD 21 ; CASF L263-4-1" in said
 
 
 def test_a_form_to_correct_is_told_first_to_the_keyboard(page: Any, lived: Lived) -> None:

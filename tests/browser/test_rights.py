@@ -54,6 +54,7 @@ def test_a_copy_is_handed_over_and_the_request_answered(signed_in: SignedIn, liv
     read = folder.read("page.html").decode()
     assert name in read
     assert _not_for_a_reader(read) == [], "she reads French, not our codes"
+    assert "sait de vous n'est" in unescape(read), "what one body's word may not reach through another is explained"
     assert json.loads(folder.read("dossier.json"))["document"] == "maillon.acces"
     told = send(client, asked, f"{asked}/reponse", issue="done")
     assert "satisfaite" in told.text
@@ -127,23 +128,20 @@ def test_a_correction_is_typed_as_it_is_read() -> None:
     assert len(names) == 2, "two telephones can be told apart"
 
 
-def test_a_limitation_stops_and_tells(signed_in: SignedIn, lived: Lived) -> None:
-    client = signed_in("dpo")
-    asked = _asks(client, lived, 1, "limitation")
-    told = send(client, f"{asked}/executer", base="PIE|accompagnement", canal="face_to_face")
-    assert "La limitation est posée" in told.text
-    assert _journaled(lived, "right.limit")
-
-
-def test_a_limitation_is_lifted_once_the_person_is_informed(signed_in: SignedIn, lived: Lived) -> None:
-    client, one = signed_in("dpo"), lived.people[3]
+def test_a_limitation_stops_and_tells_until_it_is_lifted_once_the_person_is_informed(
+    signed_in: SignedIn, lived: Lived
+) -> None:
+    client, one = signed_in("dpo"), lived.people[1]
 
     def shown() -> set[str]:
         history = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born).text
         return set(re.findall(r'href="(/console/bases/[0-9a-f-]{36})"', history))
 
     before = shown()
-    send(client, f"{_asks(client, lived, 3, 'limitation')}/executer", base="|", canal="paper")
+    asked = _asks(client, lived, 1, "limitation")
+    told = send(client, f"{asked}/executer", base="PIE|accompagnement", canal="face_to_face").text
+    assert "La limitation est posée" in told
+    assert _journaled(lived, "right.limit")
     (here,) = shown() - before
     assert here in client.get("/console/bases").text
     assert send(client, here).status_code == 422, "she is informed before"
@@ -188,6 +186,9 @@ def test_a_limitation_needs_no_earlier_information_and_may_bear_on_everything(
     page = unescape(client.get(f"/console/droits/{asked.id}/executer").text)
     assert "Parcours insertion emploi" in page
     assert "réseau pour l'emploi" not in page, "no objection is open there (CT R5312-45)"
+    with lived.gateway.unit_of_work() as work:
+        (held,) = (one for one in basis.list_(work, person_id) if one["state"] == "set")
+        rights.lift(work, lived.gateway, held["record"]["record_id"])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway import words
+from gateway.console import law_words
 from gateway.journal_entry import EVENTS, FIELDS, PURPOSES, REGIMES
 from gateway.policy import Policy, Question, replay
 from gateway.policy_obligations import hours, merge
@@ -229,3 +231,11 @@ def test_a_text_not_read_at_source_marks_each_decision_it_makes(policy: Policy, 
     assert replay(older, policy).same
     plain = policy.decide(ask("caf_msa", "departement", "RSA", "instruction_rsa", "C1"))
     assert (plain.permits, plain.to_verify) == (True, ())
+
+
+def test_a_rule_read_about_somebody_else_does_not_say_you(policy: Policy) -> None:
+    """The pages of a data protection officer, who is not the person that `text_fr` speaks to."""
+    rules = [rule for rule in policy.table.rules if rule.effect != "permit"]
+    said = {rule.id: law_words.rule_text(rule) for rule in (*rules, *policy.table.onward)}
+    assert [id for id, text in said.items() if re.search(r"\b(vous|vos|votre)\b", text, re.IGNORECASE)] == []
+    assert set(words.strings()["regle"]) <= said.keys()
