@@ -51,7 +51,7 @@ async def post(client: httpx.AsyncClient, body: Any, key: str, document: str = "
     return await client.post("/v1/exchanges", json=body, headers={"Maillon-Document": document, "Idempotency-Key": key})
 
 
-async def test_two_hundred_canaries_through_a_whole_exchange(
+async def test_two_hundred_persons_through_a_whole_exchange(
     office: Office, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
