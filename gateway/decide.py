@@ -209,14 +209,23 @@ def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:
     """Does the person live where the flow is open?
 
     A person without a known commune (homeless, abroad) is inside when the flow covers the whole Département and one of
-    its ends is the Département or the caisse that pays for it.
+    its ends is the Département or the caisse that pays for it. So is whoever lives elsewhere when that caisse tells the
+    Département of her right (CASF L262-13, L262-40): it pays until the transfer, and must hear that it ended.
     """
+    de, vers = gateway.role(flow.de), gateway.role(flow.vers)
     for nature in ("residence", "domiciliation"):
         if fact := current.get(f"personne.adresses[{nature}].code_insee"):
-            return flow.covers(str(fact.value))
-    statutory = {gateway.role(flow.de), gateway.role(flow.vers)} & {"departement", "caf_msa"}
+            if flow.covers(str(fact.value)):
+                return True
+            right = current.get("droit_rsa.etat") if (de, vers) == ("caf_msa", "departement") else None
+            return right is not None and right.source == flow.de and _covers_all(gateway, flow)
+    return bool({de, vers} & {"departement", "caf_msa"}) and _covers_all(gateway, flow)
+
+
+def _covers_all(gateway: Gateway, flow: Flow) -> bool:
+    """Is the flow open in the whole Département that this gateway serves?"""
     served = gateway.settings.departement
-    return bool(served and statutory) and flow.covers((served[1:] if served.startswith("0") else served).ljust(5, "0"))
+    return bool(served) and flow.covers((served[1:] if served.startswith("0") else served).ljust(5, "0"))
 
 
 def asked(work: UnitOfWork, gateway: Gateway, flow: Flow, current: Current) -> frozenset[str]:
@@ -243,7 +252,8 @@ def identifiers_for(
 ) -> Mapping[str, str]:
     """What may serve to find the person at the recipient's: an exchange of its own, for identification (P1) only.
 
-    The NIR never travels with the document; a refusal here leaves the other identifiers.
+    The NIR never travels with the document; a refusal here leaves the other identifiers. What some say goes no further
+    than its first recipient here either: an identifier that nobody else told finds nobody.
     """
     if not flow.identification:  # no convention, no exchange (D01)
         return {}
@@ -251,12 +261,17 @@ def identifiers_for(
     codes = frozenset(code for path in _MATCH_ONLY.values() if path in current and (code := legal_code(path)))
     decision = gateway.policy.decide(question(work, gateway, person_id, identification, current, codes))
     allowed = decision.sent if decision.permits else frozenset()
+    blocked = {origin: some for origin, _, _, some in decision.onward}
     still = within_retention(work, gateway, current)
-    return {
-        name: str(still[path].value)
-        for name, path in _MATCH_ONLY.items()
-        if path in still and legal_code(path) in allowed
-    }
+    found = {}
+    for name, path in _MATCH_ONLY.items():
+        if path not in still or (code := legal_code(path)) not in allowed:
+            continue
+        value = still[path].value
+        tellers = [still[path], *(still.seconded(path) if blocked and isinstance(still, Portrait) else ())]
+        if any(one.value == value and code not in blocked.get(gateway.role(one.source), ()) for one in tellers):
+            found[name] = str(value)
+    return found
 
 
 # --- what one look at a dossier tells every flow --------------------------------------------------------------------

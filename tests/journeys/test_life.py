@@ -1,0 +1,83 @@
+"""When a life changes: what the bodies that know her hear of it, from the caisse's own files."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from connectors.caf.generator import contexte, write_foyers
+from connectors.caf.synthese.foyers import Adresse, FoyerRsa, Individu, Mutation
+from gateway.decide import identifiers_for
+from gateway.demo.stage import signed_policy
+from gateway.receipt import Receipt
+from tests.journeys.territory import AMELIA, DEMO, Territory, beneficiary, territory
+
+HERSELF = Individu(
+    "2", AMELIA.nom, AMELIA.nom, AMELIA.prenom, (), date.fromisoformat(AMELIA.date_naissance), "DEM", "40192",
+    nir=AMELIA.nir, responsable=True,
+)  # fmt: skip
+MONT_DE_MARSAN = Adresse("FRA", date(2020, 1, 1), "12", "RUE", "DES PINS", commune="40192", code_postal="40000",
+                         libelle_commune="MONT DE MARSAN")  # fmt: skip
+BORDEAUX = replace(MONT_DE_MARSAN, depuis=date(2026, 10, 1), commune="33063", code_postal="33000",
+                   libelle_commune="BORDEAUX")  # fmt: skip
+ALONE = FoyerRsa(
+    rang=1, organisme="caf", caisse="401", matricule="012345600000000", demande="04000000001",
+    date_demande=date(2026, 1, 2), personnes=[HERSELF], situation="CEL", situation_depuis=date(2020, 1, 1),
+    adresses=[MONT_DE_MARSAN],
+)  # fmt: skip
+
+
+def caf_says(landes: Territory, day: str, **changes: Any) -> Receipt:
+    """The daily file of the CAF, with her household alone in it."""
+    file = io.BytesIO()
+    told = replace(ALONE, evenements=[(date.fromisoformat(day), "SITFAM")], **changes)
+    write_foyers(file, [told], contexte("caf", day), "quotidien")
+    (receipt,) = landes.tell("caf", "caf.flux_beneficiaire", file.getvalue())
+    return receipt
+
+
+def offered(receipt: Receipt) -> list[tuple[str, str, str]]:
+    return [(one.recipient, one.status, one.reason) for one in receipt.outcomes]
+
+
+def test_the_departement_that_paid_hears_that_she_moved_and_nobody_else_there_does(landes: Territory) -> None:
+    caf_says(landes, "2026-09-01")
+    landes.oriented()
+    landes.deliver()
+    moved = caf_says(
+        landes, "2026-10-06", etat="5", cloture=("MUT", date(2026, 10, 1)), adresses=[BORDEAUX, MONT_DE_MARSAN],
+        prenant=Mutation("CAF", "331", date(2026, 10, 1)),
+    )  # fmt: skip
+    assert offered(moved) == [("departement", "queued", ""), ("ccas", "withheld", "no-permit")]
+    landes.deliver()
+    told = landes.sheets("departement")[-1]["facts"]
+    assert (told["droit_rsa.etat"]["value"], told["droit_rsa.motif_cloture"]["value"]) == ("clos", "MUT")
+    assert ("withheld", "convention-missing") in landes.states("france_travail")
+    (later,) = landes.tell("ccas", "ccas.beneficiaires", beneficiary(phone1="0612345678"))
+    assert ("departement", "withheld", "convention-missing") in offered(later)
+
+
+def test_a_number_that_only_a_ccas_told_does_not_find_her_at_france_travail(tmp_path: Path) -> None:
+    policy, trusted = signed_policy(tmp_path)
+    landes = territory(tmp_path, DEMO, policy_file=policy, policy_trusted=trusted)
+    known = {"birthName": AMELIA.nom, "firstName": AMELIA.prenom, "birthDate": AMELIA.date_naissance}
+    her = landes.oriented(nir="")
+    (receipt,) = landes.tell(
+        "ccas", "ccas.beneficiaires",
+        known | {"fileNumber": "SA-1", "departementId": str(AMELIA.id_personne), "socialSecurityNumber": AMELIA.nir},
+    )  # fmt: skip
+    assert receipt.persons == [her]
+    gateway = landes.gateway
+
+    def finds() -> set[str]:
+        with gateway.unit_of_work() as work:
+            flow = next(one for one in gateway.flows(work, "departement") if one.vers == "france_travail")
+            return set(identifiers_for(work, gateway, her, flow, gateway.dossiers.current(work, her)))
+
+    assert "nir" not in finds(), "a CCAS's word does not reach France Travail through another body"
+    caf_says(landes, "2026-11-05")
+    assert "nir" in finds()
+    gateway.engine.dispose()
