@@ -223,8 +223,9 @@ def split(
     """The facts a decision lets through, and what it keeps back, counted, with the rule and the article.
 
     `wanted` are the C-codes that were asked for: facts of others are in neither. By default, all are looked at.
-    `role` gives the role of the body that said a fact: what some say goes no further than its first recipient. Facts
-    that only serve to find the person (`mask(C3, match-only)`) are in neither.
+    `role` gives the role of the body that said a fact: what some say goes no further than its first recipient; what
+    another body says too, or knows less precisely (the year of a birth date), goes in the words of that other one.
+    Facts that only serve to find the person (`mask(C3, match-only)`) are in neither.
     """
     codes = bridge()
     masks = _masks(decision)
@@ -241,9 +242,15 @@ def split(
         if code == "C3" and masks.get("C3") == "match-only":
             continue
         why = _kept_back(path, code, fact, decision, masks, blocked, role)
-        if why is None:
+        if why is not None and blocked and isinstance(current, Portrait) and role(fact.source) in blocked:
+            for other in current.seconded(path):
+                if _kept_back(path, code, other, decision, masks, blocked, role) is None:
+                    permitted[path] = other
+                    why = None if other.value == fact.value else why
+                    break
+        elif why is None:
             permitted[path] = fact
-        else:
+        if why is not None:
             counts[code, *why] = counts.get((code, *why), 0) + 1
     order = {code: i for i, code in enumerate(in_order(code for code, _, _ in counts if code != NEVER))}
     rows = [Withheld(code, count, rule, article) for (code, rule, article), count in counts.items()]

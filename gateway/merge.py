@@ -252,6 +252,14 @@ class Portrait(Mapping[str, Fact]):
         """The value alone."""
         return self._words[path].facts[path]
 
+    def seconded(self, path: str) -> list[Fact]:
+        """The same value in the words of others, strongest first, or a date that it completes, as they know it."""
+        first = self._words[path]
+        value = first.facts[path]
+        told = (one for one in self.said if one is not first and path in one.facts)
+        agreeing = [one for one in told if one.facts[path] == value or _part_of(path, one.facts[path], value)]
+        return [_fact(path, one) for one in _ordered(path, agreeing)] if agreeing else []
+
 
 def current(said: Iterable[Assertions]) -> dict[str, Fact]:
     """The current dossier: one fact per path, each with its provenance."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.categories import asked, bridge, legal_code, role_of, split
+from gateway.merge import Assertions, Portrait
 from gateway.policy import Policy, Question
 from schemas import paths
 from schemas.record import Fact
@@ -137,6 +138,34 @@ def test_what_france_travail_said_is_not_relayed_to_a_ccas(policy: Policy, ask: 
     permitted, withheld = split(current, decision)
     assert set(permitted) == {"personne.nom_naissance"}
     assert [(row.code, row.rule, row.article) for row in withheld] == [("C9", "O1", "CT R5312-42-1 IV 2°")]
+
+
+BORN = "personne.date_naissance"
+
+
+def born(told: dict[str, str]) -> Portrait:
+    """Her birth date as each of these bodies knows it."""
+    return Portrait([Assertions(one, role_of(one), "d", "2026-11-01", "2026-11-01", {BORN: told[one]}) for one in told])
+
+
+@pytest.mark.parametrize(
+    ("told", "sent", "kept_back"),
+    [
+        ({"caf": "1985", "ccas": "1985-06-12"}, [("1985", "caf")], ["O3"]),
+        ({"caf": "1985", "departement": "1985-06", "ccas": "1985-06-12"}, [("1985-06", "departement")], ["O3"]),
+        ({"ccas": "1985-06-12", "ccas_voisin": "1985-06"}, [], ["O3"]),
+        ({"ccas_voisin": "1985-06-12", "departement": "1985-06-12"}, [("1985-06-12", "departement")], []),
+        ({"ccas": "1985-06-12", "departement": "1985-07-12"}, [("1985-07-12", "departement")], []),
+    ],
+    ids=["the year of the caisse", "the finest of others", "another CCAS", "said by both", "another date"],
+)
+def test_a_birth_date_that_a_ccas_completed_goes_as_others_know_it(
+    policy: Policy, ask: Ask, told: dict[str, str], sent: list[tuple[str, str]], kept_back: list[str]
+) -> None:
+    decision = policy.decide(ask("departement", "france_travail", "SIFT", "orientation", "C1"))
+    permitted, withheld = split(born(told), decision)
+    assert [(fact.value, fact.source) for fact in permitted.values()] == sent
+    assert [row.rule for row in withheld] == kept_back
 
 
 def test_the_caf_file_stays_at_the_departement(policy: Policy, ask: Ask) -> None:
