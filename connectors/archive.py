@@ -23,6 +23,14 @@ BROKEN = (
 """What the library raises, according to where an archive is damaged."""
 
 
+def refuse_archive(head: bytes) -> None:
+    """Refuse a zip where another form is expected. Raises `DocumentRefused` (``archive-unopened``)."""
+    if head.startswith(b"PK\x03\x04"):
+        raise DocumentRefused(
+            "archive-unopened", "this is a zip archive or a workbook, not the announced form: send the file it holds"
+        )
+
+
 def check_archive(source: BinaryIO, max_unpacked: int = MAX_UNPACKED) -> None:
     """Refuse a zip that would hurt: bombs, overlaps, nested archives, names that leave a folder.
 

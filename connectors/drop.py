@@ -70,7 +70,8 @@ def left(folder: Path) -> list[tuple[str, str]]:
         told = path.lstat()
         if reason := why_left(path.name, told.st_mode, told.st_mtime):
             found.append((shown(path.name), reason))
-    return found
+    in_hand = [path for path in sorted((folder / TAKEN).iterdir()) if not _regular(path)]
+    return found + [(f"{TAKEN}/{shown(path.name)}", "not-a-file") for path in in_hand]
 
 
 def shown(name: str) -> str:

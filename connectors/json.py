@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from pydantic_core import from_json
 
+from connectors.archive import refuse_archive
 from connectors.contract import DocumentRefused
 from schemas.record import Finding
 
@@ -46,8 +47,8 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     """The value in `data`.
 
     Raises `DocumentRefused` with ``too-large``, ``json-not-utf8``, ``json-bom``, ``json-syntax``,
-    ``json-duplicate-key``, ``json-forbidden-key``, ``json-number``, ``json-text`` or ``json-too-deep``. The detail
-    names a position or a key of ours, never a value.
+    ``json-duplicate-key``, ``json-forbidden-key``, ``json-number``, ``json-text``, ``json-too-deep`` or
+    ``archive-unopened``. The detail names a position or a key of ours, never a value.
     """
     if len(data) > max_bytes:
         raise DocumentRefused("too-large", f"at most {max_bytes} bytes")
@@ -56,6 +57,7 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
+        refuse_archive(data)
         raise DocumentRefused("json-not-utf8", f"invalid UTF-8 at byte {error.start}") from None
     try:
         value = from_json(text, allow_inf_nan=False, cache_strings="keys")

@@ -303,7 +303,8 @@ def _workbook(spool: BinaryIO, titles: _Wanted) -> list[Sheet]:
     except DocumentRefused:
         raise
     except Exception as error:
-        raise DocumentRefused("table-format", f"the workbook cannot be opened ({type(error).__name__})") from None
+        why = f"this zip is no workbook that can be opened ({type(error).__name__}): send the table it holds"
+        raise DocumentRefused("table-format", why) from None
     kept = [sheet for sheet in found if sheet is not None]
     if not kept:
         raise DocumentRefused("table-empty", "no sheet has a header line and a row")

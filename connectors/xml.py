@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 
 from lxml import etree
 
+from connectors.archive import refuse_archive
 from connectors.contract import DocumentRefused
 
 ENCODINGS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
@@ -49,6 +50,7 @@ class Guarded:
 def _prolog(source: BinaryIO) -> bytes:
     """Read up to the root element and refuse what must not precede it. Returns the bytes read."""
     head = source.read(4096)
+    refuse_archive(head)
     if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00")):
         raise DocumentRefused("xml-encoding", "send UTF-8 or ISO-8859-1; UTF-16 and UTF-32 are not read")
     # Looked for again with each block: spaces in the declaration may push the encoding beyond any first one.
@@ -90,7 +92,7 @@ def stream(source: BinaryIO, root: str, *tags: str) -> Iterator[etree._Element]:
 
     `root` is the expected name of the root element. The yielded element lives until the next step only. Raises
     `DocumentRefused`: ``xml-doctype``, ``xml-encoding``, ``xml-not-well-formed``, ``xml-too-deep``,
-    ``xml-too-many-attributes``, ``wrong-root``.
+    ``xml-too-many-attributes``, ``wrong-root``, ``archive-unopened``.
     """
     depth = 0
     try:

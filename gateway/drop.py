@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,10 +35,12 @@ class Dropped:
     status: Literal["read", "refused", "held", "retry", "left"]
     code: str = ""
     counts: dict[str, Any] | None = None
+    reason: dict[str, str] = field(default_factory=dict)
+    """Of a refusal: `detail` and `path`, our own words and the place in the file."""
 
     def line(self) -> dict[str, Any]:
         """The JSON object printed for it. The name is the operator's to see: partners write it."""
-        told: dict[str, Any] = {"file": self.file, "status": self.status}
+        told: dict[str, Any] = {"file": self.file, "status": self.status} | self.reason
         return told | ({"code": self.code} if self.code else {}) | ({"counts": self.counts} if self.counts else {})
 
 
@@ -73,7 +75,7 @@ def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], s
         rejects.rename(rejects.with_name(f"{there.name}.jsonl"))
         rejects = rejects.with_name(f"{there.name}.jsonl")
     except (DocumentRefused, CallerProblem) as refused:
-        return _refused(gateway, path, sender, refused.code)
+        return _refused(gateway, path, sender, refused)
     except Problem as problem:
         return Dropped(path.name, "retry", problem.code)
     except Exception as error:  # one file nobody can read must not keep the others from being read
@@ -86,11 +88,13 @@ def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], s
     return Dropped(path.name, "held" if counts.held else "read", counts.held or "", counts.line())
 
 
-def _refused(gateway: Gateway, path: Path, sender: str, code: str) -> Dropped:
-    """The file goes to `rejets/` beside its reason: a code, never a word of the file."""
+def _refused(gateway: Gateway, path: Path, sender: str, refused: DocumentRefused | CallerProblem) -> Dropped:
+    """The file goes to `rejets/` beside its reason: a code, a sentence, a place, never a value of the file."""
+    code, told = refused.code, {"detail": refused.detail, "path": refused.path or ""}
+    reason = {name: value for name, value in told.items() if value}
     with gateway.unit_of_work() as work:
-        reason = journal.fitting("reason_code", code, "refused")
-        journal.append(work, "input.reject", sender_org=sender, outcome="refused", reason_code=reason)
+        known = journal.fitting("reason_code", code, "refused")
+        journal.append(work, "input.reject", sender_org=sender, outcome="refused", reason_code=known)
     there = put_away(path, "rejets")
-    there.with_name(f"{there.name}.motif.json").write_text(json.dumps({"code": code}) + "\n", encoding="utf-8")
-    return Dropped(path.name, "refused", code)
+    there.with_name(f"{there.name}.motif.json").write_text(json.dumps({"code": code} | reason) + "\n", encoding="utf-8")
+    return Dropped(path.name, "refused", code, reason=reason)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from lxml import etree
 
+from connectors.archive import refuse_archive
 from connectors.caf import enveloppe
 from connectors.caf.dossier import Dossier
 from connectors.caf.doublons import Doublons
@@ -63,8 +64,7 @@ def opening(source: BinaryIO) -> tuple[bytes, str]:
     """The first bytes and the codec of the document. Raises `DocumentRefused` for what is not an XML file we read."""
     source.seek(0)
     debut = source.read(MAX_GAP)
-    if debut.startswith(b"PK"):
-        raise DocumentRefused("wrong-flux", "this is an archive (SGR): it is never opened here")
+    refuse_archive(debut)
     if debut.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00")) or debut[1:2] == b"\x00":
         raise DocumentRefused("bad-encoding", "UTF-16 and UTF-32 are not read: send windows-1252 or UTF-8")
     bom = debut.startswith(codecs.BOM_UTF8)

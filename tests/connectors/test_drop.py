@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,7 +131,8 @@ def test_a_link_left_among_the_files_in_hand_is_not_read(landes: Gateway, folder
     (tmp_path / "secret.xml").write_bytes(flux())
     (folder / "en-cours").mkdir()
     (folder / "en-cours" / "flux.xml").symlink_to(tmp_path / "secret.xml")
-    assert take(landes, folder) == []
+    assert take(landes, folder) == [Dropped("en-cours/flux.xml", "left", "not-a-file")]
+    assert (tmp_path / "secret.xml").exists()
 
 
 def test_the_longest_name_taken_still_has_its_place_once_read(landes: Gateway, folder: Path) -> None:
@@ -164,7 +166,18 @@ def test_a_refused_file_goes_to_the_rejects_with_its_reason_and_the_others_are_r
     assert (refused.status, read.status) == ("refused", "read")
     assert names(folder, "rejets") == ["1.xml", "1.xml.motif.json"]
     (reason,) = (folder / "rejets").glob("*.motif.json")
-    assert json.loads(reason.read_text()) == {"code": refused.code}
+    assert json.loads(reason.read_text()) == {"code": "truncated"} | refused.reason
+    assert "ask the caisse to send the file again" in refused.line()["detail"]
+
+
+@pytest.mark.parametrize("document", [DOCUMENT, "departement.webrsa_ali", "caf.contacts_allocataires"])
+def test_a_zip_is_refused_for_what_it_is_with_what_to_do(landes: Gateway, folder: Path, document: str) -> None:
+    with zipfile.ZipFile(folder / "flux.xml", "w") as archive:
+        archive.writestr("flux.xml", flux())
+    (one,) = drop.take(landes, folder, document.partition(".")[0], lambda path: document, 0.0)
+    assert (one.status, one.code) == ("refused", "table-format" if "contacts" in document else "archive-unopened")
+    assert "zip" in one.line()["detail"]
+    assert " it holds" in one.line()["detail"]
 
 
 def test_records_refused_one_by_one_are_listed_beside(landes: Gateway, folder: Path) -> None:
