@@ -45,13 +45,17 @@ class CollectedFile:
     code: str = ""
     verified: bool = True
     """False: the carrier gave no digest to compare with."""
+    detail: str = ""
+    path: str = ""
+    """Why it was refused, in our words, and the place in the file; empty when it was refused before a crash."""
     counts: dict[str, Any] | None = None
     """What `ingest` counted; None when it had been read before a crash."""
 
     def line(self) -> dict[str, Any]:
         told: dict[str, Any] = {"type": self.type, "status": self.status}
-        told |= {name: value for name in ("document", "sender", "code") if (value := getattr(self, name))}
+        named = ("document", "sender", "code", "detail", "path")
         told |= {"detail": WORDS[self.code]} if self.code in WORDS else {}
+        told |= {name: value for name in named if (value := getattr(self, name))}
         told |= {"counts": self.counts} if self.counts else {}
         return told | ({} if self.verified else {"digest": "unverified-at-source"})
 
@@ -137,7 +141,7 @@ async def _read(gateway: Gateway, reception: Reception, arrival: Arrival, piece:
     document, sender = arrival.demarche.read[piece.type], _sender(gateway, arrival.demarche.sender)
 
     def became(status: FileStatus, code: str = "", counts: dict[str, Any] | None = None) -> CollectedFile:
-        return CollectedFile(piece.type, status, document, sender, code, piece.verified, counts)
+        return CollectedFile(piece.type, status, document, sender, code, piece.verified, counts=counts)
 
     if piece.settled:
         return became("refused", piece.refusal) if piece.refusal else became("read")
@@ -149,12 +153,12 @@ async def _read(gateway: Gateway, reception: Reception, arrival: Arrival, piece:
         return became("held", reason)
     try:
         path = reception.registre.path(piece)
-        counts = await asyncio.to_thread(ingest, gateway, path, sender, document)
+        counts = await asyncio.to_thread(ingest, gateway, path, sender, document, announced=arrival.demarche.check)
     except (DocumentRefused, CallerProblem) as refused:
         await asyncio.to_thread(_journal_refusal, gateway, sender, refused.code)
         step("refused")
         reception.mark(piece, refused.code)
-        return became("refused", refused.code)
+        return replace(became("refused", refused.code), detail=refused.detail, path=refused.path or "")
     except Problem as problem:
         return became("retry", problem.code)
     except Exception as error:  # one file nobody can read must not keep the others from being read

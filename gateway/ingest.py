@@ -107,9 +107,11 @@ def ingest(
     on_reject: Callable[[int, Record], None] | None = None,
     on_start: Callable[[int], None] | None = None,
     progress: Progress | None = None,
+    announced: Callable[[Envelope], None] | None = None,
 ) -> Counts:
-    """Read a file into the record. `publish_held`: a human decided to take a held file as it is. `on_start` is called
-    before any record, with how many an earlier run committed: `on_reject` will not be called for those.
+    """Read a file into the record. `announced` holds what the file says of itself against what its carrier said, and
+    raises `DocumentRefused` when they differ. `publish_held`: a human decided to take a held file as it is. `on_start`
+    is called before any record, with how many an earlier run committed: `on_reject` will not be called for those.
 
     Raises `DocumentRefused` when the file as a whole is refused (nothing written), `Conflict` (`same-key-other-bytes`)
     when its sender already sent another file under the same key.
@@ -120,6 +122,8 @@ def ingest(
         digest = hashlib.file_digest(stream, "sha256").digest()
         stream.seek(0)
         reading = gateway.connector(sender).read(document, stream)
+        if announced:
+            announced(reading.envelope)
         for finding in reading.envelope.findings:
             counts.notices[finding.code] = counts.notices.get(finding.code, 0) + 1
         run = _Run(gateway, sender, document, reading, digest, counts, on_reject, on_start, progress)

@@ -54,6 +54,7 @@ class Notification(_Told):
     id: Id
     process_code: Word
     case_id: Id
+    recipient: Organisation | None = None
     event_id: Id | None = None
     event_status: Word | None = None
 

@@ -139,7 +139,8 @@ class Reception:
             return Notice(demarche.code, "waiting", "not-readable-yet", notification.case_id)
         if case.process_code != demarche.code:
             return Notice(demarche.code, "left", "process-unknown", case.id)
-        if (case.recipient.company_register, case.recipient.branch_code) != self._organisation:
+        told = (case.recipient, notification.recipient or case.recipient)
+        if any((one.company_register, one.branch_code) != self._organisation for one in told):
             return Notice(demarche.code, "left", "not-ours", case.id)
         if event and event.action_type != "ATTACH_DEPOSIT":
             await self._box.acknowledge(demarche, case.id, event.id)

@@ -25,11 +25,14 @@ def collect_command(
     watch: Annotated[bool, typer.Option("--watch", help="Go on, at the interval the carrier allows.")] = False,
 ) -> None:
     """Collect files from HubEE: one JSON line per notification, then one of counts; exit 1 if something must be looked
-    at (an access refused, a file refused or held)."""
+    at (an access refused, a file refused or held, a defect of the gateway)."""
     gateway = Gateway.open(settings())
     body_of(gateway, body)
     found = asyncio.run(_collect(gateway, body, watch))
-    if any(one.status in ("stopped", "refused", "error", "held") for one in found):
+    if any(
+        one.status in ("stopped", "refused", "error", "held") or one.code in ("unexpected-error", "not-ours")
+        for one in found
+    ):
         raise typer.Exit(1)
 
 

@@ -163,6 +163,25 @@ async def test_a_file_refused_whole_is_told_with_its_code_and_journaled(passerel
     assert (found.status, one.app.drop.case(case).status, one.state()["batch"]) == ("done", "DONE", 1)
 
 
+@pytest.mark.parametrize(
+    ("demarche", "kind", "options", "path"),
+    [
+        (CODE, "RSABEM", {"flux": "quotidien"}, "IdentificationFlux/TYPEFLUX"),
+        ("RSABEI-RSABAI", "RSABEI", {}, "IdentificationFlux/TYPEFLUX"),
+        (CODE, "RSABEM", {"organisme": "msa"}, "Organisme/FONORG"),
+        ("MSABEM", "MSABEM", {}, "Organisme/FONORG"),
+    ],
+)
+async def test_a_file_that_is_not_what_its_demarche_says_is_refused(passerelle, demarche, kind, options, path) -> None:
+    one = passerelle(None, demarche)
+    case = one.app.drop.send(demarche, {kind: flux(**options)})
+    [found] = await one.collect()
+    assert (found.status, found.code) == ("refused", "not-as-announced")
+    assert found.files[0].line()["path"] == path
+    assert one.app.drop.case(case).status == "REFUSED"
+    assert one.state() == Counter({"journal input.reject": 1})
+
+
 async def test_another_file_under_the_same_key_is_refused(passerelle) -> None:
     one = passerelle()
     one.app.drop.send(CODE, {"RSABEM": flux(1)})
@@ -249,10 +268,10 @@ async def test_a_defect_with_one_file_lets_the_others_through(passerelle, monkey
 
     real, bad = module.ingest, flux(1)
 
-    def ingest(gateway, path, sender, document):
+    def ingest(gateway, path, sender, document, **more):
         if path.read_bytes() == bad:
             raise ZeroDivisionError("Mme Dupont")
-        return real(gateway, path, sender, document)
+        return real(gateway, path, sender, document, **more)
 
     monkeypatch.setattr(module, "ingest", ingest)
     one.app.drop.send(CODE, {"RSABEM": bad})
@@ -330,11 +349,10 @@ def test_a_process_killed_outright_and_the_next_one_over_http(tmp_path: Path, at
     gateway.engine.dispose()
 
 
-def test_the_command_prints_a_line_for_each_then_the_counts(tmp_path: Path, monkeypatch) -> None:
+def command_line(app: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[dict]]:
+    """`maillon collect` from these settings: its status, and the lines printed."""
     from gateway.settings import settings
 
-    app = sandbox()
-    app.drop.send(CODE, {"RSABEM": flux(), "RSABAM": RSABAM})
     cli = Typer()
     command.register(cli)
     cli.callback()(lambda: None)
@@ -349,8 +367,25 @@ def test_the_command_prints_a_line_for_each_then_the_counts(tmp_path: Path, monk
             result = CliRunner().invoke(cli, ["collect"])
         finally:
             settings.cache_clear()
-    assert result.exit_code == 0, result.output
-    told = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def test_the_command_prints_a_line_for_each_then_the_counts(tmp_path: Path, monkeypatch) -> None:
+    app = sandbox()
+    app.drop.send(CODE, {"RSABEM": flux(), "RSABAM": RSABAM})
+    status, told = command_line(app, tmp_path, monkeypatch)
+    assert status == 0, told
     assert told[0]["files"][1]["code"] == "anomaly-companion"
     assert "never an update" in told[0]["files"][1]["detail"]
     assert told[-1] == {"collected": 1, "done": 1}
+
+
+def test_the_command_fails_when_a_defect_of_ours_kept_a_file_from_being_read(tmp_path: Path, monkeypatch) -> None:
+    def broken(*words, **options):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("gateway.collect.ingest", broken)
+    app = sandbox()
+    app.drop.send(CODE, {"RSABEM": flux()})
+    status, told = command_line(app, tmp_path, monkeypatch)
+    assert (status, told[0]["status"], told[0]["code"]) == (1, "retry", "unexpected-error")

@@ -285,6 +285,17 @@ async def test_a_case_of_another_demarche_stays_where_it_is(landes) -> None:
     assert (dpt.read, dpt.app.drop.case(case).status) == ([], "HUBEE_NOTIFIED")
 
 
+async def test_a_notification_for_another_organisation_than_its_case_is_left_untouched(landes, monkeypatch) -> None:
+    dpt = landes()
+    case = dpt.app.drop.send("RSABEM-RSABAM", FILES)
+    (notification,) = dpt.app.hub.notifications.values()
+    shown = type(notification).json
+    monkeypatch.setattr(type(notification), "json", lambda self, details: shown(self, details) | {"recipient": VOISIN})
+    assert notices(await dpt.collect()) == [("left", "not-ours")]
+    assert (dpt.app.drop.case(case).status, dpt.app.calls("attachment")) == ("HUBEE_NOTIFIED", [])
+    assert len(dpt.app.hub.notifications) == 1
+
+
 async def test_an_unknown_process_code_is_left_untouched(landes, monkeypatch) -> None:
     dpt = landes()
     case = dpt.app.drop.send("RSABEM-RSABAM", FILES)
