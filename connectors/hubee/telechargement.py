@@ -32,31 +32,43 @@ class Fetched:
 
 
 class _Partial:
-    """A temporary file of ours being filled and hashed."""
+    """A temporary file of ours being filled and hashed, begun anew each time it is asked for."""
 
     def __init__(self, folder: Path) -> None:
-        descriptor, name = tempfile.mkstemp(suffix=".partiel", dir=folder)  # readable by its owner only
+        self._folder = folder
+        self._file: BinaryIO | None = None
+
+    def start(self) -> Callable[[bytes], object]:
+        self.drop()
+        descriptor, name = tempfile.mkstemp(suffix=".partiel", dir=self._folder)  # readable by its owner only
         self.path = Path(name)
-        self._file: BinaryIO = os.fdopen(descriptor, "wb")
+        self._file = os.fdopen(descriptor, "wb")
         self.hash, self.size = hashlib.sha256(), 0
+        return self.take
 
     def take(self, chunk: bytes) -> None:
+        assert self._file
         self._file.write(chunk)
         self.hash.update(chunk)
         self.size += len(chunk)
 
     def keep(self, path: Path) -> None:
         """On disk, then under its final name, then the name on disk."""
+        assert self._file
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         self.path.rename(path)
         fsync_folder(path.parent)
+        self._file = None
 
     def drop(self) -> None:
-        with suppress(OSError):
-            self._file.close()
-        self.path.unlink(missing_ok=True)
+        """Forget what was not kept."""
+        if self._file:
+            with suppress(OSError):
+                self._file.close()
+            self.path.unlink(missing_ok=True)
+            self._file = None
 
 
 async def fetch(
@@ -69,48 +81,26 @@ async def fetch(
 ) -> Fetched:
     """Download one attachment. Raises `Stopped`: `not-found` when HubEE no longer has it, `retry` for all that may
     be right another time (`answer-too-large`, `size-mismatch`, `digest-mismatch`, a cut, a full disk)."""
+    partial = _Partial(folder)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await _once(client, demarche, path, attachment, folder, step)
+            answer = await client.download(demarche, path, attachment.size, partial.start)
+            verified = _check(partial, attachment, answer.headers.get("digest", ""))
+            step("downloaded")
+            found = partial.hash.hexdigest()
+            name = hashlib.sha256(f"{path}\n{found}".encode()).hexdigest()
+            final = folder / f"{name}.fichier"
+            await asyncio.to_thread(partial.keep, final)
+            step("renamed")
+            return Fetched(final, found, verified)
+        except OSError:
+            raise Stopped("retry", "storage-failed", retry_after=300.0) from None
         except Stopped as stopped:
             if attempt == ATTEMPTS or stopped.outcome != "retry" or stopped.retry_after:
                 raise
+        finally:
+            partial.drop()
     raise AssertionError("unreachable")
-
-
-async def _once(
-    client: Client,
-    demarche: Demarche,
-    path: str,
-    attachment: Attachment,
-    folder: Path,
-    step: Callable[[str], None],
-) -> Fetched:
-    opened: list[_Partial] = []
-
-    def start() -> Callable[[bytes], object]:
-        while opened:
-            opened.pop().drop()
-        opened.append(_Partial(folder))
-        return opened[-1].take
-
-    try:
-        answer = await client.download(demarche, path, attachment.size, start)
-        [partial] = opened
-        verified = _check(partial, attachment, answer.headers.get("digest", ""))
-        step("downloaded")
-        found = partial.hash.hexdigest()
-        name = hashlib.sha256(f"{path}\n{found}".encode()).hexdigest()
-        final = folder / f"{name}.fichier"
-        await asyncio.to_thread(partial.keep, final)
-        opened.clear()
-        step("renamed")
-        return Fetched(final, found, verified)
-    except OSError:
-        raise Stopped("retry", "storage-failed", retry_after=300.0) from None
-    finally:
-        for one in opened:
-            one.drop()
 
 
 def _check(partial: _Partial, attachment: Attachment, header: str) -> bool:
