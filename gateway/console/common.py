@@ -377,7 +377,7 @@ class Console:
         """The account behind this request, its session kept alive."""
         with self._readers.connect() as connection:
             session = self.sessions.find(connection, request)
-        if session is None or session.pending or not session.agent:
+        if session is None:
             return None
         if self.sessions.stale(session):
             with self.gateway.engine.begin() as connection:

@@ -79,6 +79,9 @@ class Doors:
         return self._console.page(page, None)
 
     async def leave_for_provider(self, request: Request) -> Response:
+        """Who is signed in stays who she is: a link, from anywhere, changes no session."""
+        if await asyncio.to_thread(self._console.signed_in, request):
+            return RedirectResponse(_back(request), 303)
         return await self._start(request, again=False)
 
     async def prove(self, request: Request) -> Response:
@@ -99,13 +102,13 @@ class Doors:
         address = await self._sign_in.address(pending, hint if hint in ACCOUNTS else "")
         token = await asyncio.to_thread(self._begin, pending, request)
         response = RedirectResponse(address, 303)
-        self._console.sessions.give(response, token)
+        self._console.sessions.give_entering(response, token)
         return response
 
     def _begin(self, pending: dict[str, str], request: Request) -> str:
-        """The session that the cookie named until now ends: what it stood for is asked again."""
+        """One sign-in is under way in a browser: the one before it ends."""
         with self._gateway.engine.begin() as connection:
-            if before := self._console.sessions.find(connection, request):
+            if before := self._console.sessions.waiting(connection, request):
                 self._console.sessions.end(connection, before)
             return self._console.sessions.begin(connection, pending)
 
@@ -115,19 +118,22 @@ class Doors:
         if waiting is None or waiting.pending is None:
             raise Unauthenticated("sign-in-lost", "Start again from the sign-in page.")
         account = await self._sign_in.finish(waiting.pending, dict(request.query_params))
-        token = await asyncio.to_thread(self._open, waiting, account)
+        token = await asyncio.to_thread(self._open, request, waiting, account)
         response = RedirectResponse(waiting.pending["back"], 303)
         self._console.sessions.give(response, token)
         return response
 
     def _waiting(self, request: Request) -> Any:
         with self._gateway.engine.connect().execution_options(read_only=True) as connection:
-            return self._console.sessions.find(connection, request)
+            return self._console.sessions.waiting(connection, request)
 
-    def _open(self, waiting: Any, account: Any) -> str:
+    def _open(self, request: Request, waiting: Any, account: Any) -> str:
+        """What the cookie stood for until now ends with the sign-in."""
         agent = self._gateway.keys.pseudonym("agent", account.issuer, account.subject)
         with self._gateway.unit_of_work() as work:
-            self._console.sessions.end(work.connection, waiting)
+            before = self._console.sessions.find(work.connection, request)
+            for one in filter(None, (waiting, before)):
+                self._console.sessions.end(work.connection, one)
             role = next(role for role in ROLES if role in account.roles)
             journal.append(work, "log.read", agent=agent, agent_role=role, outcome="console-sign-in")
             return self._console.sessions.open(

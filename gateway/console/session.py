@@ -6,7 +6,8 @@
 | 12 hours | ends |
 | 5 minutes after the account proved who it is | asks it again before a sensitive reading |
 
-A new token is given at sign-in, so that a token known before is worth nothing after.
+A new token is given at sign-in, so that a token known before is worth nothing after. A sign-in under way has a cookie
+of its own: whatever link started it, the session of this browser lasts until the account came back from its provider.
 """
 
 from __future__ import annotations
@@ -66,11 +67,21 @@ class Sessions:
     def __init__(self, keys: Keyring, secure: bool) -> None:
         self._keys = keys
         self._secure = secure
-        self.cookie = "__Host-maillon-console" if secure else "maillon-console"
+        prefix = "__Host-" if secure else ""
+        self.cookie, self.entering = f"{prefix}maillon-console", f"{prefix}maillon-console-entree"
 
     def find(self, connection: Connection, request: Request) -> Session | None:
-        """The session this request's cookie names, if it still lasts."""
-        token, _, signature = request.cookies.get(self.cookie, "").partition(".")
+        """The session that this request's cookie names, if it still lasts."""
+        found = self._named(connection, request, self.cookie)
+        return None if found is None or found.pending else found
+
+    def waiting(self, connection: Connection, request: Request) -> Session | None:
+        """The sign-in under way in this browser."""
+        found = self._named(connection, request, self.entering)
+        return found if found and found.pending else None
+
+    def _named(self, connection: Connection, request: Request, cookie: str) -> Session | None:
+        token, _, signature = request.cookies.get(cookie, "").partition(".")
         if not token or not same(signature, self._sign(token)):
             return None
         row = connection.execute(select(table).where(table.c.token_h == self._digest(token))).first()
@@ -139,18 +150,29 @@ class Sessions:
         return token
 
     def give(self, response: Response, token: str) -> None:
+        """The session opened: the cookie of its sign-in goes."""
+        self._set(response, self.cookie, token, LONGEST)
+        self._unset(response, self.entering)
+
+    def give_entering(self, response: Response, token: str) -> None:
+        self._set(response, self.entering, token, _PENDING)
+
+    def take_back(self, response: Response) -> None:
+        self._unset(response, self.cookie)
+
+    def _set(self, response: Response, cookie: str, token: str, lasts: timedelta) -> None:
         response.set_cookie(
-            self.cookie,
+            cookie,
             f"{token}.{self._sign(token)}",
-            max_age=int(LONGEST.total_seconds()),
+            max_age=int(lasts.total_seconds()),
             path="/",
             secure=self._secure,
             httponly=True,
             samesite="lax",
         )
 
-    def take_back(self, response: Response) -> None:
-        response.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
+    def _unset(self, response: Response, cookie: str) -> None:
+        response.delete_cookie(cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
 
     def _digest(self, token: str) -> bytes:
         return self._keys.blind("console.session", token)

@@ -229,6 +229,21 @@ def test_leaving_ends_both_sessions_and_every_one_this_browser_had(
         assert not signed_in(other), "the session before the proof ended with it"
 
 
+def test_no_link_ends_a_session(browser: httpx.Client, provider: AccountProvider) -> None:
+    """Another site can have a browser follow one: an account leaves by the form, or by coming back as another."""
+    sign_in(browser)
+    for link in ("connexion", "connexion?comme=operateur", "preuve", "retour", "retour?code=x&state=y", "sortie"):
+        browser.get(f"/console/{link}", follow_redirects=False)
+        assert signed_in(browser), link
+    provider.bent["callback"] = LIES["a refusal"][1]
+    assert browser.get("/console/preuve").status_code == 401
+    assert signed_in(browser), "who does not prove herself anew goes on as before"
+    provider.bent.clear()
+    assert browser.get("/console/preuve").status_code == 200
+    assert signed_in(browser)
+    assert len(browser.cookies) == 1, "the cookie of the sign-in ended with it"
+
+
 def test_what_a_session_keeps_says_nothing_of_the_account(browser: httpx.Client, house: House) -> None:
     sign_in(browser)
     with house.gateway.engine.connect().execution_options(read_only=True) as connection:
