@@ -34,6 +34,10 @@ _TOLD = 50
 """Findings told in one refusal."""
 
 
+MANY = 100
+"""Records, of about a millisecond each."""
+
+
 class Found(NamedTuple):
     """A document that was read."""
 
@@ -64,6 +68,11 @@ class Arrival:
     """The sender's own id of this delivery, if it gave one."""
     ahead: Found | Problem | None = field(default=None, repr=False)
     """What `read` found, when it was done before the writer's turn."""
+
+    @property
+    def long(self) -> bool:
+        """Does it take the writer long enough for others to go first?"""
+        return isinstance(self.ahead, Found) and len(self.ahead.records) > MANY
 
     def __call__(self, work: UnitOfWork) -> tuple[int, Callable[[], str]] | Problem:
         """Carry it out: the status and what renders the answer once everything is committed, or the refusal.

@@ -4,6 +4,9 @@ Work is handed to a writer thread as functions of a unit of work. Those waiting 
 is answered only when it is durable. If any of them fails, nothing of the group is kept and each is run again in a
 transaction of its own, so that one caller's defect never touches another's.
 
+An action whose attribute `long` is true has a transaction of its own, and what is short goes before it: a document of
+thousands of records makes others wait for one such at most.
+
 An action may have a static method `foresee(work, actions)`: it is called once with all actions of its kind, before the
 first of them, to look up with few queries what each would look up alone.
 """
@@ -11,11 +14,14 @@ first of them, to look up with few queries what each would look up alone.
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -30,6 +36,8 @@ GROUP = 64
 """Most exchanges in one transaction: bounds how long the first one waits for the last."""
 WAITING = 2_000
 """Most exchanges waiting to be written; beyond, callers are told to come back."""
+PATIENCE = 60.0
+"""Seconds for which what is long lets what came after it go first."""
 AGAIN = 2
 """How often an action that met another writer (same key, deadlock) is run again: it then finds what the other wrote."""
 
@@ -39,13 +47,22 @@ class _Task:
     action: Action[Any]
     done: asyncio.Future[Any]
 
+    @property
+    def long(self) -> bool:
+        return bool(getattr(self.action, "long", False))
+
+
+Turn = tuple[float, int, _Task | None]
+"""When it is due, then in which order it came; without a task: stop."""
+
 
 class Committer:
     """Runs actions durably on `writers` threads (one on SQLite, which has a single writer anyway)."""
 
     def __init__(self, unit_of_work: Callable[[], UnitOfWork], writers: int = 1) -> None:
         self._unit_of_work = unit_of_work
-        self._queue: queue.Queue[_Task | None] = queue.Queue(WAITING)
+        self._queue: queue.PriorityQueue[Turn] = queue.PriorityQueue(WAITING)
+        self._order = count()
         self._threads = [
             threading.Thread(target=self._write, name=f"writer-{rank}", daemon=True) for rank in range(writers)
         ]
@@ -57,7 +74,7 @@ class Committer:
         `Unavailable` (503) when too much is waiting or the database cannot be reached."""
         task: _Task = _Task(action, asyncio.get_running_loop().create_future())
         try:
-            self._queue.put_nowait(task)
+            self._queue.put_nowait((time.monotonic() + task.long * PATIENCE, next(self._order), task))
         except queue.Full:
             raise Unavailable("busy", "Too many exchanges are waiting; send this one again.", retry_after=2) from None
         result: T = await task.done
@@ -66,23 +83,26 @@ class Committer:
     def close(self) -> None:
         """Finish what was accepted, then stop."""
         for _ in self._threads:
-            self._queue.put(None)
+            self._queue.put((math.inf, next(self._order), None))
         for thread in self._threads:
             thread.join()
 
     def _write(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while (first := self._queue.get()[2]) is not None:
             group, stop = [first], False
-            while len(group) < GROUP:
+            after: list[_Task] = []
+            while len(group) < GROUP and not (first.long or after or stop):
                 try:
-                    task = self._queue.get_nowait()
+                    task = self._queue.get_nowait()[2]
                 except queue.Empty:
                     break
                 if task is None:
                     stop = True
-                    break
-                group.append(task)
+                else:
+                    (after if task.long else group).append(task)
             self._run(group)
+            if after:
+                self._run(after)
             if stop:
                 return
 

@@ -1,4 +1,4 @@
-"""The group commit when the database cannot be reached: everyone is told at once."""
+"""The group commit: who waits for whom, and what happens to the others when one fails."""
 
 from __future__ import annotations
 
@@ -72,5 +72,38 @@ async def test_a_caller_that_left_does_not_stop_the_others(tmp_path: Any) -> Non
     assert await asyncio.wait_for(asyncio.gather(first, stayed), 30) == [True, 7]
     assert done.is_set()
     assert await asyncio.wait_for(committer.submit(lambda _: 8), 30) == 8, "the writer goes on"
+    committer.close()
+    engine.dispose()
+
+
+async def test_what_is_short_goes_before_what_is_long_and_what_is_long_goes_alone(tmp_path: Any) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'one.db'}")
+    metadata.create_all(engine)
+    committer = Committer(lambda: UnitOfWork(engine))
+    started, held = threading.Event(), threading.Event()
+    told: list[tuple[str, UnitOfWork]] = []
+
+    class Long:
+        long = True
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, work: UnitOfWork) -> None:
+            told.append((self.name, work))
+
+    def first(_: UnitOfWork) -> None:
+        started.set()
+        held.wait(60)
+
+    asked = [asyncio.create_task(committer.submit(first))]
+    assert await asyncio.to_thread(started.wait, 60)
+    asked += [asyncio.create_task(committer.submit(Long(name))) for name in ("document", "another document")]
+    asked += [asyncio.create_task(committer.submit(lambda work, name=name: told.append((name, work)))) for name in "ab"]
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.wait_for(asyncio.gather(*asked), 60)
+    assert [name for name, _ in told] == ["a", "b", "document", "another document"]
+    assert len({id(work) for _, work in told}) == 3, "the short ones share a transaction"
     committer.close()
     engine.dispose()
