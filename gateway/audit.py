@@ -34,7 +34,7 @@ from gateway import (
 )
 from gateway.access import Caller, authenticate
 from gateway.bundle import proof_bundle
-from gateway.doors import page, read_body, read_json, require_empty
+from gateway.doors import page, queried, read_body, read_json, require_empty
 from gateway.journal import Cursor, Logged
 from gateway.person_history import head_of, people_of, pseudonyms
 from gateway.person_search import facts_of
@@ -172,7 +172,7 @@ class _Doors:
         return self._history(work, http, [subject])
 
     def _history(self, work: UnitOfWork, http: Request, subjects: list[str]) -> dict[str, Any]:
-        after, limit = _cursor(http.query_params.get("after", "")), _limit(http)
+        after, limit = _cursor(queried(http, "after")), _limit(http)
         rows = journal.history(work.connection, subjects, after=after, limit=limit)
         return _entries(rows, limit)
 
@@ -235,7 +235,7 @@ class _Doors:
 
         def again() -> dict[str, Any]:
             try:
-                version = http.query_params.get("policy") or verify_record(record)
+                version = queried(http, "policy") or verify_record(record)
                 told = replay(record, policy_history.load(self.gateway.settings.home, version))
             except (KeyError, TypeError, ValueError):
                 raise Invalid("record-invalid", "Send a decision record, as it was written.") from None
@@ -405,7 +405,7 @@ def _cursor(text: str) -> Cursor | None:
 
 
 def _limit(http: Request) -> int:
-    limit = http.query_params.get("limit", "50")
+    limit = queried(http, "limit", "50")
     if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
         raise Invalid("limit", f"Ask for 1 to {MAX_PAGE} rows.")
     return int(limit)
@@ -421,6 +421,6 @@ def _paged(name: str, rows: list[dict[str, Any]], limit: int) -> dict[str, Any]:
 
 def _period(http: Request, length: timedelta = timedelta(days=31)) -> tuple[str, str]:
     """`?from=` and `?to=`; by default the last month."""
-    end = http.query_params.get("to") or clock.instant()
-    start = http.query_params.get("from") or clock.instant(clock.now() - length)
+    end = queried(http, "to") or clock.instant()
+    start = queried(http, "from") or clock.instant(clock.now() - length)
     return clock.told(start), clock.told(end)

@@ -122,9 +122,17 @@ def refusal(refused: DocumentRefused, media: str = "application/json") -> Caller
     return kind(refused.code, refused.detail, path=refused.path or None)
 
 
+def queried(http: HttpRequest, name: str, otherwise: str = "") -> str:
+    """A value of the query. Raises `Invalid` (`parameter-repeated`): who reads the first would not see the last."""
+    given = http.query_params.getlist(name)
+    if len(given) > 1:
+        raise Invalid("parameter-repeated", f"Give `{name}` once.")
+    return given[0] if given else otherwise
+
+
 def page(http: HttpRequest) -> tuple[str, int]:
     """`?after=` and `?limit=` of a listing. Raises `Invalid`."""
-    limit, after = http.query_params.get("limit", "50"), http.query_params.get("after", "")
+    limit, after = queried(http, "limit", "50"), queried(http, "after")
     if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
         raise Invalid("limit", f"Ask for 1 to {MAX_PAGE} rows.")
     if after and not _CURSOR.fullmatch(after):

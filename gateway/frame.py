@@ -105,7 +105,9 @@ class Frame:
         if method not in METHODS:
             return MethodUnknown("method-unknown")
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-            return HeadersTooLarge("headers-too-large", f"Send at most {MAX_HEADERS} headers.")
+            return HeadersTooLarge(
+                "headers-too-large", f"Send at most {MAX_HEADERS} headers, of {MAX_HEADER_BYTES} bytes in all."
+            )
         names = [name for name, _ in headers]
         framings = names.count(b"content-length") + names.count(b"transfer-encoding")
         if framings > 1:

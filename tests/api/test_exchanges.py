@@ -135,6 +135,7 @@ def test_listings_page_by_cursor_and_refuse_other_cursors(house: House) -> None:
         then = client.get("/v1/exchanges", params={"limit": 2, "after": first["next"]}).json()
         assert [one["id"] for one in first["exchanges"] + then["exchanges"]] == [one["id"] for one in whole[:4]]
         problem(client.get("/v1/exchanges", params={"after": "' or 1=1 --"}), 422, "cursor", "1=1")
+        problem(client.get("/v1/exchanges?limit=2&limit=3"), 422, "parameter-repeated")
         for limit in ("0", "201", "-1", "abc", "٣"):
             problem(client.get("/v1/exchanges", params={"limit": limit}), 422, "limit")
 
