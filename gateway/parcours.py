@@ -240,7 +240,12 @@ class Alert:
 
 
 def of(person: str, current: Current, day: str, rules: Iterable[Delai] | None = None) -> list[Alert]:
-    """The alerts of one dossier on a day (`AAAA-MM-JJ`), nearest date first."""
+    """The alerts of one dossier on a day (`AAAA-MM-JJ`), nearest date first.
+
+    None for someone told dead: what is still open is a contradiction to look at (`followed-after-death`).
+    """
+    if "personne.date_deces" in current:
+        return []
     found = []
     current = {**current, **computed} if (computed := binome.dates(current, delays().owed)) else current
     for rule in rules if rules is not None else delays().rules.values():

@@ -191,6 +191,7 @@ def incoherences(dossier: Dossier) -> list[Finding]:
             *(found for item in dossier.contrats.values() for found in _contrat(item)),
             *(found for item in dossier.prescriptions.values() for found in _prescription(item)),
             *_objectifs(dossier),
+            *_deces(dossier),
         )
     ]
 
@@ -224,6 +225,18 @@ def _accompagnement(item: Accompagnement) -> Iterator[Incoherence]:
     referents = [member.cote for member in active if member.est_referent]
     if len(referents) != len(set(referents)):
         yield "two-referents", "accompagnements[].membres[].est_referent", "one référent per side at a time"
+
+
+def _deces(dossier: Dossier) -> Iterator[Incoherence]:
+    died = dossier.personne.date_deces
+    if not died:
+        return
+    followed = any(not item.fin for item in dossier.accompagnements.values())
+    followed |= any(item.etat == "decidee" and not item.fin for item in dossier.orientations.values())
+    planned = any(item.statut == "prevu" for item in dossier.rendez_vous.values())
+    met = any(item.statut == "honore" and (item.debut or "")[:10] > died for item in dossier.rendez_vous.values())
+    if followed or planned or met or any((item.date or "")[:10] > died for item in dossier.entretiens.values()):
+        yield "followed-after-death", "personne.date_deces", "end what is still open, or have the date corrected"
 
 
 def _contrat(item: ContratEngagement) -> Iterator[Incoherence]:

@@ -76,6 +76,11 @@ def test_un_droit_clos_n_attend_plus_d_orientation() -> None:
     assert alertes(clos | {"droit_rsa.date_droits_devoirs": "2026-03-02"}, "2026-05-01") == {}
 
 
+def test_plus_aucune_echeance_pour_une_personne_decedee() -> None:
+    assert alertes(DECIDEE, "2026-06-01")
+    assert alertes(DECIDEE | {"personne.date_deces": "2026-03-20"}, "2026-06-01") == {}
+
+
 def test_le_mois_du_contrat_repart_a_la_reorientation() -> None:
     assert alertes(DECIDEE, "2026-03-28")["contrat_engagement"] == ("proche", "2026-04-02")
     autre = "orientations[departement:40:2]"

@@ -104,6 +104,17 @@ def test_un_parcours_ordinaire_est_coherent() -> None:
     assert incoherences(build(COHERENT)) == []
 
 
+def test_un_parcours_clos_au_deces_est_coherent() -> None:
+    clos = {
+        "personne.date_deces": "2026-07-01",
+        "orientations[departement:2].fin": "2026-07-01",
+        "accompagnements[ccas:1].fin": "2026-07-01",
+    }
+    assert incoherences(build(COHERENT | clos)) == []
+    vu = {"rendez_vous[ccas:9].debut": "2026-08-03T09:00:00Z", "rendez_vous[ccas:9].statut": "honore"}
+    assert [one.code for one in incoherences(build(COHERENT | clos | vu))] == ["followed-after-death"]
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -121,6 +132,7 @@ def test_un_parcours_ordinaire_est_coherent() -> None:
             },
             "two-referents",
         ),
+        ({"personne.date_deces": "2026-07-01"}, "followed-after-death"),
         ({"contrats[departement:3].decision_le": None}, "decision-date"),
         ({"contrats[departement:3].decision": "en_attente"}, "decision-date"),
         ({"contrats[departement:3].signe_le": None}, "missing-date"),
