@@ -36,7 +36,7 @@ from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import exchange
 from gateway.words import many, moment, number, say, word
 
-PERIODS = (("7", "7"), ("30", "30"), ("90", "90"), ("365", "365"))
+PERIODS = ("7", "30", "90", "365")
 TONES = {"delivered": "good", "withheld": "bad", "dead": "bad", "queued": "wait", "claimed": "wait", "waiting": "wait"}
 _PROVABLE = 2_000
 """Entries beyond which a proof in one file would be too large: the whole journal is exported instead."""
@@ -65,7 +65,7 @@ def _tabs(here: str) -> Tabs:
 
 def days_of(view: View) -> int:
     asked = view.asked("jours", "30")
-    return int(asked) if asked in dict(PERIODS) else 30
+    return int(asked) if asked in PERIODS else 30
 
 
 def register(view: View) -> Page:
@@ -115,6 +115,12 @@ def register(view: View) -> Page:
     return page
 
 
+def period(days: int, choices: Sequence[str] = PERIODS) -> Field:
+    """The field that chooses over how many days a page looks."""
+    options = [(value, many("duree.jours", int(value))) for value in choices]
+    return Field("jours", say("registre.periode"), "select", value=str(days), options=options)
+
+
 def _filter(view: View, days: int, wanted: str, body: str) -> Form:
     table = view.gateway.policy.table
     purposes = [("", say("liste.toutes")), *((name, law_words.purpose(table, name)) for name in table.purposes)]
@@ -124,13 +130,7 @@ def _filter(view: View, days: int, wanted: str, body: str) -> Form:
         say("formulaire.filtrer"),
         method="get",
         fields=[
-            Field(
-                "jours",
-                say("registre.periode"),
-                "select",
-                value=str(days),
-                options=[(value, many("duree.jours", int(value))) for value, _ in PERIODS],
-            ),
+            period(days),
             Field("finalite", say("registre.finalite"), "select", value=wanted, options=purposes),
             Field("organisme", say("registre.organisme"), "select", value=body, options=bodies),
         ],

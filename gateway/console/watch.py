@@ -15,14 +15,14 @@ from sqlalchemy import select
 from gateway import clock, volumes
 from gateway.categories import bridge
 from gateway.console import law_words
-from gateway.console.blocks import Badge, Field, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
+from gateway.console.blocks import Badge, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
 from gateway.console.common import Place, View
-from gateway.console.register import days_of
+from gateway.console.register import days_of, period
 from gateway.convention import flows_from
 from gateway.convention_model import Flow
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
-from gateway.words import local, many, number, say, word
+from gateway.words import local, number, say, word
 from mappings import load
 
 THRESHOLDS = {
@@ -57,20 +57,7 @@ def anomalies(view: View) -> Page:
         for kind, who, what, when, times, tone in found
     ]
     heads = [say(f"anomalies.{key}") for key in ("nature", "qui", "quoi", "quand", "combien")]
-    filter_ = Form(
-        "/console/anomalies",
-        say("formulaire.filtrer"),
-        method="get",
-        fields=[
-            Field(
-                "jours",
-                say("registre.periode"),
-                "select",
-                value=str(days),
-                options=[(n, many("duree.jours", int(n))) for n in ("7", "30")],
-            )
-        ],
-    )
+    filter_ = Form("/console/anomalies", say("formulaire.filtrer"), [period(days, ("7", "30"))], "get")
     thresholds = [
         [
             word("anomalie", name),
@@ -199,20 +186,7 @@ def minimisation(view: View) -> Page:
         say(f"minimisation.{key}")
         for key in ("flux", "document", "finalite", "champs", "demande", "convenu", "envoye", "jamais")
     ]
-    filter_ = Form(
-        "/console/minimisation",
-        say("formulaire.filtrer"),
-        method="get",
-        fields=[
-            Field(
-                "jours",
-                say("registre.periode"),
-                "select",
-                value=str(days),
-                options=[(n, many("duree.jours", int(n))) for n in ("7", "30", "90", "365")],
-            )
-        ],
-    )
+    filter_ = Form("/console/minimisation", say("formulaire.filtrer"), [period(days)], "get")
     return Page(
         say("minimisation.titre"),
         [
