@@ -10,10 +10,12 @@ from sqlalchemy import func, select
 from gateway import merge
 from gateway.console.blocks import Code, Facts, Lines, Link, Notice, Num, Page, Quiet, Table, Text, Title
 from gateway.console.common import PAGE, Place, View
+from gateway.person_export import value_in_words
 from gateway.problems import Unknown
 from gateway.storage.tables.record import assertion_set, membership, person
-from gateway.words import many, quiet_path, say
+from gateway.words import day, many, quiet_path, say
 from schemas import paths
+from schemas.record import Fact
 
 
 def places() -> list[Place]:
@@ -136,14 +138,8 @@ def one_divergence(view: View) -> Page:
             [
                 paths.FIELDS[paths.shape(one.path)].description,
                 Code(quiet_path(one.path)),
-                Lines([_value(chosen.value), Quiet(f"{view.body(chosen.source)}, {chosen.asserted_at[:10]}")]),
-                Lines(
-                    [
-                        item
-                        for fact in others
-                        for item in (_value(fact.value), Quiet(f"{view.body(fact.source)}, {fact.asserted_at[:10]}"))
-                    ]
-                ),
+                Lines(_said(view, one.path, chosen)),
+                Lines([line for fact in others for line in _said(view, one.path, fact)]),
             ]
         )
     heads = [say(f"divergences.{key}") for key in ("donnee", "chemin", "valeur_retenue", "autres_valeurs")]
@@ -157,7 +153,7 @@ def one_divergence(view: View) -> Page:
     )
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return say("decision.oui") if value else say("decision.non")
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _said(view: View, path: str, fact: Fact) -> list[Any]:
+    """A value as it is read in French, then who said it and when."""
+    told = say("divergences.dit", qui=view.body(fact.source), quand=day(fact.asserted_at))
+    return [value_in_words(fact.value, path), Quiet(told)]

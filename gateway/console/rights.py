@@ -270,8 +270,8 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     elif one.right == "portability":
         links = [("droits.portabilite", f"{here}/portabilite")]
     elif one.right in CARRIED_OUT and one.state == "open":
-        if _erasure_done(view, one):
-            return [Title(say("droits.a_faire")), Text(say("droits.a_faire_apres"))]
+        if _carried_out(view, one):
+            return [Title(say("droits.a_faire")), Text(say(f"droits.a_faire_apres_{one.right}"))]
         deciding = one.right == "objection" and pending_objections(view, one)
         links = [("droits.decider" if deciding else f"droits.executer_{one.right}", f"{here}/executer")]
     if not links:
@@ -283,12 +283,20 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     ]
 
 
-def _erasure_done(view: View, one: Demand) -> bool:
-    """What was erased cannot be refused any more, nor the person asked who she is."""
-    if one.right != "erasure":
+def _carried_out(view: View, one: Demand) -> bool:
+    """Was she erased, or is there no consent left after a withdrawal? That is answered, and can be refused no more."""
+    if one.right == "erasure":
+        head = head_of(view.work, one.person_id)
+        return view.connection.scalar(select(person.c.erased_at).where(person.c.id == head)) is not None
+    if one.right != "withdrawal":
         return False
-    head = head_of(view.work, one.person_id)
-    return view.connection.scalar(select(person.c.erased_at).where(person.c.id == head)) is not None
+    consents = [each for each in records(view, one) if each["record"]["kind"] == "consent"]
+    withdrawn = any(
+        event["name"] == "withdrawn" and event["recorded_at"] >= one.received_at
+        for each in consents
+        for event in each["events"]
+    )
+    return withdrawn and not any(each["state"] == "given" for each in consents)
 
 
 def records(view: View, one: Demand) -> list[dict[str, Any]]:
@@ -337,7 +345,7 @@ def _answers(view: View, one: Demand) -> list[Form]:
     if one.state == "identity":
         return [Form(action, say("droits.identite_confirmee"), hidden=[("issue", "identity-confirmed")])]
     forms = [Form(action, say("droits.fait"), hidden=[("issue", "done")], intro=say("droits.fait_intro"))]
-    if _erasure_done(view, one):
+    if _carried_out(view, one):
         return forms
     if not one.extended_at and not one.late:
         reasons = [(code, word("prolongation", code)) for code in ("complex", "many-requests")]
@@ -389,7 +397,7 @@ def answer(view: View) -> Answer:
     if issue == "done":
         rights.done(work, gateway, id)
     elif issue == "refused":
-        if _erasure_done(view, rights.get(work, id)):
+        if _carried_out(view, rights.get(work, id)):
             raise Conflict("request-state", "It was carried out: answer that it is done.")
         digest = letter(view, "lettre")
         if not digest:

@@ -150,7 +150,10 @@ def test_a_sensitive_reading_asks_for_a_new_proof(lived: Lived, signed_in: Signe
     client = signed_in("integration")
     reference = re.search(r"/console/divergences/([0-9a-f]{40})", client.get("/console/divergences").text)
     assert reference
-    assert client.get(reference[0]).status_code == 200
+    shown = client.get(reference[0])
+    assert shown.status_code == 200
+    assert re.search(r", le \d\d/\d\d/\d{4}", shown.text)
+    assert not re.search(r"\d{4}-\d\d-\d\d", shown.text), "a day is written as French writes it"
     from tests.browser.test_journeys import _age_the_proof
 
     _age_the_proof(lived)

@@ -191,6 +191,34 @@ def test_a_limitation_needs_no_earlier_information_and_may_bear_on_everything(
         rights.lift(work, lived.gateway, held["record"]["record_id"])
 
 
+def test_a_withdrawal_that_was_carried_out_is_not_refused(signed_in: SignedIn, lived: Lived) -> None:
+    client = signed_in("dpo")
+    with lived.gateway.unit_of_work() as work:
+        person_id = work.connection.scalar(select(person.c.id).where(person.c.erased_at.is_(None)).limit(1))
+        basis.publish_notice(work, "essai", 1, "Notice")
+        basis.record(work, _CONSENT | {"person_id": person_id}, decision="given")
+        asked = f"/console/droits/{rights.receive(work, lived.gateway, person_id, 'withdrawal').id}"
+    page = client.get(f"{asked}/executer").text
+    (consent,) = re.findall(r'<option value="([^"]+)"', page)
+    done = unescape(send(client, f"{asked}/executer", base=consent).text)
+    assert "Le consentement est retiré. Informez la personne" in done
+    assert "Refuser" not in done
+    assert "satisfaite" in send(client, asked, f"{asked}/reponse", issue="done").text
+
+
+_CONSENT = {
+    "kind": "consent", "subject_ref": "ab" * 20, "notice_id": "essai", "notice_version": 1, "recipients": ["ccas"],
+    "regime": "CONSENT_6_1_a", "purpose": "aide_facultative_ccas", "purpose_text": "Étude d'une aide facultative",
+    "legal_basis": "a", "article": ["RGPD 6(1)(a)"], "categories": ["C1"], "channel": "face_to_face",
+    "controllers": [{"nom": "CCAS", "adresse": "1 place de la Mairie", "contact": "dpo@ccas.example",
+                     "siren": "200000008", "role": "ccas"}],
+    "collection_method": "entretien", "storage_location": "France", "retention": "P12M",
+    "withdrawal_method": "au guichet", "rights": ["retrait"],
+    "valid_until": clock.instant(clock.now() + timedelta(days=100)),
+    "evidence": {"kind": "oral_attested", "agent": "cd" * 20, "witnessed_at": "2026-01-21T08:59:00Z"},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("right", "open_", "shut"),
     [
