@@ -29,6 +29,7 @@ from connectors.contract import DocumentRefused
 from connectors.source import rewindable
 from connectors.workbook import measured
 from schemas.nomenclatures.labels import bare_words
+from schemas.record import Finding
 
 MAX_BYTES = manifest.MAX_TABLE
 MAX_COLUMNS = 512
@@ -40,6 +41,8 @@ XLSX = manifest.XLSX
 _LOOKED_AT = 20
 """Lines among which the headers are looked for."""
 _DELIMITERS = ";,\t|"
+_SEPARATOR = re.compile(r'"?sep=.?"?', re.IGNORECASE)
+"""A line that tells Excel how the others are cut; it is no row."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 csv.field_size_limit(MAX_CELL)
@@ -71,6 +74,8 @@ class Sheet:
     rows: Iterator[Row] = field(repr=False)
     above: int = 0
     """Lines that are not empty above the headers: a title, a date of export."""
+    rank: int = 1
+    """Its place among the sheets of the workbook, from 1."""
 
     def __iter__(self) -> Iterator[Row]:
         return self.rows
@@ -85,6 +90,20 @@ def alone(headers: Sequence[str], row: Row) -> bytes:
     writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
     writer.writerows((headers, [row.cells.get(name, "") for name in headers]))
     return text.getvalue().encode("utf-8")
+
+
+def unread(main: Sheet, others: Iterable[Sheet]) -> tuple[Finding, ...]:
+    """What is told of the sheets beside the one that is read: none is dropped in silence.
+
+    Raises `DocumentRefused` (``table-in-two-sheets``) for one that has all its columns: its rows would be lost.
+    """
+    told = []
+    for sheet in others:
+        at = f"feuille {sheet.rank}"
+        if set(main.headers) <= {*sheet.headers, ""}:
+            raise DocumentRefused("table-in-two-sheets", "put the rows of both sheets in one, or send two files", at)
+        told.append(Finding("unread-sheet", at, "notice", detail="only one sheet is read"))
+    return tuple(told)
 
 
 def header(text: str) -> str:
@@ -198,7 +217,7 @@ def _csv(spool: BinaryIO, titles: _Wanted) -> Sheet:
     encoding = _encoding(spool)
     text = io.TextIOWrapper(io.BufferedReader(_Lent(spool)), encoding=encoding, errors="strict", newline="")
     lines = _Lines(_decoded(text))
-    while (blank := lines.peek(1)) and not blank[0].strip():
+    while (first := lines.peek(1)) and (not first[0].strip() or _SEPARATOR.fullmatch(first[0].strip())):
         next(lines)
     ahead = lines.peek(_LOOKED_AT)
     if not ahead:
@@ -299,7 +318,8 @@ def _workbook(spool: BinaryIO, titles: _Wanted) -> list[Sheet]:
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(workbook.parts)
         workbook.require(len(book.sheet_names))
-        found = [_sheet(name, book.get_sheet_by_name(name), titles) for name in book.sheet_names]
+        named = enumerate(book.sheet_names, 1)
+        found = [_sheet(rank, name, book.get_sheet_by_name(name), titles) for rank, name in named]
     except DocumentRefused:
         raise
     except Exception as error:
@@ -311,7 +331,7 @@ def _workbook(spool: BinaryIO, titles: _Wanted) -> list[Sheet]:
     return kept
 
 
-def _sheet(name: str, sheet: Any, titles: _Wanted) -> Sheet | None:
+def _sheet(rank: int, name: str, sheet: Any, titles: _Wanted) -> Sheet | None:
     first = 1 + (sheet.start[0] if sheet.start else 0)
     filled = ((line, row) for line, row in enumerate(sheet.iter_rows(), first) if any(c not in ("", None) for c in row))
     ahead = list(islice(filled, _LOOKED_AT))
@@ -319,7 +339,7 @@ def _sheet(name: str, sheet: Any, titles: _Wanted) -> Sheet | None:
         return None
     above = _above(([_text(cell)[0] for cell in row] for _, row in ahead), titles)
     headers = _headers([_text(cell)[0] for cell in ahead[above][1]])
-    return Sheet(name, headers, _sheet_rows(chain(ahead[above + 1 :], filled), headers), above)
+    return Sheet(name, headers, _sheet_rows(chain(ahead[above + 1 :], filled), headers), above, rank)
 
 
 def _sheet_rows(rows: Iterable[tuple[int, list[Any]]], headers: tuple[str, ...]) -> Iterator[Row]:

@@ -33,26 +33,29 @@ class Contacts:
         self._source = source
         self._mapping = mappings.load(DOCUMENT)
         self.sha256 = _sha256(source)
-        sheet = self._sheet()
+        sheet, *others = self._sheets()
         missing = [name for name in COLONNES if name not in sheet.headers]
         if missing:
             raise DocumentRefused("wrong-columns", f"these columns are missing: {', '.join(missing)}", "line 1")
         more = len([name for name in sheet.headers if name not in COLONNES])
+        findings = table.unread(sheet, others)
+        if more:
+            findings += (Finding("unknown-column", "line 1", "notice", detail=str(more)),)
         self.envelope = Envelope(
             document=DOCUMENT,
             kind="delta",
             key=f"contacts|{self.sha256}",
             organisme="CAF",
             counted=sum(1 for _ in sheet),
-            findings=(Finding("unknown-column", "line 1", "notice", detail=str(more)),) if more else (),
+            findings=findings,
         )
 
-    def _sheet(self) -> table.Sheet:
+    def _sheets(self) -> list[table.Sheet]:
         self._source.seek(0)
-        return table.sheets(self._source, max_bytes=MAX_BYTES)[0]
+        return table.sheets(self._source, max_bytes=MAX_BYTES)
 
     def __iter__(self) -> Iterator[Record]:
-        for row in self._sheet():
+        for row in self._sheets()[0]:
             record = self._mapping.read({name: row.cells.get(name, "") for name in COLONNES})
             record.digest = row.digest
             if row.surplus:

@@ -67,6 +67,8 @@ def opening(source: BinaryIO) -> tuple[bytes, str]:
     refuse_archive(debut)
     if debut.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00")) or debut[1:2] == b"\x00":
         raise DocumentRefused("bad-encoding", "UTF-16 and UTF-32 are not read: send windows-1252 or UTF-8")
+    if not debut.strip():
+        raise DocumentRefused("truncated", "the file is empty: ask the caisse to send it again")
     bom = debut.startswith(codecs.BOM_UTF8)
     contenu = debut[3:] if bom else debut
     if not contenu.lstrip().startswith(b"<"):
@@ -167,6 +169,8 @@ def check_end(source: BinaryIO) -> bytes:
     size = source.seek(0, 2)
     source.seek(max(0, size - 8192))
     tail = source.read()
+    if b"</Racine>" in tail and not tail.rstrip().endswith(b"</Racine>"):
+        raise DocumentRefused("unexpected-content", "bytes follow the closing tag: send the file as it was produced")
     if not tail.rstrip().endswith(b"</Racine>"):
         raise DocumentRefused("truncated", "the closing tag is missing: ask the caisse to send the file again")
     if b"<TransmissionFlux" not in tail:

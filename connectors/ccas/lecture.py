@@ -18,7 +18,7 @@ from connectors.ccas.champs import champs, columns, from_json, from_row, without
 from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest, parse
 from connectors.source import rewindable
-from connectors.table import Row, Sheet, alone, is_workbook, sheets
+from connectors.table import Row, Sheet, alone, is_workbook, sheets, unread
 from schemas import nomenclatures
 from schemas.normalisation import SENTINEL_DATES, ft_numero, name_key
 from schemas.record import Finding, Record
@@ -137,14 +137,18 @@ def _survey(source: BinaryIO) -> tuple[int, tuple[Finding, ...]]:
     named = {known[title].nom for title in main.headers if title in known}
     if missing := [name for name in IDENTITY if name not in named]:
         raise DocumentRefused("missing-header", "a mandatory column is missing", path=missing[0])
-    unread = [title for title in main.headers if title and title not in known]
+    unknown = [title for title in main.headers if title and title not in known]
     for name in named:
         titles = [title for title in main.headers if title in known and known[title].nom == name]
         if len(titles) > 1:
             raise DocumentRefused("table-duplicate-header", "two columns mean the same field", path=" / ".join(titles))
     counts = {name: sum(1 for _ in sheet) for name, sheet in found.items()}
-    told = tuple(Finding("unknown-column", f"colonne {title}", "notice") for title in unread)
+    told = tuple(Finding("unknown-column", f"colonne {title}", "notice") for title in unknown)
+    told += unread(main, [sheet for name, sheet in found.items() if sheet is not main and name not in _READ])
     return counts[main.name.lower()], told
+
+
+_READ = {sheet for sheet, _ in NESTED.values()}
 
 
 def _main(found: Mapping[str, Sheet]) -> Sheet:

@@ -161,11 +161,12 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 
 
 def _table(document: str, source: BinaryIO) -> Lecture:
-    sheet = table.sheets(source, max_bytes=MAX_TABLE_BYTES)[0]
+    sheet, *others = table.sheets(source, max_bytes=MAX_TABLE_BYTES)
     names = {table.header(column): column for column in TABLES[document]}
     if missing := [column for reduced, column in names.items() if reduced not in sheet.headers]:
         raise DocumentRefused("missing-column", f"column {missing[0]} is expected", path=missing[0])
-    return Lecture(Envelope(document, kind="stock"), _rows(document, sheet, names))
+    told = table.unread(sheet, others)
+    return Lecture(Envelope(document, kind="stock", findings=told), _rows(document, sheet, names))
 
 
 def _rows(document: str, sheet: table.Sheet, names: Mapping[str, str]) -> Iterator[Record]:

@@ -17,7 +17,7 @@ import mappings
 from connectors.contract import DocumentRefused, Envelope
 from connectors.manifest import Document
 from connectors.source import rewindable
-from connectors.table import Row, Sheet, alone, day, header, is_scientific, sheets
+from connectors.table import Row, Sheet, alone, day, header, is_scientific, sheets, unread
 from mappings import Mapping
 from mappings.coverage import columns
 from mappings.grammar import Row as Field
@@ -87,20 +87,20 @@ class TableReading:
         self._source = rewindable(source, document.max_bytes)
         self._mapping = mappings.load(document.mapping[0])
         self._layout = Layout.of(self._mapping)
-        sheet = self._sheet()
+        sheet, *others = self._sheets()
         here = [self._layout.column(title) for title in sheet.headers if title]
         if missing := [name for name in self._layout.required if name not in here]:
             raise DocumentRefused("missing-header", "a mandatory column is missing", path=missing[0])
         if twice := [name for name in here if here.count(name) > 1]:
             raise DocumentRefused("table-duplicate-header", "two columns mean the same", path=twice[0])
-        findings = tuple(self._columns(sheet, set(here)))
+        findings = (*self._columns(sheet, set(here)), *unread(sheet, others))
         self.envelope = Envelope(document.id, counted=sum(1 for _ in sheet), findings=findings)
 
-    def _sheet(self) -> Sheet:
+    def _sheets(self) -> list[Sheet]:
         self._source.seek(0)
         layout = self._layout
         titles = layout.required or layout.types
-        return sheets(self._source, max_bytes=self._max_bytes, titles=titles, aliases=layout.titles)[0]
+        return sheets(self._source, max_bytes=self._max_bytes, titles=titles, aliases=layout.titles)
 
     def _columns(self, sheet: Sheet, here: set[str]) -> Iterator[Finding]:
         """What the columns of this table are to its mapping: those it does not read, those it would read."""
@@ -113,7 +113,7 @@ class TableReading:
 
     def __iter__(self) -> Iterator[Record]:
         met: dict[bytes, str] = {}
-        sheet = self._sheet()
+        sheet = self._sheets()[0]
         for row in sheet:
             record = self._record(row, met)
             record.original = partial(alone, sheet.headers, row)

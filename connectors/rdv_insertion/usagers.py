@@ -12,7 +12,7 @@ from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest
 from connectors.rdv_insertion.champs import allowed, columns
 from connectors.source import rewindable
-from connectors.table import MAX_BYTES, Row, Sheet, alone, day, is_scientific, sheets
+from connectors.table import MAX_BYTES, Row, Sheet, alone, day, is_scientific, sheets, unread
 from schemas.normalisation import is_erased_email, nir, phones
 from schemas.record import Finding, Record
 
@@ -60,23 +60,23 @@ class UsagersReading:
     def __init__(self, source: BinaryIO, departement: str) -> None:
         self._source = rewindable(source, MAX_BYTES)
         self._departement = departement
-        sheet = self._sheet()
+        sheet, *others = self._sheets()
         known = columns()
         named = [known[title].nom for title in sheet.headers if title in known]
         if missing := [name for name in REQUIRED if name not in named]:
             raise DocumentRefused("missing-header", "a mandatory column is missing", path=missing[0])
         if twice := [name for name in named if named.count(name) > 1]:
             raise DocumentRefused("table-duplicate-header", "two columns mean the same field", path=twice[0])
-        unread = [title for title in sheet.headers if title and title not in known]
-        told = tuple(Finding("unknown-column", f"colonne {title}", "notice") for title in unread)
-        self.envelope = Envelope(DOCUMENT, counted=sum(1 for _ in sheet), findings=told)
+        unknown = [title for title in sheet.headers if title and title not in known]
+        told = tuple(Finding("unknown-column", f"colonne {title}", "notice") for title in unknown)
+        self.envelope = Envelope(DOCUMENT, counted=sum(1 for _ in sheet), findings=(*told, *unread(sheet, others)))
 
-    def _sheet(self) -> Sheet:
+    def _sheets(self) -> list[Sheet]:
         self._source.seek(0)
-        return sheets(self._source)[0]
+        return sheets(self._source)
 
     def __iter__(self) -> Iterator[Record]:
-        sheet = self._sheet()
+        sheet = self._sheets()[0]
         for row in sheet:
             record = self._record(row)
             record.original = partial(alone, sheet.headers, row)

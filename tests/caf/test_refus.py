@@ -60,6 +60,15 @@ def test_un_fichier_coupe_n_importe_ou_est_refuse(caf: Caf) -> None:
         assert refus(caf, io.BytesIO(coupe)).code in ("truncated", "not-xml", "wrong-root"), part
 
 
+@pytest.mark.parametrize(
+    ("contenu", "code", "mot"),
+    [(b"", "truncated", "empty"), (fichier(2).read() + b"\x1a", "unexpected-content", "follow the closing tag")],
+)
+def test_un_fichier_vide_ou_prolonge_dit_ce_qu_il_est(caf: Caf, contenu: bytes, code: str, mot: str) -> None:
+    refused = refus(caf, io.BytesIO(contenu))
+    assert (refused.code, mot in refused.detail) == (code, True)
+
+
 def test_un_fichier_coupe_puis_referme_a_la_main_est_refuse(caf: Caf) -> None:
     entier = fichier(5).read()
     milieu = entier[: entier.index(b"<DonneesAdministratives>")]

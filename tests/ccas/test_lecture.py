@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
 from connectors.ccas.champs import champs, labels, spoken
 from connectors.ccas.connector import Ccas
@@ -207,6 +207,29 @@ def workbook(*rows: list[Any]) -> bytes:
     stream = io.BytesIO()
     book.save(stream)
     return stream.getvalue()
+
+
+def test_a_sheet_that_is_not_read_is_told_and_people_in_a_second_one_are_never_lost() -> None:
+    row = ["1", "Nougarent", "Zoé", "03/02/1990", None, None]
+    beside = load_workbook(io.BytesIO(workbook(row)))
+    beside.create_sheet("Feuille2")
+    beside.create_sheet("Notes").append(["à rappeler"])
+    reading = CCAS.read("ccas.beneficiaires", saved(beside))
+    told = [(one.code, one.path) for one in reading.envelope.findings]
+    assert told == [("unknown-column", "colonne couleur"), ("unread-sheet", "feuille 3")]
+    assert len(list(reading)) == 1
+    beside["Feuille2"].append(HEADERS)
+    beside["Feuille2"].append(["2", *row[1:]])
+    with pytest.raises(DocumentRefused) as refusal:
+        CCAS.read("ccas.beneficiaires", saved(beside))
+    assert (refusal.value.code, refusal.value.path) == ("table-in-two-sheets", "feuille 2")
+
+
+def saved(book: Workbook) -> io.BytesIO:
+    stream = io.BytesIO()
+    book.save(stream)
+    stream.seek(0)
+    return stream
 
 
 def test_a_nir_in_scientific_notation_is_refused_on_that_cell_and_the_rest_is_read() -> None:

@@ -28,8 +28,9 @@ def read(data: bytes) -> list[tuple[int, dict[str, str]]]:
         "Nom,Prénom\rÉlan,Zoé\r".encode(),
         'Nom\tPrénom\n"Élan"\tZoé\n\n'.encode(),
         "\n\nNom;Prénom;\nÉlan;Zoé;\n".encode(),
+        "\ufeffsep=;\r\nNom;Prénom\r\nÉlan;Zoé\r\n".encode(),
     ],
-    ids=["utf-8 crlf", "bom", "cp1252", "comma cr", "tab quoted", "blank lines"],
+    ids=["utf-8 crlf", "bom", "cp1252", "comma cr", "tab quoted", "blank lines", "a word to Excel"],
 )
 def test_the_dialects_of_spreadsheets_give_the_same_row(data: bytes) -> None:
     assert [cells for _, cells in read(data)] == [{"nom": "Élan", "prenom": "Zoé"}]
