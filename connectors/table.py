@@ -273,8 +273,12 @@ def _csv_rows(lines: _Lines, delimiter: str, headers: tuple[str, ...]) -> Iterat
         except StopIteration:
             return
         except csv.Error as error:
-            code = "table-cell-too-long" if "field limit" in str(error) else "table-syntax"
-            raise DocumentRefused(code, f"line {began} cannot be read", path=f"line {began}") from None
+            where = f"line {began}"
+            if "field limit" in str(error):
+                why = f"{where}: a cell holds more than {MAX_CELL} characters"
+                raise DocumentRefused("table-cell-too-long", why, path=where) from None
+            why = f"{where}: a quote stands alone inside a cell; double it, or export the table again"
+            raise DocumentRefused("table-syntax", why, path=where) from None
         if any(cell.strip() for cell in cells):
             yield _row(began, headers, [(cell, False) for cell in cells])
 
