@@ -285,9 +285,10 @@ def _objection_form(view: View, one: Demand) -> list[Any]:
     law = view.gateway.policy.table
     options = [(each["record"]["record_id"], law_words.purpose(law, each["record"]["purpose"])) for each in pending]
     outcomes = [("oui", say("droits.opposition_acceptee")), ("non", say("droits.opposition_rejetee"))]
+    chosen, issue = view.given("opposition"), view.given("issue")  # to correct, a decision is not turned over
     fields = [
-        Field("opposition", say("droits.opposition"), "select", options=options),
-        Field("issue", say("droits.decision"), "select", options=outcomes),
+        Field("opposition", say("droits.opposition"), "select", value=chosen, options=options),
+        Field("issue", say("droits.decision"), "select", value=issue, options=outcomes),
         Field("lettre", say("droits.lettre"), "file", say("droits.opposition_lettre_aide")),
     ]
     return [
@@ -301,7 +302,14 @@ def _object(view: View, one: Demand) -> tuple[str, int]:
     if not chosen:
         basis.object_(view.work, _once(view, one))
         return "oppose", 1
-    if chosen not in {each["record"]["record_id"] for each in pending_objections(view, one)}:
+    states = {
+        each["record"]["record_id"]: each["state"]
+        for each in records(view, one)
+        if each["record"]["kind"] == "objection"
+    }
+    if states.get(chosen, "raised") != "raised":
+        raise Conflict("already-recorded", "This objection is decided already.")
+    if chosen not in states:
         raise Conflict("basis-unknown", "Choose one of her objections.")
     told = rights.resolve(
         view.work, view.gateway, chosen, upheld=view.given("issue") == "oui", reason_hash=letter(view, "lettre")

@@ -191,6 +191,20 @@ def test_a_limitation_needs_no_earlier_information_and_may_bear_on_everything(
         rights.lift(work, lived.gateway, held["record"]["record_id"])
 
 
+def test_a_rejected_objection_keeps_its_decision_until_its_letter_is_there(signed_in: SignedIn, lived: Lived) -> None:
+    client = signed_in("dpo")
+    act = f"{_asks(client, lived, 4, 'objection')}/executer"
+    send(client, act, base="PIE|accompagnement", canal="paper")
+    (raised,) = re.findall(r'<option value="([0-9a-f-]{36})"', client.get(act).text)
+    without = send(client, act, opposition=raised, issue="non")
+    assert without.status_code == 422
+    assert '<option value="non" selected' in without.text
+    letter = {"lettre": ("rejet.pdf", b"%PDF-1.7 rejet", "application/pdf")}
+    assert "est décidée" in send(client, act, "", letter, opposition=raised, issue="non").text
+    other_tab = send(client, act, opposition=raised, issue="oui")
+    assert "déjà fait" in unescape(other_tab.text)
+
+
 def test_a_withdrawal_that_was_carried_out_is_not_refused(signed_in: SignedIn, lived: Lived) -> None:
     client = signed_in("dpo")
     with lived.gateway.unit_of_work() as work:
