@@ -33,10 +33,12 @@ def office(tmp_path):
 
 
 def test_authlibs_own_client(office):
-    with served(office.app) as base:
-        client = OAuth2Client(
+    with (
+        served(office.app) as base,
+        OAuth2Client(
             client_id="ccas", client_secret=office.ccas.key, token_endpoint_auth_method="private_key_jwt", base_url=base
-        )
+        ) as client,
+    ):
         client.revocation_endpoint_auth_method = "private_key_jwt"
         client.register_client_auth_method(AsThisProfileAsks())
         token = client.fetch_token(

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gateway.access.replay import ReplayMemory, Used
-from tests.access.office import ABSENT, denied, open_office, unauthenticated
+from tests.access.office import ABSENT, Office, denied, open_office, unauthenticated
 
 pytestmark = [pytest.mark.postgres]
 
 
-async def test_tokens_calls_replays_and_revocation(tmp_path, postgres_database):
-    office = open_office(tmp_path, database_url=postgres_database)
+@pytest.fixture
+def office(tmp_path: Path, postgres_database: str) -> Iterator[Office]:
+    opened = open_office(tmp_path, database_url=postgres_database)
+    yield opened
+    opened.gateway.engine.dispose()
+
+
+async def test_tokens_calls_replays_and_revocation(office):
     assertion = office.ccas.assertion()
     token = (await office.ask(office.ccas, assertion)).json()["access_token"]
     unauthenticated(office, await office.ask(office.ccas, assertion), "assertion-replayed")
@@ -25,17 +33,10 @@ async def test_tokens_calls_replays_and_revocation(tmp_path, postgres_database):
     denied(office, await office.good_call(office.ccas, token), "token-revoked")
 
 
-async def test_one_of_many_racing_uses_wins(tmp_path, postgres_database):
-    office = open_office(tmp_path, database_url=postgres_database)
+async def test_one_of_many_racing_uses_wins(office):
     use = Used.of("dpop", "key", "jti", 4e9)
     workers = [ReplayMemory(office.gateway.engine) for _ in range(4)]
     won = await asyncio.gather(*(asyncio.to_thread(worker.burn, use) for worker in workers))
     assert sorted(won) == [False, False, False, True]
-    assert (
-        await asyncio.gather(*(workers[0].burn_soon(Used.of("dpop", "k", str(n // 2), 4e9)) for n in range(8)))
-        == [
-            True,
-            False,
-        ]
-        * 4
-    )
+    twice_each = (workers[0].burn_soon(Used.of("dpop", "k", str(number // 2), 4e9)) for number in range(8))
+    assert await asyncio.gather(*twice_each) == [True, False] * 4
