@@ -297,5 +297,6 @@ def newest(connection: Connection, event: str, *, before: Cursor | None = None) 
     """What was written of an event that is few (`tables.journal.FEW`), newest first."""
     query = _READ.where(FEW[event], journal_entry.c.event == event).order_by(*(one.desc() for one in _ORDER))
     query = query.where(tuple_(*_ORDER) < tuple_(*before)) if before else query
-    for row in connection.execute(query.execution_options(yield_per=100)):
-        yield Logged(row.log, row.idx, row.ts, row.entry)
+    with connection.execute(query.execution_options(yield_per=100)) as found:
+        for row in found:
+            yield Logged(row.log, row.idx, row.ts, row.entry)

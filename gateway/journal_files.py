@@ -218,7 +218,8 @@ def _write_tiles(connection: Connection, files: Files, state: Row[Any], edge: me
 
 
 def bundles(connection: Connection, state: Row[Any], first: int) -> Iterator[tuple[int, list[bytes], bytes | None]]:
-    """(n, leaf hashes, bundle bytes) in order; the bundle of pruned entries is None."""
+    """(n, leaf hashes, bundle bytes) in order; the bundle of pruned entries is None. Whoever stops before the end
+    leaves no cursor open on the server."""
     pruned = state.min_index // WIDTH
     query = select(journal_tile.c.n, journal_tile.c.hashes)
     query = query.where(journal_tile.c.log == state.log, journal_tile.c.n >= first, journal_tile.c.n < pruned)
@@ -228,19 +229,19 @@ def bundles(connection: Connection, state: Row[Any], first: int) -> Iterator[tup
     entries = entries.where(journal_entry.c.log == state.log, journal_entry.c.idx < state.size)
     entries = entries.where(journal_entry.c.idx >= max(first, pruned) * WIDTH).order_by(journal_entry.c.idx)
     expected = max(first, pruned) * WIDTH
-    streamed = connection.execute(entries.execution_options(yield_per=16 * WIDTH))
-    for n, rows in groupby(streamed, key=lambda row: row.idx // WIDTH):
-        leaves: list[bytes] = []
-        parts: list[bytes] = []
-        for idx, entry, leaf in rows:
-            if idx != expected or merkle.leaf_hash(entry) != leaf:
-                raise JournalBroken(
-                    "journal-altered", "An entry of the database was altered or removed.", index=expected
-                )
-            expected += 1
-            leaves.append(leaf)
-            parts += (len(entry).to_bytes(2, "big"), entry)
-        yield n, leaves, b"".join(parts)
+    with connection.execute(entries.execution_options(yield_per=16 * WIDTH)) as streamed:
+        for n, rows in groupby(streamed, key=lambda row: row.idx // WIDTH):
+            leaves: list[bytes] = []
+            parts: list[bytes] = []
+            for idx, entry, leaf in rows:
+                if idx != expected or merkle.leaf_hash(entry) != leaf:
+                    raise JournalBroken(
+                        "journal-altered", "An entry of the database was altered or removed.", index=expected
+                    )
+                expected += 1
+                leaves.append(leaf)
+                parts += (len(entry).to_bytes(2, "big"), entry)
+            yield n, leaves, b"".join(parts)
     if expected != state.size:
         raise JournalBroken("journal-altered", "An entry of the database was altered or removed.", index=expected)
 
