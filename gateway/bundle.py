@@ -29,7 +29,8 @@ que ces lignes y figurent et n'ont pas changé.
 
 Fichiers
 --------
-{files}
+{entries}
+exchange*.tlog-proof  preuve d'inclusion de l'entrée du même nom
 policy.txt            clé publique du journal, et témoins dont la signature est exigée
 checkpoint*           état signé du journal (origine, nombre d'entrées, empreinte de l'arbre)
 verification.html     la même vérification dans un navigateur, sans rien installer
@@ -40,11 +41,15 @@ Vérifier
 Dans un navigateur : ouvrez verification.html, donnez la clé publique du journal et choisissez ce fichier ZIP.
 
 En ligne de commande, il faut Python 3.11 ou plus récent et le paquet « cryptography ».
-Pour chaque entrée :
+Pour une entrée (les autres de même, sous leur nom) :
 
-{commands}
+    python3 verify.py --proof exchange.tlog-proof --policy policy.txt exchange.json
 
-Chaque commande affiche « ok index=… » si l'entrée figure dans le journal signé, sinon « bad … » et la raison.
+Pour toutes, sous Linux ou macOS :
+
+    for f in exchange*.json; do python3 verify.py --proof "${{f%.json}}.tlog-proof" --policy policy.txt "$f"; done
+
+Une ligne « ok index=… » est affichée si l'entrée figure dans le journal signé, sinon « bad … » et la raison.
 Comparez la clé de policy.txt avec celle que l'organisme vous a remise par un autre moyen : c'est elle qui fait foi.
 {stamp}
 Ce que cette preuve établit : ces lignes existaient, mot pour mot, quand l'état du journal a été signé, et ce qui les
@@ -120,13 +125,10 @@ def _stamped(place: Path, authorities: bytes | None) -> dict[str, bytes]:
 
 
 def _guide(exchange: str, told: list[tuple[str, str]], files: dict[str, bytes]) -> str:
-    listed = [f"{name + '.json':<22}{words}\n{name + '.tlog-proof':<22}sa preuve d'inclusion" for name, words in told]
-    commands = [f"    python3 verify.py --proof {name}.tlog-proof --policy policy.txt {name}.json" for name, _ in told]
+    entries = "\n".join(f"{name + '.json':<22}{words}" for name, words in told)
     optional = "rules.toml            table des règles appliquées à cet échange\n" if "rules.toml" in files else ""
     stamp = _STAMP_GUIDE if "stamp/r.tsr" in files else ""
-    return _GUIDE.format(
-        exchange=exchange, files="\n".join(listed), commands="\n".join(commands), optional=optional, stamp=stamp
-    )
+    return _GUIDE.format(exchange=exchange, entries=entries, optional=optional, stamp=stamp)
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

@@ -379,15 +379,16 @@ async def test_a_bundle_is_checked_offline_with_what_it_holds(
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         archive.extractall(offline)
     guide = (offline / "LISEZMOI.txt").read_text("utf-8")
-    commands = [line.split() for line in guide.splitlines() if line.strip().startswith("python3")]
-    assert len(commands) == 4
-    for command in commands:
-        done = _run_in(offline, sys.executable, "-P", *command[1:])
-        assert (done.returncode, done.stdout[:9]) == (0, "ok index="), done.stdout + done.stderr
+    (one,) = (line.split() for line in guide.splitlines() if line.strip().startswith("python3"))
+    done = _run_in(offline, sys.executable, "-P", *one[1:])
+    assert (done.returncode, done.stdout[:9]) == (0, "ok index="), done.stdout + done.stderr
+    (every,) = (line for line in guide.splitlines() if line.strip().startswith("for "))
+    done = _run_in(offline, "sh", "-c", every.replace("python3", f"{sys.executable} -P"))
+    assert [line[:9] for line in done.stdout.splitlines()] == ["ok index="] * 4, done.stdout + done.stderr
     stamped = next(line.split() for line in guide.splitlines() if line.strip().startswith("openssl"))
     assert _run_in(offline, *stamped).returncode == 0
     (offline / "exchange.json").write_bytes((offline / "exchange.json").read_bytes().replace(b"ccas", b"msa1"))
-    done = _run_in(offline, sys.executable, "-P", *commands[0][1:])
+    done = _run_in(offline, sys.executable, "-P", *one[1:])
     assert (done.returncode, done.stdout[:3]) == (1, "bad")
 
 
