@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from connectors.contract import Reading
+from connectors.contract import Connector, Reading
 from connectors.manifest import installed
 from gateway import dry_run, fse_form
 from gateway.ingest import Counts
@@ -36,8 +36,15 @@ def owner(document: str, direction: str) -> str:
 
 def open_document(document: str, path: Path) -> Reading:
     """A partner's document, read as it would be by an exchange. The stream lives as long as the reading."""
-    connector = configured(installed()[owner(document, "read")], settings())
-    return connector.read(document, path.open("rb"))
+    return _opened(owner(document, "read")).read(document, path.open("rb"))
+
+
+def _opened(id: str) -> Connector:
+    """A connector that is not in service yet is tried too: what it lacks to be reached, no preview uses. The
+    Département is asked for all the same: numbers are read under it."""
+    one, site = installed()[id], settings()
+    lacking = {each.name: "-" for each in one.manifest.setting if each.required and each.name != "departement"}
+    return configured(one, site.model_copy(update={"bodies": {id: lacking | site.bodies.get(id, {})}}))
 
 
 def persons(record: Record) -> Iterator[dict[str, Any]]:
@@ -49,7 +56,7 @@ def persons(record: Record) -> Iterator[dict[str, Any]]:
 def write(document: str, person: dict[str, Any]) -> Written:
     """The recipient's document from one previewed person, as if everything were permitted."""
     current: Current = {path: Fact(value, "preview", "preview", "") for path, value in person["facts"].items()}
-    return configured(installed()[owner(document, "write")], settings()).write(document, current)
+    return _opened(owner(document, "write")).write(document, current)
 
 
 def changes(paths: list[Path], pause: float = 0.5) -> Iterator[Path | None]:

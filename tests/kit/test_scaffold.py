@@ -12,7 +12,7 @@ import pytest
 from connectors import kit
 from connectors.kit import scaffold
 from connectors.kit.subject import Subject
-from connectors.manifest import installed
+from connectors.manifest import ManifestError, installed
 from connectors.table import to_csv
 from mappings import MappingError, engine
 
@@ -136,6 +136,12 @@ def test_wrong_choices_are_refused(words: dict[str, str], code: str) -> None:
     with pytest.raises(scaffold.Refused) as caught:
         scaffold.Choices(**({"id": "essai", "name": "Essai"} | words))  # type: ignore[arg-type]
     assert caught.value.code == code
+
+
+def test_a_new_connector_is_not_configured_without_address_nor_key(present: Present) -> None:
+    present()
+    with pytest.raises(ManifestError, match="api_url: required setting; cle: required setting"):
+        installed()["essai_kit"].create({})
 
 
 BREAKS = {
