@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from gateway import clock
 from gateway.code_lists import CodeLists
@@ -189,10 +189,7 @@ class Dossiers:
         if before and _same(facts, before.facts):
             if late or asserted_at <= before.asserted_at:
                 return set()
-            work.change(_SAY_AGAIN, set_id=before.id, said_again=asserted_at)
-            live[place] = _Live(before.id, asserted_at, before.received_at, before.facts, work.now)
-            since = [one.facts for one in live.values() if before.asserted_at < one.asserted_at < asserted_at]
-            return {path for path, value in facts.items() if any(told.get(path, value) != value for told in since)}
+            return _say_again(work, live, place, asserted_at)
         source, document, record_h = place
         new = _Live(clock.new_id(), asserted_at, work.now, facts)
         late = before is not None and (late or asserted_at < before.asserted_at)
@@ -218,8 +215,7 @@ class Dossiers:
         live[place] = new
         if before is None:
             return set(facts)
-        old = before.facts
-        return {path for path in facts.keys() | old.keys() if facts.get(path) != old.get(path)}
+        return {path for path in facts.keys() | before.facts.keys() if facts.get(path) != before.facts.get(path)}
 
     def knows(self, work: UnitOfWork, subject: str) -> bool:
         """Has anything been said of this subject yet?"""
@@ -312,9 +308,10 @@ class Dossiers:
         return [row.person_id for row in found]
 
     def exists(self, work: UnitOfWork, subject: str) -> bool:
+        """Whether this is a person or a household that was not erased."""
         return any(
             work.connection.execute(
-                select(table.c.id).where(table.c.id == subject, or_(table.c.erased_at.is_(None)))
+                select(table.c.id).where(table.c.id == subject, table.c.erased_at.is_(None))
             ).first()
             for table in (person, foyer)
         )
@@ -328,6 +325,15 @@ def _stated(dialect: str) -> Any:
         index_elements=["record_h"],
         set_={name: statement.excluded[name] for name in _TAKEN},
     )
+
+
+def _say_again(work: UnitOfWork, live: dict[Place, _Live], place: Place, asserted_at: str) -> set[str]:
+    """Only the date of a set moves; the paths that another body contradicted in between are changed by it."""
+    before = live[place]
+    work.change(_SAY_AGAIN, set_id=before.id, said_again=asserted_at)
+    live[place] = _Live(before.id, asserted_at, before.received_at, before.facts, work.now)
+    since = [one.facts for one in live.values() if before.asserted_at < one.asserted_at < asserted_at]
+    return {path for path, value in before.facts.items() if any(told.get(path, value) != value for told in since)}
 
 
 def _same(facts: Facts, before: Facts) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from gateway.commands import group
 from gateway.commands.output import WRONG_USAGE, data, fail
 from gateway.registry import Gateway
 from gateway.settings import settings
+from gateway.unit_of_work import UnitOfWork
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
 Jwks = Annotated[Path, typer.Option("--jwks", exists=True, dir_okay=False, help="JWKS file with public keys.")]
@@ -88,28 +90,24 @@ def partner_list() -> None:
 
 def partner_rotate(id: str, jwks: Jwks) -> None:
     """Register new keys; the old ones still work for a while, so that the partner can change over."""
-    gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        told = partners.rotate(work, id, _jwks(jwks))
-        journal.append(work, "admin.partner_rotate", client_id=id, outcome="rotated")
-    data(told)
+    _change(lambda work: partners.rotate(work, id, _jwks(jwks)), "admin.partner_rotate", id, "rotated")
 
 
 def partner_suspend(id: str) -> None:
     """Stop a partner at once: no new token, and those it holds are refused."""
-    gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        told = partners.suspend(work, id)
-        journal.append(work, "admin.partner_suspend", client_id=id, outcome="suspended")
-    data(told)
+    _change(lambda work: partners.suspend(work, id), "admin.partner_suspend", id, "suspended")
 
 
 def partner_resume(id: str) -> None:
     """Let a suspended partner come back; it asks for new tokens."""
-    gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        told = partners.resume(work, id)
-        journal.append(work, "admin.partner_resume", client_id=id, outcome="resumed")
+    _change(lambda work: partners.resume(work, id), "admin.partner_resume", id, "resumed")
+
+
+def _change(change: Callable[[UnitOfWork], dict[str, Any]], event: str, id: str, outcome: str) -> None:
+    """What is changed of a partner, and its entry in the journal, in one transaction; then what to print of it."""
+    with Gateway.open(settings()).unit_of_work() as work:
+        told = change(work)
+        journal.append(work, event, client_id=id, outcome=outcome)
     data(told)
 
 
