@@ -33,6 +33,7 @@ def pages() -> dict[str, str]:
         "reference/fields.md": fields(),
         "reference/types.md": types(),
         "reference/errors.md": errors(),
+        "reference/files.md": files(),
         "reference/findings.md": findings(),
         "reference/metrics.md": metrics(),
         "reference/settings.md": settings(),
@@ -225,8 +226,20 @@ def _said(node: ast.expr | None) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
     return ""
+
+
+def files() -> str:
+    parts = ["Each file of the code, and what it is for: the first paragraph of its own words."]
+    for folder in ("schemas", "mappings", "connectors", "gateway"):
+        rows = []
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+            if said and "versions" not in path.parts:
+                rows.append((code(path.relative_to(ROOT / folder)), said.partition("\n\n")[0]))
+        parts += [f"## {folder}", table(("file", "for"), rows)]
+    return page("Files", *parts)
 
 
 def errors() -> str:

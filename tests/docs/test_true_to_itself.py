@@ -74,9 +74,12 @@ def test_commands_that_are_written_exist() -> None:
     assert unknown == set()
 
 
-def test_every_command_error_and_mapping_has_its_page(site: Path) -> None:
+def test_every_command_error_mapping_and_file_has_its_page(site: Path) -> None:
     import mappings
 
+    files = (site / "reference" / "files.md").read_text(encoding="utf-8")
+    for path in (ROOT / "gateway").glob("[!_]*.py"):
+        assert f"`{path.name}`" in files, f"{path.name} does not say what it is for"
     cli = (site / "reference" / "cli.md").read_text(encoding="utf-8")
     assert "## maillon connector check" in cli
     assert "`idempotency-key-missing`" in (site / "reference" / "errors.md").read_text(encoding="utf-8")
