@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 
 from gateway import basis, clock, convention, journal
 from gateway.console import agreements, bases, identities, operator, purges, quarantine, rights
@@ -46,9 +46,9 @@ def _seen(client: httpx.Client, page: str, pattern: str, caption: str = "") -> C
     return Counter(one for text in _pages(client, page, caption) for one in re.findall(pattern, text))
 
 
-def _known(lived: Lived, query: object) -> set[str]:
+def _known(lived: Lived, query: Select[tuple[str]]) -> set[str]:
     with lived.gateway.engine.connect().execution_options(read_only=True) as connection:
-        return set(connection.scalars(query))  # type: ignore[call-overload]
+        return set(connection.scalars(query))
 
 
 def test_identities_to_confirm(client: Callable[[str], httpx.Client], lived: Lived) -> None:

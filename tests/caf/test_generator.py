@@ -116,13 +116,13 @@ def test_une_bizarrerie_inconnue_est_refusee() -> None:
 def test_la_memoire_ne_grandit_pas_avec_le_fichier() -> None:
     class Puits(io.RawIOBase):
         def write(self, octets: object) -> int:
-            return len(octets)  # type: ignore[arg-type]
+            return len(octets)
 
     tracemalloc.start()
-    write_file(Puits(), 130)  # type: ignore[arg-type]
+    write_file(Puits(), 130)
     _, petit = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
-    write_file(Puits(), 500)  # type: ignore[arg-type]
+    write_file(Puits(), 500)
     _, grand = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grand < petit + 1_000_000
@@ -136,7 +136,7 @@ def test_un_monde_vit_et_ses_fichiers_restent_valides(samples: Path) -> None:
         for flux, ecrire in (("mensuel", monde.mensuel), ("quotidien", monde.quotidien)):
             for organisme in ("caf", "msa"):
                 sortie = io.BytesIO()
-                ecrire(sortie, organisme)  # type: ignore[arg-type]
+                ecrire(sortie, organisme)
                 document = etree.fromstring(sortie.getvalue())
                 assert schema.validate(document), (flux, schema.error_log)
                 vus |= {e.text or "" for e in document.iter("FG")}

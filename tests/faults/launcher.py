@@ -68,7 +68,8 @@ class Process:
         """Its exit code, or minus the signal that ended it; None while it runs."""
         return self._one.exitcode
 
-    poll = returncode.fget
+    def poll(self) -> int | None:
+        return self._one.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
         self._one.join(timeout)

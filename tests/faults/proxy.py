@@ -69,7 +69,11 @@ class FaultProxy:
 
     def cut(self) -> None:
         """Reset every open connection."""
-        self._loop.call_soon_threadsafe(lambda: [_reset(writer) for writer in list(self._writers)])
+        self._loop.call_soon_threadsafe(self._reset_all)
+
+    def _reset_all(self) -> None:
+        for writer in list(self._writers):
+            _reset(writer)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,7 +94,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def partner(clock: Clock) -> Callable[..., Partner]:
+def partner(clock: Clock) -> Iterator[Callable[..., Partner]]:
     """`partner("quota")` gives a connector in front of a stand-in that fails so; keyword words are settings."""
     made: list[Partner] = []
 

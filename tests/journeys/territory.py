@@ -19,13 +19,13 @@ from gateway import basis, clock, convention, inbox
 from gateway.demo.forms import information
 from gateway.demo.stage import FOLDER, NOTICES
 from gateway.exchange import exchange
+from gateway.merge import Portrait
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.access import client
 from gateway.storage.tables.delivery import outbox
 from gateway.worker import Worker
-from schemas.record import Fact
 
 CCAS = "CCAS de Saint-Aventin-les-Sables"
 AMELIA = Allocataire(
@@ -54,7 +54,7 @@ class Territory:
             request = Request(clock.new_id(), body, document, self.gateway.flows(work, body))
             return exchange(work, self.gateway, request, records)
 
-    def current(self, person: str) -> dict[str, Fact]:
+    def current(self, person: str) -> Portrait:
         with self.gateway.unit_of_work() as work:
             return self.gateway.dossiers.current(work, person)
 

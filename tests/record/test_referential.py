@@ -22,6 +22,7 @@ from gateway.app import readiness
 from gateway.cli import app
 from gateway.code_lists import CodeLists
 from gateway.exchange import exchange
+from gateway.merge import Portrait
 from gateway.problems import Conflict, Invalid, Unavailable, Unknown
 from gateway.receipt import Request
 from gateway.registry import Gateway
@@ -33,7 +34,7 @@ from gateway.storage.tables.record import assertion_set
 from gateway.worker import Worker
 from schemas.nomenclatures import migration
 from schemas.nomenclatures.migration import Change, Migration, MigrationInvalid
-from schemas.record import Fact, PersonFacts, Record
+from schemas.record import PersonFacts, Record
 from tests.journeys.territory import DEMO, accompaniment, territory
 
 WHO = {
@@ -96,7 +97,7 @@ def tell(gateway: Gateway, body: str, facts: dict[str, Any], foyer: dict[str, An
     return person
 
 
-def current(gateway: Gateway, person: str) -> dict[str, Fact]:
+def current(gateway: Gateway, person: str) -> Portrait:
     with gateway.unit_of_work() as work:
         return gateway.dossiers.current(work, person)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -110,9 +111,8 @@ def test_les_codes_qui_revelent_la_sante_existent_dans_leur_liste() -> None:
         assert nature in ("sante", "fraude")
 
 
-def _cells(row: dict[str, str] | object, column: str) -> list[str]:
-    assert hasattr(row, "__getitem__")
-    return [cell for cell in row[column].split("|") if cell]  # type: ignore[index]
+def _cells(row: Mapping[str, str], column: str) -> list[str]:
+    return [cell for cell in row[column].split("|") if cell]
 
 
 def test_les_correspondances_ne_citent_que_des_codes_qui_existent() -> None:

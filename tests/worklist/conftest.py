@@ -19,6 +19,7 @@ from gateway import basis, clock, convention, worklist
 from gateway.demo.forms import information
 from gateway.demo.stage import FOLDER, NOTICES, signed_policy
 from gateway.exchange import exchange
+from gateway.merge import Portrait
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
@@ -27,7 +28,7 @@ from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.worklist import worklist_item
 from gateway.worker import Worker
 from gateway.worklist import Polled
-from schemas.record import Fact, PersonFacts, Record
+from schemas.record import PersonFacts, Record
 
 BASE = "https://ft.exemple.invalid"
 FLOWS = """
@@ -129,7 +130,7 @@ class Territory:
         with self.gateway.unit_of_work() as work:
             return worklist.live(work, self.gateway)
 
-    def current(self, person: str) -> dict[str, Fact]:
+    def current(self, person: str) -> Portrait:
         with self.gateway.unit_of_work() as work:
             return self.gateway.dossiers.current(work, person)
 
