@@ -237,7 +237,7 @@ class _Doors:
             try:
                 version = queried(http, "policy") or verify_record(record)
                 told = replay(record, policy_history.load(self.gateway.settings.home, version))
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, RecursionError):
                 raise Invalid("record-invalid", "Send a decision record, as it was written.") from None
             now = told.now
             return {"policy": version, "same": told.same, "change": told.change, "permits": now.permits,

@@ -55,10 +55,10 @@ def understood(content: bytes) -> tuple[Convention | None, list[Fault]]:
     """A convention, if its words can be read, and everything that is wrong in it."""
     try:
         found = Convention.model_validate(tomllib.loads(content.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return None, [Fault("", "toml", f"The file is not readable TOML: {error}")]
     except ValidationError as error:
         return None, [_misread(one) for one in error.errors()[:8]]
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and lists in lists without end
+        return None, [Fault("", "toml", f"The file is not readable TOML: {error}")]
     return found, check(found)
 
 

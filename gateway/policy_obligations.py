@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gateway.policy_table import Obligation
+if TYPE_CHECKING:
+    from gateway.policy_table import Obligation
 
 _DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?(?:T(?:(\d+)H)?)?")
 _SHORTEST = ("retain", "expiry", "second_person")

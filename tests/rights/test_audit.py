@@ -109,7 +109,8 @@ async def test_a_decision_record_is_taken_again_under_the_table_of_its_day(offic
     assert (told["same"], told["change"], told["permits"]) == (True, "unchanged", True)
     altered = record.replace(b'"decision":"permit"', b'"decision":"deny"')
     assert (await dpo.post("/v1/audit/decisions/replay", content=altered)).json()["same"] is False
-    assert (await dpo.post("/v1/audit/decisions/replay", content=b"{}")).status_code == 422
+    for wrong in (b"{}", b"[" * 60_000, b"9" * 5_000):
+        assert (await dpo.post("/v1/audit/decisions/replay", content=wrong)).status_code == 422
 
 
 async def test_refusals_are_counted_by_rule_with_their_article(office: Office, dpo: AsyncClient) -> None:
