@@ -19,7 +19,7 @@ from gateway.code_lists import CodeLists
 from gateway.keys import Keyring
 from gateway.lookup import rows
 from gateway.merge import Assertions, Portrait
-from gateway.stays import CLOSED, Stays, lasting
+from gateway.stays import CLOSED, Right, Stays, lasting
 from gateway.storage import upsert
 from gateway.storage.tables.record import assertion_set, foyer, membership, person, source_record
 from gateway.turns import Turn, take
@@ -47,6 +47,8 @@ APART = "maillon.fse_sensible"
 """The register apart (`gateway/fse_apart.py`)."""
 RESTATED = frozenset({"droit_rsa.date_reference"})
 """The date of a statement is not what it says: alone, it changes nothing."""
+_FILE = ("foyer.matricule", "droit_rsa.numero_demande")
+"""What names one file of a caisse, in whichever of its documents."""
 _TAKEN = ("digest", "asserted_at", "exchange_id", "scope", "persons", "received_at")
 _LIVE = f"superseded_at IS NULL AND document <> '{APART}'"
 """What a register apart holds is no part of a dossier."""
@@ -82,7 +84,7 @@ class Dossiers:
         self._keys = keys
         self._vault = vault
         self._role_of = role_of
-        self.stays = Stays(role_of, self._open_right)
+        self.stays = Stays(role_of, self._right)
         self.code_lists = CodeLists()
 
     # --- records already seen -------------------------------------------------------------------------------------
@@ -252,10 +254,12 @@ class Dossiers:
         """The households that are hers today."""
         return list(dict.fromkeys(home for home, _ in self.stays.current(work, [person_id])))
 
-    def _open_right(self, work: UnitOfWork, foyer_id: str) -> bool:
+    def _right(self, work: UnitOfWork, foyer_id: str) -> Right:
         self.prefetch(work, [foyer_id])
-        states = [one.facts.get("droit_rsa.etat") for one in work.scratch["dossier"][foyer_id].values()]
-        return not any(state in CLOSED for state in states)
+        told = [one.facts for one in work.scratch["dossier"][foyer_id].values()]
+        states = {state for facts in told if (state := facts.get("droit_rsa.etat"))}
+        file = [next((facts[path] for facts in told if path in facts), None) for path in _FILE]
+        return Right(not states & CLOSED, bool(states), tuple(file) if all(file) else ())
 
     # --- the current view -----------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """Who lives in which household: what each sender's records name, and which of several households is hers today.
 
 A full record of a household names all its members: whoever it no longer names has left. The two networks of caisses
-speak of one right: of the households they place a person in, the open one told last is hers. What was said of her
-inside another one is history, but for what identifies her. Nothing here depends on the order of arrival.
+speak of one right: of the households they place a person in, the open one told last is hers, with all that other
+documents tell of that same file (its contact details). What was said of her inside another one is history, but for what
+identifies her. Nothing here depends on the order of arrival.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.lookup import rows
 from gateway.storage import upsert
@@ -29,6 +30,16 @@ LASTING = frozenset({"identite", "nir", "identifiants"})
 _STAY = ("foyer_id", "person_id", "source", "since", "until", "asserted_at", "said_in", "named")
 
 
+class Right(NamedTuple):
+    """What a household tells of its right."""
+
+    open: bool
+    told: bool
+    """A state of the right is told: a document that only names the file does not say where somebody lives today."""
+    file: tuple[Any, ...]
+    """The matricule and the number of the request, or nothing when one of them is not known."""
+
+
 @dataclass(slots=True)
 class Stay:
     """One person in one household, as its last record told it."""
@@ -45,11 +56,11 @@ def lasting(facts: Facts) -> Facts:
 
 
 class Stays:
-    """Reads and writes stays inside a unit of work. `is_open` tells whether a household's right is open."""
+    """Reads and writes stays inside a unit of work. `right` tells what a household says of its right."""
 
-    def __init__(self, role_of: Callable[[str], str], is_open: Callable[[UnitOfWork, str], bool]) -> None:
+    def __init__(self, role_of: Callable[[str], str], right: Callable[[UnitOfWork, str], Right]) -> None:
         self._role_of = role_of
-        self._is_open = is_open
+        self._right = right
 
     def prefetch(self, work: UnitOfWork, people: Iterable[str]) -> None:
         """Bring the stays of many persons into this transaction with few queries."""
@@ -78,14 +89,14 @@ class Stays:
         return stays
 
     def current(self, work: UnitOfWork, subjects: Iterable[str]) -> list[Home]:
-        """The households that are hers today, at most one per group of bodies that speak of one right."""
+        """The households that are hers today: one file at most per group of bodies that speak of one right."""
         groups: dict[str, dict[Home, str]] = {}
         for subject in subjects:
             for home, stay in self.of(work, subject).items():
                 if stay.named:
                     told = groups.setdefault(self._group(home[1]), {})
                     told[home] = max(stay.asserted_at, told.get(home, ""))
-        return [self._chosen(work, told) for told in groups.values()]
+        return [home for told in groups.values() for home in self._chosen(work, told)]
 
     def name(
         self, work: UnitOfWork, person_id: str, home: Home, asserted_at: str, said_in: bytes, *, late: bool
@@ -138,10 +149,15 @@ class Stays:
     def _group(self, source: str) -> str:
         return "caf_msa" if self._role_of(source) == "caf_msa" else f"body {source}"
 
-    def _chosen(self, work: UnitOfWork, told: Mapping[Home, str]) -> Home:
+    def _chosen(self, work: UnitOfWork, told: Mapping[Home, str]) -> list[Home]:
+        """The household that is hers, then what other documents tell of the same file without a state of the right."""
         if len(told) == 1:
-            return next(iter(told))
-        return max(told, key=lambda home: (self._is_open(work, home[0]), told[home], home))
+            return list(told)
+        rights = {home: self._right(work, home[0]) for home in told}
+        first = max(told, key=lambda home: (rights[home].open, rights[home].told, told[home], home))
+        hers = rights[first]
+        same = (home for home, right in rights.items() if home != first and right.file and right.file == hers.file)
+        return [first, *(home for home in same if not (rights[home].told and hers.told))]
 
 
 @lru_cache

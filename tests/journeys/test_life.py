@@ -8,11 +8,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from connectors.caf.generator import contexte, write_foyers
 from connectors.caf.synthese.foyers import Adresse, FoyerRsa, Individu, Mutation
+from gateway import identity_review
 from gateway.decide import identifiers_for
 from gateway.demo.stage import signed_policy
 from gateway.receipt import Receipt
+from gateway.storage.tables.record import identity_case
 from tests.journeys.territory import AMELIA, DEMO, Territory, beneficiary, territory
 
 HERSELF = Individu(
@@ -81,3 +85,27 @@ def test_a_number_that_only_a_ccas_told_does_not_find_her_at_france_travail(tmp_
     caf_says(landes, "2026-11-05")
     assert "nir" in finds()
     gateway.engine.dispose()
+
+
+CONTACT = (
+    "matricule;role personne;type personne;nir;numero demande rsa;date demande rsa;date debut droits devoirs;nom"
+    " responsable dossier;prenom responsable dossier;numero telephone dossier;numero telephone 2 dossier;adresse"
+    f" electronique dossier\n0123456;DEM;;{AMELIA.nir};04000000001;02/01/2026;;;;0612345678;;\n"
+)
+
+
+def test_the_contact_file_of_the_caisse_completes_her_household_and_hides_nothing_of_it(landes: Territory) -> None:
+    (her,) = caf_says(landes, "2026-09-01").persons
+    (asked,) = landes.tell("caf", "caf.contacts_allocataires", CONTACT.encode())
+    assert asked.status == "quarantined", "a number without a birth date asks a human"
+    with landes.gateway.unit_of_work() as work:
+        case = work.connection.execute(select(identity_case.c.id)).scalar_one()
+        identity_review.decide(work, landes.gateway, case, True, "agent")
+    told = landes.current(her)
+    assert told["personne.telephones[+33612345678].numero"].value == "+33612345678"
+    assert told["droit_rsa.etat"].value == "ouvert_versable"
+    assert told["personne.adresses[residence].code_insee"].value == "40192"
+    caf_says(landes, "2026-10-06", matricule="033333300000000", demande="04000000003")
+    told = landes.current(her)
+    assert told["foyer.matricule"].value == "0333333", "a later contact row of another file does not bring her back"
+    assert "personne.telephones[+33612345678].numero" not in told
