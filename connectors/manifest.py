@@ -137,6 +137,7 @@ class Setting(_Table):
 
 REACH: tuple[Setting, ...] = (
     Setting(name="networks", description="Réseaux privés par où joindre le partenaire, séparés par des virgules"),
+    Setting(name="ca", description="Fichier PEM des autorités dont vient son certificat ; sans lui, celles du système"),
     Setting(name="rate", description="Appels au plus, sous la forme 10/second"),
     Setting(name="concurrent", description="Appels simultanés au plus"),
     Setting(name="deadline", description="Durée totale d'un appel, en secondes"),

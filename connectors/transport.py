@@ -101,8 +101,12 @@ def unavailable(answer: Answer) -> bool:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+def _tls(authorities: str = "") -> ssl.SSLContext:
+    """Trusts the system's authorities, or those of one PEM file alone; nothing trusts whoever answers."""
+    try:
+        context = ssl.create_default_context(cafile=authorities or None)
+    except OSError:  # also what is no PEM: `ssl.SSLError` is one
+        raise DestinationRefused("ca-unreadable") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
@@ -256,8 +260,9 @@ class Transport:
         """The way to a partner as the operator described it.
 
         Its origins are those of the settings named `…_url`. `networks` (private networks reached by agreement,
-        separated by commas), `rate`, `concurrent`, `deadline` and `max_bytes` may be set too. Raises
-        `DestinationRefused` when a URL is not a place to call.
+        separated by commas), `ca` (a PEM file: the only authorities its certificate may come from), `rate`,
+        `concurrent`, `deadline` and `max_bytes` may be set too. Raises `DestinationRefused` when a URL is not a place
+        to call, and ``ca-unreadable``.
         """
         named = [str(value) for name, value in settings.items() if name.endswith("_url") and value]
         private = [net.strip() for net in str(settings.get("networks") or "").split(",") if net.strip()]
@@ -267,6 +272,7 @@ class Transport:
             partner,
             named,
             networks=networks,
+            tls=_tls(str(settings["ca"])) if settings.get("ca") else None,
             limits=replace(
                 standard,
                 rate=str(settings.get("rate") or standard.rate),

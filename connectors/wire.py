@@ -17,6 +17,7 @@ import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from connectors.failures import Unreachable
 from connectors.transport import Call, Reply
 
 Address = Callable[[str, int], Awaitable[str]]
@@ -33,8 +34,9 @@ _CHUNK = 65_536
 class Wire:
     """HTTP/1.1 to the addresses that `address` gives, one connection per request in flight, kept for a while.
 
-    Raises `httpx.ConnectError` when nothing was sent, another `httpx.TransportError` when something may have been, and
-    what `address` raises.
+    Raises `httpx.ConnectError` when nothing was sent, another `httpx.TransportError` when something may have been,
+    `Unreachable` for a certificate that is not believed or a connection that could not be encrypted, and what `address`
+    raises.
     """
 
     def __init__(self, address: Address, tls: ssl.SSLContext, connect: float) -> None:
@@ -61,6 +63,10 @@ class Wire:
                 data=call.body or None,
                 allow_redirects=False,
             )
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Unreachable("certificate-refused", error.host) from None
+        except aiohttp.ClientConnectorSSLError as error:
+            raise Unreachable("tls-refused", error.host) from None
         except _NEVER_SENT as error:
             raise httpx.ConnectError(type(error).__name__) from None
         except (aiohttp.ClientError, OSError) as error:

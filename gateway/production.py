@@ -75,7 +75,9 @@ def wrong_addresses(settings: Settings) -> list[str]:
         try:
             way_to(settings, body)
         except DestinationRefused as refused:
-            wrong.append(f"An address under [bodies.{body}] is no place to call ({refused.code}).")
+            named = "`ca`, the file of authorities" if refused.code == "ca-unreadable" else "An address"
+            what = "no PEM file that opens" if refused.code == "ca-unreadable" else "no place to call"
+            wrong.append(f"{named} under [bodies.{body}] is {what} ({refused.code}).")
     return wrong
 
 

@@ -338,7 +338,10 @@ def configured(one: Installed, settings: Settings, body_id: str = "", name: str 
     """A connector with the operator's settings, and what the gateway itself can tell it."""
     body_id = body_id or one.manifest.id
     values = dict(settings.bodies.get(body_id, {}))
-    for one_of_ours in ("notifications_url", "worklist_for", *DROP):  # the body's, whatever its connector
+    ours = {"notifications_url", "worklist_for", *DROP}  # the body's, whatever its connector
+    if one.manifest.transport != "api" and "notifications_url" in values:  # called for its notices alone
+        ours |= _REACH
+    for one_of_ours in ours:
         values.pop(one_of_ours, None)
     own = {
         "departement": settings.departement,

@@ -44,9 +44,11 @@ def reason(table: Table, code: str | None) -> str:
     """Why something was refused or stopped, in a sentence: the rule's own, or the console's for technical reasons."""
     if not code:
         return ""
-    known = word("motif", code, "")
-    if known:
+    if known := word("motif", code, "") or word("contact_code", code, ""):
         return known
+    ending, _, cause = code.partition(":")
+    if cause and (known := word("motif", ending, "")):
+        return f"{known} {reason(table, cause)}"
     return next((rule_text(rule) for rule in table.rules if rule.reason == code and rule.text_fr), code)
 
 

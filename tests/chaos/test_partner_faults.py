@@ -29,6 +29,7 @@ from gateway.access import partners, tokens
 from gateway.access.client import PartnerAuth, TokenRefused
 from gateway.access.jose import parse
 from gateway.app import build
+from gateway.console import law_words
 from gateway.demo.stage import Served
 from gateway.journal_files import WITNESS_POLICY
 from gateway.problems import Unavailable
@@ -220,7 +221,7 @@ async def test_f_13_no_downgrade_when_the_partner_cannot_be_trusted(
     assert not house.partner.calls
     (row,) = _rows(house)
     assert row.state == "queued"
-    assert row.reason in ("not-connected", "host-not-found")
+    assert row.reason == ("host-not-found" if fault == "no-such-name" else "certificate-refused")
 
 
 def _certificate(folder: Path, *, expired: bool) -> tuple[Path, Path, Path]:
@@ -366,6 +367,7 @@ async def test_f_18_a_poisonous_message_ends_apart_and_the_others_flow(house: Ho
         await worker.drain()
     (dead,) = _rows(house, table.c.state == "dead")
     assert dead.reason.startswith("attempts-exhausted:")
+    assert law_words.reason(house.gateway.policy.table, dead.reason).startswith("Trop d'essais")
     invariants.all_hold(house, dead=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from connectors.contract import Contact, Reachable
 from connectors.kit.subject import Subject
 from connectors.kit.wires import Failing, Strict
 from connectors.manifest import installed
-from connectors.transport import LOOPBACK, Limits, Transport, TransportError
+from connectors.transport import Limits, Transport, TransportError
+from gateway.production import wrong_addresses
+from gateway.registry import way_to
+from gateway.settings import Settings
 
 CALLED = sorted(id for id, one in installed().items() if any(s.name.endswith("_url") for s in one.manifest.setting))
 SECRETS = {"france_travail": "client_secret", "api_particulier": "jeton"}
@@ -61,16 +64,28 @@ def test_a_wrong_secret_is_told_without_the_secret(id: str) -> None:
     assert "tout-a-fait-faux" not in repr(found)
 
 
-def knocked(where: str, tls: ssl.SSLContext | None = None) -> str:
-    async def knock() -> str:
-        async with Transport("essai", [where], networks=LOOPBACK, tls=tls) as transport:
-            try:
-                await transport.knock(where)
-            except TransportError as error:
-                return error.code
-            return ""
+def knocked(where: str, ca: Path | None = None) -> str:
+    return _met(where, ca, lambda transport: transport.knock(where))
 
-    return asyncio.run(knock())
+
+def asked(where: str, ca: Path | None = None) -> str:
+    return _met(where, ca, lambda transport: transport.request("POST", where))
+
+
+def _met(where: str, ca: Path | None, act: Callable[[Transport], Awaitable[object]]) -> str:
+    """Under the settings of a body; the code of what was met, empty when nothing was."""
+
+    async def run() -> str:
+        try:
+            async with way_to(
+                Settings(bodies={"essai": {"url": where} | ({"ca": str(ca)} if ca else {})}), "essai"
+            ) as way:
+                await act(way)
+        except TransportError as error:
+            return error.code
+        return ""
+
+    return asyncio.run(run())
 
 
 def _self_signed(folder: Path) -> Path:
@@ -114,9 +129,14 @@ def served(then: Callable[[int], str], certificate: Path | None = None) -> str:
 def test_each_obstacle_on_the_way_has_its_name(tmp_path: Path) -> None:
     pem = _self_signed(tmp_path)
     assert served(lambda port: knocked(f"https://localhost:{port}"), pem) == "certificate-refused"
-    trusted = ssl.create_default_context(cafile=str(pem))
-    assert served(lambda port: knocked(f"https://localhost:{port}", trusted), pem) == ""
     assert served(lambda port: knocked(f"https://localhost:{port}")) in ("tls-refused", "not-connected")
+    assert served(lambda port: knocked(f"https://localhost:{port}", ca=pem), pem) == ""
+    assert served(lambda port: asked(f"https://localhost:{port}"), pem) == "certificate-refused"
+    assert served(lambda port: asked(f"https://127.0.0.1:{port}", pem), pem) == "certificate-refused", "another name"
+    assert served(lambda port: asked(f"https://localhost:{port}", pem), pem) == "cut", "believed: the request left"
+    assert knocked("https://localhost:4430", ca=tmp_path / "absent.pem") == "ca-unreadable"
+    (told,) = wrong_addresses(Settings(bodies={"essai": {"ca": __file__}}))
+    assert "`ca`" in told
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = taken.getsockname()[1]
     assert knocked(f"https://localhost:{closed}") == "not-connected"
