@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.access.jose import ASSERTION_ALGORITHMS, Jwt, Refused, number, parse, short_text, verify
-from gateway.access.partners import Client
+from gateway.access.partners import Client, RegisteredKey
 from gateway.access.replay import Used
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -28,8 +28,10 @@ _DECOY = ec.generate_private_key(ec.SECP256R1())
 """Signs nothing. An unknown client's assertion is checked with its key, to take the time a known client's takes."""
 
 
-def check(assertion: str, issuer: str, query_client: Callable[[str], Client | None]) -> tuple[Client, Used]:
-    """The client this assertion authenticates, and the use of its `jti`, still to be burned.
+def check(
+    assertion: str, issuer: str, query_client: Callable[[str], Client | None]
+) -> tuple[Client, RegisteredKey, Used]:
+    """The client this assertion authenticates, by which of its keys, and the use of its `jti`, still to be burned.
 
     Raises `Refused`. Its reason is for the journal: the caller answers every one of them alike.
     """
@@ -42,21 +44,22 @@ def check(assertion: str, issuer: str, query_client: Callable[[str], Client | No
     if not short_text(subject, 64):
         raise Refused("assertion-sub")
     client = query_client(str(subject))
-    if not _signed_by(jwt, client):
+    signed = _signed_by(jwt, client)
+    if signed is None:
         raise Refused("client-unknown" if client is None else "assertion-signature")
     assert client is not None
     if not client.active:
         raise Refused("client-suspended", client)
     expires_at = _check_claims(jwt.claims, issuer)
-    return client, Used.of("assertion", client.client_id, jwt.claims["jti"], expires_at + SKEW)
+    return client, signed, Used.of("assertion", client.client_id, jwt.claims["jti"], expires_at + SKEW)
 
 
-def _signed_by(jwt: Jwt, client: Client | None) -> bool:
+def _signed_by(jwt: Jwt, client: Client | None) -> RegisteredKey | None:
     kid = jwt.header.get("kid")
-    candidates = [key.key for key in client.keys if kid in (None, key.kid)] if client else []
+    candidates = [key for key in client.keys if kid in (None, key.kid)] if client else []
     if not candidates:
         verify(jwt, _DECOY.public_key())
-    return any(verify(jwt, key) for key in candidates)
+    return next((key for key in candidates if verify(jwt, key.key)), None)
 
 
 def _check_claims(claims: dict[str, Any], issuer: str) -> float:

@@ -37,6 +37,8 @@ TLS_NAMES = ("subject_dn", "san_dns", "san_uri", "x5t#S256")
 class RegisteredKey:
     kid: str
     key: PublicKey = field(repr=False)
+    valid_until: int | None = None
+    """Last second at which it authenticates, once a rotation replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class Client(ClientMixin):
 
 def _client(rows: list[Row[Any]]) -> Client:
     first = rows[0]
-    keys = tuple(RegisteredKey(row.kid, import_public(row.jwk)[0]) for row in rows if row.kid is not None)
+    keys = tuple(
+        RegisteredKey(row.kid, import_public(row.jwk)[0], row.valid_until) for row in rows if row.kid is not None
+    )
     return Client(
         client_id=first.client_id,
         body=first.body,
@@ -94,7 +98,7 @@ def load(connection: Connection, client_id: str) -> Client | None:
         & (client_key.c.valid_until.is_(None) | (client_key.c.valid_until > now))
     )
     statement = (
-        select(client, client_key.c.kid, client_key.c.jwk)
+        select(client, client_key.c.kid, client_key.c.jwk, client_key.c.valid_until)
         .select_from(client.outerjoin(client_key, valid))
         .where(client.c.client_id == client_id)
     )
@@ -161,8 +165,7 @@ def register_partner(
     wanted = sorted(set(purposes))
     if unknown := [purpose for purpose in wanted if purpose not in PURPOSES]:
         raise Invalid("unknown-purpose", f"Purposes are: {', '.join(PURPOSES)}.", count=len(unknown))
-    if tls_client_auth is not None and (len(tls_client_auth) != 1 or next(iter(tls_client_auth)) not in TLS_NAMES):
-        raise Invalid("tls-client-auth", f"A certificate is named by exactly one of: {', '.join(TLS_NAMES)}.")
+    _require_one_name(tls_client_auth)
     keys = read_jwks(jwks) if tls_client_auth is None else []
     if work.connection.execute(select(client.c.client_id).where(client.c.client_id == id)).first():
         raise Conflict("partner-exists", "This partner is registered; use `rotate` to change its keys.")
@@ -187,6 +190,11 @@ def register_partner(
     return {"client_id": id, "issuer": own, "token_endpoint": f"{own.rstrip('/')}/oauth/token"}
 
 
+def _require_one_name(tls_client_auth: Mapping[str, str] | None) -> None:
+    if tls_client_auth is not None and (len(tls_client_auth) != 1 or next(iter(tls_client_auth)) not in TLS_NAMES):
+        raise Invalid("tls-client-auth", f"A certificate is named by exactly one of: {', '.join(TLS_NAMES)}.")
+
+
 def _insert_keys(work: UnitOfWork, client_id: str, keys: list[dict[str, Any]]) -> None:
     now = int(time.time())
     for key in keys:
@@ -199,9 +207,11 @@ def rotate(work: UnitOfWork, id: str, jwks: Any, *, overlap: int = OVERLAP) -> d
     Former keys that are not in it still authenticate for `overlap` seconds. With `overlap=0` they are revoked now, and
     so is every access token issued until now: what to do when a private key may have leaked.
 
-    Raises `Unknown`, `Invalid`, and `Conflict("kid-reused")` when a `kid` already names another key.
+    Raises `Unknown`, `Invalid`, `Conflict("kid-reused")` when a `kid` already names another key, and
+    `Conflict("by-certificate")` for a client that has no keys.
     """
-    _known(work, id)
+    if _known(work, id):
+        raise Conflict("by-certificate", "This client authenticates by its certificate: give the name of the new one.")
     keys = read_jwks(jwks)
     now = int(time.time())
     held = {row.kid: row for row in work.connection.execute(select(client_key).where(client_key.c.client_id == id))}
@@ -220,6 +230,22 @@ def rotate(work: UnitOfWork, id: str, jwks: Any, *, overlap: int = OVERLAP) -> d
     _insert_keys(work, id, new)
     _set_client(work, id, **({"tokens_from": now + 1} if overlap <= 0 else {}))
     return {"client_id": id, "kids": sorted(key["kid"] for key in keys), "retired": sorted(held)}
+
+
+def rename(
+    work: UnitOfWork, id: str, tls_client_auth: Mapping[str, str], *, compromised: bool = False
+) -> dict[str, Any]:
+    """Name the certificate that authenticates a client from now on; the former name counts no more.
+
+    With `compromised`, nor do the access tokens issued until now. Raises `Unknown`, `Invalid`, and
+    `Conflict("by-keys")` for a client that authenticates by its keys.
+    """
+    if not _known(work, id):
+        raise Conflict("by-keys", "This client authenticates by its keys: give the new ones as a JWKS.")
+    _require_one_name(tls_client_auth)
+    withdrawn = {"tokens_from": int(time.time()) + 1} if compromised else {}
+    _set_client(work, id, tls_client_auth=dict(tls_client_auth), **withdrawn)
+    return {"client_id": id, "certificate": dict(tls_client_auth)}
 
 
 def suspend(work: UnitOfWork, id: str) -> dict[str, str]:
@@ -259,10 +285,13 @@ def list_partners(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def _known(work: UnitOfWork, id: str) -> None:
-    known = work.connection.execute(select(client.c.client_id).order_by(client.c.client_id)).scalars().all()
+def _known(work: UnitOfWork, id: str) -> bool:
+    """Whether it authenticates by its certificate. Raises `Unknown`."""
+    query = select(client.c.client_id, client.c.tls_client_auth).order_by(client.c.client_id)
+    known = {row.client_id: bool(row.tls_client_auth) for row in work.connection.execute(query)}
     if id not in known:
         raise Unknown("partner-unknown", f"Registered partners: {', '.join(known) or 'none'}.")
+    return known[id]
 
 
 def _set_client(work: UnitOfWork, id: str, **values: Any) -> None:

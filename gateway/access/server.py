@@ -6,6 +6,7 @@ status and its one sentence, so that nothing of a request is ever echoed and two
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from cryptography import x509
+from prometheus_client import Gauge
 from sqlalchemy import Engine, select
 
 from gateway.access import assertion, details, dpop, mtls, tokens
@@ -25,6 +27,12 @@ from gateway.access.partners import Client, load
 from gateway.access.replay import ReplayMemory
 from gateway.storage import upsert
 from gateway.storage.tables.access import revoked_token
+
+CREDENTIAL_ENDS = Gauge(
+    "maillon_partner_credential_ends_timestamp_seconds",
+    "When what a partner last asked a token with stops counting: a key that was replaced, a certificate; +Inf: never",
+    ["client"], multiprocess_mode="mostrecent",
+)  # fmt: skip
 
 AUTH_METHODS = ["private_key_jwt", "tls_client_auth"]
 
@@ -98,6 +106,7 @@ class FormRequest(OAuth2Request):
         self.fields = form
         self.proofs = proofs
         self.certificate = found
+        self.credential_ends = math.inf
         self.granted_scopes: list[str] = []
         self.granted_details: list[dict[str, Any]] = []
         self.cnf: dict[str, str] = {}
@@ -181,7 +190,7 @@ class Server(AuthorizationServer):
         if form.get("client_assertion_type") != assertion.TYPE:
             raise Denied("invalid_client", "assertion-type")
         try:
-            client, use = assertion.check(form.get("client_assertion", ""), self.issuer, query_client)
+            client, key, use = assertion.check(form.get("client_assertion", ""), self.issuer, query_client)
         except Refused as refused:
             request.client = refused.client  # for the journal: nothing is answered to it
             raise Denied("invalid_client", refused.reason) from refused
@@ -193,6 +202,7 @@ class Server(AuthorizationServer):
         if not self.replay.burn(use):
             request.client = client
             raise Denied("invalid_client", "assertion-replayed")
+        request.credential_ends = math.inf if key.valid_until is None else key.valid_until
         return client
 
     def _by_certificate(self, query_client: Callable[[str], Client | None], request: FormRequest) -> Client | None:
@@ -205,11 +215,13 @@ class Server(AuthorizationServer):
         if not client.active:
             request.client = client
             raise Denied("invalid_client", "client-suspended")
+        request.credential_ends = request.certificate.not_valid_after_utc.timestamp()
         return client
 
     def authenticate_client(self, request: FormRequest, methods: list[str], endpoint: str = "token") -> Client:
         client: Client = super().authenticate_client(request, methods, endpoint)  # type: ignore[no-untyped-call]
         request.client = client
+        CREDENTIAL_ENDS.labels(client.client_id).set(request.credential_ends)
         if retry_after := self.admit(client.client_id):
             raise Denied("temporarily_unavailable", "client-rate", retry_after)
         return client

@@ -20,7 +20,10 @@ from gateway.settings import settings
 from gateway.unit_of_work import UnitOfWork
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
-Jwks = Annotated[Path, typer.Option("--jwks", exists=True, dir_okay=False, help="JWKS file with public keys.")]
+Jwks = Annotated[Path | None, typer.Option("--jwks", exists=True, dir_okay=False, help="JWKS file with public keys.")]
+Certificate = Annotated[
+    str, typer.Option(help="Instead of keys: what names it in its certificate, `san_dns=…`, `subject_dn=…`…")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,15 +44,21 @@ def _jwks(path: Path) -> Any:
         fail("bad-jwks", 'Give a JSON file of the form {"keys": [...]} with public keys.', WRONG_USAGE)
 
 
+def _require_one(jwks: Path | None, certificate: str) -> None:
+    if (jwks is None) == (not certificate):
+        fail("one-credential", "Give --jwks, or --certificate.", WRONG_USAGE)
+
+
+def _named(certificate: str) -> dict[str, str]:
+    kind, _, value = certificate.partition("=")
+    return {kind: value}
+
+
 def partner_add(
     id: str,
     connector: Annotated[str, typer.Option(help="Connector that speaks for it; see `maillon connector list`.")],
-    jwks: Annotated[
-        Path | None, typer.Option("--jwks", exists=True, dir_okay=False, help="JWKS file with public keys.")
-    ] = None,
-    certificate: Annotated[
-        str, typer.Option(help="Instead of keys: what names it in its certificate, `san_dns=…`, `subject_dn=…`…")
-    ] = "",
+    jwks: Jwks = None,
+    certificate: Certificate = "",
     purpose: Annotated[
         list[str] | None, typer.Option(help="May be repeated; by default all its conventions allow.")
     ] = None,
@@ -59,9 +68,7 @@ def partner_add(
     """Register a partner's OAuth client; prints JSON with its client_id."""
     if connector not in installed() and role != "dpo":
         fail("connector-unknown", f"Connectors: {', '.join(sorted(installed()))}.", WRONG_USAGE)
-    if (jwks is None) == (not certificate):
-        fail("one-credential", "Give --jwks, or --certificate.", WRONG_USAGE)
-    kind, _, value = certificate.partition("=")
+    _require_one(jwks, certificate)
     gateway = Gateway.open(settings())
     default = installed()[connector].manifest if connector in installed() else None
     with gateway.unit_of_work() as work:
@@ -74,7 +81,7 @@ def partner_add(
             name or (default.name if default and id == default.id else id),
             role=role or (default.role if default else None),
             issuer=settings().issuer,
-            tls_client_auth={kind: value} if certificate else None,
+            tls_client_auth=_named(certificate) if certificate else None,
         )
         journal.append(work, "admin.partner_add", client_id=id, outcome="added")
     data(told)
@@ -88,9 +95,24 @@ def partner_list() -> None:
             data(one)
 
 
-def partner_rotate(id: str, jwks: Jwks) -> None:
-    """Register new keys; the old ones still work for a while, so that the partner can change over."""
-    _change(lambda work: partners.rotate(work, id, _jwks(jwks)), "admin.partner_rotate", id, "rotated")
+def partner_rotate(
+    id: str,
+    jwks: Jwks = None,
+    certificate: Certificate = "",
+    compromised: Annotated[
+        bool, typer.Option("--compromised", help="Withdraw the former ones now, with every token they obtained.")
+    ] = False,
+) -> None:
+    """Register new keys; the old ones still work for a day, so that the partner can change over. A certificate of
+    another name counts at once, in the place of the former."""
+    _require_one(jwks, certificate)
+
+    def change(work: UnitOfWork) -> dict[str, Any]:
+        if jwks:
+            return partners.rotate(work, id, _jwks(jwks), overlap=0 if compromised else partners.OVERLAP)
+        return partners.rename(work, id, _named(certificate), compromised=compromised)
+
+    _change(change, "admin.partner_rotate", id, "withdrawn" if compromised else "rotated")
 
 
 def partner_suspend(id: str) -> None:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -316,6 +317,11 @@ def refused(office: Office, answer: httpx.Response, status: int, error: str, rea
 
 def unauthenticated(office: Office, answer: httpx.Response, reason: str) -> None:
     refused(office, answer, 401, "invalid_client", reason)
+
+
+def credential_ends(client: str) -> float | None:
+    """What is exported of a client: when what it last asked a token with stops counting."""
+    return REGISTRY.get_sample_value("maillon_partner_credential_ends_timestamp_seconds", {"client": client})
 
 
 def denied(office: Office, answer: httpx.Response, reason: str, status: int = 401) -> None:

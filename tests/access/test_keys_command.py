@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 from sqlalchemy import select
 from typer.testing import CliRunner
 
@@ -78,3 +79,21 @@ def test_the_journal_signs_with_one_key_more(home: Path) -> None:
     assert journaled() == ["journal-rotated"]
     refused = CliRunner().invoke(app, ["keys", "rotate", "journal", "--compromised"])
     assert refused.exit_code == 2
+
+
+def test_the_keys_of_a_partner_that_leaked_are_withdrawn_by_command(home: Path) -> None:
+    def partner(*words: str) -> Any:
+        done = CliRunner().invoke(app, ["partner", *words])
+        assert done.exit_code == 0, done.output
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    for kid in ("former", "leaked", "new"):
+        key = ECKey.generate_key("P-256", parameters={"kid": kid})
+        (home / kid).write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    partner("add", "ccas", "--connector", "ccas", "--jwks", str(home / "former"))
+    partner("rotate", "ccas", "--jwks", str(home / "leaked"))
+    partner("rotate", "ccas", "--jwks", str(home / "new"), "--compromised")
+    (told,) = partner("list")
+    assert {key["kid"]: key["revoked"] for key in told["keys"]} == {"former": True, "leaked": True, "new": False}
+    partner("add", "dept", "--connector", "departement", "--certificate", "san_dns=a.example")
+    partner("rotate", "dept", "--certificate", "san_dns=b.example", "--compromised")

@@ -12,8 +12,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway import access
+from gateway.access import partners
 from gateway.access.mtls import thumbprint
-from tests.access.office import ABSENT, URL, Partner, certificate_of, denied, open_office, refused, unauthenticated
+from gateway.problems import Conflict
+from tests.access.office import (
+    ABSENT,
+    URL,
+    Partner,
+    certificate_of,
+    credential_ends,
+    denied,
+    open_office,
+    public,
+    refused,
+    unauthenticated,
+)
 
 NAME = "echange.departement.example"
 PROXY = "10.0.0.7"
@@ -95,6 +108,24 @@ async def test_the_servers_own_tls(office, found):
     assert (await send(office, path=URL, method="GET", headers=bearer, tls=found)).status_code == 200
     answer = await send(office, by_certificate(office.ccas), tls=found, error="self-signed certificate")
     refused(office, answer, 400, "invalid_request", "certificate-not-verified")
+
+
+async def test_a_certificate_tells_when_it_ends_and_its_next_name_takes_the_place_of_the_former(office, found):
+    register(office, **{"x5t#S256": thumbprint(found)})
+    assert (await send(office, by_certificate(office.ccas), tls=found)).status_code == 200
+    assert credential_ends("tls") == found.not_valid_after_utc.timestamp()
+    following = certificate_of(ec.generate_private_key(ec.SECP256R1()), x509.DNSName(NAME))
+    unauthenticated(
+        office, await send(office, by_certificate(office.ccas), tls=following), "certificate-not-registered"
+    )
+    with office.work() as work:
+        partners.rename(work, "tls", {"x5t#S256": thumbprint(following)})
+        with pytest.raises(Conflict, match="by-certificate"):
+            partners.rotate(work, "tls", {"keys": [public(office.ccas.key)]})
+        with pytest.raises(Conflict, match="by-keys"):
+            partners.rename(work, "ccas", {"san_dns": NAME})
+    assert (await send(office, by_certificate(office.ccas), tls=following)).status_code == 200
+    unauthenticated(office, await send(office, by_certificate(office.ccas), tls=found), "certificate-not-registered")
 
 
 async def test_an_escaped_pem_from_the_proxy(behind_a_proxy, found):
