@@ -6,6 +6,7 @@ equivalent is used and named in the test.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -39,7 +40,7 @@ from tests.chaos.conftest import SEED
 from tests.dates import passed
 from tests.faults import invariants
 from tests.faults.history import Operation, Recorder, explains
-from tests.faults.house import ROOT, House, declaration
+from tests.faults.house import ROOT, House, declaration, eventually
 
 Houses = Callable[..., House]
 
@@ -357,6 +358,66 @@ def test_a_backup_is_made_while_the_journal_is_published_and_a_failed_one_leaves
     restored.close()
 
 
+def test_old_backups_go_once_a_new_one_is_whole(house: House, tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+    kept = backups / "autre", backups / clock.now().strftime("%Y%m%dT000000Z")
+    old = backups / "20200101T000000Z", backups / "20200102T000000Z.part"
+    for one in (*kept, *old):
+        one.mkdir(parents=True)
+    house.says([declaration(0)])
+    assert _run_backup(house, backups, "30", MAILLON_DATABASE_URL="sqlite:////nowhere/maillon.db").returncode
+    assert all(one.exists() for one in old), "nothing replaces them"
+    assert _backup(house, backups).exists()
+    assert all(one.exists() for one in old), "without a number of days"
+    done = _run_backup(house, backups, "30")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not any(one.exists() for one in old)
+    assert all(one.exists() for one in (*kept, Path(done.stdout.strip())))
+
+
+def test_a_backup_taken_while_all_is_busy_comes_back_whole(house: House, tmp_path: Path) -> None:
+    """Exchanges are accepted, delivered and published meanwhile, on both sides of the instant of the copy."""
+    house.says([declaration(0)])
+    house.gateway.publish_journal()
+    ended, failed = threading.Event(), []
+
+    def busy() -> None:
+        number = 1
+        try:
+            while not ended.is_set():
+                house.says([declaration(number)])
+                asyncio.run(_delivered(house))
+                house.gateway.publish_journal()
+                number += 1
+        except Exception as error:
+            failed.append(error)
+
+    working = threading.Thread(target=busy)
+    working.start()
+    try:
+        eventually(lambda: house.count(person) > 3 or failed, timeout=60)
+        before = house.count(person)
+        backup = _backup(house, tmp_path / "backups")
+        after = house.count(person)
+        eventually(lambda: house.count(person) > after + 1 or failed, timeout=60)
+    finally:
+        ended.set()
+        working.join()
+    assert not failed
+    restored = _restored(house, backup, tmp_path / "elsewhere")
+    assert before <= restored.count(person) <= after
+    invariants.journal_verifies(restored)
+    known = (restored.gateway.journal_folder / "checkpoint").read_bytes()
+    assert verify.verify(house.gateway.journal_folder, since=[known]).ok
+    asyncio.run(_delivered(restored))
+    restored.close()
+
+
+async def _delivered(house: House) -> None:
+    await Worker(house.gateway).drain()
+    await house.gateway.close_transports()
+
+
 def test_f_21_the_only_backup_is_older_than_what_was_published(house: House, tmp_path: Path) -> None:
     """The same drill, with the newest published files: the journal goes on from what others know of it."""
     house.says([declaration(number) for number in range(6)])
@@ -403,8 +464,8 @@ def _environment(house: House) -> dict[str, str]:
     return environment
 
 
-def _run_backup(house: House, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [ROOT / "deploy" / "backup", folder]
+def _run_backup(house: House, folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [ROOT / "deploy" / "backup", folder, *words]
     return subprocess.run(command, env=_environment(house) | more, capture_output=True, text=True)
 
 
