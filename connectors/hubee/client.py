@@ -21,7 +21,7 @@ from connectors.hubee.demarches import Demarche
 from connectors.json import parse
 from connectors.transport import Answer, Busy, DestinationRefused, Transport, TransportError, unavailable
 
-FOLDERS = "/teledossiers/v1"
+FOLDERS, REFERENTIAL = "/teledossiers/v1", "/referential/v1"
 MARGIN = timedelta(seconds=60)
 """A token this close to its end is renewed before it is used."""
 QUOTA_DELAY = 300.0
@@ -55,10 +55,11 @@ class Access:
     """Démarche to client id and secret."""
     partner: Mapping[str, str]
     """`editorName`, `applicationName`, `softwareVersion`: HubEE gives them back as `partnerInfo`."""
+    role: Literal["SI", "OSL"] = "SI"
 
 
 class Client:
-    """The calls of one organisation that receives (role SI), for all its démarches."""
+    """One organisation's calls in one role, for all its démarches."""
 
     def __init__(self, access: Access, transport: Transport, now: Callable[[], datetime]) -> None:
         self.access, self._transport, self._now = access, transport, now
@@ -142,7 +143,7 @@ class Client:
                 "POST",
                 self.access.auth_url + "/oauth2/token",
                 headers={"Authorization": f"Basic {pair}", "Accept": "application/json"},
-                form={"grant_type": "client_credentials", "scope": "SI"},
+                form={"grant_type": "client_credentials", "scope": self.access.role},
                 repeatable=True,
             )
         except TransportError as error:

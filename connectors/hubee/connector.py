@@ -20,6 +20,7 @@ from connectors import manifest
 from connectors.contract import Acknowledgement, Contact, DocumentRefused, Outgoing, Reading
 from connectors.hubee.client import Access, Client, Stopped
 from connectors.hubee.demarches import TAKEN
+from connectors.hubee.envoi import Emission
 from connectors.hubee.reception import Reception
 from connectors.hubee.registre import Registre
 from schemas.record import Current, Written
@@ -53,27 +54,33 @@ class Hubee:
         """The receiver's side. Raises `Stopped` (`not-configured`)."""
         clients = {code: self._pair(one.setting) for code, one in TAKEN.items() if self._settings.get(one.setting)}
         organisation = self._required("siret"), self._required("guichet")
-        return Reception(Client(self._access(clients), transport, self._now), registre, organisation, step)
+        return Reception(Client(self._access(clients, "SI"), transport, self._now), registre, organisation, step)
 
     async def contacts(self, transport: Transport) -> AsyncIterator[Contact]:
         """A token for each démarche that has an access."""
         configured = {code: one for code, one in TAKEN.items() if self._settings.get(one.setting)}
         for code, one in configured.items():
             try:
-                client = Client(self._access({code: self._pair(one.setting)}), transport, self._now)
+                client = Client(self._access({code: self._pair(one.setting)}, "SI"), transport, self._now)
             except Stopped as stopped:
                 yield Contact(one.setting, stopped.code.partition(":")[0])
             else:
                 yield Contact(one.setting, await client.subscription(one))
 
-    def _access(self, clients: Mapping[str, tuple[str, str]]) -> Access:
+    def emission(self, transport: Transport, registre: Registre) -> Emission:
+        """The sender's side, for a Département that sends. Raises `Stopped` (`not-configured`)."""
+        clients = {self._required("emission_demarche"): self._pair("emission_acces")}
+        client = Client(self._access(clients, "OSL"), transport, self._now)
+        return Emission(client, registre, self._required("emission_code"))
+
+    def _access(self, clients: Mapping[str, tuple[str, str]], role: Any) -> Access:
         auth, api = self._required("auth_url").rstrip("/"), self._required("api_url").rstrip("/")
         partner = {
             "editorName": self._settings.get("editeur") or "Maillon",
             "applicationName": self._settings.get("application") or "Maillon",
             "softwareVersion": self._settings.get("version") or "0.1.0",
         }
-        return Access(auth, api, clients, {name: value[:50] for name, value in partner.items()})
+        return Access(auth, api, clients, {name: value[:50] for name, value in partner.items()}, role)
 
     def _required(self, name: str) -> str:
         value = self._settings.get(name, "")

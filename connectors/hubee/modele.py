@@ -59,6 +59,19 @@ class Notification(_Told):
     event_status: Word | None = None
 
 
+class FolderCase(_Told):
+    id: Id
+    external_id: Word
+    status: Word
+
+
+class Folder(_Told):
+    id: Id
+    global_status: Word
+    attachments: tuple[Attachment, ...]
+    cases: tuple[FolderCase, ...]
+
+
 T = TypeVar("T", bound=_Told)
 
 

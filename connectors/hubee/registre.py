@@ -26,6 +26,9 @@ CREATE TABLE IF NOT EXISTS piece (
     taille INTEGER NOT NULL, verifie INTEGER NOT NULL, fichier TEXT NOT NULL, etat TEXT NOT NULL,
     PRIMARY KEY (cas, id, digest)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS envoi (
+    id TEXT PRIMARY KEY, demarche TEXT NOT NULL, dossier TEXT NOT NULL, etat TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -153,6 +156,21 @@ class Registre:
         for path in gone:
             path.unlink(missing_ok=True)
         return len(gone)
+
+    # --- what a Département sends ------------------------------------------------------------------------------------
+
+    def sending(self, id: str) -> tuple[str, str]:
+        """(folder, state) of a sending; empty texts for one never begun."""
+        row = self._db.execute("SELECT dossier, etat FROM envoi WHERE id = ?", (id,)).fetchone()
+        return (row["dossier"], row["etat"]) if row else ("", "")
+
+    def sendings(self, demarche: str) -> dict[str, str]:
+        """Folders that wait for their answer: folder to sending."""
+        rows = self._db.execute("SELECT id, dossier FROM envoi WHERE demarche = ? AND etat = 'notifie'", (demarche,))
+        return {row["dossier"]: row["id"] for row in rows}
+
+    def sent(self, id: str, demarche: str, folder: str, state: str) -> None:
+        self._write("INSERT OR REPLACE INTO envoi VALUES (?, ?, ?, ?)", id, demarche, folder, state)
 
     def _write(self, statement: str, *values: Any) -> None:
         self._db.execute(statement, values)  # outside a transaction: committed, and on disk, when it returns
