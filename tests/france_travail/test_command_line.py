@@ -20,6 +20,7 @@ from connectors.france_travail.connector import FranceTravail
 from connectors.france_travail.sandbox import SCENARIOS, Sandbox
 from connectors.transport import Limits, Transport
 from gateway.cli import app as maillon
+from tests.faults.house import free_port
 from tests.france_travail.conftest import facts
 from tests.france_travail.test_send import ACCEPTED, ACT, ITEM, PLANNED, SETTINGS, SIGNED, TWO, now
 
@@ -32,7 +33,9 @@ class Started:
     def __init__(self, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
         served: list[Sandbox] = []
         monkeypatch.setattr(uvicorn, "run", lambda app, **_: served.append(app))
-        told = CliRunner().invoke(maillon, ["sandbox", "france_travail", "--scenario", scenario])
+        told = CliRunner().invoke(
+            maillon, ["sandbox", "france_travail", "--scenario", scenario, "--port", str(free_port())]
+        )
         assert told.exit_code == 0, told.output
         printed = json.loads(told.stdout.splitlines()[-1])
         assert printed["scenario"] == scenario
