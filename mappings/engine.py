@@ -115,10 +115,11 @@ class Mapping:
                 _compare_birth(one.facts, self._born_at, findings)
             if self._nir_at:
                 _compare_nir(one.facts, self._nir_at, findings)
-        # Most records of a bulk file are plain ASCII: a tenth of a microsecond says so.
+        # Most records of a bulk file are plain ASCII: a tenth of a microsecond says so. (JSON may escape its accents.)
         if raw is None or not raw.isascii() or isinstance(source, dict):
-            for facts in (foyer, *(one.facts for one in persons)):
-                self._leave_out_twice_encoded(facts, findings)
+            self._leave_out_twice_encoded(foyer, findings)
+            for one in persons:
+                self._leave_out_twice_encoded(one.facts, findings)
         return Record(
             key=key,
             personnes=persons,
@@ -138,8 +139,9 @@ class Mapping:
 
         They are not repaired: a file may be damaged in some places only, and its sender can send it right.
         """
-        odd = [path for path, value in facts.items() if not (type(value) is str and value.isascii())]
-        for path in [path for path in odd if _is_twice_encoded(facts[path])]:
+        if "".join(map(str, facts.values())).isascii():
+            return
+        for path in [path for path, value in facts.items() if _is_twice_encoded(value)]:
             del facts[path]
             at = self._place_of(_KEYS.sub("[]", path)) or path
             findings.append(Finding("twice-encoded", at, "quarantine", detail=_TWICE))
@@ -247,9 +249,9 @@ class Mapping:
 
 
 def _is_twice_encoded(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(_is_twice_encoded, value))
-    return isinstance(value, str) and is_twice_encoded(value)
+    if isinstance(value, str):
+        return not value.isascii() and is_twice_encoded(value)
+    return isinstance(value, list) and any(map(_is_twice_encoded, value))
 
 
 def _compare_birth(facts: Facts, at: str, findings: list[Finding]) -> None:
