@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -163,7 +163,8 @@ def read(path: Path = DEFAULT, *, require_signature: bool = False, trusted: byte
     """Read and check a table.
 
     `trusted` is a PEM bundle of the public keys whose signature counts. Raises `Misconfigured`: `policy-invalid`
-    (a row nobody could sign), `policy-unsigned`, `policy-altered` (signature or annex does not match the bytes).
+    (a row nobody could sign), `policy-unsigned`, `policy-altered` (signature or annex does not match the bytes),
+    `policy-trusted` (a key of the bundle cannot be read).
     """
     try:
         content = path.read_bytes()
@@ -208,10 +209,10 @@ def activate(content: bytes, rules: Iterable[str], signed_by: str, signed_on: st
 
 def lint(path: Path = DEFAULT) -> list[str]:
     """What keeps this table from being signed: `file:line: code message`. Empty when it is sound."""
-    text = path.read_text()
     try:
+        text = path.read_bytes().decode()
         source = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         return [f"{path}:1: policy-toml {error}"]
     lines = {m[1]: text[: m.start()].count("\n") + 1 for m in re.finditer(r'^id = "([^"]+)"', text, re.M)}
     found = [(lines.get(row, 1), code, message) for row, code, message in _problems(source)]
@@ -219,7 +220,9 @@ def lint(path: Path = DEFAULT) -> list[str]:
     for rule in source["rule"] if whole else ():
         for name, _ in map(parse_obligation, rule.get("obligations", ())):
             if name not in source["obligations"] or name not in OBLIGATIONS:
-                found.append((lines[rule["id"]], "policy-obligation", f"{rule['id']}: unknown obligation {name}"))
+                found.append(
+                    (lines.get(rule["id"], 1), "policy-obligation", f"{rule['id']}: unknown obligation {name}")
+                )
     return [f"{path}:{line}: {code} {message}" for line, code, message in sorted(found)]
 
 
@@ -240,8 +243,11 @@ def _signed(path: Path, content: bytes, trusted: bytes, required: bool) -> bool:
         signature = base64.b64decode(beside.read_bytes(), validate=False)
     except binascii.Error:
         signature = b""
-    for block in blocks:
-        key = serialization.load_pem_public_key(block)
+    for rank, block in enumerate(blocks, 1):
+        try:
+            key = serialization.load_pem_public_key(block)
+        except (ValueError, UnsupportedAlgorithm):
+            raise Misconfigured("policy-trusted", f"Key {rank} of MAILLON_POLICY_TRUSTED is unreadable.") from None
         if isinstance(key, Ed25519PublicKey):
             try:
                 key.verify(signature, content)

@@ -113,6 +113,15 @@ def test_an_unknown_obligation_turns_the_permit_into_a_refusal(tmp_path: Path, a
     assert any("policy-obligation" in line for line in lint(path))
 
 
+def test_the_lint_tells_whatever_a_hand_may_have_saved(tmp_path: Path) -> None:
+    quoted = re.sub(r'id = "(A\d+)"', r"id = '\1'", DEFAULT.read_text()).replace('"retain(P2Y)"', '"engrave(stone)"')
+    assert any(": policy-obligation " in line for line in lint(_write(tmp_path, quoted)))
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(DEFAULT.read_bytes().decode().encode("latin-1", "replace"))
+    (told,) = lint(latin)
+    assert told.startswith(f"{latin}:1: policy-toml ")
+
+
 def test_production_refuses_a_table_that_is_unsigned_or_altered(
     tmp_path: Path, signed_table: Callable[..., Path], dpo_pem: bytes
 ) -> None:
@@ -128,6 +137,8 @@ def test_production_refuses_a_table_that_is_unsigned_or_altered(
     with pytest.raises(Misconfigured, match="policy-altered"):
         Policy.load(path, trusted=stranger)
     assert Policy.load(path, require_signature=True, trusted=stranger + dpo_pem).table.signed
+    with pytest.raises(Misconfigured, match="policy-trusted"):
+        Policy.load(path, require_signature=True, trusted=dpo_pem[:40] + dpo_pem[48:])
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(Misconfigured, match="policy-altered"):
         Policy.load(path, require_signature=True, trusted=dpo_pem)
