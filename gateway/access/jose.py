@@ -78,8 +78,7 @@ _json = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 def loads(text: str) -> Any:
     """JSON without duplicate members, NaN or Infinity. Raises `ValueError`."""
     try:
-        value, end = _json.raw_decode(text)
-        return value if end == len(text) else _json.decode(text)
+        return _json.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

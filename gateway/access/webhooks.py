@@ -8,7 +8,6 @@ cannot be taken for a secret.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -123,7 +122,7 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int, list[tuple[
         version, _, text = entry.partition(",")
         try:
             signatures.append((version, base64.b64decode(text, validate=True)))
-        except binascii.Error:
+        except ValueError:  # also what is not ASCII
             continue
     return id, int(at), signatures
 

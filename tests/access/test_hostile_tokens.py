@@ -71,6 +71,15 @@ def test_any_details_text(text):
         details.requested(text)
 
 
+def test_json_may_begin_on_another_line():
+    (one,) = details.requested('\n  [{"type": "maillon_exchange", "purpose": "orientation"}]\n')
+    assert one.purpose == "orientation"
+    proof = PARTNER.proof("GET", URL)
+    head, payload, _ = (jose.unbase64(part.encode()) for part in proof.split("."))
+    spaced = compact(json.loads(head), b"\r\n" + payload, PARTNER.proof_key)
+    assert dpop.check(spaced, "GET", URL).jkt == dpop.check(proof, "GET", URL).jkt
+
+
 def test_urls_are_compared_as_rfc_3986_says():
     same = [f"{ISSUER}/v1/%7Ea", f"{ISSUER}/v1/~a", f"{ISSUER}/v1/%7ea?x", "HTTPS://Maillon.Example:443/v1/~a#f"]
     assert len({dpop.normal_url(url) for url in same}) == 1

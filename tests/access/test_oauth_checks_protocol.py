@@ -297,6 +297,7 @@ def test_o_110_webhook_refusals(receive):
     assert receive(swapped, body, sender) == "webhook-signature"
     relabelled = good | {"webhook-signature": good["webhook-signature"].replace("v1a,", "v1,")}
     assert receive(relabelled, body, sender) == "webhook-signature"
+    assert receive(good | {"webhook-signature": "v1a,é"}, body, sender) == "webhook-signature"
     # None of the refusals used the message up.
     received = receive(good, body, sender)
     assert received == webhooks.Received("msg-1", int(good["webhook-timestamp"]), repeated=False)
