@@ -224,10 +224,11 @@ def _csv(spool: BinaryIO, titles: _Wanted) -> Sheet:
         raise DocumentRefused("table-empty", "the table has no header line")
     telling = max(ahead, key=_marks) if titles else ahead[0]
     delimiter = max(_DELIMITERS, key=lambda mark: (telling.count(mark), -_DELIMITERS.index(mark)))
-    filled = (row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row))
     try:
         above = _above(csv.reader(ahead, delimiter=delimiter), titles)
-        headers = _headers(next(islice(filled, above, None), ()))
+        deque(islice(_filled(csv.reader(lines, delimiter=delimiter)), above), maxlen=0)
+        # Strictly: a quote never closed would make one title of all the rows, and leave none to read.
+        headers = _headers(next(_filled(csv.reader(lines, delimiter=delimiter, strict=True)), ()))
     except csv.Error:
         raise DocumentRefused(
             "table-headers", "the line that names the columns cannot be read", path="line 1"
@@ -239,12 +240,15 @@ def _marks(line: str) -> int:
     return max(line.count(mark) for mark in _DELIMITERS)
 
 
+def _filled(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    return (row for row in rows if any(cell.strip() for cell in row))
+
+
 def _above(rows: Iterable[Sequence[str]], titles: _Wanted) -> int:
     """How many filled rows stand above the one that names the columns."""
     if not titles:
         return 0
-    filled = (row for row in rows if any(cell.strip() for cell in row))
-    named = (rank for rank, row in enumerate(filled) if titles.named_by(row))
+    named = (rank for rank, row in enumerate(_filled(rows)) if titles.named_by(row))
     return next(named, 0)
 
 
@@ -291,9 +295,9 @@ def _headers(names: Sequence[str]) -> tuple[str, ...]:
         raise DocumentRefused("table-too-many-columns", f"at most {MAX_COLUMNS} columns")
     if not reduced or all(name.isdigit() for name in reduced if name):
         raise DocumentRefused("table-headers", "the first line must name the columns", path="line 1")
-    named = [name for name in reduced if name]
-    if twice := sorted({name for name in named if named.count(name) > 1}):
-        raise DocumentRefused("table-duplicate-header", "a column name stands twice", path=twice[0][:80])
+    if twice := next((rank for rank, name in enumerate(reduced, 1) if name and name in reduced[: rank - 1]), 0):
+        # By its rank: in a table without a line of titles, this is the name of somebody.
+        raise DocumentRefused("table-duplicate-header", "a column name stands twice", path=f"colonne {twice}")
     return tuple(reduced)
 
 

@@ -42,6 +42,12 @@ def test_a_title_cell_may_hold_a_line_break() -> None:
     ]
 
 
+def test_a_table_without_titles_is_refused_without_a_word_of_its_first_person() -> None:
+    with pytest.raises(DocumentRefused) as refused:
+        read("Élan;Élan;Zoé\nRoux;Roux;Ana\n".encode())
+    assert (refused.value.code, refused.value.path) == ("table-duplicate-header", "colonne 2")
+
+
 ABOVE = [["Export du 3 novembre 2026", "", ""], ["", "", ""], ["Service : insertion, social", "", ""]]
 NAMED, FILLED = ["Nom", "Prénom", "Date de\nnaissance"], ["Élan", "Zoé", "12/06/1985"]
 
@@ -76,6 +82,7 @@ def test_lines_are_numbered_as_in_the_file() -> None:
     [
         ("cell too long", b"a;b\n" + b"x" * 200_000 + b";1\n", "table-cell-too-long"),
         ("quote never closed", b'a;b\n1;"oops\n' + b"2;3\n" * 60_000, "table-unclosed-quote"),
+        ("quote never closed in a title", b'a;"b\n1;2\n3;4\n', "table-headers"),
         ("nul", b"a;b\n1;\x00\n", "table-nul"),
         ("utf-16", "a;b\n1;2\n".encode("utf-16"), "table-encoding"),
         ("same header twice", "Prénom;PRENOM\n1;2\n".encode(), "table-duplicate-header"),
