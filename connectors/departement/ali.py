@@ -101,10 +101,12 @@ def document(dossier: dict[str, Any], structure_ali: str, generated: datetime) -
 
 
 def addressed(document: bytes, id_personne: str) -> bytes:
-    """The same file, about the person whom the Département names so."""
+    """The same file, about the person whom the Département names so, and so are her studies (`_dsp`)."""
     root = etree.fromstring(document)
     for element in root.iterfind("dossiers/dossier/id_personne"):
         element.text = id_personne
+    for element in root.iterfind("dossiers/dossier/liste_dsps/dsp/id_ali"):
+        element.text = number("dsp", id_personne)
     return serialize(root)
 
 

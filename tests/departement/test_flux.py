@@ -288,6 +288,24 @@ def test_every_form_of_the_contract_can_be_given_back(tmp_path: Path) -> None:
     published(written.document)
 
 
+def test_the_studies_of_two_persons_whose_file_waited_bear_two_numbers(tmp_path: Path) -> None:
+    """The Département's id of her comes from outside the permitted facts: each file is written before it is known."""
+    connector = loaded(tmp_path)
+    told = {path: fact for path, fact in EVERYTHING.items() if not path.startswith("identifiants[")}
+    written = connector.write("departement.webrsa_ali", told)
+
+    def studies(id_personne: str) -> str | None:
+        found = {"si_departement:40": id_personne}
+        file = connector.file(Outgoing("1", "departement.webrsa_ali", written, told, found))
+        assert isinstance(file, bytes)
+        published(file)
+        return etree.fromstring(file).findtext(".//dsp/id_ali")
+
+    assert studies("4711") != studies("4712")
+    known = connector.write("departement.webrsa_ali", EVERYTHING)
+    assert studies(known.metadata["id_personne"]) == etree.fromstring(known.document).findtext(".//dsp/id_ali")
+
+
 def test_what_an_agent_typed_and_is_not_taken_is_named(tmp_path: Path) -> None:
     second = {path.replace("ccas:5", "ccas:6"): fact for path, fact in CER.items()}
     typed = {"liste_cers": {"cer": [
