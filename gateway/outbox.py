@@ -25,6 +25,8 @@ from gateway.unit_of_work import UnitOfWork
 
 MAX_ATTEMPTS = 12
 """Attempts that tell of the delivery itself; those made while the whole recipient fails are not counted."""
+_TRIED = 2
+"""Attempts that are counted even so: with no more, what is too old is tried again, as when a hand replays it."""
 GIVE_UP_AFTER = timedelta(days=7)
 """A delivery that nobody could take for this long is a dead letter, whoever is at fault."""
 _FIRST_DELAY, _LONGEST_DELAY = 2.0, 3600.0
@@ -243,7 +245,7 @@ def put_back(
     ending = ""
     if counted and claimed.attempts >= MAX_ATTEMPTS:
         ending = "attempts-exhausted"
-    elif claimed.attempts > 2 and datetime.fromisoformat(claimed.created_at) + GIVE_UP_AFTER < clock.now():
+    elif claimed.attempts > _TRIED and datetime.fromisoformat(claimed.created_at) + GIVE_UP_AFTER < clock.now():
         ending = "too-late"
     if ending:
         settle(work, claimed, "dead", reason=f"{ending}:{reason}")
@@ -256,7 +258,7 @@ def put_back(
         held=claimed.fence,
         why=reason[:64],
         again=clock.instant(clock.now() + timedelta(seconds=delay)),
-        tried=claimed.attempts - (0 if counted else 1),
+        tried=claimed.attempts if counted else min(claimed.attempts, max(claimed.attempts - 1, _TRIED)),
     )
     return "queued"
 

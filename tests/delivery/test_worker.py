@@ -233,6 +233,19 @@ async def test_a_delivery_nobody_could_take_for_a_week_is_dead(house: House) -> 
     assert (dead.state, dead.reason) == ("dead", "too-late:http-503")
 
 
+def test_what_met_nothing_but_an_outage_for_a_week_is_dead_too(house: House) -> None:
+    house.says([declaration(1)])
+    start, left = clock.now(), []
+    for day in (0, 1, 2, 8, 9):
+        with passed(start + timedelta(days=day)):
+            (held,) = claim(house)
+            with house.gateway.unit_of_work() as work:
+                left.append(outbox.put_back(work, held, "http-503", counted=False))
+                work.flush()
+                outbox.replay(work, [held.id])
+    assert left == ["queued", "queued", "queued", "dead", "queued"]
+
+
 async def test_waiting_deliveries_go_when_something_is_known(house: House) -> None:
     house.says([declaration(1)])
     (held,) = claim(house)
