@@ -156,21 +156,22 @@ async def _journaled(request: Request, problem: Problem) -> None:
         log.error("input.refusal_not_journaled", code=failed.code, refused=problem.code)
 
 
-def _allowed(request: Request) -> dict[str, str]:
-    """Every method that the resource takes (RFC 9110 §15.5.6); the router knows those of one route only."""
+def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
+    """Every method that the resource takes (RFC 9110 §15.5.6); the router, which knows those of one route only, tells
+    it of what is mounted."""
     found = {
         method
         for route in request.app.routes
         if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
         for method in route.methods or ()
     }
-    return {"Allow": ", ".join(sorted(found))}
+    return {"Allow": ", ".join(sorted(found))} if found else dict(error.headers or {})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return answer(request.scope["state"], NotAllowed("method-not-allowed", headers=_allowed(request)))
+        return answer(request.scope["state"], NotAllowed("method-not-allowed", headers=_allowed(request, error)))
     if error.status_code == 404:
         return answer(request.scope["state"], Unknown("not-found"))
     body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}

@@ -17,10 +17,11 @@ from urllib.parse import urlencode, urlsplit
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
-from starlette.applications import Starlette
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from gateway.keys import Keyring
 from gateway.problems import Misconfigured
@@ -34,19 +35,21 @@ _CODE_LASTS, _TOKEN_LASTS = 60, 300
 _MAX_FORM = 16_384
 
 
-def provider(keys: Keyring, issuer: str, profile: str, render: Any) -> Starlette:
-    """The provider; `render(asked, account)` draws its page. Raises `Misconfigured` in production or off loopback."""
+def provider(keys: Keyring, issuer: str, profile: str, render: Any) -> Router:
+    """The provider, mounted in the gateway's application, which answers its refusals as all others; `render(asked,
+    account)` draws its page. Raises `Misconfigured` in production or off loopback."""
     if profile == "production" or not on_loopback(issuer):
         raise Misconfigured("local-provider", "The local provider is for development; configure an OpenID provider.")
     own = _Provider(keys, issuer, render)
-    return Starlette(
-        routes=[
+    return Router(
+        [
             Route("/.well-known/openid-configuration", own.metadata, methods=["GET"]),
             Route("/jwks", own.jwks, methods=["GET"]),
             Route("/authorize", own.authorize, methods=["GET"]),
-            Route("/authorize", own.confirm, methods=["POST"], max_body_size=_MAX_FORM),
-            Route("/token", own.token, methods=["POST"], max_body_size=_MAX_FORM),
-        ]
+            Route("/authorize", own.confirm, methods=["POST"]),
+            Route("/token", own.token, methods=["POST"]),
+        ],
+        redirect_slashes=False,
     )
 
 
@@ -93,7 +96,7 @@ class _Provider:
         return page
 
     async def confirm(self, request: Request) -> Response:
-        form = await request.form()
+        form = await _form(request)
         asked = {name: str(value) for name, value in form.items()}
         if (wrong := _wrong(asked)) or asked.get("account") not in ACCOUNTS:
             return JSONResponse({"error": "invalid_request", "error_description": wrong or "account"}, 400)
@@ -117,7 +120,7 @@ class _Provider:
         return RedirectResponse(f"{asked['redirect_uri']}?{query}", 303)
 
     async def token(self, request: Request) -> Response:
-        form = await request.form()
+        form = await _form(request)
         now = int(time.time())
         try:
             read = jwt.decode(str(form.get("code", "")), self._key, algorithms=["ES256"])
@@ -159,6 +162,14 @@ class _Provider:
                 "id_token": identity,
             }
         )
+
+
+async def _form(request: Request) -> FormData:
+    """Raises `HTTPException` (413): longer than any form of ours, or without its length."""
+    announced = request.headers.get("content-length", "")
+    if not announced.isdigit() or int(announced) > _MAX_FORM:
+        raise HTTPException(413)
+    return await request.form()
 
 
 def _wrong(asked: dict[str, str]) -> str:

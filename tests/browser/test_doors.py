@@ -190,6 +190,21 @@ def test_the_local_provider_does_not_exist_in_production_nor_under_an_address_ot
         provider(Keyring(tmp_path), f"{issuer}/console/provider", profile, lambda *_: "")
 
 
+async def test_the_local_provider_refuses_as_the_gateway_does(tmp_path: Path) -> None:
+    app = build(Gateway.open(Settings(profile="demo", home=tmp_path, issuer="http://127.0.0.1:8400")))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8400") as client:
+        many = {"content": b"code=" + b"a" * 20_000, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}
+        answers = [
+            (await client.post("/console/provider/jwks"), 405),
+            (await client.get("/console/provider/jwks/"), 404),
+            (await client.post("/console/provider/token", **many), 413),
+        ]
+    for answer, status in answers:
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.json()["instance"].startswith("urn:uuid:")
+    assert answers[0][0].headers["allow"] == "GET, HEAD"
+
+
 async def test_a_console_without_a_provider_is_shut_to_the_network(tmp_path: Path) -> None:
     """A gateway put on line under its own name before anybody chose a profile lets nobody in without a password."""
     app = build(Gateway.open(Settings(profile="demo", home=tmp_path, issuer="https://passerelle.example")))
