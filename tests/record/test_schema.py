@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, select, text
 
 from gateway.policy_table import read
 from gateway.receipt import Request, row_of
 from gateway.storage import open_engine
 from gateway.storage.migrate import config, head, is_current, migrate
 from gateway.storage.tables import metadata
+from gateway.storage.tables.access import client
 from gateway.storage.tables.record import exchange
 
 
@@ -84,3 +87,33 @@ def test_an_exchange_for_many_purposes_is_remembered_under_as_many_as_its_row_ho
     row = row_of(Request("1", "caf", "caf.flux_beneficiaire", ()), "2026-11-21T08:30:00.000000Z", every)
     assert len(row["purpose"]) <= exchange.c.purpose.type.length  # type: ignore[attr-defined]
     assert set(row["purpose"].split(",")) < set(every)
+
+
+@pytest.mark.postgres
+def test_a_migration_waits_for_who_holds_a_table_and_nobody_waits_behind_it(postgres_database: str) -> None:
+    """A backup, or the former version in the middle of something: what else runs goes on meanwhile."""
+    engine = open_engine(postgres_database)
+    with engine.connect() as connection:
+        connection.begin()
+        command.upgrade(config(connection), "0017")
+        connection.commit()
+    with engine.begin() as connection:
+        connection.execute(text(
+            "insert into client (client_id, body, name, connector, role, state, purposes, tokens_from, created_at,"
+            " changed_at) values ('caf', 'caf', 'CAF', 'caf', 'caf_msa', 'active', 'null', 0, 'a', 'a')"
+        ))  # fmt: skip
+    with ThreadPoolExecutor() as other, engine.connect() as held, engine.connect() as beside:
+        held.execute(text("lock table client in access share mode"))
+        beside.execute(text("set statement_timeout = '20s'"))
+        migrating = other.submit(migrate, engine)
+        waits = text("select count(*) from pg_locks where not granted and mode = 'AccessExclusiveLock'")
+        while not beside.execute(waits).scalar():
+            assert not migrating.done()
+        assert beside.execute(text("select client_id from client")).scalar() == "caf", "not behind the migration"
+        beside.rollback()
+        held.rollback()
+        migrating.result(120)
+    assert is_current(engine)
+    with engine.connect() as connection:
+        assert connection.execute(select(client.c.client_id, client.c.credential_ends)).all() == [("caf", None)]
+    engine.dispose()
