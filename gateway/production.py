@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.failures import DestinationRefused
 from connectors.manifest import ManifestError, installed
-from gateway import journal_files, key_marks, other_clocks, schedule
+from gateway import clock, journal_files, key_marks, other_clocks, schedule, timestamp
+from gateway.access import partners
 from gateway.app import readiness
 from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
@@ -97,6 +98,8 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         _check("settings", not (misspelt := unknown_variables()), _nothing_reads(misspelt)),
         _check("addresses", not (wrong := wrong_addresses(settings)), " ".join(wrong) or "places to call"),
     ]
+    if settings.timestamp_url:
+        checks.append(_stamps(settings))
     connectors = installed()
     speaking = dict(connectors)  # by body: each connector under its own id, then whoever is registered under another
     try:
@@ -121,6 +124,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
             checks += [
                 _check(f"body {id}", False, _unread(id)) for id in sorted(settings.bodies.keys() - gateway.bodies)
             ]
+            checks += _credentials(gateway)
             for body in gateway.bodies.values():
                 if body.connector in connectors:
                     speaking[body.id] = connectors[body.connector]
@@ -143,6 +147,19 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
     return checks
 
 
+def _stamps(settings: Settings) -> dict[str, Any]:
+    """The certificates that time stamps chain to last: without them the journal is stamped no more."""
+    try:
+        found = timestamp.ending(settings, clock.now())
+    except (OSError, ValueError):
+        told = "MAILLON_TIMESTAMP_AUTHORITIES and MAILLON_TIMESTAMP_CHAIN name PEM files: one cannot be read"
+        return _check("stamps", False, told)
+    if not found:
+        return _check("stamps", True, "the certificates they chain to last")
+    ends = ", ".join(f"{one.name} on {one.ends:%Y-%m-%d} (MAILLON_{one.setting.upper()})" for one in found)
+    return _check("stamps", False, f"ends: {ends}. Get what follows it from the authority and add it to the file")
+
+
 def _unread(id: str) -> str:
     return f"nothing reads [bodies.{id}]: register this body (maillon partner add {id}), or correct its id"
 
@@ -160,6 +177,21 @@ def _keys(gateway: Gateway, *, stored: bool) -> dict[str, Any]:
     except PermissionError as error:
         return _check("keys", False, f"{error.filename} is closed to this account: chown it to that of the services")
     return _check("keys", True, "whole, closed to others" + (", those of this database" if stored else ""))
+
+
+def _credentials(gateway: Gateway) -> list[dict[str, Any]]:
+    """The partners who will soon be let in no more, or are not already, unless they change over."""
+    with gateway.engine.connect().execution_options(read_only=True) as connection:
+        found = partners.ending(connection)
+    return [
+        _check(
+            f"partner {one.client_id}",
+            False,
+            f"what it authenticates with (a certificate, or a key that was replaced) ends on {one.at[:10]}: it must "
+            "change over; when it gives another name or other keys, maillon partner rotate",
+        )
+        for one in found
+    ]
 
 
 def _scheduled(one: schedule.State) -> dict[str, Any]:

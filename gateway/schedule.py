@@ -38,6 +38,7 @@ from gateway import (
     witness,
     worklist,
 )
+from gateway.access import partners
 from gateway.journal_files import WITNESS_POLICY, sealed_at
 from gateway.logs import LastingFailure
 from gateway.problems import Problem
@@ -256,10 +257,11 @@ def _later(instant: str, seconds: float) -> str:
 
 
 def _observe(gateway: Gateway) -> None:
-    """Set the gauges of what other modules keep: deliveries, the journal's last seal."""
+    """Set the gauges of what other modules keep: deliveries, the journal's last seal, partners' credentials."""
     with gateway.reading() as work:
         delivery_metrics.observe(work)
         SEALED.set(sealed_at(work.connection))
+        partners.show(work.connection)
 
 
 def observe(known: dict[str, Any]) -> None:

@@ -13,10 +13,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+from cryptography import x509
 
 from connectors import service
 from gateway.journal import RETENTION_MONTHS
@@ -31,6 +33,35 @@ class StampRefused(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+AHEAD = timedelta(days=90)
+"""Before a certificate that the stamps chain to ends, the time from which it is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A certificate that the stamps chain to and that ends soon, or has; nothing of its name follows it yet."""
+
+    setting: str
+    name: str
+    ends: datetime
+
+
+def ending(settings: Settings, moment: datetime) -> list[Ending]:
+    """What ends of the configured roots and of the certificates between, the first to end first.
+
+    Raises `OSError` and `ValueError` for a file that cannot be opened or holds none.
+    """
+    found: list[Ending] = []
+    for setting in ("timestamp_authorities", "timestamp_chain"):
+        if path := getattr(settings, setting):
+            last: dict[str, datetime] = {}
+            for one in x509.load_pem_x509_certificates(path.read_bytes()):
+                name, ends = one.subject.rfc4514_string(), one.not_valid_after_utc
+                last[name] = max(ends, last.get(name, ends))
+            found += [Ending(setting, name, ends) for name, ends in last.items() if ends < moment + AHEAD]
+    return sorted(found, key=lambda one: one.ends)
 
 
 def _openssl(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:

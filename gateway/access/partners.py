@@ -10,14 +10,17 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from authlib.oauth2.rfc6749 import ClientMixin
-from sqlalchemy import Connection, Row, insert, null, select, update
+from sqlalchemy import Connection, Engine, Row, insert, null, select, update
 
+from gateway import clock
 from gateway.access.details import PURPOSES
 from gateway.access.jose import RSA_BITS, PublicKey, Refused, import_public, short_text
 from gateway.convention_model import BODY
+from gateway.metrics import Shared
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.settings import settings
 from gateway.storage.tables.access import client, client_key
@@ -31,6 +34,13 @@ OVERLAP = 24 * 3600
 """Seconds a former key still authenticates after a rotation."""
 TLS_NAMES = ("subject_dn", "san_dns", "san_uri", "x5t#S256")
 """How a certificate names a client: RFC 8705 §2.1.2, or its own SHA-256 when it is self-signed (§2.2)."""
+AHEAD = 30 * 24 * 3600
+"""Seconds before what a partner authenticates with ends, from which it is told; as the alert does."""
+
+ENDS = Shared(
+    "maillon_partner_credential_ends_timestamp_seconds",
+    "When what a partner last asked a token with stops counting: a key that was replaced, a certificate", ["client"],
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class Client(ClientMixin):
     tls_client_auth: Mapping[str, str] | None
     dpop_jkt: str | None
     tokens_from: int
+    credential_ends: int | None
     keys: tuple[RegisteredKey, ...] = ()
 
     def get_client_id(self) -> str:
@@ -84,6 +95,7 @@ def _client(rows: list[Row[Any]]) -> Client:
         tls_client_auth=first.tls_client_auth,
         dpop_jkt=first.dpop_jkt,
         tokens_from=first.tokens_from,
+        credential_ends=first.credential_ends,
         keys=keys,
     )
 
@@ -109,6 +121,41 @@ def load(connection: Connection, client_id: str) -> Client | None:
 def load_all(connection: Connection) -> dict[str, Client]:
     """Every client without its keys, by id: what a resource needs to know of a caller."""
     return {row.client_id: _client([row]) for row in connection.execute(select(client, null().label("kid")))}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A partner that last authenticated with what stops counting at `ends` (Unix seconds), soon or already."""
+
+    client_id: str
+    body: str
+    ends: int
+
+    @property
+    def at(self) -> str:
+        """The instant, as the gateway writes it."""
+        return clock.instant(datetime.fromtimestamp(self.ends, UTC))
+
+
+def note_end(engine: Engine, client_id: str, ends: int | None) -> None:
+    """Keep when what a client just authenticated with stops counting; None when it does not."""
+    with engine.begin() as connection:
+        connection.execute(update(client).where(client.c.client_id == client_id).values(credential_ends=ends))
+
+
+def ending(connection: Connection) -> list[Ending]:
+    """The clients, suspended ones left out, whose credential ends soon or has, the first to end first."""
+    query = select(client.c.client_id, client.c.body, client.c.credential_ends)
+    query = query.where(client.c.state == "active", client.c.credential_ends < int(time.time()) + AHEAD)
+    rows = connection.execute(query.order_by(client.c.credential_ends, client.c.client_id))
+    return [Ending(*row) for row in rows]
+
+
+def show(connection: Connection) -> None:
+    """Set the metric: every credential that ends, soon or not."""
+    query = select(client.c.client_id, client.c.credential_ends)
+    rows = connection.execute(query.where(client.c.state == "active", client.c.credential_ends.is_not(None)))
+    ENDS.show({(row.client_id,): row.credential_ends for row in rows})
 
 
 def read_jwks(jwks: Any) -> list[dict[str, Any]]:
@@ -244,7 +291,7 @@ def rename(
         raise Conflict("by-keys", "This client authenticates by its keys: give the new ones as a JWKS.")
     _require_one_name(tls_client_auth)
     withdrawn = {"tokens_from": int(time.time()) + 1} if compromised else {}
-    _set_client(work, id, tls_client_auth=dict(tls_client_auth), **withdrawn)
+    _set_client(work, id, tls_client_auth=dict(tls_client_auth), credential_ends=None, **withdrawn)
     return {"client_id": id, "certificate": dict(tls_client_auth)}
 
 
@@ -279,6 +326,7 @@ def list_partners(connection: Connection) -> list[dict[str, Any]]:
             "purposes": row.purposes,
             "created_at": row.created_at,
             "changed_at": row.changed_at,
+            "credential_ends": row.credential_ends,
             "keys": keys.get(row.client_id, []),
         }
         for row in connection.execute(select(client).order_by(client.c.created_at, client.c.client_id))

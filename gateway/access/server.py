@@ -6,7 +6,6 @@ status and its one sentence, so that nothing of a request is ever echoed and two
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,21 +17,14 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from cryptography import x509
-from prometheus_client import Gauge
 from sqlalchemy import Engine, select
 
 from gateway.access import assertion, details, dpop, mtls, tokens
 from gateway.access.jose import PROOF_ALGORITHMS, Refused
-from gateway.access.partners import Client, load
+from gateway.access.partners import Client, load, note_end
 from gateway.access.replay import ReplayMemory
 from gateway.storage import upsert
 from gateway.storage.tables.access import revoked_token
-
-CREDENTIAL_ENDS = Gauge(
-    "maillon_partner_credential_ends_timestamp_seconds",
-    "When what a partner last asked a token with stops counting: a key that was replaced, a certificate; +Inf: never",
-    ["client"], multiprocess_mode="mostrecent",
-)  # fmt: skip
 
 AUTH_METHODS = ["private_key_jwt", "tls_client_auth"]
 
@@ -106,7 +98,7 @@ class FormRequest(OAuth2Request):
         self.fields = form
         self.proofs = proofs
         self.certificate = found
-        self.credential_ends = math.inf
+        self.credential_ends: int | None = None
         self.granted_scopes: list[str] = []
         self.granted_details: list[dict[str, Any]] = []
         self.cnf: dict[str, str] = {}
@@ -202,7 +194,7 @@ class Server(AuthorizationServer):
         if not self.replay.burn(use):
             request.client = client
             raise Denied("invalid_client", "assertion-replayed")
-        request.credential_ends = math.inf if key.valid_until is None else key.valid_until
+        request.credential_ends = key.valid_until
         return client
 
     def _by_certificate(self, query_client: Callable[[str], Client | None], request: FormRequest) -> Client | None:
@@ -215,13 +207,14 @@ class Server(AuthorizationServer):
         if not client.active:
             request.client = client
             raise Denied("invalid_client", "client-suspended")
-        request.credential_ends = request.certificate.not_valid_after_utc.timestamp()
+        request.credential_ends = int(request.certificate.not_valid_after_utc.timestamp())
         return client
 
     def authenticate_client(self, request: FormRequest, methods: list[str], endpoint: str = "token") -> Client:
         client: Client = super().authenticate_client(request, methods, endpoint)  # type: ignore[no-untyped-call]
         request.client = client
-        CREDENTIAL_ENDS.labels(client.client_id).set(request.credential_ends)
+        if request.credential_ends != client.credential_ends:
+            note_end(self.engine, client.client_id, request.credential_ends)
         if retry_after := self.admit(client.client_id):
             raise Denied("temporarily_unavailable", "client-rate", retry_after)
         return client

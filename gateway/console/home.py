@@ -8,6 +8,7 @@ from datetime import timedelta
 from sqlalchemy import and_, func, select
 
 from gateway import clock, convention, volumes
+from gateway.access import partners
 from gateway.console.blocks import Badge, Link, Num, Page, Table, Text, Title
 from gateway.console.common import MENU, Place, View
 from gateway.storage.tables.basis import basis_event, basis_notification
@@ -92,6 +93,7 @@ def _operateur(view: View) -> Iterator[Task]:
     yield "en_pause", _count(view, recipient_state, recipient_state.c.paused == 1), "/console/partenaires", "wait"
     now = clock.instant()
     yield "au_repos", _count(view, recipient_state, recipient_state.c.retry_at > now), "/console/partenaires", "wait"
+    yield "identifiants", len(partners.ending(view.connection)), "/console/partenaires", "wait"
     yield "fichiers", _count(view, batch, batch.c.state == "held"), "/console/fichiers", "wait"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 
 from gateway import clock, outbox, volumes
+from gateway.access import partners as credentials
 from gateway.console import law_words, trials
 from gateway.console.blocks import (
     Badge,
@@ -66,12 +67,16 @@ def partners(view: View) -> Page:
     states = {row.recipient: row for row in view.connection.execute(select(recipient_state))}
     receiving = {flow.vers for body in view.gateway.bodies for flow in view.gateway.flows(view.work, body)}
     receiving |= states.keys() | waiting.keys()
+    ending = {
+        one.body: [Badge(say("partenaires.identifiants_finissent", quand=moment(one.at)), "wait")]
+        for one in credentials.ending(view.connection)
+    }
     rows = []
     for id in sorted(receiving | {body.id for body in view.gateway.bodies.values() if body.client_id}, key=view.body):
         state, open_ = states.get(id), waiting.get(id, {})
         rows.append(
             [
-                view.body(id),
+                Lines([view.body(id), *ending.get(id, [])]) if id in ending else view.body(id),
                 _health(state, open_),
                 Num(open_.get("queued", 0) + open_.get("claimed", 0)),
                 seconds((clock.now() - datetime.fromisoformat(oldest[id])).total_seconds()) if id in oldest else "–",

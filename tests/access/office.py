@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from gateway import access, clock
+from gateway.access import partners
 from gateway.keys import Keyring
 from gateway.problems import Invalid, Problem, Unknown
 from gateway.settings import Settings
@@ -296,14 +297,14 @@ def open_gateway(folder: Path, **settings: Any) -> Gateway:
 
 def open_office(folder: Path, app: dict[str, Any] | None = None, **settings: Any) -> Office:
     gateway = open_gateway(folder, **settings)
-    partners = []
+    registered = []
     with UnitOfWork(gateway.engine) as work:
         for name in ("ccas", "departement", "dpo"):
             key = ECKey.generate_key("P-256", parameters={"kid": f"{name}-1"})
             jwks = {"keys": [public(key)]}
-            registered = access.register_partner(work, name, name, jwks, issuer=gateway.settings.issuer)
-            partners.append(Partner(registered["client_id"], key, issuer=gateway.settings.issuer))
-    return Office(gateway, application(gateway, **(app or {})), *partners)
+            told = access.register_partner(work, name, name, jwks, issuer=gateway.settings.issuer)
+            registered.append(Partner(told["client_id"], key, issuer=gateway.settings.issuer))
+    return Office(gateway, application(gateway, **(app or {})), *registered)
 
 
 def refused(office: Office, answer: httpx.Response, status: int, error: str, reason: str) -> None:
@@ -319,8 +320,10 @@ def unauthenticated(office: Office, answer: httpx.Response, reason: str) -> None
     refused(office, answer, 401, "invalid_client", reason)
 
 
-def credential_ends(client: str) -> float | None:
-    """What is exported of a client: when what it last asked a token with stops counting."""
+def credential_ends(office: Office, client: str) -> float | None:
+    """What is exported of a client: when what it last asked a token with stops counting; None: it does not."""
+    with office.gateway.engine.connect() as connection:
+        partners.show(connection)
     return REGISTRY.get_sample_value("maillon_partner_credential_ends_timestamp_seconds", {"client": client})
 
 

@@ -113,7 +113,7 @@ async def test_the_servers_own_tls(office, found):
 async def test_a_certificate_tells_when_it_ends_and_its_next_name_takes_the_place_of_the_former(office, found):
     register(office, **{"x5t#S256": thumbprint(found)})
     assert (await send(office, by_certificate(office.ccas), tls=found)).status_code == 200
-    assert credential_ends("tls") == found.not_valid_after_utc.timestamp()
+    assert credential_ends(office, "tls") == found.not_valid_after_utc.timestamp()
     following = certificate_of(ec.generate_private_key(ec.SECP256R1()), x509.DNSName(NAME))
     unauthenticated(
         office, await send(office, by_certificate(office.ccas), tls=following), "certificate-not-registered"

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import json
-import math
 import multiprocessing
 import socket
 import time
@@ -126,12 +125,12 @@ async def test_o_011_revoked_or_rotated_out_key(office):
     with office.work() as work:
         access.rotate(work, "ccas", {"keys": [public(new)]}, overlap=3600)
     assert (await office.ask(office.ccas)).status_code == 200
-    assert credential_ends("ccas") == pytest.approx(time.time() + 3600, abs=60), "told before it ends"
+    assert credential_ends(office, "ccas") == pytest.approx(time.time() + 3600, abs=60), "told before it ends"
     with passed(time.time() + 3601):
         unauthenticated(office, await office.ask(office.ccas), "assertion-signature")
     office.ccas.key = new
     assert (await office.ask(office.ccas)).status_code == 200
-    assert credential_ends("ccas") == math.inf
+    assert credential_ends(office, "ccas") is None
     third = ECKey.generate_key("P-256", parameters={"kid": "ccas-3"})
     with office.work() as work:
         access.rotate(work, "ccas", {"keys": [public(third)]}, overlap=0)

@@ -7,25 +7,34 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
+from starlette.requests import Request as Asked
 
 from gateway import cli, clock
 from gateway.access import partners
 from gateway.app import readiness
+from gateway.console import home, operator
+from gateway.console.blocks import Lines, Table
+from gateway.console.common import View
 from gateway.journal_files import WITNESS_POLICY, Files
 from gateway.production import examine
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage import open_engine, takes_writing
 from gateway.storage.tables.journal import journal_log
+from tests.access.office import certificate_of
 
 MAILLON = Path(sys.executable).with_name("maillon")
 
@@ -150,3 +159,45 @@ def test_witnesses_away_for_too_long_are_named_rather_than_the_folder(tmp_path: 
     (told,) = [one for one in examine(gateway.settings) if one["check"] == "journal"]
     gateway.engine.dispose()
     assert (told["ok"], told["detail"].partition(":")[0]) == (False, "witness-quorum")
+
+
+def test_what_ends_soon_is_told_before_nobody_is_let_in_and_nothing_is_stamped(tmp_path: Path) -> None:
+    """A partner's certificate, and the roots that the journal's stamps chain to."""
+    roots = [_root(name, days) for name, days in (("followed", 10), ("followed", 4000), ("alone", 80), ("long", 100))]
+    (tmp_path / "roots.pem").write_bytes(b"".join(roots))
+    stamped: dict[str, Any] = {"timestamp_url": "https://tsa.example", "timestamp_authorities": tmp_path / "roots.pem"}
+    site = Settings(profile="test", home=tmp_path, departement="040", **stamped)
+    gateway = Gateway.open(site)
+    last = {"ccas-dax": 20, "ccas-mont": 40, "ccas-hinx": 20, "ccas-pau": None, "ccas-tarbes": -3}
+    with gateway.unit_of_work() as work:
+        for id in last:
+            partners.register_partner(work, id, "ccas", None, tls_client_auth={"san_dns": f"{id}.example"})
+        partners.suspend(work, "ccas-hinx")
+    for id, days in last.items():
+        partners.note_end(gateway.engine, id, None if days is None else int(time.time()) + days * 86400)
+
+    told = {one["check"]: one["detail"] for one in examine(site) if not one["ok"]}
+    assert {check for check in told if check.startswith("partner")} == {"partner ccas-dax", "partner ccas-tarbes"}
+    assert clock.instant(clock.now() + timedelta(days=20))[:10] in told["partner ccas-dax"]
+    assert told["stamps"].count("CN=") == 1
+    assert "CN=alone on " in told["stamps"]
+
+    with gateway.reading() as work:
+        view = View(Asked({"type": "http", "query_string": b"", "headers": []}), gateway, None, work)  # type: ignore[arg-type]
+        (table,) = (one for one in operator.partners(view).blocks if isinstance(one, Table))
+        today = {name: number for name, number, *_ in home._operateur(view)}
+    named = [row[0].items for row in table.rows if isinstance(row[0], Lines)]
+    assert [one[0] for one in named] == ["ccas-dax", "ccas-tarbes"]
+    assert today["identifiants"] == 2
+
+    with gateway.unit_of_work() as work:
+        partners.rename(work, "ccas-dax", {"san_dns": "nouveau.example"})
+    assert "partner ccas-dax" not in {one["check"] for one in examine(site) if not one["ok"]}
+    (tmp_path / "roots.pem").write_text("no certificate")
+    assert "cannot be read" in next(one["detail"] for one in examine(site) if one["check"] == "stamps")
+    gateway.engine.dispose()
+
+
+def _root(name: str, days: int) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return certificate_of(key, common_name=name, days=days).public_bytes(Encoding.PEM)

@@ -25,6 +25,8 @@ client = Table(
     Column("dpop_jkt", String(43)),
     # Access tokens issued before this second are refused: set when a key is withdrawn at once or the client suspended.
     Column("tokens_from", BigInteger, nullable=False, default=0),
+    # When what it last asked a token with stops counting (a key that was replaced, a certificate); null: it does not.
+    Column("credential_ends", BigInteger),
     Column("created_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
     CheckConstraint("state in ('active', 'suspended')", name="ck_client_state"),
