@@ -1,4 +1,4 @@
-"""What the decision table must know of a person's records: read for many people in two queries."""
+"""What the decision table must know of a person's records: read for many people in a few queries."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
 from gateway.basis_record import fold
+from gateway.lookup import rows
 from gateway.policy_table import Table, read
 from gateway.storage.tables.basis import basis_event, basis_record, notice
+from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
 
 _BATCH = 500
@@ -136,7 +139,11 @@ def _nothing_held(regime: str) -> FlowStates:
 
 
 def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStates]:
-    """The states of these people, read once per transaction (a change in it reads them again)."""
+    """The states of these people, read once per transaction (a change in it reads them again).
+
+    What was recorded of a person holds for all that were found to be her: of whom a body was asking when she objected
+    changes nothing.
+    """
     known: dict[str, BasisStates] = work.scratch.setdefault("basis", {})
     if missing := [person for person in dict.fromkeys(person_ids) if person not in known]:
         notices = notices_in_force(work)
@@ -159,6 +166,16 @@ _RECORDS = (
 )
 
 
+def _one_with(work: UnitOfWork, people: list[str]) -> dict[str, list[str]]:
+    """Each of these people, and all that are one with her: whom she was found to be, who was found to be her."""
+    found = rows(work.connection, person, ("id", "merged_into"), "id", people, "merged_into IS NOT NULL")
+    heads = dict.fromkeys(people) | {row.id: row.merged_into for row in found}
+    groups: dict[str, list[str]] = {head or one: [head or one] for one, head in heads.items()}
+    for row in rows(work.connection, person, ("id", "merged_into"), "merged_into", groups):
+        groups[row.merged_into].append(row.id)
+    return {one: groups[head or one] for one, head in heads.items()}
+
+
 def notices_in_force(work: UnitOfWork) -> dict[str, int]:
     """Version in force of each notice, read once per transaction."""
     if "basis.notices" not in work.scratch:
@@ -167,16 +184,19 @@ def notices_in_force(work: UnitOfWork) -> dict[str, int]:
     return found
 
 
-def _held(work: UnitOfWork, persons: list[str]) -> dict[str, list[Held]]:
-    rows = work.connection.execute(_RECORDS, {"people": persons}).all()
-    if not rows:
+def _held(work: UnitOfWork, asked: list[str]) -> dict[str, list[Held]]:
+    """What is recorded of each, also under the name of another that she was found to be."""
+    one_with = _one_with(work, asked)
+    persons = list({one for group in one_with.values() for one in group})
+    records = work.connection.execute(_RECORDS, {"people": persons}).all()
+    if not records:
         return {}
-    if consents := [row.id for row in rows if row.kind == "consent"]:
+    if consents := [row.id for row in records if row.kind == "consent"]:
         # A withdrawal waits for the exchanges that rely on the consent, and they for it: each is strictly before or
         # after it in the journal. (SQLite has one writer at a time: nothing to lock.)
         lock = select(basis_record.c.id).where(basis_record.c.id.in_(consents)).order_by(basis_record.c.id)
         work.connection.execute(lock.with_for_update(read=True)).all()
-    events: dict[str, list[Any]] = {row.id: [] for row in rows}
+    events: dict[str, list[Any]] = {row.id: [] for row in records}
     happened = (
         select(basis_event)
         .join(basis_record, basis_record.c.id == basis_event.c.record_id)
@@ -184,10 +204,13 @@ def _held(work: UnitOfWork, persons: list[str]) -> dict[str, list[Held]]:
     )
     for event in work.connection.execute(happened):
         events[event.record_id].append(event)
-    held: dict[str, list[Held]] = {}
-    for row in rows:
-        held.setdefault(row.person_id, []).append(_one(row, events[row.id]))
-    return held
+    own: dict[str, list[Held]] = {}
+    for row in records:
+        own.setdefault(row.person_id, []).append(_one(row, events[row.id]))
+    return {
+        one: sorted((held for each in group for held in own.get(each, ())), key=attrgetter("id"))
+        for one, group in one_with.items()
+    }
 
 
 def _one(row: Any, events: Iterable[Any]) -> Held:

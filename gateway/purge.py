@@ -348,7 +348,7 @@ def _old_letters(gateway: Gateway) -> list[tuple[str, str, list[str]]]:
 def _letters(work: UnitOfWork, gateway: Gateway, unit: tuple[str, str, list[str]]) -> Purged | str | None:
     body, regime, ids = unit
     rows = work.connection.execute(select(mailbox.c.id, mailbox.c.person_id).where(mailbox.c.id.in_(ids))).all()
-    free = [row.id for row in rows if not hold(work, [row.person_id])]
+    free = [row.id for row in rows if not hold(work, people_of(work, head_of(work, row.person_id)))]
     if not free:
         return "letters" if rows else None
     count = work.connection.execute(delete(mailbox).where(mailbox.c.id.in_(free))).rowcount
@@ -447,8 +447,9 @@ def _on_hold(work: UnitOfWork) -> list[str]:
     """Everybody of whom nothing may be purged now."""
     waits = select(rights_request.c.person_id).where(rights_request.c.state.in_(WAITING))
     marked = select(basis_record.c.person_id).where(basis_record.c.kind.in_(("limitation", "objection")))
-    people = set(work.connection.execute(waits.union(marked)).scalars())
-    return [one for head in sorted(people) for one in people_of(work, head) if hold(work, [head])]
+    heads = {head_of(work, one) for one in work.connection.execute(waits.union(marked)).scalars()}
+    groups = [people_of(work, head) for head in sorted(heads)]
+    return [one for people in groups if hold(work, people) for one in people]
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

@@ -11,11 +11,24 @@ import pytest
 from lxml import html
 from sqlalchemy import func, select
 
-from gateway import basis, clock, erasure, journal, notification, person_export, rectification, rights
+from gateway import (
+    basis,
+    clock,
+    erasure,
+    identity_review,
+    journal,
+    notification,
+    person_export,
+    purge,
+    rectification,
+    rights,
+)
 from gateway.app import build
+from gateway.basis_states import states
 from gateway.past import past_recipients
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.storage.tables.delivery import outbox
+from gateway.storage.tables.record import identity_case
 from tests.rights.conftest import MARIE, PAUL, Office, known
 
 
@@ -284,6 +297,30 @@ async def test_an_objection_is_answered_with_its_reason(both: Office) -> None:
     with both.gateway.unit_of_work() as work:
         told = rights.resolve(work, both.gateway, raised.id, upheld=True)
     assert len(told.notifications) == 2
+
+
+async def test_an_objection_made_before_she_was_recognised_holds_once_she_is(both: Office) -> None:
+    marie, gateway = await known(both), both.gateway
+    alike = {path: value for path, value in MARIE.items() if not path.startswith("identifiants")}
+    (apart,) = both.says("ccas", alike, key="another file").persons
+    with gateway.unit_of_work() as work:
+        basis.object_(work, both.record("objection", apart, article=["RGPD 21"], recipients=["ccas"]))
+        case = str(work.connection.scalar(select(identity_case.c.id)))
+    ended = []
+    for act in ("doubt", "same", "reversed"):
+        with gateway.unit_of_work() as work:
+            if act == "same":
+                identity_review.decide(work, gateway, case, True, "agent")
+            elif act == "reversed":
+                identity_review.reverse(work, gateway, case, "agent")
+        (told,) = both.says("departement", MARIE | {"personne.nom_usage": act.upper()}).outcomes
+        ended.append((told.recipient, told.status, told.reason))
+        with gateway.unit_of_work() as work:
+            objecting = {one: bool(states(work, [one])[one].held) for one in (marie, apart)}
+            held = [purge.hold(work, [one]) for one in (marie, apart)]
+        assert (objecting, held[1]) == ({marie: True, apart: True}, "objection")
+        assert held[0] == ("objection" if act == "same" else "")
+    assert ended == [("ccas", "queued", ""), ("ccas", "withheld", "objection"), ("ccas", "queued", "")]
 
 
 async def test_portability_is_given_under_consent_and_reasoned_otherwise(both: Office) -> None:
