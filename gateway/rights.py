@@ -39,6 +39,7 @@ ARTICLES = {
 REMEDIES = "réclamation auprès de la CNIL (RGPD 77), recours devant le tribunal (RGPD 79)"
 MONTHS, MORE = 1, 2
 WAITING = ("open", "identity")
+CARRIED_OUT = "carried-out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,19 @@ def extend(work: UnitOfWork, gateway: Gateway, identifier: str, *, reason: str) 
     _set(work, identifier, extended_at=work.now, reason=reason, due_at=later(row.due_at, MORE))
     _log(work, gateway, row.person_id, identifier, "right.request", row.name, outcome="extended", reason_code=reason)
     return get(work, identifier)
+
+
+def carried_out(work: UnitOfWork, gateway: Gateway, identifier: str) -> None:
+    """Something of what she asked was done, for this request: it can be refused no more."""
+    row = _row(work, identifier, ("open",))
+    _log(work, gateway, row.person_id, identifier, "right.request", row.name, outcome=CARRIED_OUT)
+
+
+def was_carried_out(work: UnitOfWork, gateway: Gateway, demand: Demand) -> bool:
+    """Did `carried_out` say so of this very request?"""
+    subject = gateway.keys.pseudonym(HERSELF, demand.person_id)
+    steps = (one.fields for one in journal.about(work.connection, [subject], ["right.request"]))
+    return any((step.get("object_ref"), step.get("outcome")) == (demand.id, CARRIED_OUT) for step in steps)
 
 
 def done(work: UnitOfWork, gateway: Gateway, identifier: str) -> Demand:

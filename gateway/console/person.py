@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway import basis, journal, person_history
+from gateway import journal, person_history
 from gateway.console import bases, law_words
 from gateway.console.blocks import (
     Badge,
@@ -34,6 +34,7 @@ from gateway.console.blocks import (
     When,
 )
 from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
+from gateway.console.rights import records
 from gateway.person_history import pseudonyms
 from gateway.policy_table import Rule
 from gateway.problems import Unknown
@@ -333,7 +334,7 @@ def _bases(view: View, person: str) -> Iterator[Any]:
     """What she was told, agreed to, or objected to, with what each changed since."""
     law = view.gateway.policy.table
     rows = []
-    for one in basis.list_(view.work, person):
+    for one in records(view, person):
         record = one["record"]
         rows.append(
             [
@@ -433,6 +434,7 @@ def _reading(view: View, logged: journal.Logged) -> Step:
     return Step(told["ts"], say("personne.consultee", qui=who), Badge(say("personne.consultation"), "quiet"), facts)
 
 
+_ASKED = ("right.request", "right.answer")
 _HER_WORD = {
     "basis.object",
     "right.request",
@@ -456,6 +458,8 @@ def _law(view: View, logged: journal.Logged) -> Step:
         (say("personne.texte"), law_words.texts(told.get("article"))),
         (say("personne.preuve"), say("personne.place", place=f"{logged.log} n° {logged.idx}")),
     ]
+    if step := word("demande_pas", told.get("outcome"), "") if told["event"] in _ASKED else "":
+        facts.insert(0, (say("personne.pas"), step))
     tone = "bad" if told["event"] in ("basis.object", "consent.withdraw", "consent.refuse") else "good"
     whose = say("personne.choix" if told["event"] in _HER_WORD else "personne.droits_suivi")
     return Step(told["ts"], word("evenement", told["event"]), Badge(whose, tone), facts, tone=tone)

@@ -270,7 +270,7 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     elif one.right == "portability":
         links = [("droits.portabilite", f"{here}/portabilite")]
     elif one.right in CARRIED_OUT and one.state == "open":
-        if _carried_out(view, one):
+        if _nothing_left(view, one):
             return [Title(say("droits.a_faire")), Text(say(f"droits.a_faire_apres_{one.right}"))]
         deciding = one.right == "objection" and pending_objections(view, one)
         links = [("droits.decider" if deciding else f"droits.executer_{one.right}", f"{here}/executer")]
@@ -284,13 +284,18 @@ def _to_do(view: View, one: Demand) -> list[Any]:
 
 
 def _carried_out(view: View, one: Demand) -> bool:
-    """Was she erased, or is there no consent left after a withdrawal? That is answered, and can be refused no more."""
+    """Was it done, were it in part? It can be refused no more."""
+    return _nothing_left(view, one) or rights.was_carried_out(view.work, view.gateway, one)
+
+
+def _nothing_left(view: View, one: Demand) -> bool:
+    """Was she erased, or is there no consent left after a withdrawal? Then there is only to answer."""
     if one.right == "erasure":
         head = head_of(view.work, one.person_id)
         return view.connection.scalar(select(person.c.erased_at).where(person.c.id == head)) is not None
     if one.right != "withdrawal":
         return False
-    consents = [each for each in records(view, one) if each["record"]["kind"] == "consent"]
+    consents = [each for each in records(view, one.person_id) if each["record"]["kind"] == "consent"]
     withdrawn = any(
         event["name"] == "withdrawn" and event["recorded_at"] >= one.received_at
         for each in consents
@@ -299,9 +304,9 @@ def _carried_out(view: View, one: Demand) -> bool:
     return withdrawn and not any(each["state"] == "given" for each in consents)
 
 
-def records(view: View, one: Demand) -> list[dict[str, Any]]:
-    """Her own records, newest first."""
-    people = people_of(view.work, head_of(view.work, one.person_id))
+def records(view: View, person: str) -> list[dict[str, Any]]:
+    """Her own records and those of the persons merged into her, newest first."""
+    people = people_of(view.work, head_of(view.work, person))
     return sorted(
         (record for each in people for record in basis.list_(view.work, each)),
         key=lambda record: str(record["record"]["created_at"]),
@@ -311,7 +316,11 @@ def records(view: View, one: Demand) -> list[dict[str, Any]]:
 
 def pending_objections(view: View, one: Demand) -> list[dict[str, Any]]:
     """Her objections that are still to be decided, newest first."""
-    return [each for each in records(view, one) if each["record"]["kind"] == "objection" and each["state"] == "raised"]
+    return [
+        each
+        for each in records(view, one.person_id)
+        if each["record"]["kind"] == "objection" and each["state"] == "raised"
+    ]
 
 
 def _told(view: View, one: Demand) -> Table:
@@ -345,7 +354,7 @@ def _answers(view: View, one: Demand) -> list[Form]:
     if one.state == "identity":
         return [Form(action, say("droits.identite_confirmee"), hidden=[("issue", "identity-confirmed")])]
     forms = [Form(action, say("droits.fait"), hidden=[("issue", "done")], intro=say("droits.fait_intro"))]
-    if _carried_out(view, one):
+    if _nothing_left(view, one):
         return forms
     if not one.extended_at and not one.late:
         reasons = [(code, word("prolongation", code)) for code in ("complex", "many-requests")]
@@ -368,6 +377,8 @@ def _answers(view: View, one: Demand) -> list[Form]:
             tone="second",
         )
     )
+    if _carried_out(view, one):
+        return forms
     reasons = [(code, f"{word('refus_motif', code)} ({article})") for code, article in _refusals(one.right).items()]
     forms.append(
         Form(

@@ -134,6 +134,7 @@ def _rectify(view: View, one: Demand) -> tuple[str, int]:
     facts = {path: _typed(path, said)} if said else {}
     statements = {path: statement} if statement else {}
     told = rectification.rectify(view.work, view.gateway, one.person_id, facts, statements=statements)
+    rights.carried_out(view.work, view.gateway, one.id)
     return "rectifie", len(told.told)
 
 
@@ -251,7 +252,7 @@ def _asked_for(view: View, one: Demand) -> dict[str, Any]:
             (each.retention for each in law.regimes.values()), key=hours),
         "withdrawal_method": say("droits.levee"), "rights": list(rights.ARTICLES),
     }  # fmt: skip
-    for found in reversed(records(view, one)):
+    for found in reversed(records(view, one.person_id)):
         kept = found["record"]
         if kept["kind"] in ("information", "consent") and (kept["regime"], kept["purpose"]) == (regime, purpose):
             told = {name: kept[name] for name in basis.Basis.model_fields if name in kept}
@@ -265,7 +266,7 @@ def _asked_for(view: View, one: Demand) -> dict[str, Any]:
 def _once(view: View, one: Demand) -> dict[str, Any]:
     """What is asked, unless it stands already: the form was sent twice, or another account was first."""
     asked = _asked_for(view, one)
-    for each in records(view, one):
+    for each in records(view, one.person_id):
         kept = each["record"]
         same = all(kept[name] == asked[name] for name in ("kind", "regime", "purpose"))
         if same and each["state"] in ("raised", "upheld", "set"):
@@ -274,7 +275,9 @@ def _once(view: View, one: Demand) -> dict[str, Any]:
 
 
 def _limit(view: View, one: Demand) -> tuple[str, int]:
-    return "limite", len(rights.limit(view.work, view.gateway, _once(view, one)).notifications)
+    told = rights.limit(view.work, view.gateway, _once(view, one))
+    rights.carried_out(view.work, view.gateway, one.id)
+    return "limite", len(told.notifications)
 
 
 def _objection_form(view: View, one: Demand) -> list[Any]:
@@ -304,16 +307,17 @@ def _object(view: View, one: Demand) -> tuple[str, int]:
         return "oppose", 1
     states = {
         each["record"]["record_id"]: each["state"]
-        for each in records(view, one)
+        for each in records(view, one.person_id)
         if each["record"]["kind"] == "objection"
     }
     if states.get(chosen, "raised") != "raised":
         raise Conflict("already-recorded", "This objection is decided already.")
     if chosen not in states:
         raise Conflict("basis-unknown", "Choose one of her objections.")
-    told = rights.resolve(
-        view.work, view.gateway, chosen, upheld=view.given("issue") == "oui", reason_hash=letter(view, "lettre")
-    )
+    upheld = view.given("issue") == "oui"
+    told = rights.resolve(view.work, view.gateway, chosen, upheld=upheld, reason_hash=letter(view, "lettre"))
+    if upheld:
+        rights.carried_out(view.work, view.gateway, one.id)
     return "opposition_decidee", len(told.notifications)
 
 
@@ -337,7 +341,11 @@ def _recipients(view: View, record: dict[str, Any]) -> str:
 
 
 def _given(view: View, one: Demand) -> list[dict[str, Any]]:
-    return [each for each in records(view, one) if each["record"]["kind"] == "consent" and each["state"] == "given"]
+    return [
+        each
+        for each in records(view, one.person_id)
+        if each["record"]["kind"] == "consent" and each["state"] == "given"
+    ]
 
 
 def _withdraw(view: View, one: Demand) -> tuple[str, int]:
@@ -351,6 +359,7 @@ def _withdraw(view: View, one: Demand) -> tuple[str, int]:
         past_recipients=past_recipients(view.work, view.gateway, person, purpose),
         reference=lambda body: view.gateway.keys.pseudonym(body, person),
     )
+    rights.carried_out(view.work, view.gateway, one.id)
     return "retire", len(told.notifications)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from gateway import rights
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import identity_case, person
-from tests.browser.conftest import SCREENSHOTS, Lived, a_doubtful_person, follow
+from tests.browser.conftest import SCREENSHOTS, Lived, a_doubtful_person, follow, send
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
 
@@ -71,6 +72,28 @@ def test_the_same_person_then_undone(page: Any, lived: Lived) -> None:
     follow(page, f'a[href="/console/identites/{case.id}"]')
     assert not page.query_selector(f'form[action^="/console/identites/{case.id}/"]'), "undone: nothing is left to say"
     _photograph(page, "defaite")
+
+
+def test_what_was_recorded_of_both_is_listed_once_they_are_one(signed_in: Any, lived: Lived) -> None:
+    """A limitation set before she was recognised holds for her, and her page says so."""
+    one, case = lived.people[2], _case(lived, 2, "PA-9003")
+    with lived.gateway.unit_of_work() as work:
+        set_ = rights.limit(work, lived.gateway, _LIMITATION | {"person_id": case.person_id}).id
+    try:
+        send(signed_in("integration"), f"/console/identites/{case.id}", f"/console/identites/{case.id}/meme")
+        hers = send(signed_in("dpo"), "/console/personne", nir=one.person.nir, date_naissance=one.born).text
+        assert f"/console/bases/{set_}" in hers
+    finally:
+        send(signed_in("integration"), f"/console/identites/{case.id}", f"/console/identites/{case.id}/defaire")
+        with lived.gateway.unit_of_work() as work:
+            rights.lift(work, lived.gateway, set_)
+
+
+_LIMITATION = {
+    "kind": "limitation", "subject_ref": "ab" * 20, "regime": "", "purpose": "", "purpose_text": "Tout",
+    "legal_basis": "e", "article": ["RGPD 18"], "categories": [], "channel": "paper", "collection_method": "courrier",
+    "storage_location": "France", "retention": "P12M", "withdrawal_method": "par écrit", "rights": ["limitation"],
+}  # fmt: skip
 
 
 def test_another_person(page: Any, lived: Lived) -> None:

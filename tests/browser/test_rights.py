@@ -108,6 +108,7 @@ def test_a_refusal_needs_its_letter_and_cites_its_text(signed_in: SignedIn, live
 
 def test_a_correction_reaches_those_who_received_it(signed_in: SignedIn, lived: Lived) -> None:
     client = signed_in("dpo")
+    other = _asks(client, lived, 0, "rectification")
     asked = _asks(client, lived, 0, "rectification")
     act = f"{asked}/executer"
     wrong = send(client, act, champ="personne.date_naissance", valeur="hier")
@@ -116,6 +117,14 @@ def test_a_correction_reaches_those_who_received_it(signed_in: SignedIn, lived: 
     told = send(client, act, champ="personne.adresses[residence].code_postal", valeur="40990")
     assert "La correction est faite" in told.text
     assert "rectifier" in told.text, "the recipients told are listed"
+    assert "Refuser" not in told.text, "what was carried out is not refused"
+    assert "exécutée" in client.get(re.findall(r'href="(/console/personne/[0-9a-f]{40})"', told.text)[0]).text
+    assert act in told.text, "a second value may be corrected"
+    letter = {"lettre": ("refus.pdf", b"%PDF-1.7 refus", "application/pdf")}
+    forced = send(client, asked, f"{asked}/reponse", letter, issue="refused", motif_refus="accurate")
+    assert forced.status_code == 409
+    refused = send(client, other, f"{other}/reponse", letter, issue="refused", motif_refus="accurate")
+    assert "Le refus est inscrit" in refused.text, "another request of hers is answered for itself"
 
 
 def test_a_correction_is_typed_as_it_is_read() -> None:
@@ -141,6 +150,7 @@ def test_a_limitation_stops_and_tells_until_it_is_lifted_once_the_person_is_info
     asked = _asks(client, lived, 1, "limitation")
     told = send(client, f"{asked}/executer", base="PIE|accompagnement", canal="face_to_face").text
     assert "La limitation est posée" in told
+    assert "Refuser" not in told
     assert _journaled(lived, "right.limit")
     (here,) = shown() - before
     assert here in client.get("/console/bases").text
