@@ -325,20 +325,22 @@ class Console:
             page.blocks.append(Notice(say("direct.suivi", n=REFRESH), "wait", [Link(say("direct.arreter"), here)]))
         elif page.moving:
             page.blocks.append(Notice(say("direct.bouge"), "wait", [Link(say("direct.suivre"), f"{here}?direct=1")]))
-        shown = self.page(page, session, here)
+        shown = self.page(page, session, here, request.url.query)
         if live:
             shown.headers["Refresh"] = str(REFRESH)
         return shown
 
     # --- showing ----------------------------------------------------------------------------------------------------
 
-    def page(self, page: Page, session: Session | None, path: str = "") -> HTMLResponse:
-        """The page in its frame."""
+    def page(self, page: Page, session: Session | None, path: str = "", query: str = "") -> HTMLResponse:
+        """The page in its frame; on paper it says its address and when it was read."""
         shown = self.templates.get_template("page.html").render(
             page=page,
             menu=_menu(session, path),
             session=session,
             until=_until(session),
+            address=f"{path}?{query}" if query else path,
+            read_at=clock.instant(),
             fact=self.gateway.settings.profile,
             csrf=session.csrf if session else "",
         )

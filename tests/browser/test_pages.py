@@ -316,6 +316,32 @@ def test_nothing_needs_two_way_scrolling(
     assert wide <= width
 
 
+@pytest.mark.parametrize(
+    "name", ["personne", "registre", "echange", "decision", "integrite", "correspondance", "convention"]
+)
+def test_a_printed_page_is_whole_and_says_what_it_is(
+    windows: dict[tuple[str, str], Any], lived: Lived, name: str
+) -> None:
+    """On A4, between margins of one centimetre: what is wider, the browser shrinks until nobody can read it."""
+    role, reach = PAGES[name]
+    window = windows[role, "dark"]
+    reach(window, lived)
+    window.emulate_media(media="print")
+    window.set_viewport_size({"width": 718, "height": 1000})
+    try:
+        window.wait_for_load_state("networkidle")
+        wide = window.evaluate("document.documentElement.scrollWidth")
+        window.screenshot(path=SCREENSHOTS / f"{name}-papier.png")
+        told = window.inner_text("footer")
+        assert window.locator("nav:visible, form:visible").count() == 0
+    finally:
+        window.emulate_media(media="null")
+        window.set_viewport_size({"width": 1366, "height": 900})
+    assert wide <= 718
+    assert re.search(r"Page /console/\S+, telle qu'elle était le \d\d/\d\d/\d{4} \d\d:\d\d", told)
+    assert "Démonstration" in window.inner_text("header"), "on paper too, nobody is taken for a real person"
+
+
 def test_the_page_is_in_french_and_needs_no_script(page: Any, lived: Lived) -> None:
     page.goto("/console/entree")
     content = page.content()
