@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
+from typing import Any
 
 from connectors.contract import DocumentRefused
 from gateway import journal, quarantine
@@ -32,7 +34,7 @@ def replay_in(work: UnitOfWork, gateway: Gateway, row_id: str) -> Receipt:
     if row_id not in rows:
         raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
     row = quarantine.row(work, row_id)
-    record = _read_again(gateway, row.sender, row.document, quarantine.kept_record(work, gateway, row_id))
+    record = _read_again(gateway, row, quarantine.kept_record(work, gateway, row_id))
     if record.quarantined:
         raise _still(record)
     request = _request(work, gateway, row.sender, row.document)
@@ -55,7 +57,7 @@ def understood(work: UnitOfWork, gateway: Gateway, row_id: str) -> bool:
     """
     row = quarantine.row(work, row_id)
     try:
-        record = _read_again(gateway, row.sender, row.document, quarantine.kept_record(work, gateway, row_id))
+        record = _read_again(gateway, row, quarantine.kept_record(work, gateway, row_id))
     except Conflict as conflict:
         if conflict.code != "still-not-understood":
             raise
@@ -63,15 +65,17 @@ def understood(work: UnitOfWork, gateway: Gateway, row_id: str) -> bool:
     return not record.quarantined
 
 
-def _read_again(gateway: Gateway, sender: str, document: str, kept: Record) -> Record:
+def _read_again(gateway: Gateway, row: Any, kept: Record) -> Record:
     if kept.original is None:
         raise Conflict("resend-needed", "Its bytes were not kept: its sender sends the record again.")
     try:
-        (record,) = gateway.connector(sender).read(document, io.BytesIO(kept.original()))
+        (record,) = gateway.connector(row.sender).read(row.document, io.BytesIO(kept.original()))
     except DocumentRefused as refused:
         raise Conflict("still-not-understood", f"The record is still refused: {refused.code}.") from None
     # The key it had among the others of its file; no digest: the next file tells it again, whatever it says.
     record.key, record.digest = kept.key, b""
+    if record.asserted_at is None:  # it was said when it came: what its sender said since stands
+        record.asserted_at = datetime.fromisoformat(row.created_at)
     return record
 
 

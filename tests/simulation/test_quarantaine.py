@@ -95,6 +95,27 @@ def test_une_fois_la_table_corrigee_le_dossier_est_relu(
         replay(landes, ligne)
 
 
+def test_ce_que_son_emetteur_a_dit_depuis_reste(
+    landes: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Une fiche sans date est dite quand elle arrive, non quand on la relit."""
+    table_ccas = mappings.load("ccas.beneficiaires").path
+    fiche = json.loads((table_ccas.parent / "examples/beneficiaires/amelia.json").read_text("utf-8"))
+    fiche = {champ: dit for champ, dit in fiche.items() if champ not in ("telephones", "etablis")}
+    for situation in ("Complicated", "Divorced"):
+        envoi = tmp_path / f"{situation}.json"
+        envoi.write_text(json.dumps(fiche | {"familySituation": situation}), "utf-8")
+        ingest(landes, envoi, "ccas", "ccas.beneficiaires")
+    ((ligne, _),) = en_attente(landes)
+    (tmp_path / table_ccas.name).write_text(
+        table_ccas.read_text("utf-8").replace("\nSingle  ", '\nComplicated = "separe"\nSingle  '), "utf-8"
+    )
+    neuf = mappings.compile_file(tmp_path / table_ccas.name)
+    monkeypatch.setattr(mappings, "load", lambda id: neuf)
+    assert not replay(landes, ligne).changed
+    assert (situations(landes), en_attente(landes)) == ({"divorce"}, [])
+
+
 def corrigee(monkeypatch: pytest.MonkeyPatch, dossier: Path, code: str) -> None:
     """The mapping as an engineer corrects it: the new code has a meaning."""
     texte = mappings.load(DOCUMENT).path.read_text("utf-8")
