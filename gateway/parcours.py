@@ -24,6 +24,7 @@ from gateway import binome
 from gateway.registry import Gateway
 from gateway.storage.tables.record import person as person_table
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import local
 from schemas import paths
 from schemas.etats import MACHINES, incoherences, legal
 from schemas.record import Current, Facts, Finding, value_of
@@ -276,7 +277,7 @@ def dossiers(gateway: Gateway, people: Sequence[str] | None = None) -> Iterator[
     """The dossiers of these persons, or of everyone, as they stand, read a page at a time."""
     after = ""
     while True:
-        with gateway.unit_of_work() as work:
+        with gateway.reading() as work:  # whoever asks may take its time with each
             page = _page(work, after) if people is None else list(people)
             for one in page:
                 yield one, gateway.dossiers.current(work, one)
@@ -353,5 +354,7 @@ def paths_item(path: str) -> str:
 
 
 def _day(text: str) -> date:
-    """A date, an instant, or a partial date taken at its first day."""
-    return date.fromisoformat((text + "-01-01" if len(text) == 4 else text + "-01" if len(text) == 7 else text)[:10])
+    """A date, a partial date taken at its first day, or the day that an instant was in Paris."""
+    if "T" in text:
+        return local(text).date()
+    return date.fromisoformat(text + "-01-01" if len(text) == 4 else text + "-01" if len(text) == 7 else text)

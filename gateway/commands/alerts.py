@@ -13,7 +13,7 @@ from gateway.commands.output import data, day, people
 from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
-from gateway.words import word
+from gateway.words import local, word
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def alerts(
     seen: Counter[tuple[str, str]] = Counter()
     contradicted: Counter[str] = Counter()
     for one, current in parcours.dossiers(gateway, people_asked):
-        for alert in parcours.of(one, current, on or clock.instant()[:10]):
+        for alert in parcours.of(one, current, on or local(clock.instant()).date().isoformat()):
             data(alert.line())
             seen[alert.code, alert.state] += 1
         for found in parcours.contradictions(current):

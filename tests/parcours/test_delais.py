@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gateway import clock
 from gateway.cli import application
 from gateway.exchange import exchange
-from gateway.parcours import Duree, delays, of
+from gateway.parcours import Duree, delays, dossiers, of
 from gateway.receipt import Receipt, Request
 from gateway.registry import Gateway
 from gateway.settings import Settings, settings
@@ -288,6 +288,21 @@ def landes(tmp_path: Path) -> Landes:
 
 
 ALI = "departement.webrsa_ali"
+
+
+def test_lire_les_dossiers_n_arrete_personne(landes: Landes) -> None:
+    lus = dossiers(landes.gateway)
+    assert next(lus)[0] == landes.personne
+    assert landes.dire("departement", ALI, {"personne.civilite": "madame"}).changed
+    assert list(lus) == []
+
+
+def test_le_delai_part_du_jour_qu_il_etait_a_paris() -> None:
+    dit = courant(
+        DROIT | {"droit_rsa.soumis_droits_devoirs": True, "droit_rsa.entree_droits_devoirs": True},
+        "2026-03-31T22:30:00.000000Z",
+    )
+    assert [une.since for une in of("p", dit, "2026-06-01")] == ["2026-04-01"]
 
 
 def test_une_etape_interdite_attend_un_humain_et_l_etat_reste(landes: Landes) -> None:
