@@ -1,8 +1,8 @@
 """Requests of persons about their data, and their deadlines (GDPR 12): one month, two more when it is complex.
 
-The month starts when the request is received and ends on the same day of the next month, or its last day (Regulation
-1182/71; the shift past week-ends is left to the controller as a margin). It stops only while the person's identity is
-checked. Two more months need her to be told within the first. A refusal cites its article.
+The month starts when the request is received and ends with the same day of the next month, or its last day, in Paris
+(Regulation 1182/71, article 3; the shift past week-ends is left to the controller as a margin). It stops only while the
+person's identity is checked. Two more months need her to be told within the first. A refusal cites its article.
 
 | right | carried out by |
 |---|---|
@@ -18,7 +18,7 @@ import re
 from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
@@ -31,6 +31,7 @@ from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.rights import rights_request as table
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import PARIS, local
 
 ARTICLES = {
     "access": "RGPD 15", "rectification": "RGPD 16", "erasure": "RGPD 17", "limitation": "RGPD 18",
@@ -65,10 +66,11 @@ class Demand:
 
 
 def later(moment: str, months: int) -> str:
-    """The same day and time some months later, or the last day of a shorter month."""
-    start = datetime.fromisoformat(moment)
+    """The end, in Paris, of the same day some months later, or of the last day of a shorter month."""
+    start = local(moment)
     year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    return clock.instant(start.replace(year=year, month=month + 1, day=min(start.day, monthrange(year, month + 1)[1])))
+    day = min(start.day, monthrange(year, month + 1)[1])
+    return clock.instant(datetime.combine(date(year, month + 1, day), time.max, PARIS))
 
 
 def receive(
@@ -249,9 +251,9 @@ def _log(
 
 
 def _instant(text: str) -> str:
-    text = f"{text}T00:00:00+00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
     try:
-        return clock.instant(datetime.fromisoformat(text))
+        moment = datetime.fromisoformat(text)
+        return clock.instant(moment.replace(tzinfo=PARIS) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else moment)
     except ValueError:
         raise Misnamed("bad-instant", "Give a day (AAAA-MM-JJ), or an RFC 3339 instant with its time zone.") from None
 

@@ -48,6 +48,7 @@ def at(office: Office, moment: str) -> Any:
         ("2028-01-31T10:00:00Z", 1, "2028-02-29"),
         ("2026-12-15T10:00:00Z", 1, "2027-01-15"),
         ("2026-11-30T10:00:00Z", 3, "2027-02-28"),
+        ("2026-02-28T23:30:00Z", 1, "2026-04-01"),  # the first of March in Paris
     ],
 )
 def test_a_month_ends_on_the_same_day_or_the_last_of_a_shorter_one(received: str, months: int, due: str) -> None:
@@ -65,8 +66,11 @@ async def test_the_month_stops_while_identity_is_checked(both: Office) -> None:
         assert rights.get(work, one.id).late is False
     with at(both, "2026-03-15T10:00:00Z") as work:
         assert rights.identity_confirmed(work, both.gateway, one.id).due_at[:10] == "2026-04-11"
-    with at(both, "2026-04-12T10:00:00Z") as work:
+    with at(both, "2026-04-11T21:30:00Z") as work:
+        assert rights.get(work, one.id).late is False, "the last day is hers to the end"
+    with at(both, "2026-04-11T22:30:00Z") as work:
         assert rights.get(work, one.id).late is True
+        assert rights.receive(work, both.gateway, marie, "access", received_at="2026-04-12").due_at[:10] == "2026-05-12"
 
 
 async def test_two_more_months_once_and_within_the_first(both: Office) -> None:
