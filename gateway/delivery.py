@@ -92,8 +92,8 @@ def prepare_all(work: UnitOfWork, gateway: Gateway, claims: Sequence[Claim]) -> 
 async def send(gateway: Gateway, prepared: Prepared) -> Acknowledgement:
     """One attempt. Never raises for what the connector does."""
     recipient = prepared.claim.recipient
-    connector = gateway.connector(recipient)
     try:
+        connector = gateway.connector(recipient)
         if place := gateway.drop(recipient):
             return await deposit.send(place, connector, prepared.outgoing, prepared.document)
         return await connector.send(prepared.outgoing, gateway.transport(recipient))

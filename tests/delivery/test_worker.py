@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -287,6 +288,16 @@ def test_the_retry_budget_is_a_share_of_first_attempts() -> None:
     assert budget.left == 3
     budget.succeeded(10)
     assert budget.left == 13, "a retry that passes costs nothing"
+
+
+async def test_a_body_that_has_no_connector_any_more_costs_its_delivery_and_no_worker(house: House) -> None:
+    house.says([declaration(1)])
+    held = replace(claim(house)[0], recipient="gone")
+    with house.gateway.unit_of_work() as work:
+        prepared = delivery.prepare_all(work, house.gateway, [replace(held, recipient="guichet")])[0]
+    assert await delivery.send(house.gateway, replace(prepared, claim=held)) == Acknowledgement(
+        "retry", "connector-failed"
+    )
 
 
 def claim_of(attempts: int) -> Claim:
