@@ -29,69 +29,73 @@ def places() -> list[Place]:
 
 ENGINEER = "integration"
 """The body in whose name engineers refer to persons: not the references of the data protection officer."""
+_NAMED = 4
+"""Fields of one person named in the list."""
 _SCANNED, _STRETCH, _STRETCHES = 20, 100, 3
 """Persons of several bodies that fill a page (each is decrypted); persons looked up at once, and how often."""
 
 
 def divergences(view: View) -> Page:
     """Where two bodies hold different values of one person, by field; the values stay hidden."""
-    after = view.asked("apres")
-    people, following = _several_sources(view, after)
-    fields: Counter[tuple[str, str, str]] = Counter()
-    rows = []
-    for one in people:
-        found = merge.divergences(view.gateway.dossiers.said(view.work, one))
-        found = [divergence for divergence in found if len({fact.source for fact in divergence.facts}) > 1]
-        for divergence in found:
-            chosen, *others = divergence.facts
-            fields[paths.shape(divergence.path), chosen.source, others[0].source] += 1
-        if found:
-            ref = view.gateway.references.give(view.work, ENGINEER, one)
-            rows.append(
-                [
-                    Link(say("bases.personne", n=ref[:8]), f"/console/divergences/{ref}"),
-                    Num(len(found)),
-                    Lines(
-                        [Code(quiet_path(one.path)) for one in found[:4]]
-                        + ([Quiet(many("divergences.autres", len(found) - 4))] if len(found) > 4 else [])
-                    ),
-                ]
-            )
-    summary = [
-        [paths.FIELDS[shape].description, Code(shape), view.body(chosen), view.body(other), Num(times)]
-        for (shape, chosen, other), times in fields.most_common(PAGE)
-    ]
+    people, following = _several_sources(view, view.asked("apres"))
+    found = [(one, between) for one in people if (between := _between_bodies(view, one))]
+    onwards = f"/console/divergences?apres={following}" if following else ""
     page = Page(
         say("divergences.titre"),
         [
             Text(say("divergences.intro"), lead=True),
             Title(say("divergences.par_champ")),
-            Table(
-                "champs",
-                say("divergences.champs_legende"),
-                [say(f"divergences.{key}") for key in ("donnee", "chemin", "retenue", "autre", "nombre")],
-                summary,
-                say("divergences.vide"),
-                frozenset({4}),
-            ),
+            _by_field(view, found),
             Title(say("divergences.par_personne")),
-            Table(
-                "personnes",
-                say("divergences.personnes_legende"),
-                [say(f"divergences.{key}") for key in ("personne", "nombre", "champs")],
-                rows,
-                say("divergences.vide"),
-                frozenset({1}),
-                older=f"/console/divergences?apres={following}" if following and rows else "",
-            ),
+            _by_person(view, found, onwards),
+            Facts([(say("divergences.retapees"), Link(say("double_saisie.titre"), "/console/double-saisie"))]),
         ],
     )
-    retyped = Link(say("double_saisie.titre"), "/console/double-saisie")
-    page.blocks.append(Facts([(say("divergences.retapees"), retyped)]))
-    if following and not rows:
-        onwards = Link(say("liste.suite"), f"/console/divergences?apres={following}")
-        page.blocks.append(Facts([(say("divergences.partie"), onwards)]))
+    if onwards and not found:
+        page.blocks.append(Facts([(say("divergences.partie"), Link(say("liste.suite"), onwards))]))
     return page
+
+
+_Found = list[tuple[str, list[merge.Divergence]]]
+"""Each person, and where bodies differ about her."""
+
+
+def _between_bodies(view: View, who: str) -> list[merge.Divergence]:
+    """What differs between two bodies: one may differ from itself, which is its own affair."""
+    differing = merge.divergences(view.gateway.dossiers.said(view.work, who))
+    return [one for one in differing if len({fact.source for fact in one.facts}) > 1]
+
+
+def _by_field(view: View, found: _Found) -> Table:
+    """Which fields differ most, and whose value is kept."""
+    times: Counter[tuple[str, str, str]] = Counter()
+    for _, between in found:
+        for one in between:
+            chosen, other, *_ = one.facts
+            times[paths.shape(one.path), chosen.source, other.source] += 1
+    rows = [
+        [paths.FIELDS[shape].description, Code(shape), view.body(chosen), view.body(other), Num(count)]
+        for (shape, chosen, other), count in times.most_common(PAGE)
+    ]
+    heads = [say(f"divergences.{key}") for key in ("donnee", "chemin", "retenue", "autre", "nombre")]
+    legend, empty = say("divergences.champs_legende"), say("divergences.vide")
+    return Table("champs", legend, heads, rows, empty, frozenset({4}))
+
+
+def _by_person(view: View, found: _Found, onwards: str) -> Table:
+    """Each person, under the engineers' reference, and the first fields that differ."""
+    rows = []
+    for who, between in found:
+        ref = view.gateway.references.give(view.work, ENGINEER, who)
+        named: list[Any] = [Code(quiet_path(one.path)) for one in between[:_NAMED]]
+        if len(between) > _NAMED:
+            named.append(Quiet(many("divergences.autres", len(between) - _NAMED)))
+        link = Link(say("bases.personne", n=ref[:8]), f"/console/divergences/{ref}")
+        rows.append([link, Num(len(between)), Lines(named)])
+    heads = [say(f"divergences.{key}") for key in ("personne", "nombre", "champs")]
+    legend, empty = say("divergences.personnes_legende"), say("divergences.vide")
+    older = onwards if rows else ""
+    return Table("personnes", legend, heads, rows, empty, frozenset({1}), older=older)
 
 
 def _several_sources(view: View, after: str) -> tuple[list[str], str]:

@@ -14,6 +14,7 @@ from gateway.storage.tables.record import identity_case
 from gateway.words import say, word
 from schemas import paths
 from schemas.normalisation import name_key
+from schemas.record import Current
 
 
 def places() -> list[Place]:
@@ -98,60 +99,53 @@ def identity(view: View) -> Page:
     """The two persons side by side, masked: what agrees, what differs."""
     case = _case(view)
     view.journal("log.read", outcome="identity-review", object_ref=case.id)
-    left = view.gateway.dossiers.current(view.work, case.person_id)
-    right = view.gateway.dossiers.current(view.work, case.candidate_id)
+    new = view.gateway.dossiers.current(view.work, case.person_id)
+    known = view.gateway.dossiers.current(view.work, case.candidate_id)
+    return Page(
+        say("identites.un_cas", n=case.id[-6:]),
+        [_told(view, case, new, known), _compared(new, known), *_to_decide(case)],
+        back=Link(say("identites.retour"), "/console/identites"),
+    )
+
+
+def _told(view: View, case: Any, new: Current, known: Current) -> Facts:
+    """Why she is doubtful, what was decided, and who speaks of each."""
+    between = say("personne.de_vers", de=_sources(view, new), vers=_sources(view, known))
+    return Facts(
+        [
+            (say("identites.raison"), word("rapprochement", case.reason)),
+            (say("identites.decision"), _decision(view, case)),
+            *([(say("identites.quand"), When(case.decided_at))] if case.decided_at else []),
+            (say("identites.sources"), between),
+        ]
+    )
+
+
+def _compared(new: Current, known: Current) -> Table:
+    """One line per field that either of them has."""
     rows = []
     for path in _COMPARED:
-        one, other = (side[path].value if path in side else None for side in (left, right))
-        if one is None and other is None:
-            continue
-        rows.append(
-            [
-                paths.FIELDS[paths.shape(path)].description,
-                masked(path, one),
-                masked(path, other),
-                _agreement(one, other),
-            ]
-        )
-    here = f"/console/identites/{case.id}"
-    page = Page(say("identites.un_cas", n=case.id[-6:]), back=Link(say("identites.retour"), "/console/identites"))
+        one, other = (side[path].value if path in side else None for side in (new, known))
+        if one is not None or other is not None:
+            name = paths.FIELDS[paths.shape(path)].description
+            rows.append([name, masked(path, one), masked(path, other), _agreement(one, other)])
     heads = [say(f"identites.{key}") for key in ("donnee", "nouvelle", "connue", "accord")]
-    page.blocks += [
-        Facts(
-            [
-                (say("identites.raison"), word("rapprochement", case.reason)),
-                (say("identites.decision"), _decision(view, case)),
-                *([(say("identites.quand"), When(case.decided_at))] if case.decided_at else []),
-                (
-                    say("identites.sources"),
-                    say("personne.de_vers", de=_sources(view, left), vers=_sources(view, right)),
-                ),
-            ]
-        ),
-        Table(
-            "comparaison",
-            say("identites.comparaison_legende"),
-            heads,
-            rows,
-            say("identites.comparaison_vide"),
-            note=say("identites.masque"),
-        ),
-    ]
-    if case.state == "open":
-        page.blocks += [
-            Form(f"{here}/meme", say("identites.meme"), intro=say("identites.meme_intro")),
-            Form(
-                f"{here}/differente",
-                say("identites.differente"),
-                intro=say("identites.differente_intro"),
-                tone="second",
-            ),
-        ]
-    elif case.state == "same":
-        page.blocks.append(
-            Form(f"{here}/defaire", say("identites.defaire"), intro=say("identites.defaire_intro"), tone="second")
+    legend, empty = say("identites.comparaison_legende"), say("identites.comparaison_vide")
+    return Table("comparaison", legend, heads, rows, empty, note=say("identites.masque"))
+
+
+def _to_decide(case: Any) -> list[Form]:
+    """The same or another while nobody said; what was found the same may be undone."""
+    actions = {"open": ("meme", "differente"), "same": ("defaire",)}.get(case.state, ())
+    return [
+        Form(
+            f"/console/identites/{case.id}/{action}",
+            say(f"identites.{action}"),
+            intro=say(f"identites.{action}_intro"),
+            tone="" if action == "meme" else "second",
         )
-    return page
+        for action in actions
+    ]
 
 
 def _decision(view: View, case: Any) -> str:
