@@ -44,11 +44,14 @@ def reason(table: Table, code: str | None) -> str:
     """Why something was refused or stopped, in a sentence: the rule's own, or the console's for technical reasons."""
     if not code:
         return ""
-    if known := word("motif", code, "") or word("contact_code", code, ""):
-        return known
+    known = code.replace("_", "-")  # as one partner's own codes are written
+    if said := word("motif", known, "") or word("contact_code", known, ""):
+        return said
+    if known.startswith("http-"):
+        return say("contact.http", statut=known[5:])
     ending, _, cause = code.partition(":")
-    if cause and (known := word("motif", ending, "")):
-        return f"{known} {reason(table, cause)}"
+    if cause and (said := word("motif", ending, "")):
+        return f"{said} {reason(table, cause)}"
     return next((rule_text(rule) for rule in table.rules if rule.reason == code and rule.text_fr), code)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
 
-from gateway import clock, outbox, volumes
+from gateway import clock, outbox, recipients, volumes
 from gateway.access import partners as credentials
 from gateway.console import law_words, trials
 from gateway.console.blocks import (
@@ -77,7 +77,7 @@ def partners(view: View) -> Page:
         rows.append(
             [
                 Lines([view.body(id), *ending.get(id, [])]) if id in ending else view.body(id),
-                _health(state, open_),
+                Lines([*_health(state, open_), *(_cause(view, id) if state and state.failures else [])]),
                 Num(open_.get("queued", 0) + open_.get("claimed", 0)),
                 seconds((clock.now() - datetime.fromisoformat(oldest[id])).total_seconds()) if id in oldest else "–",
                 Num(open_.get("waiting", 0)),
@@ -145,18 +145,43 @@ def _delivered(view: View, since: str) -> dict[str, int]:
     return dict(map(tuple, view.connection.execute(query.where(c.recipient.is_not(None)).group_by(c.recipient))))
 
 
-def _health(state: Any, waiting: dict[str, int]) -> Any:
+def _health(state: Any, waiting: dict[str, int]) -> list[Any]:
     if state is not None and state.paused:
-        return Badge(say("partenaires.en_pause"), "wait")
+        return [Badge(say("partenaires.en_pause"), "wait")]
     if state is not None and state.retry_at and state.retry_at > clock.instant():
-        return Lines(
-            [Badge(say("partenaires.au_repos"), "bad"), Quiet(say("partenaires.jusqu_a", quand=moment(state.retry_at)))]
-        )
+        until = Quiet(say("partenaires.jusqu_a", quand=moment(state.retry_at)))
+        return [Badge(say("partenaires.au_repos"), "bad"), until]
     if state is not None and state.failures:
-        return Badge(many("partenaires.echecs", state.failures), "wait")
-    return (
-        Badge(say("partenaires.abandons"), "wait") if waiting.get("dead") else Badge(say("partenaires.va_bien"), "good")
-    )
+        return [Badge(many("partenaires.echecs", state.failures), "wait")]
+    if waiting.get("dead"):
+        return [Badge(say("partenaires.abandons"), "wait")]
+    return [Badge(say("partenaires.va_bien"), "good")]
+
+
+_SEEN = 50
+"""Deliveries looked at for the cause: those put off the furthest, which are those that failed."""
+_RESTS = {"circuit-open", "paused", "rate-limited", "too-many-requests", "quota"}
+_TO_MEND = {
+    "host-not-found", "ca-unreadable", "invalid-client", "invalid-scope", "scope-missing", "token-refused",
+    "unauthorized", "credentials-refused", "access-refused", "host-key-unknown", "disk-full", "folder-missing",
+    "folder-refused", "folder-unreachable",
+}  # fmt: skip
+"""What the partner asked us to wait for; what is mended on our side. The rest is the partner's to mend."""
+
+
+def _cause(view: View, id: str) -> list[Any]:
+    """Why its deliveries failed: the commonest of their last causes, its code, and who must act."""
+    c = table.c
+    last = select(c.reason).where(_OPEN, c.recipient == id).order_by(c.next_at.desc()).limit(_SEEN)
+    reasons = Counter(code for code in view.connection.scalars(last) if code and code not in recipients.OURS)
+    told = [code for code, _ in reasons.most_common() if code != "circuit-open"] or list(reasons)
+    if not told:
+        return []
+    code = told[0].replace("_", "-")
+    who = "personne" if code in _RESTS else "nous" if code in _TO_MEND else "partenaire"
+    said = law_words.reason(view.gateway.policy.table, told[0])
+    known = [said] if said != told[0] else []
+    return [*known, Code(told[0]), Quiet(word("agir", code, "") or say(f"partenaires.agir_{who}"))]
 
 
 def _switch(view: View, id: str, paused: bool) -> Form:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 
 import mappings
 from gateway import clock, quarantine
 from gateway.outbox import enqueue
 from gateway.storage.tables.basis import basis_record
-from gateway.storage.tables.delivery import outbox
+from gateway.storage.tables.delivery import outbox, recipient_state
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set
 from gateway.storage.tables.record import quarantine as quarantine_table
 from mappings.codes import Entry
-from tests.browser.conftest import Lived, follow
+from tests.browser.conftest import SCREENSHOTS, Lived, follow
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
 
@@ -241,6 +242,43 @@ def test_an_operator_pauses_and_resumes_a_partner(page: Any, lived: Lived) -> No
     assert "sont suspendus" in page.inner_text("main")
     follow(page, "form[action='/console/partenaires/france_travail/reprendre'] button")
     assert "reprennent" in page.inner_text("main")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "who"),
+    [
+        ("certificate-refused", "Le certificat du partenaire n'est pas reconnu", "Au partenaire de renouveler"),
+        ("deadline", "n'a pas fini de répondre à temps", "Au partenaire d'agir"),
+        ("http_503", "une erreur 503", "Au partenaire d'agir"),
+        ("host-not-found", "n'existe pas dans le DNS", "À vous d'agir"),
+        ("circuit-open", "Trop d'échecs de suite", "Rien à faire"),
+    ],
+)
+def test_a_partner_that_does_not_answer_is_told_with_its_cause_and_who_acts(
+    page: Any, lived: Lived, code: str, said: str, who: str
+) -> None:
+    """A body at rest, so that nobody takes its delivery meanwhile."""
+    later = clock.instant(clock.now() + timedelta(hours=1))
+    names = ("person_id", "sender", "document", "item", "flow", "exchange_id")
+    with lived.gateway.unit_of_work() as work:
+        resting = {"recipient": "caf", "paused": 0, "failures": 3, "retry_at": later}
+        work.connection.execute(insert(recipient_state).values(**resting))
+        row = work.connection.execute(select(outbox).limit(1)).one()
+        failed = {name: getattr(row, name) for name in names} | {"recipient": "caf", "state": "queued"}
+        failed |= {"id": clock.new_id(), "created_at": work.now, "next_at": later, "reason": code, "attempts": 1}
+        work.connection.execute(insert(outbox).values(**failed))
+    try:
+        page.goto("/console/connexion?comme=operateur")
+        page.goto("/console/partenaires")
+        health = page.inner_text("tr:has(form[action='/console/partenaires/caf/suspendre'])")
+        page.screenshot(path=SCREENSHOTS / f"partenaires-{code}.png")
+    finally:
+        with lived.gateway.unit_of_work() as work:
+            work.connection.execute(delete(outbox).where(outbox.c.id == failed["id"]))
+            work.connection.execute(delete(recipient_state).where(recipient_state.c.recipient == "caf"))
+    assert "ne répond pas" in health
+    for part in (said, code, who):
+        assert part in health
 
 
 def test_the_keyboard_alone_reaches_the_answer(page: Any, lived: Lived) -> None:
