@@ -137,9 +137,7 @@ def _publish_log(engine: Engine, keys: Keyring, files: Files, log: str, settings
             # A tile of the folder was lost or altered: write everything again from the database.
             edge = merkle.Edge()
             if not _extends(connection, state, edge, anchors):
-                raise JournalBroken(
-                    "journal-forked", "The database does not extend the published journal: it was rewritten."
-                )
+                raise _forked()
         _write_tiles(connection, files, state, edge)
         if edge.root() != root:
             raise JournalBroken("journal-altered", "The entries do not give the tree they were hashed into.")
@@ -178,17 +176,25 @@ def _edge_from_files(place: Path, before: tuple[note.Checkpoint, str] | None) ->
 
 
 def _anchors(state: Row[Any], before: tuple[note.Checkpoint, str] | None) -> dict[int, bytes]:
-    """Sizes already signed, with the root each must have. Raises `JournalBroken` when one is ahead of the database."""
+    """Sizes already signed, with the root each must have. Raises `JournalBroken` when one is ahead of the database, or
+    when the database remembers another root than the one published."""
     signed = [before[0]] if before else []
     if state.checkpoint:
         remembered = note.parse(state.checkpoint.encode())
         signed.append(note.checkpoint(remembered.text))
+    anchors: dict[int, bytes] = {}
     for checkpoint in signed:
         if checkpoint.size > state.size:
             raise JournalBroken(
                 "journal-behind", "The database is older than the published checkpoint: bring back a newer backup."
             )
-    return {checkpoint.size: checkpoint.root for checkpoint in signed}
+        if anchors.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
+            raise _forked()
+    return anchors
+
+
+def _forked() -> JournalBroken:
+    return JournalBroken("journal-forked", "The database does not extend the published journal: it was rewritten.")
 
 
 def _extends(connection: Connection, state: Row[Any], edge: merkle.Edge, anchors: dict[int, bytes]) -> bool:

@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from gateway import clock, journal_files, journal_upkeep, note, verify
+from gateway import clock, journal_files, journal_upkeep, merkle, note, verify
 from gateway.logs import LastingFailure
 from gateway.problems import Unavailable
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log
@@ -174,6 +175,24 @@ def test_a_rewritten_database_is_refused_even_when_the_folder_was_removed(a_jour
     shutil.rmtree(a_journal.folder)
     with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
         a_journal.publish()
+
+
+def test_a_rewritten_database_that_also_remembers_another_checkpoint_is_refused(a_journal) -> None:
+    a_journal.write(300)
+    a_journal.publish()
+    published = _contents(a_journal.folder)
+    with a_journal.engine.begin() as connection:
+        connection.execute(journal_entry.delete())
+        connection.execute(journal_log.delete())
+    a_journal.write(300)
+    with a_journal.engine.begin() as connection:
+        state = connection.execute(select(journal_log)).one()
+        said = note.Checkpoint(state.origin, state.size, merkle.fold(merkle.split(state.frontier)))
+        forged = note.sign(str(said), state.origin, [Ed25519PrivateKey.generate()])
+        connection.execute(update(journal_log).values(checkpoint=forged))
+    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+        a_journal.publish()
+    assert _contents(a_journal.folder) == published
 
 
 def test_an_empty_journal_has_a_checkpoint_too(a_journal) -> None:
