@@ -217,7 +217,7 @@ class _Doors:
     def _linked(self, work: UnitOfWork, caller: Caller, person: str) -> bool:
         """Did this body say something of her, or may it receive something about her today?"""
         current = self.gateway.dossiers.current(work, person)
-        return any(fact.source == caller.body for fact in current.values()) or any(
+        return caller.body in current.sources or any(
             decide(work, self.gateway, person, flow, current).permits for flow in self._flows(work, caller)
         )
 

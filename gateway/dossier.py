@@ -43,6 +43,8 @@ _RESTATE = (
     .where(source_record.c.record_h == bindparam("restated"), source_record.c.asserted_at < bindparam("moment"))
     .values(asserted_at=bindparam("moment"), received_at=bindparam("heard"))
 )
+NO_DIGEST = bytes(32)
+"""Of a record that is read whole at its next sending, unchanged or not: a part of it is no longer here."""
 APART = "maillon.fse_sensible"
 """The register apart (`gateway/fse_apart.py`)."""
 RESTATED = frozenset({"droit_rsa.date_reference"})

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import clock, erasure_list, journal, notification, quarantine
 from gateway.decide import decide
+from gateway.dossier import NO_DIGEST
 from gateway.journal import Entry
 from gateway.past import past_recipients
 from gateway.person_history import head_of, people_of
@@ -102,7 +103,7 @@ def needs(work: UnitOfWork, gateway: Gateway, person_id: str) -> list[Need]:
     """The flows that a legal obligation or a public task lawfully opens for this person today."""
     current = gateway.dossiers.current(work, person_id)
     found: dict[tuple[str, str, str], Need] = {}
-    for sender in sorted({fact.source for fact in current.values()} & gateway.bodies.keys()):
+    for sender in sorted(current.sources & gateway.bodies.keys()):
         for flow in gateway.flows(work, sender):
             if not flow.active:
                 continue
@@ -223,17 +224,19 @@ def _destroy(work: UnitOfWork, gateway: Gateway, people: Collection[str], subjec
     connection = work.connection
     overwrite(work)
     deleted = {"quarantine": quarantine.forget(work, gateway, people)}
-    records = select(assertion_set.c.record_h).where(assertion_set.c.subject_id.in_(subjects))
+    theirs = assertion_set.c.subject_id.in_(subjects)
+    records = select(assertion_set.c.record_h).where(theirs)
     single = select(exchange.c.id).where(
-        exchange.c.records == 1,
-        exchange.c.id.in_(select(assertion_set.c.exchange_id).where(assertion_set.c.subject_id.in_(subjects))),
+        exchange.c.records == 1, exchange.c.id.in_(select(assertion_set.c.exchange_id).where(theirs))
     )
-    # First what is found through the assertions. The digest of a record among others in a file stays: it is under a
-    # keyed index that leads nowhere.
+    # First what is found through the assertions. Of a record among others in a file stays when it came, under a keyed
+    # index that leads nowhere; not its digest: said again as it was, it would be taken for known, and read no more.
+    origins = select(assertion_set.c.origin_h).where(theirs)
+    connection.execute(update(source_record).where(source_record.c.record_h.in_(origins)).values(digest=NO_DIGEST))
     gone = or_(source_record.c.record_h.in_(records), source_record.c.exchange_id.in_(single))
     conditions: list[tuple[Any, Any]] = [
         (source_record, gone),
-        (assertion_set, assertion_set.c.subject_id.in_(subjects)),
+        (assertion_set, theirs),
         (identifier, identifier.c.subject_id.in_(subjects)),
         (membership, or_(membership.c.person_id.in_(people), membership.c.foyer_id.in_(subjects))),
         (outbox, outbox.c.person_id.in_(people)),

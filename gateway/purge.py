@@ -23,6 +23,7 @@ from sqlalchemy import delete, or_, select, update
 from gateway import clock, convention, erasure, journal, notification, quarantine, retention
 from gateway.basis_states import states
 from gateway.categories import legal_code
+from gateway.dossier import NO_DIGEST
 from gateway.journal import Entry
 from gateway.past import given, past_recipients
 from gateway.person_history import HERSELF, head_of, people_of
@@ -43,7 +44,6 @@ from schemas.record import Facts
 
 ARTICLE = "RGPD 5(1)(e)"
 PAGE = 200
-_NO_DIGEST = b"\x00" * 32
 
 PURGED = Metric("maillon_purged", "What was purged because its retention elapsed, by kind", ["kind"])
 
@@ -280,7 +280,7 @@ def _part(work: UnitOfWork, gateway: Gateway, people: list[str], foyer: str, fou
         if row.superseded_at is None:
             # If its sender says it again, unchanged, it must be read whole: a part of it is no longer here.
             here = source_record.c.record_h == row.origin_h
-            work.connection.execute(update(source_record).where(here).values(digest=_NO_DIGEST))
+            work.connection.execute(update(source_record).where(here).values(digest=NO_DIGEST))
     for ids in _batches([row.id for row in found.gone]):
         here = assertion_set.c.id.in_(ids)
         counts["assertion_set"] += work.connection.execute(delete(assertion_set).where(here)).rowcount

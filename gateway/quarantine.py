@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import delete, func, select, update
 
 from gateway import clock, journal
+from gateway.dossier import NO_DIGEST
 from gateway.identity import CERTAIN
 from gateway.keys import seal, unseal
 from gateway.problems import Conflict, Unknown
@@ -26,7 +27,6 @@ from gateway.storage.tables.record import assertion_set, identifier, membership,
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Finding, PersonFacts, Record
 
-_NO_DIGEST = b"\x00" * 32
 MAX_KEPT = 256 * 1024
 """Bytes of a document kept to be read again."""
 
@@ -129,7 +129,7 @@ def read_next_time(work: UnitOfWork, gateway: Gateway, row_id: str) -> None:
     """Forget that this record was seen: its next sending is read whole, unchanged or not."""
     one = row(work, row_id)
     index = gateway.dossiers.record_index(one.sender, one.document, kept_record(work, gateway, row_id).key)
-    work.connection.execute(update(source_record).where(source_record.c.record_h == index).values(digest=_NO_DIGEST))
+    work.connection.execute(update(source_record).where(source_record.c.record_h == index).values(digest=NO_DIGEST))
     settle(work, row_id, "replayed")
     _released(work, one, "next-sending")
 

@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from gateway import erasure, erasure_list, notification, quarantine
+from gateway import clock, erasure, erasure_list, notification, quarantine
+from gateway.exchange import exchange
 from gateway.problems import Conflict, Unknown
+from gateway.receipt import Request
 from gateway.registry import Gateway
 from gateway.storage.tables import metadata
 from gateway.storage.tables.record import assertion_set, person
 from gateway.vault import Erased
+from schemas.record import Finding, PersonFacts, Record
 from tests.rights.conftest import MARIE, PAUL, Office, known
 
 FORCED = "ab" * 32
+SENT = (("m", MARIE), ("p", PAUL))
+"""What one file says of two persons, by the sender's name of each."""
 HOLDING = (
     "assertion_set", "identifier", "membership", "outbox", "held_by_recipient", "mailbox", "reference",
     "identity_case", "statement", "source_record",
@@ -131,12 +136,40 @@ async def test_a_household_shared_with_another_stays_and_her_own_goes(both: Offi
     assert set(last.subjects) == {paul, home}
 
 
+async def test_who_was_erased_and_is_sent_again_as_she_was_is_read_again(both: Office) -> None:
+    def file_of_two() -> list[str]:
+        with both.gateway.unit_of_work() as work:
+            request = Request(clock.new_id(), "departement", "departement.essai", (), "departement")
+            people = [Record(name, [PersonFacts(facts, name)], digest=name.encode() * 32) for name, facts in SENT]
+            receipts = exchange(work, both.gateway, request, people)
+        return [receipt.status for receipt in receipts]
+
+    assert file_of_two() == ["accepted", "accepted"]
+    with both.gateway.unit_of_work() as work:
+        hers = both.gateway.identity.resolve(work, both.gateway.identity.keys_of(MARIE)).person_id
+        erasure.erase(work, both.gateway, hers or "", forced_by=FORCED)
+    with both.gateway.unit_of_work() as work:
+        digests = work.connection.execute(select(metadata.tables["source_record"].c.digest)).scalars().all()
+        assert b"m" * 32 not in map(bytes, digests)
+    assert file_of_two() == ["accepted", "unchanged"]
+
+
+async def test_a_body_still_needs_her_whose_every_word_another_repeats(both: Office) -> None:
+    marie = await known(both)
+    both.informed(marie)
+    with both.gateway.unit_of_work() as work:
+        before = erasure.needs(work, both.gateway, marie)
+    for body in ("departement", "ccas"):
+        with both.gateway.unit_of_work() as work:
+            said = {path: fact.value for path, fact in both.gateway.dossiers.current(work, marie).items()}
+        both.says(body, said, key="all")
+        with both.gateway.unit_of_work() as work:
+            assert erasure.needs(work, both.gateway, marie) == before
+
+
 async def test_quarantined_records_lose_her_and_keep_the_others(office: Office) -> None:
     marie = await known(office)
     gateway = office.gateway
-    from gateway import clock
-    from gateway.receipt import Request
-    from schemas.record import Finding, PersonFacts, Record
 
     def doubtful(*people: dict[str, Any]) -> Record:
         finding = Finding("unknown-code", "CODE", "quarantine", raw="CANARIRAW")

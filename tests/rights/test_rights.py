@@ -134,6 +134,15 @@ async def test_the_export_holds_all_and_only_her_rows(both: Office, tmp_path: An
     assert told["bases"][0]["state"] == "informed"
 
 
+async def test_a_body_finds_whom_it_spoke_of_though_another_repeated_each_word_since(office: Office, app: Any) -> None:
+    office.says("ccas", MARIE)
+    office.says("caf", MARIE)
+    sought = {"nir": "2850640999901", "date_naissance": "1985-06-12"}
+    async with app.router.lifespan_context(app), office.client("ccas", app) as ccas:
+        found = (await ccas.post("/v1/persons/search", json=sought)).raise_for_status().json()
+    assert found["certainty"] == "certain"
+
+
 async def test_refusals_are_shown_with_their_article(both: Office) -> None:
     marie = both.says("departement", MARIE).persons[0]
     both.says("ccas", MARIE | {"personne.nom_usage": "CANARIUSAGE"})  # nobody informed her: refused
