@@ -277,7 +277,8 @@ def identifiers_for(
 # --- what one look at a dossier tells every flow --------------------------------------------------------------------
 
 _FOLLOWING = ("accompagnements[", "orientations[")
-_HOST = (".organisation.nom", ".organisation.ref", ".organisme_accueil.nom", ".organisme_accueil.ref")
+_ORIENTED = ".organisme_accueil.nom"
+_HOST = (".organisation.nom", ".organisation.ref", _ORIENTED, ".organisme_accueil.ref")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,17 +344,28 @@ def _paint(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
 
 
 def _referent(gateway: Gateway, current: Current) -> str:
+    """What has an end names nobody any more."""
     about = [path for path in current if path.startswith(_FOLLOWING)]
     for path in about:
         if path.endswith(".est_referent") and current[path].value is True:
-            item = path.rpartition(".")[0]
-            if f"{item}.jusqua" not in current and (role := _role(gateway, current, f"{item}.organisation")):
+            member, (item, _, _) = path.rpartition(".")[0], path.partition("]")
+            over = f"{member}.jusqua" in current or f"{item}].fin" in current
+            if not over and (role := _role(gateway, current, f"{member}.organisation")):
                 return role
+    return _oriented_to(gateway, current, about) or "aucun"
+
+
+def _oriented_to(gateway: Gateway, current: Current, about: list[str]) -> str:
+    """The role of the body that the last begun of her decided orientations names."""
+    begun: dict[str, str] = {}
     for path in about:
-        oriented = path.startswith("orientations[") and path.endswith(".organisme_accueil.nom")
-        if oriented and (role := _role(gateway, current, path.removesuffix(".nom"))):
-            return role
-    return "aucun"
+        if path.startswith("orientations[") and path.endswith(_ORIENTED):
+            item = path.removesuffix(_ORIENTED)
+            if f"{item}.fin" not in current and value_of(current, f"{item}.etat") in (None, "decidee"):
+                begun[item] = str(
+                    value_of(current, f"{item}.debut") or value_of(current, f"{item}.date_decision") or ""
+                )
+    return _role(gateway, current, f"{max(begun, key=begun.__getitem__)}.organisme_accueil") if begun else ""
 
 
 _ROLE_OF_NATURE = {
