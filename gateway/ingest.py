@@ -159,7 +159,7 @@ class _Run:
 
     def carry_out(self, publish_held: bool) -> None:
         known = self._known()
-        if known is not None and known.state == "held" and publish_held:
+        if known is not None and known.held and publish_held:
             known = self._release(known.id)
         done = known.done if known is not None else 0
         if self.on_start:
@@ -167,16 +167,17 @@ class _Run:
         if known is not None and known.state != "running":
             self._replay(known)
             return
-        held = None if publish_held else self.envelope.held
-        self.counts.held = held
-        request = self._request(known.id if known is not None else clock.new_id())
         if known is None:
-            self._start(request)
-        else:
+            held = None if publish_held else self.envelope.held
+            request = self._request(clock.new_id())
+            self._start(request, held)
+        else:  # before the crash, a human may have taken it as it is
+            held, request = known.held, self._request(known.id)
             for name, value in json.loads(known.counts).items():
                 setattr(self.counts, name, value)
+        self.counts.held = held
         if held:
-            self._hold(request)
+            self._hold(request, held)
             return
         for lot in self._lots(done):
             with self.gateway.unit_of_work() as work:
@@ -192,7 +193,7 @@ class _Run:
     def rehearse(self, publish_held: bool) -> None:
         """Do everything but commit: the counts and the changes are those of a real run."""
         known = self._known()  # another file under the same key is refused here as it would be
-        published = publish_held or (known is not None and known.state == "done")
+        published = publish_held or (known is not None and not known.held)
         self.counts.held = None if published else self.envelope.held
         if self.on_start:
             self.on_start(0)
@@ -232,7 +233,7 @@ class _Run:
     def _envelope_h(self) -> bytes:
         return self.gateway.keys.blind("envelope", self.envelope.key or self.digest.hex())
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: Request, held: str | None) -> None:
         with self.gateway.unit_of_work() as work:
             row = row_of(request, work.now)
             work.add(exchange_table, **row, request_h=self.gateway.keys.blind("body", self.digest.hex()))
@@ -246,8 +247,11 @@ class _Run:
                 kind=self.envelope.kind,
                 emitted_at=self._emitted_at,
                 state="running",
+                held=held,
                 started_at=work.now,
             )
+            if self.envelope.held and not held:
+                self._released(work, request.id)
 
     def _lots(self, done: int) -> Iterator[_Lot]:
         """What follows the records already committed, a batch at a time; what is known as it is, is not read."""
@@ -333,15 +337,19 @@ class _Run:
                 .where(batch.c.id == batch_id)
                 .values(state="running", held=None, done=0, counts="{}", ended_at=None)
             )
-            journal.append(work, "input.release", exchange_id=batch_id, sender_org=self.sender, outcome="released")
+            self._released(work, batch_id)
         return self._known()
 
-    def _hold(self, request: Request) -> None:
+    def _released(self, work: UnitOfWork, batch_id: str) -> None:
+        """That a human took the file as it is, in the journal."""
+        journal.append(work, "input.release", exchange_id=batch_id, sender_org=self.sender, outcome="released")
+
+    def _hold(self, request: Request, held: str) -> None:
         """Nothing is published: every record is counted as waiting for a human, and the reason is written down."""
         self._count_as_waiting()
         with self.gateway.unit_of_work() as work:
             self._advance(work, request.id, 0)
-            self._close(work, request, "held", held=self.envelope.held)
+            self._close(work, request, "held", held=held)
 
     def _count_as_waiting(self) -> None:
         for record in self.reading:

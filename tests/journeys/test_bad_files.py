@@ -20,6 +20,7 @@ from gateway.problems import Problem
 from gateway.registry import Gateway
 from gateway.rejects import Rejects
 from gateway.settings import Settings, settings
+from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set, batch, exchange, foyer, membership, person, quarantine
 from schemas.record import Record
 
@@ -219,6 +220,23 @@ def test_a_human_may_take_a_held_file_as_it_is(desk: Desk) -> None:
     for options in (["--dry-run"], []):
         _, again, _ = desk.ingest(path, *options)
         assert (again["unchanged"], again.get("held")) == (FOYERS, None)
+
+
+def test_after_a_crash_a_file_that_a_human_took_as_it_is_goes_on_without_asking_again(desk: Desk) -> None:
+    def crash(done: int, declared: int | None) -> None:
+        raise CrashError
+
+    path = desk.file("pied_faux")
+    gateway = Gateway.open(Settings(home=desk.folder / "home", profile="test", departement="040"))
+    with pytest.raises(CrashError):
+        ingest(gateway, path, "caf", "caf.flux_beneficiaire", publish_held=True, progress=crash)
+    with gateway.engine.connect() as connection:
+        released = select(func.count()).where(journal_entry.c.event == "input.release")
+        assert connection.execute(released).scalar() == 1
+    gateway.engine.dispose()
+    _, told, _ = desk.ingest(path)
+    assert "held" not in told
+    assert told["accepted"] == told["records"] == FOYERS
 
 
 def test_the_same_file_twice_changes_nothing(desk: Desk) -> None:
