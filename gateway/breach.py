@@ -20,6 +20,7 @@ from gateway.audit_queries import period
 from gateway.problems import Conflict, Invalid, Unknown, misread
 from gateway.registry import Gateway
 from gateway.storage.tables.access import client
+from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.record import assertion_set, exchange, foyer, membership
 from gateway.storage.tables.rights import breach as table
 from gateway.unit_of_work import UnitOfWork
@@ -131,7 +132,8 @@ def known(work: UnitOfWork, signal: str) -> bool:
 def touched(work: UnitOfWork, gateway: Gateway, client_id: str, start: str, end: str) -> dict[str, Any]:
     """Exactly which persons and records a client touched between two instants, under the pseudonyms of its body.
 
-    What it read (`log.read`, with the person), searched, and wrote (each exchange, with the persons it spoke of).
+    What it read (`log.read`, with the person), searched, and wrote: each exchange, with the persons it spoke of, and
+    each record of what exchanges rest on (a consent withdrawn…).
     Raises `Unknown` for a client that was never registered.
     """
     start, end = clock.told(start), clock.told(end)
@@ -140,6 +142,7 @@ def touched(work: UnitOfWork, gateway: Gateway, client_id: str, start: str, end:
         raise Unknown("client-unknown", "List the clients with `maillon partner list`.")
     reads: list[dict[str, Any]] = []
     exchanges: dict[str, str] = {}
+    records: dict[str, str] = {}
     for entry in period(work.connection, start[:23] + "Z", end[:23] + "Z", sender=body):
         fields = entry.fields
         if fields.get("client_id") != client_id:
@@ -149,7 +152,14 @@ def touched(work: UnitOfWork, gateway: Gateway, client_id: str, start: str, end:
                           "subject": fields.get("subject")})  # fmt: skip
         elif exchange_id := fields.get("exchange_id"):
             exchanges.setdefault(exchange_id, entry.ts)
-    written = _written(work, gateway, body, client_id, exchanges)
+        elif not fields["event"].startswith("exchange.") and (
+            record := fields.get("consent_ref") or fields.get("object_ref")
+        ):
+            records.setdefault(record, entry.ts)
+    written = [
+        *_written(work, gateway, body, client_id, exchanges),
+        *_recorded(work, gateway, body, records),
+    ]
     persons = {one["subject"] for one in reads if one["subject"]} | {one["subject"] for one in written}
     return {
         "client_id": client_id,
@@ -184,6 +194,22 @@ def _written(
                  "subject": gateway.keys.pseudonym(body, one)}
                 for one in people
             ]  # fmt: skip
+    return found
+
+
+def _recorded(work: UnitOfWork, gateway: Gateway, body: str, records: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The basis records that were made or changed, each with its person."""
+    found: list[dict[str, Any]] = []
+    ids = sorted(records)
+    for first in range(0, len(ids), 400):
+        query = select(basis_record.c.id, basis_record.c.person_id).where(
+            basis_record.c.id.in_(ids[first : first + 400])
+        )
+        found += [
+            {"ts": records[record], "record": record, "document": "maillon.basis",
+             "subject": gateway.keys.pseudonym(body, person)}
+            for record, person in work.connection.execute(query.order_by(basis_record.c.id))
+        ]  # fmt: skip
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lxml import html
 
-from gateway import art30, breach, clock, decision_record, journal
+from gateway import art30, basis, breach, clock, decision_record, journal
 from gateway.app import build
 from gateway.audit_queries import sent
 from gateway.problems import Conflict, Invalid, Unknown
@@ -162,10 +162,13 @@ def test_a_breach_of_no_known_kind_is_refused(office: Office) -> None:
 async def test_a_stolen_token_gives_exactly_the_persons_and_records_it_touched(office: Office) -> None:
     marie = await known(office)
     paul = await known(office, PAUL, "d2")
-    await known(office, third(), "d3")
+    other = await known(office, third(), "d3")
+    with office.gateway.unit_of_work() as work:
+        consent = basis.record(work, office.consent(other), decision="given").id
     app = build(office.gateway, embedded_worker=False)
     async with app.router.lifespan_context(app), office.client("ccas", app) as thief:
         start = clock.instant()
+        (await thief.post(f"/v1/basis/{consent}/withdraw")).raise_for_status()
         search = {"nir": MARIE["identifiants[nir].valeur"], "date_naissance": MARIE["personne.date_naissance"]}
         reference = (await thief.post("/v1/persons/search", json=search)).raise_for_status().json()["person"]
         (await thief.get(f"/v1/persons/{reference}/dossier")).raise_for_status()
@@ -189,10 +192,12 @@ async def test_a_stolen_token_gives_exactly_the_persons_and_records_it_touched(o
         before = breach.touched(work, office.gateway, "ccas", "2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z")
         with pytest.raises(Unknown):
             breach.touched(work, office.gateway, "nobody", start, end)
-    pseudonyms = {office.gateway.keys.pseudonym("ccas", one) for one in (marie, paul)}
+    pseudonyms = {office.gateway.keys.pseudonym("ccas", one) for one in (marie, paul, other)}
     assert set(told["persons"]) == pseudonyms
     assert [one["what"] for one in told["reads"] if one["subject"]] == ["search", "dossier", "inbox"]
-    assert {(one["exchange_id"], one["subject"]) for one in told["written"]} == {(sent.json()["id"], mine)}
+    assert {(one.get("exchange_id") or one["record"], one["subject"]) for one in told["written"]} == {
+        (sent.json()["id"], mine), (consent, office.gateway.keys.pseudonym("ccas", other)),
+    }  # fmt: skip
     assert before["persons"] == []
 
 
