@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 
-from connectors.contract import NotObtained
+from connectors.contract import DocumentRefused, NotObtained
 from gateway import journal
 from gateway.decide import identifiers_for
 from gateway.exchange import exchange
@@ -23,7 +23,8 @@ from schemas.record import Record
 async def pull(gateway: Gateway, person_id: str, source: str, document: str, asked_by: str) -> list[Receipt]:
     """Fetch one document about one person and exchange it. Nothing known at the partner's gives no receipt.
 
-    Raises `NotObtained` when the partner could not or would not give it (its `outcome` says whether to try again).
+    Raises `NotObtained` when the partner could not or would not give it, or gave what cannot be read (its `outcome`
+    says whether to try again).
     """
     identifiers = await asyncio.to_thread(_identifiers, gateway, person_id, source, asked_by)
     if not identifiers:
@@ -47,8 +48,10 @@ def _identifiers(gateway: Gateway, person_id: str, source: str, asked_by: str) -
 
 
 def _take(gateway: Gateway, person_id: str, source: str, document: str, content: bytes) -> list[Receipt]:
-    reading = gateway.connector(source).read(document, io.BytesIO(content))
-    records = list(reading)
+    try:
+        records = list(gateway.connector(source).read(document, io.BytesIO(content)))
+    except DocumentRefused as refused:  # the partner may give it whole next time
+        raise NotObtained("retry", refused.code) from None
     with gateway.unit_of_work() as work:
         _name(work, gateway, person_id, records)
         request = gateway.request(work, source, document)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from connectors.france_travail.sandbox import Usager
+from connectors.france_travail.sandbox.scenarios import SCENARIOS, Scenario
 from connectors.france_travail.sandbox.usagers import orientation_initiale
 from gateway import recipients, schedule, worklist
 from gateway.problems import Conflict, Invalid, Unavailable, Unknown
@@ -131,6 +132,24 @@ def test_what_could_not_be_fetched_is_tried_at_the_next_poll(landes: Territory) 
     usager.retour = "S001"
     assert landes.poll().fetched == 1
     assert landes.items()[f"ACT382 {NUMERO}"].reason is None
+
+
+def test_an_answer_that_cannot_be_read_stops_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (
+        Usager(f"{n:011d}", f"29001999{n:05d}", "1990-01-01", nom=f"FICTIVE{n}", orientations=[orientation_initiale()])
+        for n in (20_000, 20_001)
+    )
+    there = territory(tmp_path, [first, second])
+    for usager in (first, second):
+        there.known(usager.numero, **{"identifiants[si_departement:40].valeur": usager.numero})
+    monkeypatch.setitem(
+        SCENARIOS, "autre_objet", Scenario("Un autre objet", "dossier", (200, {}, {"maintenance": True}))
+    )
+    first.scenario = "autre_objet"
+    assert there.poll().fetched == 1
+    reasons = {row.reason for row in there.items().values()}
+    assert reasons == {"fetch-again:wrong-root", None}
+    there.gateway.engine.dispose()
 
 
 @pytest.mark.parametrize("retour", ["R001", "R998"])
