@@ -62,16 +62,17 @@ def draft(
     aware_at: str = "",
     signal: str | None = None,
 ) -> str:
-    """Write a breach down; its id. `signal` names what was noticed, for `known`. Raises `Invalid`."""
+    """Write a breach down; its id. `signal` names what was noticed, for `known`. Raises `Invalid` (`breach-kind`,
+    `later-than-now`…)."""
     if kind not in KINDS:
         raise Invalid("breach-kind", f"Kinds: {', '.join(KINDS)}.")
     said = _parse({"nature": KINDS[kind]} | dict(content or {}))
     identifier = clock.new_id()
-    detected = clock.told(detected_at) if detected_at else work.now
+    detected = _past(work, "detected_at", detected_at) or work.now
     work.connection.execute(
         insert(table).values(
             id=identifier, kind=kind, state="draft", detected_at=detected,
-            aware_at=clock.told(aware_at) if aware_at else work.now, content=_dump(said), signal=signal,
+            aware_at=_past(work, "aware_at", aware_at) or work.now, content=_dump(said), signal=signal,
         )
     )  # fmt: skip
     journal.append(
@@ -93,10 +94,10 @@ def complete(
     if row.state == "closed":
         raise Conflict("breach-closed", "This breach is closed.")
     said = _parse(json.loads(row.content) | dict(content))
-    told = clock.told(cnil_notified_at) if cnil_notified_at else row.cnil_notified_at
+    told = _past(work, "cnil_notified_at", cnil_notified_at) or row.cnil_notified_at
     if told and told > _due(row.aware_at) and not said.delay_reason:
         raise Invalid("delay-reason", "A notice after 72 hours gives the reasons of the delay (GDPR 33(1)).")
-    persons = clock.told(persons_notified_at) if persons_notified_at else row.persons_notified_at
+    persons = _past(work, "persons_notified_at", persons_notified_at) or row.persons_notified_at
     values = {"content": _dump(said), "state": "open", "cnil_notified_at": told, "persons_notified_at": persons}
     work.connection.execute(update(table).where(table.c.id == identifier).values(**values))
     journal.append(
@@ -104,6 +105,14 @@ def complete(
         n_records=said.records,
     )  # fmt: skip
     return show(work, identifier)
+
+
+def _past(work: UnitOfWork, name: str, text: str) -> str:
+    """When something was known or told, if it was said: the 72 hours would be nothing if they could start later."""
+    instant = clock.told(text) if text else ""
+    if instant > work.now:
+        raise Invalid("later-than-now", "What was known or told was so before now: correct this instant.", path=name)
+    return instant
 
 
 def close(work: UnitOfWork, identifier: str) -> dict[str, Any]:

@@ -72,21 +72,28 @@ def listed(view: View) -> Page:
             say("violations.vide"),
             frozenset({4}),
         ),
-        _declaration(),
+        _declaration(view),
     ]
     return page
 
 
-def _declaration() -> Form:
+def _declaration(view: View) -> Form:
+    """The form, with what was typed when it is to correct."""
+    natures = [(k, word("violation", k)) for k in breach.KINDS]
+    known = say("violations.connue_aide")
     return Form(
         "/console/violations",
         say("violations.inscrire"),
         [
+            Field("nature", say("violations.nature"), "select", value=view.given("nature"), options=natures),
             Field(
-                "nature", say("violations.nature"), "select", options=[(k, word("violation", k)) for k in breach.KINDS]
+                "detectee",
+                say("violations.detectee"),
+                "datetime-local",
+                say("violations.maintenant"),
+                value=view.given("detectee"),
             ),
-            Field("detectee", say("violations.detectee"), "datetime-local", say("violations.maintenant")),
-            Field("connue", say("violations.connue"), "datetime-local", say("violations.connue_aide")),
+            Field("connue", say("violations.connue"), "datetime-local", known, value=view.given("connue")),
         ],
         title=say("violations.declarer"),
         intro=say("violations.declarer_intro"),
@@ -110,12 +117,30 @@ def clock_of(one: dict[str, Any]) -> Lines:
     return Lines(told)
 
 
+_ASKED = {
+    "detected_at": "detectee", "aware_at": "connue", "cnil_notified_at": "cnil", "persons_notified_at": "informees",
+}  # fmt: skip
+"""Instants of a breach → their fields."""
+
+
 def declare(view: View) -> Answer:
     """Write a breach down; the clock runs from when the controller knew."""
-    made = breach.draft(
-        view.work, view.given("nature"), detected_at=_instant(view, "detectee"), aware_at=_instant(view, "connue")
-    )
+    detected, aware = (_instant(view, _ASKED[name]) for name in ("detected_at", "aware_at"))
+    try:
+        made = breach.draft(view.work, view.given("nature"), detected_at=detected, aware_at=aware)
+    except Invalid as refused:
+        if not (at := _to_come(refused)):
+            raise
+        page = listed(view)
+        page.blocks.insert(0, to_correct(Link(say("violations.futur"), f"#{at}")))
+        page.error, page.status = True, 422
+        return page
     return Go(f"/console/violations/{made}", "violation_inscrite")
+
+
+def _to_come(refused: Invalid) -> str:
+    """The field whose instant is still to come, when this is what is refused."""
+    return _ASKED.get(refused.path or "", "") if refused.code == "later-than-now" else ""
 
 
 def _instant(view: View, name: str) -> str:
@@ -219,12 +244,14 @@ def complete(view: View) -> Answer:
     content: dict[str, Any] = {name: view.given(name, most) for name, most in _TEXTS.items()}
     content |= {name: _count(view.given(name)) for name in ("persons", "records")}
     content["categories"] = view.given("categories").upper().replace(",", " ").split()
-    told = {"cnil_notified_at": _instant(view, "cnil"), "persons_notified_at": _instant(view, "informees")}
+    told = {name: _instant(view, _ASKED[name]) for name in ("cnil_notified_at", "persons_notified_at")}
     if unknown := [code for code in content["categories"] if not word("categorie", code, "")]:
         return _page(view, say("violations.categorie_inconnue", n=number(len(unknown))), "categories")
     try:
         breach.complete(view.work, view.at("id"), content, **told)
     except Invalid as refused:
+        if at := _to_come(refused):
+            return _page(view, say("violations.futur"), at)
         if refused.code != "delay-reason":
             raise
         late = say("violations.motif_retard_manque", quand=moment(told["cnil_notified_at"]))

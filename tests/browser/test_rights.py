@@ -301,10 +301,14 @@ def test_taking_a_copy_asks_for_a_new_proof(signed_in: SignedIn, lived: Lived) -
 
 def test_a_breach_is_followed_to_its_end(signed_in: SignedIn, lived: Lived) -> None:
     client, page = signed_in("dpo"), "/console/violations"
+    to_come = send(client, page, nature="token-stolen", connue="2099-01-05T09:00")
+    assert (to_come.status_code, 'href="#connue"' in to_come.text) == (422, True), "the 72 hours start no later"
     made = send(client, page, nature="token-stolen", connue="2026-01-05T09:00")
     assert "72 heures dépassées" in made.text
     at = made.url.path
     fields = {"persons": "12", "records": "40", "categories": "C1 C5", "measures": "jeton révoqué"}
+    to_come = send(client, at, cnil="2099-01-05T09:00", **fields)
+    assert (to_come.status_code, "jeton révoqué" in to_come.text) == (422, True), "what was typed is kept"
     late = send(client, at, cnil="2026-01-20T10:00", **fields)
     assert late.status_code == 422
     assert "dites pourquoi" in late.text
