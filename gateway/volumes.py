@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import JSON, Connection, Engine, Text, cast, func, insert, select, type_coerce
+from sqlalchemy import JSON, Connection, Engine, Text, cast, func, insert, select
 
 from gateway import clock
 from gateway.storage.tables.journal import journal_day, journal_entry, journal_log
@@ -63,7 +63,7 @@ _known: WeakKeyDictionary[Engine, _Known] = WeakKeyDictionary()
 def member(connection: Connection, name: str) -> Any:
     """A member of the entry's JSON, as text, on both databases."""
     if connection.dialect.name == "postgresql":
-        return type_coerce(func.convert_from(journal_entry.c.entry, "UTF8").cast(JSON)[name], JSON).as_string()
+        return func.convert_from(journal_entry.c.entry, "UTF8").cast(JSON)[name].as_string()
     return func.json_extract(cast(journal_entry.c.entry, Text), f"$.{name}")
 
 

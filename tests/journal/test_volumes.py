@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_day, journal_entry
 
 
-@pytest.fixture
-def gateway(tmp_path: Path) -> Gateway:
-    return Gateway.open(Settings(home=tmp_path, profile="test", departement="040"))
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    gateway = Gateway.open(Settings(home=tmp_path, profile="test", departement="040", database_url=url))
+    yield gateway
+    gateway.engine.dispose()
 
 
 def happened(gateway: Gateway, days_ago: int, times: int, event: str = "exchange.request") -> None:
@@ -53,6 +57,7 @@ def test_an_earlier_day_is_seen_before_and_after_it_is_written_down(gateway: Gat
     assert counted(again) == 6
     happened(again, 0, 1)
     assert counted(again) == 7
+    again.engine.dispose()
 
 
 def test_counts_name_nobody(gateway: Gateway) -> None:
