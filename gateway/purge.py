@@ -272,6 +272,7 @@ def _whole(work: UnitOfWork, gateway: Gateway, head: str, statements: int, codes
 def _part(work: UnitOfWork, gateway: Gateway, people: list[str], foyer: str, found: _Looked) -> Purged:
     """Take out what nothing holds; the rest of the person or of the household stays."""
     counts: Counter[str] = Counter()
+    homes = [] if foyer else erasure.own_households(work, people)
     erasure.overwrite(work)
     for row, facts in found.trimmed:
         sealed = gateway.vault.seal(work, row.subject_id, facts)
@@ -298,10 +299,18 @@ def _part(work: UnitOfWork, gateway: Gateway, people: list[str], foyer: str, fou
     told = _tell(work, gateway, identifier, people, found.codes)
     subject = gateway.keys.pseudonym(HERSELF, people[0]) if people and not foyer else ""
     entry = _log(work, identifier, sum(counts.values()), subject=subject, categories_redacted=in_order(found.codes))
-    if foyer and not found.kept and not found.trimmed:
-        counts.update(erasure.forget_household(work, gateway, foyer, entry))
+    empty = [foyer] if foyer and not found.kept and not found.trimmed else []
+    for home in [*empty, *(one for one in homes if not _spoken_of(work, one))]:
+        counts.update(erasure.forget_household(work, gateway, home, entry))
     kind = "household" if foyer else "part"
     return Purged(identifier, kind, subject, _counted(counts), tuple(in_order(found.codes)), told, entry)
+
+
+def _spoken_of(work: UnitOfWork, foyer: str) -> bool:
+    """Whether anything is still said of a household, or somebody is said to live there."""
+    said = select(assertion_set.c.id).where(assertion_set.c.subject_id == foyer)
+    lives = select(membership.c.person_id).where(membership.c.foyer_id == foyer)
+    return bool(work.connection.execute(said.limit(1)).first() or work.connection.execute(lives.limit(1)).first())
 
 
 def _tell(work: UnitOfWork, gateway: Gateway, record_id: str, people: list[str], codes: set[str]) -> tuple[str, ...]:
