@@ -17,7 +17,7 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from cryptography import x509
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 
 from gateway.access import assertion, details, dpop, mtls, tokens
 from gateway.access.jose import PROOF_ALGORITHMS, Refused
@@ -343,4 +343,5 @@ class Revocation(_TokenLookup, RevocationEndpoint):
         row["expires_at"] = int(token.token.expires_at) + 1
         statement = upsert(self.server.engine.dialect.name, revoked_token).values(**row)
         with self.server.engine.begin() as connection:
+            connection.execute(delete(revoked_token).where(revoked_token.c.expires_at < row["revoked_at"]))
             connection.execute(statement.on_conflict_do_nothing())

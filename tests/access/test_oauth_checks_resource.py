@@ -13,8 +13,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from sqlalchemy import select
 
 from gateway.access.jose import parse
+from gateway.storage.tables.access import revoked_token
 from tests.access.office import ABSENT, ISSUER, URL, b64, compact, denied, edited, open_office, public, served
 from tests.dates import passed
 
@@ -107,6 +109,18 @@ async def test_o_060_revoked_token(office, token, monkeypatch):
     soon = time.monotonic() + 6
     monkeypatch.setattr("gateway.access.live.time", SimpleNamespace(monotonic=lambda: soon, time=time.time))
     denied(other, await use(other, token), "token-revoked")
+
+
+async def test_a_revocation_is_kept_no_longer_than_its_token_would_last(office):
+    async def revoke() -> None:
+        form = office.ccas.form(token=await office.token(office.ccas), grant_type=ABSENT, resource=ABSENT)
+        assert (await office.post(form, path="/oauth/revoke")).status_code == 200
+
+    await revoke()
+    with passed(time.time() + 7200):
+        await revoke()
+    with office.gateway.engine.connect() as connection:
+        assert len(connection.execute(select(revoked_token)).all()) == 1
 
 
 async def test_o_061_token_in_the_query_is_refused_and_not_logged(office, token, caplog):
