@@ -155,7 +155,7 @@ def _take(
                 values |= {"id": row_id, "body": body, "family": family, "item_h": index, "opened_at": work.now}
                 work.connection.execute(insert(worklist_item).values(**values, state="open" if who else "pending"))
             else:
-                row_id, reason = row.id, _again(work, row, item, who, reason)
+                row_id, reason = row.id, _again(work, gateway, row, item, who, reason)
             if who is None:
                 told.pending += 1
             elif item.fetch and (reason == _TO_FETCH or reason.startswith(_AGAIN)):
@@ -165,9 +165,10 @@ def _take(
     return to_fetch
 
 
-def _again(work: UnitOfWork, row: Row[Any], item: Item, who: str | None, unknown: str) -> str:
-    """An item met before; gives its reason now."""
-    values: dict[str, Any] = {"seen_at": work.now}
+def _again(work: UnitOfWork, gateway: Gateway, row: Row[Any], item: Item, who: str | None, unknown: str) -> str:
+    """An item met before, as its partner words it now, unless an act about it left; gives its reason now."""
+    left = row.state in ("transmitting", "transmitted")
+    values = {"seen_at": work.now} if left else _values(gateway, row.id, item, work.now)
     reason = row.reason or ""
     if row.state in ("pending", "absent"):
         # Listed again: what was thought settled elsewhere is not.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ def test_the_same_item_is_one_row_and_is_fetched_once(landes: Territory) -> None
     assert (again.new, again.known, again.fetched) == (0, 2, 0)
     assert {name: row.id for name, row in landes.items().items()} == first
     assert len(landes.sandbox.calls("lecture")) == calls
+
+
+def test_a_date_that_the_partner_moves_is_followed(landes: Territory, monkeypatch: pytest.MonkeyPatch) -> None:
+    landes.known()
+    landes.poll()
+    before, now = landes.items(), landes.sandbox.now
+    monkeypatch.setattr(landes.sandbox, "now", lambda: now() + timedelta(days=9))
+    landes.poll()
+    for name, row in landes.items().items():
+        moved = datetime.fromisoformat(row.due_at) - datetime.fromisoformat(before[name].due_at)
+        assert (moved, row.id) == (timedelta(days=9), before[name].id)
+        assert worklist.content_of(landes.gateway, row).due_at == row.due_at
 
 
 def test_an_item_no_longer_listed_was_acted_on_elsewhere_and_comes_back_if_it_is_listed_again(
