@@ -288,6 +288,8 @@ def from_row(row: Row, objet: str, findings: list[Finding], unknown: frozenset[s
         elif champ.type in _CONVERT:
             said = spoken(objet, champ.nom).get(name_key(text), text) if champ.type == "code" else text
             _convert(kept, champ, said, path, findings)
+        else:
+            findings.append(Finding("bad-type", path, raw=text, detail="one row each, in a sheet of their own"))
     if row.surplus:
         findings.append(Finding("surplus-cells", f"ligne {row.line}", detail="cells beyond the last title"))
     return kept

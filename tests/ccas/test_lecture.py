@@ -300,6 +300,12 @@ def test_no_french_word_stands_for_two_codes_of_a_field() -> None:
             assert set(spoken(objet, champ.nom).values()) == set(champ.valeurs)
 
 
+def test_a_column_that_holds_what_needs_a_sheet_is_told() -> None:
+    (record,) = read("Nom;Prénom;Date de naissance;Freins\nNougarent;Zoé;03/02/1990;logement\n".encode())
+    assert [(one.code, one.path) for one in record.findings] == [("bad-type", "ligne 2, colonne freins")]
+    assert record.quarantined
+
+
 def test_the_sheets_of_a_workbook_join_on_the_file_number() -> None:
     data = to_xlsx(
         {
