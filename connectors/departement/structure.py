@@ -113,6 +113,8 @@ def _check(element: etree._Element, node: Node, found: list[Finding]) -> None:
         if len(element) or not TYPES[node.type](text) or (node.type != "texte" and not text):
             found.append(Finding("bad-type", node.path, "reject", detail=f"expected {node.type}"))
         return
+    if (element.text and not element.text.isspace()) or any(one.tail and not one.tail.isspace() for one in element):
+        found.append(Finding("bad-type", node.path, "reject", detail="expected elements alone"))
     counts: dict[str, int] = {}
     for child in element:
         name = str(child.tag)

@@ -18,6 +18,7 @@ import mappings
 from connectors.contract import DocumentRefused, Envelope
 from connectors.departement.referentiel import Entry, Referentiel, Referentiels, local_time, required
 from connectors.departement.structure import Node, check, structure, to_json
+from connectors.json import digest
 from connectors.source import rewindable
 from connectors.xml import stream
 from schemas.normalisation import name_key
@@ -81,7 +82,7 @@ class WebrsaReading:
                 orientation["decidee_le"] = orientation["date_orient"]
         if "modes_contact" in dossier:
             dossier["modes_contact"] = _contacts(dossier["modes_contact"])
-        record: Record = mapping.read(dossier, departement=self._departement)
+        record: Record = mapping.read(dossier, digest=digest(dossier, findings), departement=self._departement)
         record.key = f"{number}-{_who(dossier['allocataire'])}"
         record.findings = findings + record.findings
         record.asserted_at = self._emitted

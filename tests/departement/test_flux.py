@@ -18,12 +18,13 @@ from connectors.departement.connector import Departement
 from connectors.departement.depot import understood
 from connectors.departement.referentiel import Folder
 from connectors.departement.sandbox import PEOPLE, SCENARIOS, describe, sandbox
-from connectors.departement.synthetic import referentiel, webrsa_ali
+from connectors.departement.synthetic import Allocataire, referentiel, webrsa_ali
 from connectors.transport import Answer, Transport
 from schemas.record import Current, Fact, Record
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples" / "departement"
 URL = "https://departement.sandbox.example"
+ONE_PERSON = webrsa_ali([Allocataire("ARBELIER", "AMELIA", "1988-04-12", "0123456", id_personne=4711)], "40", 7)
 
 
 def departement(folder: Path, **settings: str) -> Departement:
@@ -53,6 +54,23 @@ async def pulled(folder: Path, scenario: str | None = None) -> list[Record]:
             if isinstance(reading, Lasting):
                 reading.keep()
     return records
+
+
+def read_changed(folder: Path, was: bytes, becomes: bytes) -> Record:
+    (record,) = loaded(folder).read("departement.webrsa_ali", io.BytesIO(ONE_PERSON.replace(was, becomes, 1)))
+    return record
+
+
+def test_a_flow_that_differs_by_a_code_nobody_knows_is_not_the_last_one_again(tmp_path: Path) -> None:
+    first, second = (read_changed(tmp_path, b"<civilite>17", b"<civilite>99%d" % n) for n in (1, 2))
+    assert [one.code for one in first.findings] == ["unknown-code"]
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize("where", [b"<allocataire>", b"</civilite>"])
+def test_a_word_between_two_elements_is_told(tmp_path: Path, where: bytes) -> None:
+    record = read_changed(tmp_path, where, where + b"Canari")
+    assert [(one.code, one.path) for one in record.findings] == [("bad-type", "dossiers/dossier/allocataire")]
 
 
 async def test_the_referentiel_comes_first_then_the_full_file_then_the_changes(tmp_path: Path) -> None:
