@@ -303,7 +303,7 @@ class _Run:
         receipts = (
             exchange(work, self.gateway, request, lot.read, ranks=lot.ranks, known_keys=lot.keys) if lot.read else []
         )
-        emitted = self._emitted_at or work.now
+        emitted = min(self._emitted_at or work.now, work.now)
         for index, persons in lot.unchanged:
             self.gateway.dossiers.restated(work, index, emitted)
             self.counts.records += 1
@@ -360,7 +360,8 @@ class _Run:
     def _end(self, request: Request) -> None:
         with self.gateway.unit_of_work() as work:
             if self.envelope.kind == "stock" and self._emitted_at:
-                self.counts.absent = tasks.after_stock(work, self.gateway, request, self._emitted_at)
+                began = work.connection.execute(select(batch.c.started_at).where(batch.c.id == request.id)).scalar_one()
+                self.counts.absent = tasks.after_stock(work, self.gateway, request, self._emitted_at, began)
             self._advance(work, request.id, self.counts.records)
             self._close(work, request, "done")
 

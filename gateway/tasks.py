@@ -23,16 +23,19 @@ ABSENT = "absent-from-stock"
 _CHUNK = 400
 
 
-def after_stock(work: UnitOfWork, gateway: Gateway, request: Request, emitted_at: str) -> int:
+def after_stock(work: UnitOfWork, gateway: Gateway, request: Request, emitted_at: str, began: str) -> int:
     """Compare a full file that was just read with what is known of the same caisses.
 
     Opens one task per household whose right is open and that the file left out; settles those told again. Returns how
-    many tasks were opened. A file older than another full one finds nothing: everything was told since.
+    many tasks were opened. A file older than another full one finds nothing: everything was told since. What a file of
+    a moment to come says counts from when it was read, which `began` tells.
     """
+    emitted_at, until = min(emitted_at, began), (work.now if emitted_at > began else emitted_at)
     _told_again(work, request, emitted_at)
     prefix = f"{request.sender}|{request.document}|"
     scopes = select(source_record.c.scope).where(
-        source_record.c.asserted_at == emitted_at, source_record.c.scope.startswith(prefix, autoescape=True)
+        source_record.c.asserted_at.between(emitted_at, until),
+        source_record.c.scope.startswith(prefix, autoescape=True),
     )
     left_out = work.connection.execute(
         select(source_record.c.record_h, identifier.c.subject_id)

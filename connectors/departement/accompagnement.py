@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -109,9 +110,13 @@ class AccompagnementReading:
             envoi = Envoi.model_validate(value)
         except ValidationError as error:
             raise DocumentRefused("schema-invalid", "an object with accompagnements", path=_place(error)) from None
+        try:
+            self._emitted = None if envoi.emisLe is None else datetime.fromisoformat(envoi.emisLe)
+        except ValueError:
+            raise DocumentRefused("schema-invalid", "an instant, with its zone", path="emisLe") from None
         self._departement = departement
         self._items = envoi.accompagnements
-        self.envelope = Envelope(DOCUMENT, counted=len(self._items))
+        self.envelope = Envelope(DOCUMENT, emitted_at=self._emitted, counted=len(self._items))
 
     def __iter__(self) -> Iterator[Record]:
         mapping = mappings.load(DOCUMENT)
@@ -127,6 +132,7 @@ class AccompagnementReading:
                 f"#{position}", [], findings=[Finding("schema-invalid", where, "reject")], digest=digest(item)
             )
         record: Record = mapping.read(item, departement=self._departement)
+        record.asserted_at = self._emitted
         record.findings += _binome(read_, f"accompagnements[{position}]")
         return record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,15 @@ def test_what_a_binome_lacks_is_shown_to_a_human(changes: dict[str, Any], code: 
     assert codes(record) == [code]
     assert record.quarantined
     assert not record.rejected
+
+
+def test_what_a_sending_says_counts_from_when_it_was_issued() -> None:
+    sent = {"emisLe": "2026-11-20T09:30:00+01:00", "accompagnements": [GLOBAL]}
+    (record,) = read("departement.accompagnement", json.dumps(sent).encode())
+    assert record.asserted_at == datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+    with pytest.raises(DocumentRefused) as refused:
+        read("departement.accompagnement", json.dumps(sent | {"emisLe": "2026-11-31T09:30:00Z"}).encode())
+    assert (refused.value.code, refused.value.path) == ("schema-invalid", "emisLe")
 
 
 def test_an_ended_accompagnement_needs_nobody_any_more() -> None:

@@ -123,20 +123,21 @@ def test_un_quotidien_plus_ancien_que_le_dernier_mensuel_ne_change_rien(annee: A
 
 
 @pytest.mark.xdist_group("simulation")
-def test_un_foyer_ouvert_absent_du_mensuel_est_signale_et_jamais_clos(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suite", [b"2026", b"2099"], ids=["", "par une caisse dont l'horloge avance"])
+def test_un_foyer_ouvert_absent_du_mensuel_est_signale_et_jamais_clos(tmp_path: Path, suite: bytes) -> None:
     petite = Annee(25, seed=11, mois=1)
     passerelle = Passerelle(tmp_path)
     premier = next(f for f in petite.fichiers if f.flux == "mensuel" and b"<FONORG>CAF" in f.octets)
     passerelle.prendre(premier)
     avant = passerelle.dossiers()
     absent, present = sans_le_premier_ouvert(premier.octets), premier.octets
-    mars = Fichier("mars.xml", "mensuel", absent.replace(b"2026-02-04", b"2026-03-04"), 1)
+    mars = Fichier("mars.xml", "mensuel", absent.replace(b"2026-02-04", suite + b"-03-04"), 1)
     assert comptes(passerelle.prendre(mars))["absent"] == 1
     with passerelle.gateway.unit_of_work() as work:
         (ouvert,) = tasks.open_tasks(work)
         assert ouvert["kind"] == "absent-from-stock"
     assert passerelle.dossiers() == avant
-    passerelle.prendre(Fichier("avril.xml", "mensuel", present.replace(b"2026-02-04", b"2026-04-04"), 2))
+    passerelle.prendre(Fichier("avril.xml", "mensuel", present.replace(b"2026-02-04", suite + b"-04-04"), 2))
     with passerelle.gateway.engine.connect() as connection:
         assert connection.execute(select(task.c.state)).scalars().all() == ["settled"]
 
