@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from sqlalchemy import func, select
@@ -102,8 +103,10 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         checks.append(_stamps(settings))
     connectors = installed()
     speaking = dict(connectors)  # by body: each connector under its own id, then whoever is registered under another
+    ending = ExitStack()
     try:
         gateway = Gateway.open(settings, create=False)
+        ending.callback(gateway.engine.dispose)
         state = readiness(gateway)
         checks.append(
             _check(
@@ -134,6 +137,8 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         checks.append(_check("gateway", False, f"{problem.code}: {problem.detail}"))
     except SQLAlchemyError as error:
         checks.append(_check("gateway", False, f"the database stopped answering ({type(error).__name__})"))
+    finally:
+        ending.close()
     for id, one in sorted(speaking.items()):
         name = f"connector {id}" if id == one.manifest.id else f"body {id}"
         try:

@@ -88,20 +88,23 @@ class Gateway:
         """
         production = settings.profile == "production"
         settings.home.mkdir(parents=True, exist_ok=True)
-        engine = open_engine(settings.database)
-        if create:
-            migrate(engine)
-            other_clocks.require(engine, but_the_journal=date_is_right)
-        keys = Keyring(settings.home / "keys", may_create=not production)
-        trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
-        policy = Policy.load(settings.policy_file, require_signature=production, trusted=trusted)
-        gateway = cls(settings, engine, keys, policy)
-        if create:
-            key_marks.require(engine, keys)
-            from gateway import erasure, policy_history  # they act on a gateway, which they import
+        with contextlib.ExitStack() as refused:
+            engine = open_engine(settings.database)
+            refused.callback(engine.dispose)
+            if create:
+                migrate(engine)
+                other_clocks.require(engine, but_the_journal=date_is_right)
+            keys = Keyring(settings.home / "keys", may_create=not production)
+            trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
+            policy = Policy.load(settings.policy_file, require_signature=production, trusted=trusted)
+            gateway = cls(settings, engine, keys, policy)
+            if create:
+                key_marks.require(engine, keys)
+                from gateway import erasure, policy_history  # they act on a gateway, which they import
 
-            policy_history.keep(settings.home, settings.policy_file)
-            erasure.reconcile(gateway)
+                policy_history.keep(settings.home, settings.policy_file)
+                erasure.reconcile(gateway)
+            refused.pop_all()
         return gateway
 
     @cached_property

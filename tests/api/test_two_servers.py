@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -58,10 +59,20 @@ class Holding(PartnerAuth):
             anyone.post("/oauth/revoke", data=told | {"token": self._token}).raise_for_status()
 
 
-def through(house: House, behind: House, body: str = "ccas") -> tuple[httpx.Client, Behind, Holding]:
-    """A partner that speaks to the address of `house`, and is answered by the server behind it."""
-    wire, auth = Behind(behind), Holding(house.base, body, house.keys[body], purpose=PURPOSE[body])
-    return httpx.Client(base_url=house.base, auth=auth, transport=wire, timeout=30), wire, auth
+Through = Callable[..., tuple[httpx.Client, Behind, Holding]]
+
+
+@pytest.fixture
+def through() -> Iterator[Through]:
+    """A partner that speaks to the address of a first server, and is answered by the second, behind it."""
+    with ExitStack() as closing:
+
+        def made(house: House, behind: House, body: str = "ccas") -> tuple[httpx.Client, Behind, Holding]:
+            wire, auth = Behind(behind), Holding(house.base, body, house.keys[body], purpose=PURPOSE[body])
+            client = httpx.Client(base_url=house.base, auth=auth, transport=wire, timeout=30)
+            return closing.enter_context(client), wire, auth
+
+        yield made
 
 
 def until_refused(client: httpx.Client) -> httpx.Response:
@@ -72,7 +83,7 @@ def until_refused(client: httpx.Client) -> httpx.Response:
     return answer
 
 
-def test_a_proof_serves_once_on_all_servers_and_after_a_restart(house: House, other: House) -> None:
+def test_a_proof_serves_once_on_all_servers_and_after_a_restart(house: House, other: House, through: Through) -> None:
     client, wire, _ = through(house, house)
     assert client.get(INBOX).status_code == 200
     used = {name: wire.sent[-1][name] for name in ("host", "authorization", "dpop")}
@@ -88,7 +99,7 @@ def test_a_proof_serves_once_on_all_servers_and_after_a_restart(house: House, ot
 
 
 def test_a_revoked_token_is_refused_by_the_other_server_soon(
-    house: House, other: House, monkeypatch: pytest.MonkeyPatch
+    house: House, other: House, through: Through, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within twice the age of what a server remembers: ten seconds, of the sixty promised."""
     assert 2 * live.MAX_AGE <= 60
@@ -100,7 +111,7 @@ def test_a_revoked_token_is_refused_by_the_other_server_soon(
 
 
 def test_a_suspended_partner_is_refused_by_the_other_server_soon(
-    house: House, other: House, monkeypatch: pytest.MonkeyPatch
+    house: House, other: House, through: Through, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "MAX_AGE", 0.2)
     client, _, _ = through(house, other)
@@ -110,7 +121,9 @@ def test_a_suspended_partner_is_refused_by_the_other_server_soon(
     assert until_refused(client).status_code == 401
 
 
-def test_tokens_of_the_former_key_and_of_the_next_are_taken_by_both_servers(house: House, other: House) -> None:
+def test_tokens_of_the_former_key_and_of_the_next_are_taken_by_both_servers(
+    house: House, other: House, through: Through
+) -> None:
     """A rotation under traffic: the server that rotated signs with the next key, which the other knows already."""
     before, _, former = through(house, other)
     assert before.get(INBOX).status_code == 200
@@ -124,7 +137,9 @@ def test_tokens_of_the_former_key_and_of_the_next_are_taken_by_both_servers(hous
     assert len({jose.parse(one).header["kid"] for one in (former._token, auth._token)}) == 2
 
 
-def test_a_partner_that_asks_too_often_is_told_when_to_come_back_and_slows_nobody_else(house: House) -> None:
+def test_a_partner_that_asks_too_often_is_told_when_to_come_back_and_slows_nobody_else(
+    house: House, through: Through
+) -> None:
     access_of(house.gateway).rates = Rates(calls=Quota(3, 3600))
     hasty, calm = through(house, house)[0], through(house, house, "departement")[0]
     answers = [hasty.get(INBOX) for _ in range(5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -103,3 +105,22 @@ def test_a_disk_that_fills_leaves_no_empty_key(tmp_path: Path) -> None:
     assert subprocess.run(no_room, capture_output=True).returncode
     assert not (keys / "oauth.es256").exists()
     Keyring(keys, may_create=False).require_whole()
+
+
+def held(folder: Path) -> list[str]:
+    """The files of this folder that the process holds open."""
+    links = [os.readlink(one.path) for one in os.scandir("/proc/self/fd") if os.path.islink(one.path)]
+    return [Path(link).name for link in links if Path(link).parent == folder]
+
+
+def test_a_gateway_that_does_not_open_and_one_that_was_examined_hold_no_file_of_the_database(tmp_path: Path) -> None:
+    gc.collect()
+    subprocess.run([KEYS, tmp_path / "keys"], check=True)
+    site = Settings(profile="test", home=tmp_path, departement="040")
+    _open(site)
+    examine(site)
+    assert held(tmp_path) == []
+    shutil.rmtree(tmp_path / "keys")
+    with pytest.raises(Misconfigured) as refused:
+        Gateway.open(site)
+    assert held(tmp_path) == [], refused.value.code
