@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -22,13 +22,16 @@ ERASED = "erased-person"
 REQUIRED = ("first_name", "last_name")
 
 
-def user_record(value: Any, departement: str, path: str, *, checked: bool = False, key: str = "") -> Record:
-    """The record of one user. `checked`: the white list was applied already. Erased users have no facts."""
-    findings: list[Finding] = []
+def user_record(
+    value: Any, departement: str, path: str, *, checked: bool = False, key: str = "", told: Iterable[Finding] = ()
+) -> Record:
+    """The record of one user. `checked`: the white list was applied already, and `told` says what it left out. Erased
+    users have no facts."""
+    findings = list(told)
     user = value if checked else allowed(value, "user", path, findings)
     if is_erased_email(str(user.get("email", ""))) or ANONYMISED in user.values():
-        told = Finding(ERASED, path, "notice", detail="the source erased this person")
-        return Record(str(user.get("id", key)), [], findings=[*findings, told], digest=digest(["erased", key]))
+        findings.append(Finding(ERASED, path, "notice", detail="the source erased this person"))
+        return Record(str(user.get("id", key)), [], findings=findings, digest=digest(["erased", key]))
     if not user.get("first_name") or not (user.get("last_name") or user.get("birth_name")):
         findings.append(Finding("identity-missing", path, "reject", detail="a name and a first name"))
     said = digest(user, findings)
@@ -97,16 +100,15 @@ class UsagersReading:
                 if iso := day(text):
                     user[champ.nom] = iso
                 else:
-                    findings.append(Finding("bad-date", where))
+                    findings.append(Finding("bad-date", where, raw=text))
             else:
                 user[champ.nom] = text
         if row.surplus:
             findings.append(Finding("surplus-cells", at, detail="cells beyond the last title"))
         identifier = user.get("department_internal_id") or user.get("id") or at.replace(" ", "-")
-        record = user_record(user, self._departement, at, checked=True, key=str(identifier))
-        record.key = str(identifier)
         if not {"nir", "department_internal_id", "email", "phone_number"} & user.keys():
             told = "a NIR, an internal id, an e-mail or a telephone"
             findings.append(Finding("identifier-missing", at, "reject", detail=told))
-        record.findings = findings + record.findings
+        record = user_record(user, self._departement, at, checked=True, key=str(identifier), told=findings)
+        record.key = str(identifier)
         return record

@@ -288,6 +288,15 @@ def test_a_table_of_users_says_the_same_as_their_webhook() -> None:
     assert nameless.rejected
 
 
+def test_a_row_that_differs_by_a_date_nobody_can_read_is_not_the_last_one_again() -> None:
+    def digest(born: str) -> bytes:
+        table = to_csv(["Prénom", "Nom", "Date de naissance", "Email"], [["Zoé", "Elan", born, "zoe@example.org"]])
+        (record,) = CONNECTOR.read("rdv_insertion.usagers", io.BytesIO(table))
+        return record.digest
+
+    assert len({digest(""), digest("31/02/1990"), digest("32/02/1990")}) == 3
+
+
 def test_the_number_of_an_msa_household_that_is_a_nir_is_left_out_and_asks_nobody() -> None:
     table = to_csv(["Nom", "Prénom", "Email", "Numéro allocataire"],
                    [["Nougarent", "Zoé", "zoe@exemple.invalid", "285069999999919"]])  # fmt: skip
