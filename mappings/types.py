@@ -265,7 +265,7 @@ def _full(value: Any) -> str:
 def _date_fr(row: Row, zone: str) -> Codec:
     """A date as people write it in tables: `JJ/MM/AAAA`, ISO accepted."""
     return Codec(
-        _say(lambda text: n.full_date(text) or (n.partial_date(text) and ""), "bad-date", "JJ/MM/AAAA"),
+        _say(n.full_date, "bad-date", "JJ/MM/AAAA"),
         lambda value: "/".join(reversed(_full(value).split("-"))),
     )
 
@@ -489,11 +489,15 @@ def _decimal(row: Row, zone: str) -> Codec:
         value = Decimal(re.sub(r"\s", "", text).replace(",", "."))
         if row.sentinel is not None and value == Decimal(row.sentinel):
             return None
-        return f"{value:.{row.places}f}" if row.places is not None else f"{value.normalize():f}"
+        if row.places is None:
+            return f"{value.normalize():f}"
+        if value != round(value, row.places):
+            raise Bad("bad-decimal", f"{row.places} decimals at most")
+        return f"{value:.{row.places}f}"
 
     def write(value: Any) -> str:
         text = f"{Decimal(value):.{row.places}f}" if row.places is not None else str(value)
-        return text.rjust(row.width or 0, "0")
+        return text.zfill(row.width or 0)
 
     return Codec(read, write, "decimal")
 
@@ -647,7 +651,7 @@ def _phone(row: Row, zone: str) -> Codec:
     """One number, kept in E.164; written as the partner dials it (`width` 10: national form)."""
 
     def write(value: str) -> str:
-        return "0" + value[3:] if row.width == 10 and value.startswith("+33") else value
+        return n.dialled(value) if row.width == 10 else value
 
     return Codec(_say(n.phone, "bad-phone"), write)
 

@@ -329,6 +329,12 @@ def _international(digits: str) -> str:
     return "+" + digits if 8 <= len(digits) <= 15 else ""
 
 
+def dialled(number: str) -> str:
+    """An E.164 number as it is dialled in France, overseas included, on ten digits; any other as it is."""
+    ten = "0508" + number[4:] if number.startswith("+508") else "0" + number[3 if number.startswith("+33") else 4 :]
+    return ten if phone(ten) == number else number
+
+
 @dataclass(frozen=True, slots=True)
 class Numeros:
     """The telephone numbers of one cell, and the pieces that are not numbers (kept, never dropped)."""

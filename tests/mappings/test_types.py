@@ -134,6 +134,26 @@ def test_what_cannot_be_understood_is_named_and_never_shown(name, text, code):
     assert text not in str(error.value) + error.value.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "value", "text"),
+    [
+        ("phone", {"width": 10}, "+33612345678", "0612345678"),
+        ("phone", {"width": 10}, "+262692123456", "0692123456"),
+        ("phone", {"width": 10}, "+508411234", "0508411234"),
+        ("phone", {"width": 10}, "+441632960961", "+441632960961"),
+        ("decimal", {"width": 10, "places": 2}, "-5", "-000005.00"),
+    ],
+)
+def test_a_value_is_written_in_the_width_of_the_partner(name, options, value, text):
+    written = made(name, **options)
+    assert written.write(value) == text
+
+
+def test_a_decimal_that_says_more_than_its_places_is_not_rounded():
+    with pytest.raises(Bad, match="bad-decimal"):
+        made("decimal", places=2).read("12.345")
+
+
 SEVERAL = [
     ("date_precision", ("1985-06-01", "J"), "1985-06"),
     ("date_precision", ("1985-01-01", "O"), "1985"),
