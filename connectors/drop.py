@@ -29,7 +29,7 @@ Place = Literal["archive", "rejets", "attente"]
 ABANDONED = 86_400.0
 """Seconds without a write after which nobody is writing a file any more."""
 _OURS = (TAKEN, "archive", "rejets", "attente")
-_NAME = re.compile(r"^[\w][\w .()+-]{0,180}$")
+_NAME = re.compile(r"[\w][\w .()+-]{0,180}")
 LONGEST = 200
 """Bytes of a name: those that are put before and after it, once it was looked at, fit too."""
 _UNFINISHED = (".part", ".partial", ".partiel", ".tmp", ".filepart", ".crdownload")
@@ -45,7 +45,7 @@ class NotOurs(Exception):
 
 def complete(name: str) -> bool:
     """Whether a file of this name is whole and may be taken: an ordinary name, none that writers use meanwhile."""
-    return bool(_NAME.match(name)) and len(name.encode()) <= LONGEST and not name.lower().endswith(_UNFINISHED)
+    return bool(_NAME.fullmatch(name)) and len(name.encode()) <= LONGEST and not name.lower().endswith(_UNFINISHED)
 
 
 def why_left(name: str, mode: int, written: float) -> str:

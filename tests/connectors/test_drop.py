@@ -145,12 +145,20 @@ def test_the_longest_name_taken_still_has_its_place_once_read(landes: Gateway, f
 
 
 def test_a_file_that_will_never_be_taken_as_it_is_named_is_told(landes: Gateway, folder: Path) -> None:
-    for name in ("flux~1.xml", "l'été.xml", os.fsdecode(b"\xe9t\xe9.xml"), "ancien.xml.part", "neuf.xml.part"):
+    for name in (
+        "flux~1.xml",
+        "flux.xml\n",
+        "l'été.xml",
+        os.fsdecode(b"\xe9t\xe9.xml"),
+        "ancien.xml.part",
+        "neuf.xml.part",
+    ):
         (folder / name).write_bytes(flux())
     os.utime(folder / "ancien.xml.part", (0, 0))
     told = {one.file: (one.status, one.code) for one in take(landes, folder)}
     assert told == {
         "flux~1.xml": ("left", "odd-name"),
+        "flux.xml\n": ("left", "odd-name"),
         "l'été.xml": ("left", "odd-name"),
         "\ufffdt\ufffd.xml": ("left", "odd-name"),
         "ancien.xml.part": ("left", "unfinished"),
