@@ -32,7 +32,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import DPO, PAGE, Answer, Download, Go, Place, View, to_correct
 from gateway.person_history import HERSELF, head_of, people_of
-from gateway.problems import Conflict, Unknown
+from gateway.problems import Conflict, Invalid, Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
 from gateway.storage.tables.record import person
@@ -166,15 +166,32 @@ def body(view: View, id: str) -> str:
 def opening(view: View) -> Page:
     """Write down what a person asked; the month runs from the day it was received."""
     _person(view)
+    return _opening(view)
+
+
+def _opening(view: View, wrong: str = "") -> Page:
+    """The form, with what was typed when its day of reception is `wrong`."""
     fields = [
         Field(
-            "droit", say("droits.droit"), "select", options=[(name, word("droit", name)) for name in rights.ARTICLES]
+            "droit",
+            say("droits.droit"),
+            "select",
+            value=view.given("droit"),
+            options=[(name, word("droit", name)) for name in rights.ARTICLES],
         ),
-        Field("recue", say("droits.recue"), "date", say("droits.recue_aide"), value=_today()),
+        Field(
+            "recue",
+            say("droits.recue"),
+            "date",
+            say("droits.recue_aide"),
+            value=view.given("recue") or _today(),
+            error=wrong,
+        ),
         Field(
             "ou",
             say("droits.ou"),
             "select",
+            value=view.given("ou"),
             options=[(HERSELF, say("droits.elle_meme")), *((one.id, one.name) for one in view.gateway.bodies.values())],
         ),
     ]
@@ -182,6 +199,7 @@ def opening(view: View) -> Page:
     return Page(
         say("droits.ouvrir"),
         [
+            *([to_correct(Link(wrong, "#recue"))] if wrong else []),
             Text(say("droits.ouvrir_intro"), lead=True),
             Form(
                 f"/console/personne/{ref}/demande",
@@ -190,7 +208,9 @@ def opening(view: View) -> Page:
                 hidden=[("numero", clock.new_id())],  # sent twice, the form is one request
             ),
         ],
+        status=422 if wrong else 200,
         back=Link(say("droits.retour_personne"), f"/console/personne/{ref}"),
+        error=bool(wrong),
     )
 
 
@@ -218,15 +238,21 @@ def _person(view: View) -> str:
 
 def open_(view: View) -> Answer:
     """Inscribe the request; it is journaled as every step that follows."""
-    made = rights.receive(
-        view.work,
-        view.gateway,
-        _person(view),
-        view.given("droit"),
-        body=view.given("ou") if view.given("ou") in view.gateway.bodies else HERSELF,
-        received_at=_received(view.given("recue")),
-        identifier=view.given("numero") if _NUMBER.fullmatch(view.given("numero")) else "",
-    )
+    person = _person(view)
+    try:
+        made = rights.receive(
+            view.work,
+            view.gateway,
+            person,
+            view.given("droit"),
+            body=view.given("ou") if view.given("ou") in view.gateway.bodies else HERSELF,
+            received_at=_received(view.given("recue")),
+            identifier=view.given("numero") if _NUMBER.fullmatch(view.given("numero")) else "",
+        )
+    except Invalid as refused:
+        if refused.code not in ("received-later", "bad-instant"):
+            raise
+        return _opening(view, word("probleme", refused.code.replace("-", "_")))
     return Go(f"/console/droits/{made.id}", "demande")
 
 

@@ -73,7 +73,7 @@ def _page(view: View, one: Demand, refused: Invalid | Conflict | None = None) ->
     if refused is not None:
         code = refused.code.replace("-", "_")
         said = word("probleme", code, "") or say("droits.executer_refuse", code=refused.code)
-        page.blocks.append(to_correct(said))
+        page.blocks.append(to_correct(Link(said, "#valeur") if one.right == "rectification" else said))
         page.error, page.status = True, 422
     page.blocks += _FORMS[one.right](view, one)
     return page
@@ -96,10 +96,16 @@ def _rectify_form(view: View, one: Demand) -> list[Any]:
             "champ",
             say("droits.champ"),
             "select",
+            value=view.given("champ"),
             options=[(path, _named(path, current[path].value)) for path in known],
         ),
-        Field("valeur", say("droits.valeur"), hint=say("droits.valeur_aide")),
-        Field("declaration", say("droits.declaration"), hint=say("droits.declaration_aide")),
+        Field("valeur", say("droits.valeur"), hint=say("droits.valeur_aide"), value=view.given("valeur")),
+        Field(
+            "declaration",
+            say("droits.declaration"),
+            hint=say("droits.declaration_aide"),
+            value=view.given("declaration"),
+        ),
     ]
     rows = [
         [

@@ -79,6 +79,8 @@ def test_a_form_sent_twice_is_one_request(signed_in: SignedIn, lived: Lived) -> 
     sent = dict(re.findall(r'name="(jeton|numero)" value="([^"]+)"', page)) | {"droit": "access", "ou": "personne"}
     first, again = (client.post(f"{found.url.path}/demande", data=sent) for _ in range(2))
     assert first.url.path == again.url.path
+    to_come = client.post(f"{found.url.path}/demande", data=sent | {"recue": "2099-01-01", "numero": ""})
+    assert (to_come.status_code, 'href="#recue"' in to_come.text) == (422, True)
     other = client.post(f"{found.url.path}/demande", data=sent | {"droit": "erasure"})
     assert other.status_code == 409, "another request under the same number is not taken for the first"
 
@@ -114,6 +116,9 @@ def test_a_correction_reaches_those_who_received_it(signed_in: SignedIn, lived: 
     wrong = send(client, act, champ="personne.date_naissance", valeur="hier")
     assert wrong.status_code == 422
     assert "pas admise" in wrong.text
+    assert ('href="#valeur"' in wrong.text, 'value="hier"' in wrong.text) == (True, True), (
+        "it is corrected, not retyped"
+    )
     told = send(client, act, champ="personne.adresses[residence].code_postal", valeur="40990")
     assert "La correction est faite" in told.text
     assert "rectifier" in told.text, "the recipients told are listed"
