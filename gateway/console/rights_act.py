@@ -103,8 +103,9 @@ def _rectify_form(view: View, one: Demand) -> list[Any]:
         Field(
             "declaration",
             say("droits.declaration"),
+            "textarea",
             hint=say("droits.declaration_aide"),
-            value=view.given("declaration"),
+            value=_declared(view),
         ),
     ]
     rows = [
@@ -135,8 +136,13 @@ def _coded(path: str) -> bool:
     return champ is not None and champ.codes() is not None
 
 
+def _declared(view: View) -> str:
+    """Her statement, whole: one that is too long is refused, never cut."""
+    return view.given("declaration", rectification.MAX_STATEMENT + 1)
+
+
 def _rectify(view: View, one: Demand) -> tuple[str, int]:
-    path, said, statement = view.given("champ"), view.given("valeur"), view.given("declaration")
+    path, said, statement = view.given("champ"), view.given("valeur"), _declared(view)
     facts = {path: _typed(path, said)} if said else {}
     statements = {path: statement} if statement else {}
     told = rectification.rectify(view.work, view.gateway, one.person_id, facts, statements=statements)

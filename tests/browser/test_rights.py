@@ -19,6 +19,7 @@ from sqlalchemy import select
 from gateway import basis, clock, rights
 from gateway.console import rights as console_rights
 from gateway.console import rights_act
+from gateway.rectification import statements_of
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.journal import journal_entry
@@ -130,6 +131,16 @@ def test_a_correction_reaches_those_who_received_it(signed_in: SignedIn, lived: 
     assert forced.status_code == 409
     refused = send(client, other, f"{other}/reponse", letter, issue="refused", motif_refus="accurate")
     assert "Le refus est inscrit" in refused.text, "another request of hers is answered for itself"
+
+
+def test_a_statement_is_kept_whole(signed_in: SignedIn, lived: Lived) -> None:
+    client, said = signed_in("dpo"), "Je ne suis pas d'accord. " * 60
+    asked = _asks(client, lived, 0, "rectification")
+    send(client, f"{asked}/executer", champ="personne.adresses[residence].code_postal", declaration=said)
+    with lived.gateway.reading() as work:
+        one = rights.get(work, asked.rpartition("/")[2])
+        told = statements_of(work, lived.gateway, [one.person_id])
+    assert told[-1]["text"] == said.strip()
 
 
 def test_a_correction_is_typed_as_it_is_read() -> None:
