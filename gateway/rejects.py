@@ -18,7 +18,7 @@ class Rejects:
         self._lasts = path.is_file() or not path.exists()  # a terminal or a pipe keeps nothing of an earlier run
         self.told = 0
         """Records that have their line."""
-        self._stream = path.open("a+" if self._lasts else "w", encoding="utf-8")
+        self._stream = path.open("a+" if self._lasts else "w", buffering=1, encoding="utf-8")  # each line at once
 
     def __enter__(self) -> Self:
         return self

@@ -183,6 +183,7 @@ def test_after_a_crash_each_reject_is_told_once(desk: Desk, twelve_to_look_at: P
 
         with pytest.raises(CrashError):
             ingest(gateway, twelve_to_look_at, "ccas", "ccas.beneficiaires", on_reject=tell, on_start=lines.start)
+        assert told(rejects) == list(range(1, 9)), "on the disk before its record is committed: a crash closes nothing"
     gateway.engine.dispose()
     assert told(rejects) == list(range(1, 9)), "three more than were committed"
     assert as_the_ccas(desk, twelve_to_look_at, rejects)["quarantined"] == 12
