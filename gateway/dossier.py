@@ -49,7 +49,7 @@ APART = "maillon.fse_sensible"
 """The register apart (`gateway/fse_apart.py`)."""
 RESTATED = frozenset({"droit_rsa.date_reference"})
 """The date of a statement is not what it says: alone, it changes nothing."""
-_FILE = ("foyer.matricule", "droit_rsa.numero_demande")
+FILE = ("foyer.matricule", "droit_rsa.numero_demande")
 """What names one file of a caisse, in whichever of its documents."""
 _TAKEN = ("digest", "asserted_at", "exchange_id", "scope", "persons", "received_at")
 _LIVE = f"superseded_at IS NULL AND document <> '{APART}'"
@@ -260,7 +260,7 @@ class Dossiers:
         self.prefetch(work, [foyer_id])
         told = [one.facts for one in work.scratch["dossier"][foyer_id].values()]
         states = {state for facts in told if (state := facts.get("droit_rsa.etat"))}
-        file = [next((facts[path] for facts in told if path in facts), None) for path in _FILE]
+        file = [next((facts[path] for facts in told if path in facts), None) for path in FILE]
         return Right(not states & CLOSED, bool(states), tuple(file) if all(file) else ())
 
     # --- the current view -----------------------------------------------------------------------------------------

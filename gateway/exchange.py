@@ -20,7 +20,7 @@ from gateway.convention_model import Flow
 from gateway.corrections import items_of, send_again
 from gateway.decide import absent_flow, answer, followers, refusal_of
 from gateway.dossier import Seen
-from gateway.identity import NIR, Keys, Match, borrowed
+from gateway.identity import NIR, NIR_ONLY, Keys, Match, borrowed, confirmed
 from gateway.journal_files import require_available
 from gateway.policy import Decision, in_order
 from gateway.receipt import Change, Outcome, Receipt, Request
@@ -303,6 +303,8 @@ def _identify(work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts)
     request = told.request
     keys = _keys(work, gateway, request, told.record, one)
     match = gateway.identity.resolve(work, keys)
+    if match.candidate and match.reason in NIR_ONLY and keys.nir:
+        match = _by_her_number(work, gateway, told, one, match.candidate, match)
     if match.person_id and gateway.identity.waits(work, match.person_id):
         return _Who(match.person_id, match.person_id, True)
     if match.person_id:
@@ -317,6 +319,16 @@ def _identify(work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts)
     if not who.doubtful:
         gateway.identity.remember(work, who.own, keys, request.sender)
     return who
+
+
+def _by_her_number(
+    work: UnitOfWork, gateway: Gateway, told: _Told, one: PersonFacts, candidate: str, match: Match
+) -> Match:
+    """What the NIR alone found: hers where a birth date is absent and the rest of the record says so."""
+    known = gateway.dossiers.current(work, candidate)
+    if confirmed(one.facts, told.record.foyer, known):
+        return Match("certain", candidate, None, 1, "nir")
+    return match if "personne.date_naissance" in known else replace(match, reason="nir-alone")
 
 
 def _provisional(

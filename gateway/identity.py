@@ -11,29 +11,32 @@ Rungs (`schemas` fixes the forms of each identifier):
    confirmed by a human
 5. first name with telephone or e-mail: a suggestion to a human, never more
 
-Two different NIRs never merge; a NIR that meets another name and another birth date is a contradiction. A matricule
-names a household. A doubtful person is recorded apart as *provisional*, with a case for a human; nothing leaves about
-her until it is decided (`gateway/identity_review.py`). Deciding "same" only points one person at the other, so that it
-can be undone.
+Two different NIRs never merge; a NIR that meets another birth date is a contradiction. An absent birth date is not
+another one: the NIR is hers when her names agree or, where none are told, her file at the caisse and her role in it. A
+matricule alone names a household. A doubtful person is recorded apart as *provisional*, with a case for a human;
+nothing leaves about her until it is decided (`gateway/identity_review.py`). Deciding "same" only points one person at
+the other, so that it can be undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
 from sqlalchemy import select, update
 
 from gateway import clock
+from gateway.dossier import FILE
 from gateway.keys import Keyring
 from gateway.lookup import rows
 from gateway.problems import Conflict, Unknown
 from gateway.storage.tables.record import identifier, identity_case, person
 from gateway.unit_of_work import UnitOfWork
 from schemas import normalisation
-from schemas.record import Facts
+from schemas.record import Current, Facts, value_of
 
 Certainty = Literal["certain", "a_confirmer", "inconnu"]
 
@@ -53,6 +56,10 @@ CERTAIN = tuple(system for system, rung in _RUNGS.items() if rung <= 3)
 """What makes two statements about one person, strongest first; the others ask a human."""
 _ALIKE = tuple(system for system in _RUNGS if system not in CERTAIN)
 NIR = "identifiants[nir].valeur"
+NIR_ONLY = frozenset({"nir-with-other-birth-date", "nir-alone"})
+"""Reasons of a match that only the NIR speaks for."""
+_BORN = "personne.date_naissance"
+_ROLE = "personne.role_foyer"
 _TOLD_BY = {"nir+date": "nir", "nom+date": "nom+annee"}
 """Systems that hold a birth date, and what tells that it may be written more or less precisely elsewhere: her number,
 whatever the date beside it; her name with the year of whoever has no whole date."""
@@ -104,7 +111,29 @@ class Keys:
 def borrowed(facts: Facts) -> bool:
     """Whether the NIR beside this birth date can only be someone else's (a child told under a parent's number): it
     finds whom to ask about, and is kept as nobody's."""
-    return bool(normalisation.nir_disagreements(facts.get(NIR, ""), None, facts.get("personne.date_naissance")))
+    return bool(normalisation.nir_disagreements(facts.get(NIR, ""), None, facts.get(_BORN)))
+
+
+def confirmed(facts: Facts, foyer: Facts, known: Current) -> bool:
+    """Whether these facts, met under the NIR of `known` while one of the two has no birth date, are hers.
+
+    A contact row of a caisse names nobody: matricule, request number and role stand for the names, and where two rows
+    share them the NIR decides. Whoever is a child in one and an adult in the other is told under a parent's number.
+    """
+    if facts.get(_BORN) and _BORN in known:
+        return False
+    if (told := _names(facts.get)) and (names := _names(partial(value_of, known))):
+        return not told.isdisjoint(names)
+    roles = {facts.get(_ROLE), value_of(known, _ROLE)}
+    same_role = len(roles) == 1 or ("responsable_dossier" in roles and bool(roles & {"demandeur", "conjoint"}))
+    return same_role and all(foyer.get(path) and foyer[path] == value_of(known, path) for path in FILE)
+
+
+def _names(said: Callable[[str], Any]) -> set[tuple[str, str]]:
+    """Each name that she is called by, with her first name; nothing unless both are told."""
+    first = normalisation.name_key(" ".join((said("personne.prenoms") or ())[:1]))
+    named = (normalisation.name_key(said(f"personne.{name}") or "") for name in ("nom_naissance", "nom_usage"))
+    return {(name, first) for name in named if name and first}
 
 
 class Identity:
@@ -116,7 +145,7 @@ class Identity:
     def keys_of(self, facts: Facts) -> Keys:
         """Blind indexes of what these facts identify a person by."""
         plain: dict[str, str] = {}
-        born = facts.get("personne.date_naissance", "")
+        born = facts.get(_BORN, "")
         name = normalisation.name_key(str(facts.get("personne.nom_naissance") or facts.get("personne.nom_usage") or ""))
         first_names = facts.get("personne.prenoms") or []
         first = normalisation.name_key(first_names[0]) if first_names else ""
@@ -214,8 +243,8 @@ class Identity:
                     return Match("a_confirmer", None, hit, 0, "other-nir")
                 return Match("certain", hit, None, _RUNGS[system], system)
         if same_nir:
-            # The NIR is known with another birth date: the same person if her names agree, else a contradiction.
-            return Match("a_confirmer", None, min(same_nir), 0, "nir-with-other-birth-date")
+            reason = "nir-with-other-birth-date" if keys.born else "nir-alone"
+            return Match("a_confirmer", None, min(same_nir), 0, "several-matches" if len(same_nir) > 1 else reason)
         for system in _ALIKE:
             hits = {hit for hit in self._persons(work, keys, system) if not self._contradicts(work, hit, nir)}
             if hits:

@@ -158,8 +158,7 @@ def _find(view: View, facts: dict[str, Any]) -> tuple[str | None, bool]:
         if row is not None:
             return row.person_id, True
     match = view.gateway.identity.resolve(view.work, view.gateway.identity.keys_of(facts))
-    only_nir = match.reason == "nir-with-other-birth-date" and "personne.date_naissance" not in facts
-    return match.person_id or match.candidate, bool(match.person_id) or only_nir
+    return match.person_id or match.candidate, bool(match.person_id) or match.reason == "nir-alone"
 
 
 # --- what happened ------------------------------------------------------------

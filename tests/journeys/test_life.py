@@ -8,15 +8,18 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from connectors.caf.generator import contexte, write_foyers
 from connectors.caf.synthese.foyers import Adresse, FoyerRsa, Individu, Mutation
-from gateway import identity_review
+from gateway import clock
 from gateway.decide import identifiers_for
 from gateway.demo.stage import signed_policy
-from gateway.receipt import Receipt
+from gateway.exchange import exchange
+from gateway.receipt import Receipt, Request
 from gateway.storage.tables.record import identity_case
+from schemas.record import PersonFacts, Record
 from tests.journeys.territory import AMELIA, DEMO, Territory, beneficiary, territory
 
 HERSELF = Individu(
@@ -94,14 +97,21 @@ CONTACT = (
 )
 
 
+def asked(landes: Territory) -> list[str]:
+    """Why a human is asked who somebody is."""
+    with landes.gateway.unit_of_work() as work:
+        return list(work.connection.execute(select(identity_case.c.reason)).scalars())
+
+
 def test_the_contact_file_of_the_caisse_completes_her_household_and_hides_nothing_of_it(landes: Territory) -> None:
     (her,) = caf_says(landes, "2026-09-01").persons
-    (asked,) = landes.tell("caf", "caf.contacts_allocataires", CONTACT.encode())
-    assert asked.status == "quarantined", "a number without a birth date asks a human"
-    with landes.gateway.unit_of_work() as work:
-        case = work.connection.execute(select(identity_case.c.id)).scalar_one()
-        identity_review.decide(work, landes.gateway, case, True, "agent")
+    for telephone in ("0611111111", "0612345678"):
+        row = CONTACT.replace("0612345678", telephone)
+        (told,) = landes.tell("caf", "caf.contacts_allocataires", row.encode())
+        assert (told.status, told.persons) == ("accepted", [her])
+    assert asked(landes) == []
     told = landes.current(her)
+    assert "personne.telephones[+33611111111].numero" not in told
     assert told["personne.telephones[+33612345678].numero"].value == "+33612345678"
     assert told["droit_rsa.etat"].value == "ouvert_versable"
     assert told["personne.adresses[residence].code_insee"].value == "40192"
@@ -109,3 +119,30 @@ def test_the_contact_file_of_the_caisse_completes_her_household_and_hides_nothin
     told = landes.current(her)
     assert told["foyer.matricule"].value == "0333333", "a later contact row of another file does not bring her back"
     assert "personne.telephones[+33612345678].numero" not in told
+
+
+def test_a_contact_row_that_came_before_the_household_is_hers_too(landes: Territory) -> None:
+    (her,) = landes.tell("caf", "caf.contacts_allocataires", CONTACT.encode())[0].persons
+    assert caf_says(landes, "2026-09-01").persons == [her]
+    assert asked(landes) == []
+
+
+@pytest.mark.parametrize(
+    ("instead", "of"),
+    [("7654321", "0123456"), ("04000000009", "04000000001"), ("ENF", "DEM")],
+    ids=["another-file", "another-request", "a-child-under-her-number"],
+)
+def test_a_contact_row_that_only_her_number_speaks_for_asks_a_human(landes: Territory, instead: str, of: str) -> None:
+    caf_says(landes, "2026-09-01")
+    (told,) = landes.tell("caf", "caf.contacts_allocataires", CONTACT.replace(of, instead).encode())
+    assert (told.status, asked(landes)) == ("quarantined", ["nir-alone"])
+
+
+def test_a_number_without_a_birth_date_is_hers_when_her_names_agree(landes: Territory) -> None:
+    (her,) = caf_says(landes, "2026-09-01").persons
+    known = {"identifiants[nir].valeur": AMELIA.nir, "personne.nom_usage": "Arbelier", "personne.prenoms": ["Amélia"]}
+    with landes.gateway.unit_of_work() as work:
+        request = Request(clock.new_id(), "caf", "caf.contacts_allocataires", landes.gateway.flows(work, "caf"))
+        spoken = [Record(name, [PersonFacts(known | {"personne.prenoms": [name]})]) for name in ("Amélia", "Juliette")]
+        hers, another = exchange(work, landes.gateway, request, spoken)
+    assert (hers.persons, another.status) == ([her], "quarantined")
