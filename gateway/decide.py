@@ -93,7 +93,8 @@ def _said(
     known = states(work, (person_id,))[person_id].for_flow(flow.regime, flow.purpose, flow.vers, work.now)
     seen = _portrait(work, gateway, current)
     wanted = codes if codes is not None else asked(work, gateway, flow, current)
-    linked = seen.linked(flow.vers, flow.role_vers or gateway.body(flow.vers).role)
+    role = flow.role_vers or gateway.body(flow.vers).role
+    linked = seen.linked(flow.vers, role) or (role == "departement" and _paid_by(gateway, flow.de, seen))
     return _Said(
         known,
         wanted,
@@ -107,6 +108,12 @@ def _said(
         seen.referent,
         clock.steady(),
     )
+
+
+def _paid_by(gateway: Gateway, body: str, seen: _Portrait) -> bool:
+    """Is this a caisse that speaks of her? The Département that it pays for hears that she left the household of the
+    right as it hears that a right ended (CASF L262-40): no right of hers is left to link them."""
+    return body in seen.sources and gateway.role(body) == "caf_msa"
 
 
 def _suspended(work: UnitOfWork) -> frozenset[str]:

@@ -26,6 +26,8 @@ HERSELF = Individu(
     "2", AMELIA.nom, AMELIA.nom, AMELIA.prenom, (), date.fromisoformat(AMELIA.date_naissance), "DEM", "40192",
     nir=AMELIA.nir, responsable=True,
 )  # fmt: skip
+HER_HUSBAND = replace(HERSELF, sexe="1", nom_naissance="DURAND", prenom="PAUL", naissance=date(1985, 3, 4), role="CJT",
+                      nir="1850399999999", responsable=False)  # fmt: skip
 MONT_DE_MARSAN = Adresse("FRA", date(2020, 1, 1), "12", "RUE", "DES PINS", commune="40192", code_postal="40000",
                          libelle_commune="MONT DE MARSAN")  # fmt: skip
 BORDEAUX = replace(MONT_DE_MARSAN, depuis=date(2026, 10, 1), commune="33063", code_postal="33000",
@@ -65,6 +67,21 @@ def test_the_departement_that_paid_hears_that_she_moved_and_nobody_else_there_do
     assert ("withheld", "convention-missing") in landes.states("france_travail")
     (later,) = landes.tell("ccas", "ccas.beneficiaires", beneficiary(phone1="0612345678"))
     assert ("departement", "withheld", "convention-missing") in offered(later)
+
+
+def test_the_departement_hears_that_a_husband_left_the_household_it_pays(landes: Territory) -> None:
+    _, him = caf_says(landes, "2026-09-01", personnes=[HERSELF, HER_HUSBAND], situation="MAR").persons
+    landes.deliver()
+    left = caf_says(landes, "2026-10-06")
+    assert offered(left) == [("departement", "queued", "")] * 2
+    landes.deliver()
+    (told,) = (sheet["facts"] for sheet in landes.sheets("departement")[-2:] if is_about(sheet, HER_HUSBAND))
+    assert not [path for path in told if path.startswith(("droit_rsa.", "foyer.", "personne.adresses["))]
+    assert "droit_rsa.etat" not in landes.current(him)
+
+
+def is_about(sheet: dict[str, Any], one: Individu) -> bool:
+    return bool(sheet["facts"]["personne.prenoms"]["value"] == [one.prenom])
 
 
 def test_a_number_that_only_a_ccas_told_does_not_find_her_at_france_travail(tmp_path: Path) -> None:
