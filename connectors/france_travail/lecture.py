@@ -15,6 +15,7 @@ import mappings
 from connectors import json as strict_json
 from connectors import table
 from connectors.contract import DocumentRefused, Envelope
+from connectors.france_travail import besoins
 from schemas.nomenclatures import repair
 from schemas.record import Finding, Record
 
@@ -79,8 +80,10 @@ def _dossier(value: Any, content: bytes) -> Record:
     version = next((number for number, blocks in _BLOCKS.items() if not blocks.isdisjoint(told)), None)
     if version is None:
         raise DocumentRefused("wrong-root", "none of the blocks of a diagnosis is here")
+    answered = besoins.settle(told)
     record = mappings.load(DOSSIER, version).read(told, raw=content)
     record.key = "dossier"
+    record.findings += answered
     listed = told.get(_LISTED[version])
     contraintes = isinstance(listed, dict) and listed.get("contraintes")
     record.partial = not (contraintes and all(told.get(block) for block in _BLOCKS[version]))

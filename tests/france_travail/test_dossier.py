@@ -232,3 +232,23 @@ def test_a_block_of_the_wrong_kind_is_told_and_stops_nothing(block: Any) -> None
     record = read(document)
     assert told(record)["freins[numerique].valeur"] == "present"
     assert record.findings
+
+
+@pytest.mark.parametrize("generation", ["v1", "v4"])
+@pytest.mark.parametrize(
+    ("first", "stands"), [(True, "point_fort"), (False, "besoin")], ids=["priority", "explored-last"]
+)
+def test_two_projects_that_answer_one_need_otherwise_ask_nobody(generation: str, first: bool, stands: str) -> None:
+    path = Path(mappings.__file__).parent / f"france_travail/examples/dossier_diagnostic/{generation}.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    projects = document["besoinsParDiagnostic" if generation == "v4" else "besoinsParDiagnosticIndividuDtos"]
+    projects[:] = [projects[0], copy.deepcopy(projects[0])]
+    for project, value, day in zip(projects, ("POINT_FORT", "BESOIN"), ("01", "02"), strict=True):
+        about = project["diagnostic"] if generation == "v4" else project
+        explored = f"2026-03-{day}T10:00:00.000+02:00"
+        about |= {"estPrioritaire": first and day == "01", "idMetierChiffre": day, "dateMiseAJour": explored}
+        need = {"code": "1", "valeur": value}
+        project |= {"thematiquesBesoins": [{"besoins": [need]}]} if generation == "v4" else {"besoins": [need]}
+    record = read(document)
+    assert told(record)["besoins[identifier_points_forts].valeur"] == stands
+    assert [(one.code, one.severity) for one in record.findings] == [("told-differently", "notice")]
