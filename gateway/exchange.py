@@ -373,6 +373,9 @@ def _assert_person(
         current = gateway.dossiers.current(work, who.person)
         facts, findings = parcours.admissible(gateway, request.sender, facts, before, current, told.asserted_at[:10])
         record.findings.extend(findings)
+    if one.taken_back:
+        before = gateway.dossiers.told_in(work, who.own, place)
+        facts = {path: value for path, value in before.items() if path not in one.taken_back} | facts
     changed = gateway.dossiers.put(
         work,
         who.own,
@@ -380,7 +383,7 @@ def _assert_person(
         facts,
         asserted_at=told.asserted_at,
         exchange_id=request.id,
-        partial=record.partial,
+        partial=record.partial and not one.taken_back,
         late=told.late,
         origin=told.index,
     )

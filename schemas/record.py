@@ -50,6 +50,8 @@ class PersonFacts:
     """The partner's own name for this person inside the record, stable between two sendings; may be empty."""
     person_id: str = ""
     """Set by the gateway when it asked about a person it knows: the answer is about her and names nobody."""
+    taken_back: tuple[str, ...] = ()
+    """Paths that the partner says hold nothing any more, whatever it said there before in this record."""
 
 
 @dataclass(slots=True)

@@ -26,6 +26,9 @@ from schemas.record import Finding
 TABLE = Path(schemas.__file__).parent / "partner" / "ccas" / "champs.csv"
 LABELS = TABLE.with_name("libelles.csv")
 PARIS = ZoneInfo("Europe/Paris")
+TAKEN_BACK = {"deathDate": "personne.date_deces"}
+"""Fields that a CCAS takes back by an explicit `null`, and where the record holds them. Any other empty field says
+nothing; a death told by mistake would end all that is owed to someone alive."""
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,60}$")
 _INTEGER = re.compile(r"\d{1,4}(\.0+)?")
 
@@ -220,6 +223,8 @@ def from_json(value: Any, objet: str, path: str, findings: list[Finding]) -> dic
                 findings.append(_bad(bad, champ, _under(path, name), str(item)))
         elif champ.lu and item is not None and item != "":
             _keep_json(kept, champ, item, _under(path, name), findings)
+        elif item is None and name in TAKEN_BACK:
+            kept[name] = None
     return kept
 
 

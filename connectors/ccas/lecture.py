@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, BinaryIO, NamedTuple
 
 import mappings
-from connectors.ccas.champs import champs, columns, from_json, from_row, without_unread
+from connectors.ccas.champs import TAKEN_BACK, champs, columns, from_json, from_row, without_unread
 from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest, parse
 from connectors.source import rewindable
@@ -202,6 +202,7 @@ def record(kept: Kept, context: Context) -> Record:
     who, done = _shaped(value, kept.where, findings)
     words: dict[str, Any] = context._asdict() | {"digest": digest(value, findings)}
     read: Record = mappings.load("ccas.beneficiaires").read(who, **words)
+    read.personnes[0].taken_back = tuple(path for name, path in TAKEN_BACK.items() if value.get(name, "") is None)
     if done:
         more: Record = mappings.load("ccas.suivi").read(done | {"fileNumber": who.get("fileNumber", "-")}, **words)
         _merge(read.personnes[0].facts, more.personnes[0].facts, findings, kept.where)

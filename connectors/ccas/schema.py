@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mappings
-from connectors.ccas.champs import TABLE, Champ, champs
+from connectors.ccas.champs import TABLE, TAKEN_BACK, Champ, champs
 from mappings.grammar import Row, Section
 
 FOLDER = TABLE.parent
@@ -67,6 +67,9 @@ def _field(champ: Champ) -> dict[str, Any]:
     found = dict(_SCALAR.get(champ.type, {"type": "string"}))
     if champ.type == "code" and champ.valeurs:
         found["enum"] = list(champ.valeurs)
+    if champ.nom in TAKEN_BACK:
+        found["type"] = [found["type"], "null"]
+        found["description"] += " ; null reprend ce que ce CCAS avait dit"
     if not champ.lu:
         found["description"] = f"Jamais lu : {champ.motif}"
     return found

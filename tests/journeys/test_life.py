@@ -163,3 +163,20 @@ def test_a_number_without_a_birth_date_is_hers_when_her_names_agree(landes: Terr
         spoken = [Record(name, [PersonFacts(known | {"personne.prenoms": [name]})]) for name in ("Amélia", "Juliette")]
         hers, another = exchange(work, landes.gateway, request, spoken)
     assert (hers.persons, another.status) == ([her], "quarantined")
+
+
+def test_a_death_told_by_mistake_is_taken_back_by_whoever_told_it(landes: Territory) -> None:
+    her = landes.oriented()
+    landes.tell(
+        "ccas_voisin", "ccas.beneficiaires", beneficiary(deathDate="2026-10-01", email="amelia@exemple.invalid")
+    )
+    assert landes.current(her)["personne.date_deces"].value == "2026-10-01"
+    landes.deliver()
+    (told,) = landes.tell("ccas_voisin", "ccas.beneficiaires", beneficiary(deathDate=None))
+    assert (told.status, told.changed) == ("accepted", 1)
+    assert ("departement", "queued", "") in offered(told)
+    known = landes.current(her)
+    assert "personne.date_deces" not in known
+    assert known["personne.courriels[amelia@exemple.invalid].adresse"].value == "amelia@exemple.invalid"
+    (again,) = landes.tell("ccas_voisin", "ccas.beneficiaires", beneficiary(deathDate=None))
+    assert again.status == "unchanged"
