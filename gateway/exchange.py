@@ -142,7 +142,7 @@ def _carry_person(
     elif changed:
         receipt.outcomes += offer(work, gateway, told.request, person, changed, receipt)
         if not gateway.vault.created(work, person):
-            outbox.replay_waiting(work, person)
+            outbox.replay_waiting(work, person, right="droit_rsa.etat" in changed)
     return who.own
 
 

@@ -80,6 +80,17 @@ def test_the_departement_hears_that_a_husband_left_the_household_it_pays(landes:
     assert "droit_rsa.etat" not in landes.current(him)
 
 
+def test_what_was_withheld_because_her_right_was_closed_is_decided_anew_when_it_opens_again(landes: Territory) -> None:
+    caf_says(landes, "2026-09-01")
+    landes.oriented()
+    caf_says(landes, "2026-10-06", etat="6", cloture=("RGD", date(2026, 10, 1)))
+    landes.deliver()
+    assert set(landes.states("france_travail")) == {("withheld", "no-active-accompaniment")}
+    caf_says(landes, "2026-11-05")
+    landes.deliver()
+    assert set(landes.states("france_travail")) == {("waiting", "identifier_missing")}
+
+
 def is_about(sheet: dict[str, Any], one: Individu) -> bool:
     return bool(sheet["facts"]["personne.prenoms"]["value"] == [one.prenom])
 
