@@ -221,10 +221,11 @@ def _due(view: View) -> Iterator[tuple[str, str, str]]:
         for review in parse(bytes(row.content)).dates_revue:
             if review >= today:
                 yield review.isoformat(), say("conservation.revue"), parse(bytes(row.content)).titre
+    until = func.substr(basis_record.c.valid_until, 1, 10)
     for day_, times in view.connection.execute(
-        select(func.substr(basis_record.c.valid_until, 1, 10), func.count())
+        select(until, func.count())
         .where(basis_record.c.valid_until > clock.instant(), basis_record.c.kind == "consent")
-        .group_by(func.substr(basis_record.c.valid_until, 1, 10))
+        .group_by(until)
     ):
         yield day_, say("conservation.fin_consentement"), many("conservation.personnes", times)
     for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
