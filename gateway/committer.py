@@ -36,6 +36,9 @@ GROUP = 64
 """Most exchanges in one transaction: bounds how long the first one waits for the last."""
 WAITING = 2_000
 """Most exchanges waiting to be written; beyond, callers are told to come back."""
+PAUSE = 0.002
+"""Seconds without a new exchange after which the next group is begun, when the last one had several: the loop's thread,
+which answers those and reads the next, needs the interpreter that a group takes from it at each turn."""
 PATIENCE = 60.0
 """Seconds for which what is long lets what came after it go first."""
 AGAIN = 2
@@ -88,7 +91,10 @@ class Committer:
             thread.join()
 
     def _write(self) -> None:
+        several = False
         while (first := self._queue.get()[2]) is not None:
+            if several and not first.long:
+                self._let_others_come()
             group, stop = [first], False
             after: list[_Task] = []
             while len(group) < GROUP and not (first.long or after or stop):
@@ -101,10 +107,17 @@ class Committer:
                 else:
                     (after if task.long else group).append(task)
             self._run(group)
+            several = len(group) > 1
             if after:
                 self._run(after)
             if stop:
                 return
+
+    def _let_others_come(self) -> None:
+        before, waiting = -1, self._queue.qsize()
+        while before < waiting < GROUP:
+            time.sleep(PAUSE)
+            before, waiting = waiting, self._queue.qsize()
 
     def _run(self, group: list[_Task], again: int = AGAIN) -> None:
         try:

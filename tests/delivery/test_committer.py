@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,5 +107,61 @@ async def test_what_is_short_goes_before_what_is_long_and_what_is_long_goes_alon
     await asyncio.wait_for(asyncio.gather(*asked), 60)
     assert [name for name, _ in told] == ["a", "b", "document", "another document"]
     assert len({id(work) for _, work in told}) == 3, "the short ones share a transaction"
+    committer.close()
+    engine.dispose()
+
+
+async def test_who_comes_while_the_last_ones_are_answered_shares_the_next_transaction(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'one.db'}")
+    metadata.create_all(engine)
+    committer = Committer(lambda: UnitOfWork(engine))
+    loop, started, held = asyncio.get_running_loop(), threading.Event(), threading.Event()
+    told: list[tuple[str, UnitOfWork]] = []
+    later: list[asyncio.Task[None]] = []
+    coming, all_came = ["c", "d", "e"], asyncio.Event()
+
+    def come() -> None:
+        queued = threading.Event()
+
+        def ask() -> None:
+            later.append(asyncio.create_task(committer.submit(action(coming.pop(0)))))
+            loop.call_soon(queued.set)
+            if not coming:
+                all_came.set()
+
+        loop.call_soon_threadsafe(ask)
+        assert queued.wait(60)
+
+    def action(name: str) -> Any:
+        def run(work: UnitOfWork) -> None:
+            told.append((name, work))
+            if name == "b":
+                come()
+
+        return run
+
+    def first(_: UnitOfWork) -> None:
+        started.set()
+        held.wait(60)
+
+    def pause(_: float) -> None:
+        if coming:
+            come()
+
+    monkeypatch.setattr("gateway.committer.time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
+    asked = [asyncio.create_task(committer.submit(first))]
+    assert await asyncio.to_thread(started.wait, 60)
+    asked += [asyncio.create_task(committer.submit(action(name))) for name in "ab"]
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.wait_for(asyncio.gather(*asked), 60)
+    await asyncio.wait_for(all_came.wait(), 60)
+    await asyncio.wait_for(asyncio.gather(*later), 60)
+    assert [name for name, _ in told] == list("abcde")
+    works = [work for _, work in told]
+    assert works[0] is works[1]
+    assert works[2] is works[3] is works[4] is not works[0]
     committer.close()
     engine.dispose()
