@@ -17,6 +17,7 @@ from gateway.merge import Portrait
 from gateway.policy import Decision, Policy, Question
 from gateway.registry import SECRECY, Gateway
 from gateway.storage.tables.access import client
+from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, value_of
 
@@ -94,7 +95,7 @@ def _said(
     seen = _portrait(work, gateway, current)
     wanted = codes if codes is not None else asked(work, gateway, flow, current)
     role = flow.role_vers or gateway.body(flow.vers).role
-    linked = seen.linked(flow.vers, role) or (role == "departement" and _paid_by(gateway, flow.de, seen))
+    linked = seen.linked(flow.vers, role) or (role == "departement" and _paid_for(work, gateway, person_id, flow, seen))
     return _Said(
         known,
         wanted,
@@ -110,10 +111,18 @@ def _said(
     )
 
 
-def _paid_by(gateway: Gateway, body: str, seen: _Portrait) -> bool:
-    """Is this a caisse that speaks of her? The Département that it pays for hears that she left the household of the
-    right as it hears that a right ended (CASF L262-40): no right of hers is left to link them."""
-    return body in seen.sources and gateway.role(body) == "caf_msa"
+def _paid_for(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, seen: _Portrait) -> bool:
+    """Does a caisse speak of someone it told this Département of? It hears that she left the household of the right as
+    it hears that a right ended (CASF L262-40): no right of hers is left to link them."""
+    if flow.de not in seen.sources or gateway.role(flow.de) != "caf_msa":
+        return False
+    told = select(outbox.c.id).where(
+        outbox.c.person_id == person_id,
+        outbox.c.recipient == flow.vers,
+        outbox.c.state == "delivered",
+        outbox.c.sender == flow.de,
+    )
+    return work.connection.execute(told.limit(1)).first() is not None
 
 
 def _suspended(work: UnitOfWork) -> frozenset[str]:

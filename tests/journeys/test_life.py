@@ -80,6 +80,14 @@ def test_the_departement_hears_that_a_husband_left_the_household_it_pays(landes:
     assert "droit_rsa.etat" not in landes.current(him)
 
 
+def test_a_departement_that_never_heard_of_the_husband_who_left_hears_nothing(landes: Territory) -> None:
+    caf_says(landes, "2026-09-01", personnes=[HERSELF, HER_HUSBAND], situation="MAR")
+    left = caf_says(landes, "2026-10-06")
+    assert ("departement", "withheld", "no-active-accompaniment") in offered(left)
+    landes.deliver()
+    assert not [sheet for sheet in landes.sheets("departement") if is_about(sheet, HER_HUSBAND)]
+
+
 def test_what_was_withheld_because_her_right_was_closed_is_decided_anew_when_it_opens_again(landes: Territory) -> None:
     caf_says(landes, "2026-09-01")
     landes.oriented()
