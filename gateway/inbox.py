@@ -106,7 +106,9 @@ def acknowledge(work: UnitOfWork, body: str, letter: str) -> Any:
     """The body has taken the document in: the letter as it was before. Acknowledging twice changes nothing."""
     row = find(work, body, letter)
     if row.acknowledged_at is None:
-        work.connection.execute(update(mailbox).where(mailbox.c.id == letter).values(acknowledged_at=work.now))
+        waiting = (mailbox.c.id == letter) & mailbox.c.acknowledged_at.is_(None)
+        if not work.connection.execute(update(mailbox).where(waiting).values(acknowledged_at=work.now)).rowcount:
+            return find(work, body, letter)  # another transaction did, which this one waited for
     return row
 
 
