@@ -40,13 +40,18 @@ def media_of(http: HttpRequest) -> str:
     return http.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def _all_of(http: HttpRequest, name: str) -> str:
+    """A header that lists, whole: on several lines it says the same as on one (RFC 9110 §5.3)."""
+    return ",".join(http.headers.getlist(name))
+
+
 def require_accepted(http: HttpRequest, media: str) -> None:
     """Honour `Accept` (RFC 9110 §12.5.1): its most precise range that covers this type must not weigh 0.
 
     Raises `NotAcceptable` (`not-acceptable`).
     """
     weights: dict[str, bool] = {}
-    for one in http.headers.get("accept", "").lower().split(","):
+    for one in _all_of(http, "accept").lower().split(","):
         wanted, *parameters = (part.strip() for part in one.split(";"))
         if wanted:
             weights[wanted] = not any(re.fullmatch(r"q=0(\.0{0,3})?", each) for each in parameters)
@@ -159,7 +164,7 @@ def conditional(http: HttpRequest, response: Response) -> Response:
     tag = etag(bytes(response.body))
     response.headers["ETag"] = tag
     response.headers.setdefault("Cache-Control", "private, no-cache")
-    if _lists(http.headers.get("if-none-match", ""), tag, weak=True):
+    if _lists(_all_of(http, "if-none-match"), tag, weak=True):
         kept = {name: response.headers[name] for name in ("etag", "cache-control", "vary") if name in response.headers}
         return Response(status_code=304, headers=kept)
     return response
@@ -167,7 +172,7 @@ def conditional(http: HttpRequest, response: Response) -> Response:
 
 def require_match(http: HttpRequest, tag: str) -> None:
     """Honour `If-Match` before a change. Raises `Stale` (`etag-stale`)."""
-    wanted = http.headers.get("if-match", "")
+    wanted = _all_of(http, "if-match")
     if wanted and not _lists(wanted, tag, weak=False):
         raise Stale("etag-stale", "This has changed since you read it: read it again, then decide.")
 

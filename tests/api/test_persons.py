@@ -409,6 +409,11 @@ def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: Hous
         for wanted in (media, f"application/pdf, {media};q=0.5", "image/*;q=0, */*;q=0.1"):
             assert client.get(f"{path}/document", headers={"Accept": wanted}).status_code == 200
         assert client.get(f"{path}/document", headers={"If-None-Match": fetched.headers["etag"]}).status_code == 304
+        lines = [("If-None-Match", '"other"'), ("If-None-Match", fetched.headers["etag"])]  # RFC 9110 §5.3
+        assert client.get(f"{path}/document", headers=lines).status_code == 304
+        assert client.get(f"{path}/document", headers=[("Accept", "application/pdf"), ("Accept", media)]).is_success
+        refused = client.get(f"{path}/document", headers=[("Accept", "*/*"), ("Accept", f"{media};q=0")])
+        problem(refused, 406, "not-acceptable")
         problem(other.get(f"{path}/document"), 404, "letter-unknown")
         problem(client.post(f"{path}/ack", headers={"If-Match": '"other"'}), 412, "etag-stale")
         problem(client.post(f"{path}/ack", json={"status": "refused"}), 400, "body-unexpected", "refused")
