@@ -18,11 +18,14 @@ def now() -> datetime:
 
 
 def instant(moment: datetime | None = None) -> str:
-    """`2026-11-21T09:30:00.000000Z`; a moment without a zone is refused."""
+    """`2026-11-21T09:30:00.000000Z`. Raises `ValueError` for a moment without a zone, or outside the calendar."""
     moment = moment or now()
     if moment.tzinfo is None:
         raise ValueError("a moment needs a time zone")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    try:
+        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:
+        raise ValueError("outside the calendar, in universal time") from None
 
 
 def told(text: str) -> str:

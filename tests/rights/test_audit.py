@@ -158,6 +158,12 @@ async def test_every_question_is_answered_without_a_name(office: Office, dpo: As
     assert _events(office, "log.read")[-1]["outcome"] == f"audit-{path}"
 
 
+async def test_an_instant_outside_the_calendar_is_refused_as_any_other(dpo: AsyncClient) -> None:
+    for wrong in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-02:00", "2026-11-22"):
+        answer = await dpo.get("/v1/audit/denials", params={"from": wrong})
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:maillon:problem:bad-instant")
+
+
 async def test_repeated_and_out_of_hours_lookups_are_shown(office: Office, dpo: AsyncClient) -> None:
     marie = await known(office)
     subject = office.gateway.keys.pseudonym("ccas", marie)
