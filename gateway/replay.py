@@ -69,9 +69,12 @@ def _read_again(gateway: Gateway, row: Any, kept: Record) -> Record:
     if kept.original is None:
         raise Conflict("resend-needed", "Its bytes were not kept: its sender sends the record again.")
     try:
-        (record,) = gateway.connector(row.sender).read(row.document, io.BytesIO(kept.original()))
+        records = list(gateway.connector(row.sender).read(row.document, io.BytesIO(kept.original())))
     except DocumentRefused as refused:
         raise Conflict("still-not-understood", f"The record is still refused: {refused.code}.") from None
+    if len(records) != 1:
+        raise Conflict("resend-needed", "Its connector no longer reads one record in it: its sender sends it again.")
+    (record,) = records
     # The key it had among the others of its file; no digest: the next file tells it again, whatever it says.
     record.key, record.digest = kept.key, b""
     if record.asserted_at is None:  # it was said when it came: what its sender said since stands

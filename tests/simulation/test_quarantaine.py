@@ -172,6 +172,20 @@ def test_sans_les_octets_du_partenaire_rien_n_est_rejoue(landes: Gateway) -> Non
     assert en_attente(landes) == avant
 
 
+def test_ce_qui_n_est_plus_un_seul_enregistrement_est_a_renvoyer(landes: Gateway, tmp_path: Path) -> None:
+    """Its connector, of a later version, reads otherwise what was kept."""
+    prendre(landes, tmp_path, "code_inconnu")
+    record = Record("D-2", [], {"foyer.code_organisme": "401"}, [Finding("unknown-code", "sitfam", raw="9")])
+    record.original = (tmp_path / "flux.xml").read_bytes
+    with landes.unit_of_work() as work:
+        request = Request(clock.new_id(), "caf", DOCUMENT, ())
+        exchange(work, landes, request, [record])
+    with landes.unit_of_work() as work:
+        (kept,) = work.connection.scalars(select(table.c.id).where(table.c.exchange_id == request.id))
+    with pytest.raises(Conflict, match="resend-needed"):
+        replay(landes, kept)
+
+
 def test_le_seul_enregistrement_d_un_message_garde_le_message() -> None:
     seul, autres = [Record("1", [])], [Record("1", []), Record("2", [])]
     (garde,) = quarantine.with_bytes(seul, b"{}")
