@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
+from itertools import product
 from typing import Any
 
 from sqlalchemy import select
@@ -381,8 +382,9 @@ def indicators(work: UnitOfWork, gateway: Gateway, operation: str, k: int = K) -
 def suppressed(counts: Mapping[str, Mapping[str, int]], k: int = K) -> dict[str, dict[str, int | None]]:
     """Hide what is above 0 and below `k`, and what subtraction would give back.
 
-    Along a row, the sexes are hidden together. Down a column, when a single row of a share-out would be hidden, the
-    next smallest goes too. A nested count (long-term among unemployed) hides with the difference it would tell.
+    Along a row, the sexes are hidden together, and with their sum. Down a column, when a single row of a share-out
+    would be hidden, the smallest of the others that is not 0 goes too: what both make is then no small count. A nested
+    count (long-term among unemployed) hides with the difference it would tell.
     """
     shown: dict[str, dict[str, int | None]] = {code: dict(row) for code, row in counts.items()}
 
@@ -402,14 +404,27 @@ def suppressed(counts: Mapping[str, Mapping[str, int]], k: int = K) -> dict[str,
         for column in _COLUMNS:
             if 0 < counts["EECO02"][column] - counts["EECO03"][column] < k:
                 shown["EECO03"][column] = None
-    for rows in _PARTS:
-        for column in _COLUMNS:
-            present = [code for code in rows if code in shown]
-            hidden = [code for code in present if shown[code][column] is None]
-            if len(hidden) == 1 and len(present) > 1:
-                others = sorted((code for code in present if code not in hidden), key=lambda c: counts[c][column])
-                shown[others[0]][column] = None
-    for row in shown.values():
-        if row["feminin"] is None or row["masculin"] is None:
-            row["feminin"] = row["masculin"] = None
+    while _companions(shown, counts) or _whole_rows(shown):
+        continue  # each hides only what was shown: it ends
     return shown
+
+
+def _companions(shown: Mapping[str, dict[str, int | None]], counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Down each column, hide one more row of a share-out of which a single one is hidden; was there any?"""
+    found = False
+    for rows, column in product(_PARTS, _COLUMNS):
+        seen = [code for code in rows if code in shown and shown[code][column] is not None]
+        if seen and len(seen) == sum(code in shown for code in rows) - 1:
+            hidden = min(seen, key=lambda code: (not counts[code][column], counts[code][column]))
+            shown[hidden][column], found = None, True
+    return found
+
+
+def _whole_rows(shown: Mapping[str, dict[str, int | None]]) -> bool:
+    """Along each row, hide the sexes with one another, and with their sum; was any hidden alone?"""
+    found = False
+    for row in shown.values():
+        if None in row.values() and (row["feminin"], row["masculin"]) != (None, None):
+            row["feminin"] = row["masculin"] = None
+            found = True
+    return found

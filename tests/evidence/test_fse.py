@@ -280,3 +280,17 @@ def test_no_count_below_the_threshold_is_shown_nor_left_alone_to_subtraction(a: 
         assert (row["feminin"] is None) == (row["masculin"] is None)
     if any(0 < value < k for value in (a, b, c)):
         assert parts.count(None) >= 2
+
+
+def test_a_row_hidden_beside_another_is_not_told_by_its_own_columns() -> None:
+    counts = {code: {"total": 0, "feminin": 0, "masculin": 0} for code in fse.INDICATORS}
+    for code, women, men in (("EECO01", 13, 17), ("EECO02", 0, 3), ("EECO04", 0, 9), ("EECO05", 13, 5)):
+        counts[code] = {"total": women + men, "feminin": women, "masculin": men}
+    shown = fse.suppressed(counts)
+    parts = [shown[code] for code in ("EECO02", "EECO04", "EECO05")]
+    for row in parts:
+        assert (row["total"] is None) <= (row["feminin"] is row["masculin"] is None), "the sexes make the sum"
+    for column in ("total", "feminin", "masculin"):
+        hidden = [counts[code][column] for code in ("EECO02", "EECO04", "EECO05") if shown[code][column] is None]
+        assert len(hidden) != 1
+        assert not 0 < sum(hidden) < fse.K, "what is left of the participants is no small count either"
