@@ -76,7 +76,7 @@ def lookups(connection: Connection, start: str, end: str) -> list[dict[str, Any]
         if subject:
             one["persons"].add(subject)
             by_hour[who, entry.ts[:13]].add(subject)
-            by_day[who, entry.ts[:10], subject] += 1
+            by_day[who, moment.date().isoformat(), subject] += 1
     for who, one in found.items():
         one["persons"] = len(one["persons"])
         one["mass"] = [

@@ -19,6 +19,7 @@ from gateway.registry import SECRECY, Gateway
 from gateway.storage.tables.access import client
 from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import today
 from schemas.record import Current, value_of
 
 _OPEN_RIGHTS = frozenset({"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"})
@@ -208,7 +209,8 @@ def _age_status(recorded: str, current: Current, now: str) -> str:
         return recorded
     year, rest = int(str(born.value)[:4]), str(born.value)[4:10]
     eighteen = f"{year + 18}{rest}{'-12-31'[len(rest) :]}"
-    return "minor" if now[:10] < eighteen else "adult"
+    # Paris is never behind universal time: an adult there is one here.
+    return "minor" if now[:10] < eighteen and today(now) < eighteen else "adult"
 
 
 def refusal_of(

@@ -13,7 +13,7 @@ from typing import Any
 
 import mappings
 from connectors.manifest import Document
-from gateway import clock
+from gateway.words import today
 from schemas import nomenclatures, paths
 from schemas.fse import ReponsesSensibles
 from schemas.record import Current, Fact, Written, value_of
@@ -114,7 +114,7 @@ def derived(current: Current, day: str) -> dict[str, Derived]:
 def write(current: Current, day: str = "", participation: str = f"{OPENED_BY}:1") -> Written:
     """The form for someone who would enter on a day (today when none is given), from these facts alone."""
     frozen: dict[str, Fact] = {path: fact for path, fact in current.items() if path.startswith("personne.")}
-    for name, one in derived(current, day or clock.instant()[:10]).items():
+    for name, one in derived(current, day or today()).items():
         said = current[one.inputs[-1]]
         frozen[f"participations[{participation}].questionnaire_entree.{name}"] = replace(said, value=one.value)
     return mappings.load(ID).write(frozen, {"participation": participation})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway import clock
 from schemas import paths
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -68,6 +69,11 @@ def number(value: int) -> str:
 def local(instant: str) -> datetime:
     """An instant of the gateway in Paris time."""
     return datetime.fromisoformat(instant).astimezone(PARIS)
+
+
+def today(instant: str = "") -> str:
+    """The day it is in Paris (`AAAA-MM-JJ`), now or at an instant of the gateway."""
+    return local(instant or clock.instant()).date().isoformat()
 
 
 def moment(instant: str | None) -> str:

@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from connectors.table import to_csv, to_xlsx
-from gateway import clock, evidence, fse, fse_form, meter, private_file, worklist
+from gateway import evidence, fse, fse_form, meter, private_file, worklist
 from gateway.commands import group
 from gateway.commands.output import WRONG_USAGE, body_of, data, day, fail
 from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
+from gateway.words import today
 
 Act = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The act agents decided, as a JSON object.")]
 Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]
@@ -118,10 +119,6 @@ def worklist_release(id: str) -> None:
 # --- evidence and FSE+ ------------------------------------------------------------------------------------------------
 
 
-def _today(day: str) -> str:
-    return day or clock.instant()[:10]
-
-
 def _given(path: Path | None) -> dict[str, Any]:
     return _object(path) if path else {}
 
@@ -151,7 +148,7 @@ def evidence_caseload(
     known = evidence.postings_of(_given(postings))
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = evidence.caseload(work, gateway, _today(day), *known)
+        told = evidence.caseload(work, gateway, day or today(), *known)
     _show("File active par référent", told, html)
 
 
@@ -171,7 +168,7 @@ def evidence_incomplete(operation: Operation, day: Day = "", html: Html = None) 
     """Participants that could not be counted, and what each lacks."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = fse.incomplete(work, gateway, operation, _today(day))
+        told = fse.incomplete(work, gateway, operation, day or today())
     _show("Participants incomplets", told, html)
 
 
@@ -188,7 +185,7 @@ def evidence_enter(
     body_of(gateway, body)
     with gateway.unit_of_work() as work:
         person = head_of(work, person)
-        key = fse.enter(work, gateway, person, body, operation, _today(day), _given(answers), notice)
+        key = fse.enter(work, gateway, person, body, operation, day or today(), _given(answers), notice)
         found = next(one for one in fse.participations(gateway.dossiers.current(work, person)) if one["key"] == key)
     data({"participation": key, "filled": sorted(found["entree"])})
 
@@ -205,7 +202,7 @@ def evidence_leave(person: Person, participation: Key, day: Day = "", answers: A
     """Close a participation; it never changes any more."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        fse.leave(work, gateway, head_of(work, person), participation, _today(day), _given(answers))
+        fse.leave(work, gateway, head_of(work, person), participation, day or today(), _given(answers))
     data({"participation": participation, "etat": "close"})
 
 
@@ -213,7 +210,7 @@ def evidence_six_months(person: Person, participation: Key, answers: Act, day: D
     """What became of her, 180 days after she left at the earliest."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        fse.six_months(work, gateway, head_of(work, person), participation, _today(day), _object(answers))
+        fse.six_months(work, gateway, head_of(work, person), participation, day or today(), _object(answers))
     data({"participation": participation, "six_mois": True})
 
 

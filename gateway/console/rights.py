@@ -37,7 +37,7 @@ from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
 from gateway.storage.tables.record import person
 from gateway.storage.tables.rights import rights_request as table
-from gateway.words import PARIS, local, many, moment, say, word
+from gateway.words import PARIS, many, moment, say, today, word
 
 _NUMBER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_LETTER = 5 * 1024 * 1024
@@ -184,7 +184,7 @@ def _opening(view: View, wrong: str = "") -> Page:
             say("droits.recue"),
             "date",
             say("droits.recue_aide"),
-            value=view.given("recue") or _today(),
+            value=view.given("recue") or today(),
             error=wrong,
         ),
         Field(
@@ -214,14 +214,9 @@ def _opening(view: View, wrong: str = "") -> Page:
     )
 
 
-def _today(instant: str = "") -> str:
-    """The day it is for the reader, now or at an instant."""
-    return local(instant or clock.instant()).date().isoformat()
-
-
 def _received(day: str) -> str:
     """Now, when it is today; else the beginning of that day in Paris."""
-    if day in ("", _today()):
+    if day in ("", today()):
         return ""
     try:
         return clock.instant(datetime.fromisoformat(day).replace(tzinfo=PARIS))

@@ -167,16 +167,16 @@ async def test_an_instant_outside_the_calendar_is_refused_as_any_other(dpo: Asyn
 async def test_repeated_and_out_of_hours_lookups_are_shown(office: Office, dpo: AsyncClient) -> None:
     marie = await known(office)
     subject = office.gateway.keys.pseudonym("ccas", marie)
-    for hour in ("03", "10"):
+    for moment in ("2026-11-17T23:00", "2026-11-18T10:00"):  # one day, in Paris
         work = office.gateway.unit_of_work()
-        work.now = f"2026-11-18T{hour}:00:00.000000Z"
+        work.now = f"{moment}:00.000000Z"
         with work:
             for _ in range(6):
                 journal.append(
                     work, "log.read", sender_org="ccas", client_id="ccas", subject=subject, outcome="dossier"
                 )
     told = (
-        await dpo.get("/v1/audit/lookups", params={"from": "2026-11-18T00:00:00Z", "to": "2026-11-19T00:00:00Z"})
+        await dpo.get("/v1/audit/lookups", params={"from": "2026-11-17T23:00:00Z", "to": "2026-11-19T00:00:00Z"})
     ).json()
     (one,) = told["lookups"]
     assert (one["client_id"], one["lookups"], one["persons"], one["out_of_hours"]) == ("ccas", 12, 1, 6)

@@ -24,6 +24,12 @@ def test_she_is_a_minor_until_the_end_of_what_is_known_of_her_birthday(born: str
     assert _age_status("adult", current, "2026-11-22T10:00:00.000000Z") == status
 
 
+def test_she_comes_of_age_at_midnight_in_paris() -> None:
+    current = {BORN: Fact("2008-07-14", "departement", "essai", "2026-07-01")}
+    midnight = ("2026-07-13T21:59:59.000000Z", "2026-07-13T22:00:00.000000Z")
+    assert [_age_status("adult", current, now) for now in midnight] == ["minor", "adult"]
+
+
 async def test_nothing_about_a_minor_leaves_without_a_human(office: Office) -> None:
     born = str(clock.now().year - 17)
     minor = MARIE | {BORN: born, "identifiants[nir].valeur": f"2{born[2:]}0640999901"}
