@@ -192,7 +192,6 @@ def _members(inside: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def caseload(
-    work: UnitOfWork,
     gateway: Gateway,
     day: str,
     postings: Sequence[Affectation] = (),
@@ -203,14 +202,14 @@ def caseload(
     A posting keeps who employs, who receives and who directs apart; a professional with several sites has one line per
     posting, over the same caseload.
     """
-    journal.append(work, "log.read", outcome="caseload", purpose="statistiques_pilotage", agent_role="operator")
     followed: Counter[str] = Counter()
     spent: dict[str, Counter[str]] = defaultdict(Counter)
-    for _, current in fse.everyone(work, gateway):
-        for worker in _referents(current, day):
-            followed[worker] += 1
-        for worker, row in time_of(contacts(current)).items():
-            spent[worker].update(row)
+    with fse.reading_all(gateway, "caseload") as work:
+        for _, current in fse.everyone(work, gateway):
+            for worker in _referents(current, day):
+                followed[worker] += 1
+            for worker, row in time_of(contacts(current)).items():
+                spent[worker].update(row)
     by_worker: dict[str, list[Affectation]] = defaultdict(list)
     for posting in postings:
         if (posting.debut or "") <= day and (not posting.fin or day <= posting.fin):

@@ -9,6 +9,7 @@ before they are declared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
 from itertools import product
 from typing import Any
@@ -245,14 +246,14 @@ def everyone(work: UnitOfWork, gateway: Gateway) -> Iterator[tuple[str, Portrait
         last = ids[-1]
 
 
-def incomplete(work: UnitOfWork, gateway: Gateway, operation: str, today: str) -> list[dict[str, Any]]:
+def incomplete(gateway: Gateway, operation: str, today: str) -> list[dict[str, Any]]:
     """The participants whose participation lacks something, and what."""
-    _read(work, "fse-incomplete")
-    return [
-        {"person": person_id, "participation": one["key"], "etat": one["etat"], "missing": lacks}
-        for person_id, current, one in _taking_part(work, gateway, operation)
-        if (lacks := missing(current, one, today, _apart(work, gateway, person_id)))
-    ]
+    with reading_all(gateway, "fse-incomplete") as work:
+        return [
+            {"person": person_id, "participation": one["key"], "etat": one["etat"], "missing": lacks}
+            for person_id, current, one in _taking_part(work, gateway, operation)
+            if (lacks := missing(current, one, today, _apart(work, gateway, person_id)))
+        ]
 
 
 def _taking_part(work: UnitOfWork, gateway: Gateway, operation: str) -> Iterator[tuple[str, Current, dict[str, Any]]]:
@@ -275,23 +276,30 @@ def _apart(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Fact
     return fse_apart.of(work, gateway, people_of(work, person_id))
 
 
-def _read(work: UnitOfWork, what: str) -> None:
-    journal.append(work, "log.read", outcome=what, purpose="statistiques_pilotage", agent_role="operator")
+@contextmanager
+def reading_all(gateway: Gateway, what: str) -> Iterator[UnitOfWork]:
+    """Where to read every dossier from: journaled first, then in a transaction that holds back no writer."""
+    with gateway.unit_of_work() as work:
+        journal.append(work, "log.read", outcome=what, purpose="statistiques_pilotage", agent_role="operator")
+    with gateway.reading() as work:
+        yield work
 
 
-def statement(work: UnitOfWork, gateway: Gateway, operation: str) -> list[dict[str, str]]:
+def statement(gateway: Gateway, operation: str) -> list[dict[str, str]]:
     """The participants of one operation, one row of `fse.participant` each, sensitive answers among them.
 
-    It is the only document that carries those; writing it is journaled as an export.
+    It is the only document that carries those; it is journaled as an export before it is given.
     """
     found = []
-    for person_id, current, one in _taking_part(work, gateway, operation):
-        facts = {**current, **_apart(work, gateway, person_id)}
-        found.append(mappings.load(fse_form.ID).write(facts, {"participation": one["key"]}).document)
-    journal.append(
-        work, "export", document=fse_form.ID, n_records=len(found), purpose="statistiques_pilotage",
-        agent_role="operator", outcome="exported",
-    )  # fmt: skip
+    with gateway.reading() as work:
+        for person_id, current, one in _taking_part(work, gateway, operation):
+            facts = {**current, **_apart(work, gateway, person_id)}
+            found.append(mappings.load(fse_form.ID).write(facts, {"participation": one["key"]}).document)
+    with gateway.unit_of_work() as work:
+        journal.append(
+            work, "export", document=fse_form.ID, n_records=len(found), purpose="statistiques_pilotage",
+            agent_role="operator", outcome="exported",
+        )  # fmt: skip
     return found
 
 
@@ -356,19 +364,19 @@ _PARTS = (("EECO02", "EECO04", "EECO05"), ("EECO06", "EECO07", "EECO08"), ("EECO
 _COLUMNS = ("total", "feminin", "masculin")
 
 
-def indicators(work: UnitOfWork, gateway: Gateway, operation: str, k: int = K) -> dict[str, Any]:
+def indicators(gateway: Gateway, operation: str, k: int = K) -> dict[str, Any]:
     """Output and result indicators of one operation, by sex; None stands for a count too small to be shown."""
-    _read(work, "fse-indicators")
     counts = {code: dict.fromkeys(_COLUMNS, 0) for code in INDICATORS}
-    for person_id, current, one in _taking_part(work, gateway, operation):
-        if not one["date_entree"]:
-            continue
-        answers = _apart(work, gateway, person_id)
-        for code, (_, holds) in INDICATORS.items():
-            if holds((one, current, answers)):
-                counts[code]["total"] += 1
-                if (sex := value_of(current, "personne.sexe_etat_civil")) in _COLUMNS:
-                    counts[code][sex] += 1
+    with reading_all(gateway, "fse-indicators") as work:
+        for person_id, current, one in _taking_part(work, gateway, operation):
+            if not one["date_entree"]:
+                continue
+            answers = _apart(work, gateway, person_id)
+            for code, (_, holds) in INDICATORS.items():
+                if holds((one, current, answers)):
+                    counts[code]["total"] += 1
+                    if (sex := value_of(current, "personne.sexe_etat_civil")) in _COLUMNS:
+                        counts[code][sex] += 1
     shown = suppressed(counts, k)
     return {
         "operation": operation,

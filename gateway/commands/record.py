@@ -147,8 +147,7 @@ def evidence_caseload(
     """Persons followed and time with people, by référent, beside each posting's share of time and target."""
     known = evidence.postings_of(_given(postings))
     gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        told = evidence.caseload(work, gateway, day or today(), *known)
+    told = evidence.caseload(gateway, day or today(), *known)
     _show("File active par référent", told, html)
 
 
@@ -159,16 +158,14 @@ def evidence_indicators(
 ) -> None:
     """Indicators of one operation, by sex; small counts are hidden."""
     gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        told = fse.indicators(work, gateway, operation, threshold)
+    told = fse.indicators(gateway, operation, threshold)
     _show("Indicateurs FSE+", told, html)
 
 
 def evidence_incomplete(operation: Operation, day: Day = "", html: Html = None) -> None:
     """Participants that could not be counted, and what each lacks."""
     gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        told = fse.incomplete(work, gateway, operation, day or today())
+    told = fse.incomplete(gateway, operation, day or today())
     _show("Participants incomplets", told, html)
 
 
@@ -220,8 +217,7 @@ def evidence_participants(
 ) -> None:
     """The statement of one operation, `fse.participant`: one row per participation, sensitive answers included."""
     gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        rows = fse.statement(work, gateway, operation)
+    rows = fse.statement(gateway, operation)
     heads = list(rows[0]) if rows else []
     cells = [list(row.values()) for row in rows]
     private_file.write(

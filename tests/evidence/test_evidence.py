@@ -120,8 +120,7 @@ POSTINGS = {
 def test_caseload_by_referent_with_employer_host_sites_share_and_target(landes: Territory) -> None:
     followed(landes, meeting("ccas:r1", start="2026-06-02T09:00:00Z", b="pro-social"))
     followed(landes, numero="00000000102")
-    with landes.gateway.unit_of_work() as work:
-        rows = evidence.caseload(work, landes.gateway, "2026-11-01", *evidence.postings_of(POSTINGS))
+    rows = evidence.caseload(landes.gateway, "2026-11-01", *evidence.postings_of(POSTINGS))
     mine = [row for row in rows if row["professionnel"] == "pro-social"]
     assert [(row["employeur"], row["accueil"], row["quotite"], row["lieux"]) for row in mine] == [
         ("association", "ccas", "0.6", ["mairie-1"]), ("association", "departement", "0.4", ["cms-2"]),
@@ -135,9 +134,8 @@ def test_an_ended_accompaniment_or_a_replaced_referent_is_no_caseload(landes: Te
     followed(landes, **{"accompagnements[departement:AG-1].fin": "2026-10-31"})
     followed(landes, numero="00000000102",
              **{"accompagnements[departement:AG-1].membres[departement:s].jusqua": "2026-09-30"})  # fmt: skip
-    with landes.gateway.unit_of_work() as work:
-        assert [row["file_active"] for row in evidence.caseload(work, landes.gateway, "2026-10-15")] == [1]
-        assert evidence.caseload(work, landes.gateway, "2026-11-01") == []
+    assert [row["file_active"] for row in evidence.caseload(landes.gateway, "2026-10-15")] == [1]
+    assert evidence.caseload(landes.gateway, "2026-11-01") == []
 
 
 def test_wrong_postings_are_refused_by_field() -> None:

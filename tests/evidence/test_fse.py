@@ -47,8 +47,7 @@ def one(landes: Territory, who: str, key: str) -> dict[str, Any]:
 
 
 def lacks(landes: Territory, today: str = "2026-11-21") -> list[list[str]]:
-    with landes.gateway.unit_of_work() as work:
-        return [found["missing"] for found in fse.incomplete(work, landes.gateway, OPERATION, today)]
+    return [found["missing"] for found in fse.incomplete(landes.gateway, OPERATION, today)]
 
 
 def test_what_a_body_already_said_is_not_asked_again(landes: Territory) -> None:
@@ -113,11 +112,10 @@ def test_sensitive_answers_have_a_key_of_their_own_and_never_leave_with_the_rest
 def test_the_statement_of_an_operation_is_one_row_for_each_participation(landes: Territory, tmp_path: Path) -> None:
     entered(landes)
     entered(landes, "00000000102", answers={"handicap": "oui"})
-    with landes.gateway.unit_of_work() as work:
-        rows = fse.statement(work, landes.gateway, OPERATION)
-        assert fse.statement(work, landes.gateway, OPERATION) == rows
-        with pytest.raises(Unknown, match="operation-unknown"):
-            fse.statement(work, landes.gateway, "AUTRE")
+    rows = fse.statement(landes.gateway, OPERATION)
+    assert fse.statement(landes.gateway, OPERATION) == rows
+    with pytest.raises(Unknown, match="operation-unknown"):
+        fse.statement(landes.gateway, "AUTRE")
     assert [(row["operation"], row["niveau_etude"], row["marche_travail"]) for row in rows] == [
         (OPERATION, "cap_bep", "chomeur_longue_duree")
     ] * 2
@@ -258,9 +256,8 @@ def test_answers_are_checked(landes: Territory) -> None:
 
 def test_counts_too_small_are_hidden_and_cannot_be_found_back(landes: Territory) -> None:
     entered(landes)
-    with landes.gateway.unit_of_work() as work:
-        whole = {one["code"]: one for one in fse.indicators(work, landes.gateway, OPERATION, k=1)["indicateurs"]}
-        hidden = {one["code"]: one for one in fse.indicators(work, landes.gateway, OPERATION)["indicateurs"]}
+    whole = {one["code"]: one for one in fse.indicators(landes.gateway, OPERATION, k=1)["indicateurs"]}
+    hidden = {one["code"]: one for one in fse.indicators(landes.gateway, OPERATION)["indicateurs"]}
     assert [whole[code]["total"] for code in ("EECO01", "EECO02", "EECO03", "EECO10", "EECO12")] == [1, 1, 1, 1, 0]
     assert whole["EECO01"]["feminin"] == 1
     assert hidden["EECO01"]["total"] is None
@@ -294,3 +291,17 @@ def test_a_row_hidden_beside_another_is_not_told_by_its_own_columns() -> None:
         hidden = [counts[code][column] for code in ("EECO02", "EECO04", "EECO05") if shown[code][column] is None]
         assert len(hidden) != 1
         assert not 0 < sum(hidden) < fse.K, "what is left of the participants is no small count either"
+
+
+def test_who_reads_everybody_holds_back_no_exchange(landes: Territory, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered(landes)
+    gateway, written = landes.gateway, []
+
+    def counted(_: fse.Row) -> bool:
+        with gateway.unit_of_work() as work:
+            written.append(work.now)
+        return True
+
+    monkeypatch.setattr(fse, "INDICATORS", {"EECO01": ("Participants", counted)})
+    assert fse.indicators(gateway, OPERATION, k=1)["indicateurs"][0]["total"] == 1
+    assert written

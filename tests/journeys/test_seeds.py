@@ -239,8 +239,8 @@ def test_d_a_job_found_part_time_then_a_second_one_with_less_travel(landes: Terr
         fse.six_months(work, landes.gateway, who, key, "2027-11-02", {"en_emploi": True, "situation_amelioree": True})
     with landes.gateway.unit_of_work() as work:
         pack = evidence.pack(work, landes.gateway, who)
-        (row,) = fse.statement(work, landes.gateway, "FSE-1")
-        counted = {one["code"]: one["total"] for one in fse.indicators(work, landes.gateway, "FSE-1", 1)["indicateurs"]}
+    (row,) = fse.statement(landes.gateway, "FSE-1")
+    counted = {one["code"]: one["total"] for one in fse.indicators(landes.gateway, "FSE-1", 1)["indicateurs"]}
     assert [(one["date"], one["temps_travail"]) for one in pack["resultats"]] == [
         ("2026-12-15", "partiel"), ("2027-03-15", "plein"),
     ]  # fmt: skip
