@@ -12,21 +12,25 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import fields
 from multiprocessing import get_context
+from operator import attrgetter
 from typing import Any
 
 from connectors.contract import Aloof, Remote, Sketch
 from gateway import parent
 from gateway.identity import Identity, Keys
 from gateway.keys import Keyring
-from schemas.record import Finding, PersonFacts, Record
+from schemas.record import PersonFacts, Record
 
 WORTH = 4000
 """Records below which starting a process costs more than it spares."""
 
-_Told = tuple[str, list[tuple[dict[str, Any], str]], dict[str, Any], list[Finding], datetime | None, bytes, bool]
-"""A record as it travels: plain values, which cost a third of the objects they make."""
+_Told = tuple[list[tuple[Any, ...]], tuple[Any, ...]]
+"""A record as it travels, its persons apart: plain values, which cost a third of the objects they make."""
+_PERSON = attrgetter(*(one.name for one in fields(PersonFacts)))
+_WORDS = tuple(one.name for one in fields(Record) if one.name not in ("personnes", "original"))
+_RECORD = attrgetter(*_WORDS)
 
 
 class Ahead:
@@ -76,9 +80,13 @@ def ahead(reading: Any, keys: Keyring) -> Iterator[Ahead | None]:
         pool.shutdown(cancel_futures=True)
 
 
+def _told(one: Record) -> _Told:
+    return [_PERSON(person) for person in one.personnes], _RECORD(one)
+
+
 def _made(told: _Told) -> Record:
-    key, people, foyer, findings, asserted_at, digest, partial = told
-    return Record(key, [PersonFacts(*one) for one in people], foyer, findings, asserted_at, digest, partial=partial)
+    people, words = told
+    return Record(personnes=[PersonFacts(*one) for one in people], **dict(zip(_WORDS, words, strict=True)))
 
 
 # --- in the other process -------------------------------------------------------------------------------------------
@@ -103,7 +111,6 @@ def _read(raws: Sequence[tuple[int, bytes]]) -> tuple[list[_Told], list[list[Key
     keys: list[list[Keys]] = []
     identity: Identity = _there["identity"]
     for one in _there["remote"].read(raws):
-        people = [(person.facts, person.key) for person in one.personnes]
-        told.append((one.key, people, one.foyer, one.findings, one.asserted_at, one.digest, one.partial))
-        keys.append([identity.keys_of(facts) for facts, _ in people])
+        told.append(_told(one))
+        keys.append([identity.keys_of(person.facts) for person in one.personnes])
     return told, keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connectors.caf.generator import write_file
 from connectors.contract import Sketch
@@ -21,7 +24,7 @@ from gateway.ingest import ingest
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import assertion_set
-from schemas.record import Record
+from schemas.record import Finding, PersonFacts, Record
 
 
 @pytest.fixture
@@ -94,6 +97,19 @@ def test_two_processes_make_of_a_file_what_one_makes(
     assert [rank for rank, _, _ in here[1]] == [8, 22, 31]
     assert here[1][2][1] == ["identity-to-confirm"]
     assert len(here[2]) > 60
+
+
+FACTS = st.dictionaries(st.text(), st.text() | st.booleans())
+PEOPLE = st.builds(PersonFacts, FACTS, st.text(), st.text(), st.lists(st.text(), max_size=3).map(tuple))
+RECORDS = st.builds(
+    Record, st.text(), st.lists(PEOPLE, max_size=3), FACTS, st.lists(st.builds(Finding, st.text(), st.text())),
+    st.none() | st.datetimes(), st.binary(), partial=st.booleans(),
+)  # fmt: skip
+
+
+@given(RECORDS)
+def test_nothing_of_a_record_is_lost_between_the_two_processes(record: Record) -> None:
+    assert ahead._made(pickle.loads(pickle.dumps(ahead._told(record)))) == record
 
 
 def test_a_lost_process_loses_no_record(
