@@ -105,8 +105,9 @@ def record(
     """Make a record. For a consent, `decision` is `requested` (default), `given` or `refused`.
 
     `occurred_at` is when a paper was signed; the record counts from now all the same. A consent given supersedes the
-    earlier ones for the same purpose and recipients. Raises `Invalid`: `basis-invalid`, `notice-unknown`,
-    or what the law refuses (`consent-not-the-basis`, `objection-not-available`, `expiry-too-late`…).
+    earlier ones for the same purpose and recipients, once it begins: renewed in advance, it leaves no gap. Raises
+    `Invalid`: `basis-invalid`, `notice-unknown`, or what the law refuses (`consent-not-the-basis`,
+    `objection-not-available`, `expiry-too-late`, `expiry-past`…).
     """
     basis = content if isinstance(content, Basis) else _parse(content)
     first = decision or _FIRST[basis.kind]
@@ -119,6 +120,8 @@ def record(
         raise Invalid("article-form", "Cite each text by its abbreviation and number (CASF L263-4-1).")
     if first == "given" and basis.evidence is None:
         raise Invalid("evidence-needed", "A consent must be demonstrable: say what proves it (GDPR 7(1)).")
+    if first != "refused":
+        _require_time_left(work, basis)
     identifier = clock.new_id()
     said = basis.model_dump(mode="json") | {"notice_hash": _notice_hash(work, basis), "record_id": identifier}
     work.connection.execute(
@@ -140,6 +143,7 @@ def give(
     basis, state = _open(work, identifier, "consent", {"requested"})
     if basis.evidence is None:
         raise Invalid("evidence-needed", "A consent must be demonstrable: make a new record with its evidence.")
+    _require_time_left(work, basis)
     _supersede(work, identifier, basis, append)
     return _event(work, identifier, basis, "given", occurred_at=occurred_at, append=append, state=state)
 
@@ -249,7 +253,8 @@ def representative_notified(work: UnitOfWork, identifier: str, *, append: Append
 
 
 def expire_due(work: UnitOfWork, *, append: Append = journal.append) -> list[Change]:
-    """Write down the consents whose time has passed (they stopped counting at that instant anyway)."""
+    """Write down the consents whose time has passed, and those that gave way to one given in advance which began (they
+    stopped counting at that instant anyway)."""
     due = basis_record.c.valid_until <= work.now
     rows = work.connection.execute(select(basis_record.c.id).where(basis_record.c.kind == "consent", due)).scalars()
     changes = []
@@ -257,6 +262,12 @@ def expire_due(work: UnitOfWork, *, append: Append = journal.append) -> list[Cha
         row = _row(work, identifier)
         if _state(work, row) == "given":
             changes.append(_event(work, identifier, _basis(row), "expired", actor="gateway", append=append))
+    began = basis_record.c.valid_from > basis_record.c.created_at, basis_record.c.valid_from <= work.now, ~due
+    rows = work.connection.execute(select(basis_record.c.id).where(basis_record.c.kind == "consent", *began)).scalars()
+    for identifier in list(rows):
+        row = _row(work, identifier)
+        if _state(work, row) == "given":
+            changes += _supersede(work, identifier, _basis(row), append, recorded_before=row.created_at)
     return changes
 
 
@@ -310,17 +321,32 @@ def _open(work: UnitOfWork, identifier: str, kind: str, expected: Collection[str
     return _basis(row), state
 
 
-def _supersede(work: UnitOfWork, identifier: str, basis: Basis, append: Append) -> None:
-    """Earlier consents for the same purpose and any of the same recipients give way to this one."""
+def _require_time_left(work: UnitOfWork, basis: Basis) -> None:
+    """A consent that is over allows nothing, and must not end the one that holds."""
+    if basis.kind == "consent" and basis.valid_until and basis.valid_until <= work.now:
+        raise Invalid("expiry-past", "This consent is over already: correct valid_until, or ask the person again.")
+
+
+def _supersede(
+    work: UnitOfWork, identifier: str, basis: Basis, append: Append, recorded_before: str = ""
+) -> list[Change]:
+    """Earlier consents for the same purpose and any of the same recipients give way to this one, unless it is yet to
+    begin: they then hold until it does (`expire_due`)."""
+    if basis.valid_from and basis.valid_from > work.now:
+        return []
     query = select(basis_record).where(
         basis_record.c.person_id == basis.person_id, basis_record.c.kind == "consent",
         basis_record.c.regime == basis.regime, basis_record.c.purpose == basis.purpose,
         basis_record.c.id != identifier,
     )  # fmt: skip
+    if recorded_before:
+        query = query.where(basis_record.c.created_at < recorded_before)
+    changes = []
     for row in work.connection.execute(query.with_for_update()).all():
         earlier = _basis(row)
         if set(earlier.recipients) & set(basis.recipients) and _state(work, row) in ("given", "requested"):
-            _event(work, row.id, earlier, "superseded", actor="gateway", link=identifier, append=append)
+            changes.append(_event(work, row.id, earlier, "superseded", actor="gateway", link=identifier, append=append))
+    return changes
 
 
 def _event(

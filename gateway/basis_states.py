@@ -101,20 +101,23 @@ class BasisStates:
         )
 
     def _consent(self, consents: list[Held], regime: str, now: str) -> tuple[str, Held | None]:
-        """State of the consent decided last; at the same instant the most restrictive wins."""
+        """State of the consent decided last; at the same instant the most restrictive wins. One given in advance says
+        nothing before it begins: what was decided before it holds until then."""
         required = regime in _consented()
         decided = [one for one in consents if one.state not in ("requested", "superseded", "")]
         if not decided:
             replaced = any(one.state == "superseded" for one in consents)
             return ("superseded" if replaced else "unknown" if required else "not_applicable"), None
-        last = max(one.since for one in decided)
-        latest = [one for one in decided if one.since == last]
+        begun = [one for one in decided if one.state != "given" or one.valid_from <= now]
+        last = max((one.since for one in begun), default="")
+        latest = [one for one in begun if one.since == last]
+        if not latest:
+            return "unknown", None
         refused = next((one for one in latest if one.state != "given"), None)
         if refused is not None:
             return ("withdrawn" if refused.state == "invalidated" else refused.state), None
         if not all(one.live(now) for one in latest):
-            early = any(one.valid_from > now for one in latest)
-            return ("unknown" if early else "expired"), None
+            return "expired", None
         return "given", latest[0]
 
     def _objection(self, objections: list[Held], regime: str) -> str:

@@ -69,6 +69,40 @@ def test_a_second_consent_supersedes_the_first(at: At, said: Said, append: Any) 
             basis.withdraw(work, first.id, append=append)
 
 
+def test_a_consent_renewed_in_advance_leaves_no_gap(
+    at: At, said: Said, consent_state: Callable[..., str], append: Any
+) -> None:
+    with at("2026-11-21T09:00:00Z") as work:
+        first = basis.record(work, said("consent"), decision="given", append=append)
+    renewed = said("consent", valid_from="2027-05-25T00:00:00Z", valid_until="2028-05-01T00:00:00Z", categories=["C1"])
+    with at("2027-05-10T00:00:00Z") as work:
+        second = basis.record(work, renewed, decision="given", append=append)
+
+    def relied_on(moment: str) -> tuple[str, str]:
+        with at(moment) as work:
+            found = basis.states(work, [first.basis.person_id])[first.basis.person_id]
+            told = found.for_flow("CONSENT_6_1_a", "aide_facultative_ccas", "ccas_villemin", work.now)
+            return told.consent_state, told.consent_ref
+
+    assert relied_on("2027-05-24T23:59:59.999999Z") == ("given", first.id)
+    assert relied_on("2027-05-25T00:00:00Z") == ("given", second.id)
+    with at("2027-05-24T00:00:00Z") as work:
+        assert basis.expire_due(work, append=append) == []
+    with at("2027-05-25T00:00:00Z") as work:
+        assert [(one.id, one.state) for one in basis.expire_due(work, append=append)] == [(first.id, "superseded")]
+        assert basis.expire_due(work, append=append) == []
+    with at("2027-05-26T00:00:00Z") as work:
+        basis.withdraw(work, second.id, append=append)
+    assert consent_state("2027-05-26T00:00:00Z") == "withdrawn"
+
+
+def test_a_consent_asked_for_that_is_over_cannot_be_given_any_more(at: At, said: Said, append: Any) -> None:
+    with at("2026-11-21T09:00:00Z") as work:
+        asked = basis.record(work, said("consent"), append=append)
+    with at("2027-06-02T00:00:00Z") as work, pytest.raises(Invalid, match="expiry-past"):
+        basis.give(work, asked.id, append=append)
+
+
 def test_expiry_is_exact(at: At, said: Said, consent_state: Callable[..., str], append: Any) -> None:
     """The last instant of a consent is the one before its term, across the change of clocks."""
     content = said("consent", valid_until="2027-03-28T03:00:00+02:00")
@@ -116,6 +150,7 @@ def test_the_consent_of_one_recipient_is_not_another_s(
         ({"categories": ["C1", "C13"]}, "explicit-consent-needed"),
         ({"valid_until": None}, "expiry-needed"),
         ({"valid_until": "2028-01-01T00:00:00Z"}, "expiry-too-late"),
+        ({"valid_until": "2026-11-21T09:00:00Z"}, "expiry-past"),
         ({"evidence": None}, "evidence-needed"),
         ({"notice_version": 2}, "notice-unknown"),
         ({"actor_kind": "curator"}, "basis-invalid"),
