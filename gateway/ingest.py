@@ -159,8 +159,9 @@ class _Run:
 
     def carry_out(self, publish_held: bool) -> None:
         known = self._known()
-        if known is not None and known.held and publish_held:
-            known = self._release(known.id)
+        held = self.envelope.held if known is None else self._why_held(known)
+        if publish_held and held:
+            known, held = (self._release(known.id) if known is not None else None), None
         done = known.done if known is not None else 0
         if self.on_start:
             self.on_start(done)
@@ -168,11 +169,10 @@ class _Run:
             self._replay(known)
             return
         if known is None:
-            held = None if publish_held else self.envelope.held
             request = self._request(clock.new_id())
             self._start(request, held)
-        else:  # before the crash, a human may have taken it as it is
-            held, request = known.held, self._request(known.id)
+        else:
+            request = self._request(known.id)
             for name, value in json.loads(known.counts).items():
                 setattr(self.counts, name, value)
         self.counts.held = held
@@ -193,7 +193,7 @@ class _Run:
     def rehearse(self, publish_held: bool) -> None:
         """Do everything but commit: the counts and the changes are those of a real run."""
         known = self._known()  # another file under the same key is refused here as it would be
-        published = publish_held or (known is not None and not known.held)
+        published = publish_held or (known is not None and not self._why_held(known))
         self.counts.held = None if published else self.envelope.held
         if self.on_start:
             self.on_start(0)
@@ -209,6 +209,16 @@ class _Run:
             done += lot.size
             if self.progress:
                 self.progress(done, self.envelope.declared)
+
+    def _why_held(self, known: Any) -> str | None:
+        """Why a file that was begun waits for a human, if it does: before a crash, one may have taken it as it is. A
+        version that wrote the reason only once it had held the file left none: the journal then says whether it was
+        taken, as any record that was committed does."""
+        if known.held or known.state != "running" or known.done or not self.envelope.held:
+            return str(known.held) if known.held else None
+        with self.gateway.reading() as work:
+            entries = journal.of_exchange(work.connection, known.id)
+        return None if any(one.fields["event"] == "input.release" for one in entries) else self.envelope.held
 
     def _request(self, exchange_id: str) -> Request:
         with self.gateway.unit_of_work() as work:

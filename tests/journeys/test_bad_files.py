@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from typer.testing import CliRunner
 
 from connectors.caf import generator
@@ -238,6 +238,29 @@ def test_after_a_crash_a_file_that_a_human_took_as_it_is_goes_on_without_asking_
     _, told, _ = desk.ingest(path)
     assert "held" not in told
     assert told["accepted"] == told["records"] == FOYERS
+
+
+def test_a_held_file_that_an_earlier_version_left_without_its_reason_is_held_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> None:
+        raise CrashError
+
+    path = desk.file("pied_faux")
+    gateway = Gateway.open(Settings(home=desk.folder / "home", profile="test", departement="040"))
+    with monkeypatch.context() as before:
+        before.setattr("gateway.ingest._Run._hold", crash)
+        with pytest.raises(CrashError):
+            ingest(gateway, path, "caf", "caf.flux_beneficiaire")
+    with gateway.engine.begin() as connection:
+        connection.execute(update(batch).values(held=None))
+    gateway.engine.dispose()
+    for options in (["--dry-run"], []):
+        _, told, _ = desk.ingest(path, *options)
+        assert (told["held"], told["quarantined"]) == ("footer-mismatch", FOYERS)
+    assert desk.count(person) == [0]
+    _, taken, _ = desk.ingest(path, "--publish-held")
+    assert taken["accepted"] == FOYERS
 
 
 def test_the_same_file_twice_changes_nothing(desk: Desk) -> None:
