@@ -164,6 +164,20 @@ def forget(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> int:
     return len(found)
 
 
+def erased_at_source(work: UnitOfWork, gateway: Gateway, sender: str, document: str, keys: Collection[str]) -> None:
+    """Dismiss what waits of these records, with its content: their sender has erased them. Rejected as a whole, a
+    record left nothing but this. Every one kept of this document is opened: few are, and few are erased."""
+    if not keys:
+        return
+    key = gateway.keys.secret("quarantine")
+    columns = (quarantine.c.id, quarantine.c.record)
+    kept = (quarantine.c.sender == sender, quarantine.c.document == document, quarantine.c.record.is_not(None))
+    rows = work.connection.execute(select(*columns).where(*kept)).all()
+    hers = [row.id for row in rows if _unpack(unseal(key, row.record, row.id.encode())).key in keys]
+    settled = {"raw": None, "record": None, "state": "dismissed", "settled_at": work.now}
+    work.connection.execute(update(quarantine).where(quarantine.c.id.in_(hers)).values(**settled))
+
+
 def holding(
     work: UnitOfWork, gateway: Gateway, people: Collection[str]
 ) -> Iterator[tuple[str, Record, list[PersonFacts]]]:

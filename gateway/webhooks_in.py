@@ -14,7 +14,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,10 +27,10 @@ from gateway.doors import access_of, bounded, in_work, json_answer, media_of, re
 from gateway.exchange import exchange
 from gateway.journal_files import require_available
 from gateway.problems import Misconfigured, Problem, Unauthenticated, Unknown, Unsupported
-from gateway.quarantine import with_bytes
+from gateway.quarantine import erased_at_source, with_bytes
 from gateway.receipt import row_of
 from gateway.registry import Gateway
-from gateway.storage.tables.record import assertion_set, quarantine
+from gateway.storage.tables.record import assertion_set
 from gateway.storage.tables.record import exchange as exchange_table
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Record
@@ -128,15 +128,10 @@ class _Door:
             assertion_set.c.document == message.document,
             assertion_set.c.record_h.in_(places),
         )
-        query = select(assertion_set.c.exchange_id, assertion_set.c.subject_id).where(*here)
-        rows = work.connection.execute(query).all()
+        subjects = set(work.connection.scalars(select(assertion_set.c.subject_id).where(*here)))
         removed = work.connection.execute(delete(assertion_set).where(*here)).rowcount
-        work.connection.execute(
-            update(quarantine)
-            .where(quarantine.c.sender == body_id, quarantine.c.exchange_id.in_({row.exchange_id for row in rows}))
-            .values(raw=None, record=None, state="dismissed", settled_at=work.now)
-        )
-        for subject in {row.subject_id for row in rows}:
+        erased_at_source(work, self.gateway, body_id, message.document, {key for key, _ in message.erased_places})
+        for subject in subjects:
             work.scratch.get("dossier", {}).pop(subject, None)
         journal.append(
             work, "right.erase", sender_org=body_id, document=message.document, n_records=removed,

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from gateway.storage.tables.record import assertion_set
+from gateway.storage.tables.record import assertion_set, quarantine
 from tests.api.house import SECRET, House, problem
 
 LINE = {
@@ -104,6 +104,20 @@ def test_what_its_source_erases_is_erased_here(house: House, reason: str) -> Non
     purged = [entry for entry in house.entries() if entry.get("reason_code") == "source-erasure"]
     assert purged[-1]["n_records"] >= 1
     assert kept(house) < before if reason else kept(house) <= before
+
+
+def test_what_was_rejected_and_its_source_erases_waits_no_more(house: House) -> None:
+    """Nothing of it had entered the record: what waits for a human was all that was left of her."""
+    for rdv, minutes in ((450, 9), (451, 8)):
+        nameless = json.loads(message(minutes, rdv))
+        nameless["data"]["participations"][0]["user"] |= {"first_name": "", "last_name": ""}
+        assert push(house, json.dumps(nameless).encode()).json()["results"][0]["status"] == "rejected"
+    erased = {"event": "destroyed", "webhook_reason": "rgpd"}
+    assert push(house, message(2, 450, **erased)).json()["status"] == "accepted"
+    with house.gateway.reading() as work:
+        query = select(quarantine.c.state, quarantine.c.record.is_(None)).order_by(quarantine.c.id)
+        waited = work.connection.execute(query.where(quarantine.c.code == "identity-missing")).all()
+    assert [tuple(one) for one in waited] == [("dismissed", True), ("open", False)]
 
 
 @pytest.mark.parametrize(
