@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +23,14 @@ from gateway.problems import Misconfigured, misread
 FILE = "MAILLON_SETTINGS"
 """Variable that names the settings' file: services and commands then read the same one, wherever they start."""
 _READ_ELSEWHERE = frozenset({FILE, "MAILLON_MAPPINGS"})
+
+
+_NUMBERS = {
+    "concurrent": (re.compile("[0-9]{1,4}"), "a whole number, as 10"),
+    "max_bytes": (re.compile("[0-9]{1,12}"), "a whole number of bytes"),
+    "deadline": (re.compile("[0-9]{1,5}([.][0-9]{1,3})?"), "a number of seconds, as 30 or 2.5"),
+    "rate": (re.compile("[0-9]{1,6} ?(/|per) ?([0-9]{1,4} ?)?(second|minute|hour|day)s?"), "written as 10/second"),
+}
 
 
 class Settings(BaseSettings):
@@ -102,6 +111,16 @@ class Settings(BaseSettings):
     proof of a moment ago, of any level."""
     console_agents: dict[str, str] = Field(default_factory=dict, repr=False)
     """Roles by account (`sub`), for a provider that only says who someone is."""
+
+    @field_validator("bodies")
+    @classmethod
+    def _numbers(cls, bodies: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        """How much a body is sent and how fast: read when something leaves, said when the process starts."""
+        for body, told in bodies.items():
+            for name, (form, meant) in _NUMBERS.items():
+                if told.get(name) and not form.fullmatch(told[name]):
+                    raise ValueError(f"{body}.{name} is {meant}")
+        return bodies
 
     @property
     def database(self) -> str:
