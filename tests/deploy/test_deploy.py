@@ -281,7 +281,7 @@ def test_what_an_operator_gets_wrong_is_one_line_that_says_what_to_do(installati
         done = installation.maillon("outbox", "list")
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
         assert re.fullmatch(rf"{code}: .*{named}.*\n", done.stderr), done.stderr
-        assert not {"canari", "soon", "dix", "souvent"} & set(re.findall(r"\w+", done.stderr)), "no value: it may be a secret"
+        assert not {"canari", "soon", "dix", "souvent"} & set(re.findall(r"\w+", done.stderr)), "no value is told"
 
 
 def test_doctor_names_what_to_do_before_the_first_start_and_blames_no_connector_that_is_not_used(
