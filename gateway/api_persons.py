@@ -18,7 +18,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import basis, canonical, clock, decision_record, journal
+from gateway import basis, canonical, clock, decision_record, journal, rights
 from gateway.access import Caller, authenticate
 from gateway.categories import bridge
 from gateway.convention_model import Flow
@@ -26,7 +26,6 @@ from gateway.decide import decide
 from gateway.doors import conditional, in_work, json_answer, read_json, require_empty, require_match
 from gateway.granted import opened
 from gateway.once import Told, idempotency_key, once
-from gateway.past import past_recipients
 from gateway.person_search import facts_of
 from gateway.policy import in_order
 from gateway.prefill import Ground, seen_by
@@ -177,18 +176,14 @@ class _Doors:
         await require_empty(http)
 
         def write(work: UnitOfWork) -> dict[str, Any] | Problem:
-            found, person = self._kept(work, caller, http.path_params["id"])
+            found, _ = self._kept(work, caller, http.path_params["id"])
             if found is None:
                 self._log(work, caller, None, "unknown")
                 return Unknown("basis-unknown", "Check the id against the person's records.")
             record = found["record"]
             try:
                 require_match(http, _shown(found)["etag"])
-                told = past_recipients(work, self.gateway, person, record["purpose"])
-                change = basis.withdraw(
-                    work, record["record_id"], past_recipients=told,
-                    reference=lambda body: self.gateway.keys.pseudonym(body, person), append=_by(caller),
-                )  # fmt: skip
+                change = rights.withdraw(work, self.gateway, record["record_id"], append=_by(caller))
             except Problem as problem:
                 return problem
             return {"id": change.id, "state": change.state, "notified": len(change.notifications)}

@@ -16,19 +16,21 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
 from gateway import basis, clock, journal, notification
 from gateway.past import past_recipients
-from gateway.person_history import HERSELF, head_of
+from gateway.person_history import HERSELF, head_of, people_of
 from gateway.problems import Conflict, Invalid, Misnamed, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_record
+from gateway.storage.tables.record import person
 from gateway.storage.tables.rights import rights_request as table
 from gateway.unit_of_work import UnitOfWork
 from gateway.words import PARIS, local
@@ -146,10 +148,28 @@ def carried_out(work: UnitOfWork, gateway: Gateway, identifier: str) -> None:
 
 
 def was_carried_out(work: UnitOfWork, gateway: Gateway, demand: Demand) -> bool:
-    """Did `carried_out` say so of this very request?"""
+    """Was it done, were it in part? It can be refused no more."""
+    if nothing_left(work, demand):
+        return True
     subject = gateway.keys.pseudonym(HERSELF, demand.person_id)
     steps = (one.fields for one in journal.about(work.connection, [subject], ["right.request"]))
     return any((step.get("object_ref"), step.get("outcome")) == (demand.id, CARRIED_OUT) for step in steps)
+
+
+def nothing_left(work: UnitOfWork, demand: Demand) -> bool:
+    """Was she erased, or is there no consent left after a withdrawal? Then there is only to answer."""
+    people = people_of(work, head_of(work, demand.person_id))
+    if demand.right == "erasure":
+        return work.connection.scalar(select(person.c.erased_at).where(person.c.id == people[0])) is not None
+    if demand.right != "withdrawal":
+        return False
+    consents = [each for one in people for each in basis.list_(work, one) if each["record"]["kind"] == "consent"]
+    withdrawn = any(
+        event["name"] == "withdrawn" and event["recorded_at"] >= demand.received_at
+        for each in consents
+        for event in each["events"]
+    )
+    return withdrawn and not any(each["state"] == "given" for each in consents)
 
 
 def done(work: UnitOfWork, gateway: Gateway, identifier: str) -> Demand:
@@ -163,8 +183,11 @@ def done(work: UnitOfWork, gateway: Gateway, identifier: str) -> Demand:
 def refuse(
     work: UnitOfWork, gateway: Gateway, identifier: str, *, reason: str, article: str, reason_hash: str = ""
 ) -> Demand:
-    """Refused, with its article and the digest of the written reason, which names the remedies."""
+    """Refused, with its article and the digest of the written reason, which names the remedies. Raises `Conflict`
+    (`request-state`) for what was carried out."""
     row = _row(work, identifier, WAITING)
+    if was_carried_out(work, gateway, _of(row, work.now)):
+        raise Conflict("request-state", "It was carried out: answer that it is done.")
     if not reason or not article or journal.FIELDS["article"](article) is None:
         raise Invalid("reason-needed", "A refusal says why and cites its article (GDPR 12(4)).")
     _set(work, identifier, state="refused", answered_at=work.now, paused_at=None, reason=reason, article=article,
@@ -192,7 +215,20 @@ def demands(
     return [_of(row, work.now) for row in work.connection.execute(query)]
 
 
-# --- limitation and objection -----------------------------------------------------------------------------------------
+# --- withdrawal, limitation and objection -----------------------------------------------------------------------------
+
+
+def withdraw(
+    work: UnitOfWork, gateway: Gateway, identifier: str, *, append: basis.Append = journal.append
+) -> basis.Change:
+    """She withdraws a consent (GDPR 7(3)); past recipients are told. Raises as `basis.withdraw`."""
+    row = _record(work, identifier)
+    held = _held(work, gateway, row.person_id, row.purpose)
+    change = basis.withdraw(
+        work, identifier, past_recipients=held.pop(row.person_id), reference=_named(gateway, row.person_id),
+        append=append,
+    )  # fmt: skip
+    return _told_elsewhere(work, gateway, change, held, "stop")
 
 
 def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> basis.Change:
@@ -218,23 +254,53 @@ def resolve(
     work: UnitOfWork, gateway: Gateway, identifier: str, *, upheld: bool, reason_hash: str = ""
 ) -> basis.Change:
     """Answer an objection; upheld, past recipients are told to limit."""
+    row = _record(work, identifier)
+    held = _held(work, gateway, row.person_id, row.purpose) if upheld else {}
+    change = basis.resolve_objection(
+        work, identifier, upheld=upheld, reason_hash=reason_hash, past_recipients=held.pop(row.person_id, ()),
+        reference=_named(gateway, row.person_id),
+    )  # fmt: skip
+    return _told_elsewhere(work, gateway, change, held, "limit")
+
+
+def _record(work: UnitOfWork, identifier: str) -> Row[Any]:
     row = work.connection.execute(select(basis_record).where(basis_record.c.id == identifier)).first()
     if row is None:
-        raise Unknown("basis-unknown", "No such record.")
-    return basis.resolve_objection(
-        work, identifier, upheld=upheld, reason_hash=reason_hash,
-        past_recipients=past_recipients(work, gateway, row.person_id, row.purpose),
-        reference=lambda body: gateway.keys.pseudonym(body, row.person_id),
-    )  # fmt: skip
+        raise Unknown("basis-unknown", "Check the id against `maillon basis list`.")
+    return row
+
+
+def _held(work: UnitOfWork, gateway: Gateway, person_id: str, purpose: str) -> dict[str, list[str]]:
+    """She and each of those found to be her → the bodies that hold something of her under that name."""
+    people = people_of(work, head_of(work, person_id))
+    return {one: past_recipients(work, gateway, one, purpose) for one in people}
+
+
+def _named(gateway: Gateway, person_id: str) -> Callable[[str], str]:
+    return lambda body: gateway.keys.pseudonym(body, person_id)
+
+
+def _told_elsewhere(
+    work: UnitOfWork, gateway: Gateway, change: basis.Change, held: Mapping[str, list[str]], action: str
+) -> basis.Change:
+    """Tell also those who know her under another name than the one it was recorded under."""
+    told = [
+        notification.propagate(work, change.id, change.basis, bodies, reference=_named(gateway, one), action=action)
+        for one, bodies in held.items()
+    ]
+    return replace(change, notifications=(*change.notifications, *chain.from_iterable(told)))
 
 
 def _tell(
     work: UnitOfWork, gateway: Gateway, person_id: str, record_id: str, event: str, action: str, purpose: str
 ) -> tuple[str, ...]:
-    return notification.tell(
-        work, record_id, event, past_recipients(work, gateway, person_id, purpose), action=action, purpose=purpose,
-        reference=lambda body: gateway.keys.pseudonym(body, person_id),
-    )  # fmt: skip
+    told = [
+        notification.tell(
+            work, record_id, event, bodies, action=action, purpose=purpose, reference=_named(gateway, one)
+        )
+        for one, bodies in _held(work, gateway, person_id, purpose).items()
+    ]
+    return tuple(chain.from_iterable(told))
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

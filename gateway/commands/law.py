@@ -31,18 +31,23 @@ from gateway import (
 from gateway.basis_states import states
 from gateway.commands import group
 from gateway.commands.output import WRONG_USAGE, data, fail
-from gateway.past import past_recipients
 from gateway.person_history import HERSELF, head_of, people_of
 from gateway.person_search import facts_of
+from gateway.problems import Conflict
 from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.storage.tables.basis import basis_record, notice
+from gateway.unit_of_work import UnitOfWork
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The record, as JSON.")]
 Given = Annotated[str, typer.Argument(help="A JSON file, or - for standard input.")]
 Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
 Reason = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="The written reason; its digest is kept.")
+]
+
+ForRequest = Annotated[
+    str, typer.Option("--request", help="The request that this carries out (`maillon person requests`).")
 ]
 
 
@@ -101,20 +106,12 @@ def record(
     data({"id": told.id, "kind": told.kind, "state": told.state, "receipt": told.receipt})
 
 
-def withdraw(id: str) -> None:
+def withdraw(id: str, request: ForRequest = "") -> None:
     """The person withdraws a consent; every past recipient is told. No reason is asked."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        row = work.connection.execute(select(basis_record).where(basis_record.c.id == id)).first()
-        if row is None:
-            fail("basis-unknown", "Check the id against `maillon basis list`.", WRONG_USAGE)
-        person = str(row.person_id)
-        told = basis.withdraw(
-            work,
-            id,
-            past_recipients=past_recipients(work, gateway, person, row.purpose),
-            reference=lambda body: gateway.keys.pseudonym(body, person),
-        )
+        told = rights.withdraw(work, gateway, id)
+        _for_request(work, gateway, request, "withdrawal", told.basis.person_id)
     _changed(told)
 
 
@@ -130,19 +127,23 @@ def resolve(
     id: str,
     upheld: Annotated[bool, typer.Option("--upheld/--rejected", help="What was decided of the objection.")],
     reason: Reason = None,
+    request: ForRequest = "",
 ) -> None:
     """Answer an objection. A rejection needs its written reason."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
         told = rights.resolve(work, gateway, id, upheld=upheld, reason_hash=_digest(reason))
+        if upheld:
+            _for_request(work, gateway, request, "objection", told.basis.person_id)
     _changed(told)
 
 
-def limit(file: File) -> None:
+def limit(file: File, request: ForRequest = "") -> None:
     """Set a limitation (GDPR 18): flows stop at once, past recipients are told."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
         told = rights.limit(work, gateway, _content(file))
+        _for_request(work, gateway, request, "limitation", told.basis.person_id)
     _changed(told)
 
 
@@ -153,6 +154,16 @@ def lift(id: str, reason: Reason = None) -> None:
     with gateway.unit_of_work() as work:
         told = rights.lift(work, gateway, id, reason_hash=_digest(reason))
     _changed(told)
+
+
+def _for_request(work: UnitOfWork, gateway: Gateway, request: str, right: str, person: str) -> None:
+    """What was just done carries out this request of hers, if one is named: it can be refused no more."""
+    if not request:
+        return
+    one = rights.get(work, request)
+    if (one.right, head_of(work, one.person_id)) != (right, head_of(work, person)):
+        raise Conflict("request-state", "This request asks for something else, or is another person's.")
+    rights.carried_out(work, gateway, request)
 
 
 def _changed(told: basis.Change) -> None:
@@ -250,7 +261,7 @@ def portability(person: Person) -> None:
     data(told)
 
 
-def rectify(person: Person, given: Given = "-") -> None:
+def rectify(person: Person, given: Given = "-", request: ForRequest = "") -> None:
     """Correct facts: `{"facts": {path: value}, "expected": {path: old value}, "statements": {path: text}}`."""
     content = _content(given)
     if not isinstance(content, dict) or not content.keys() <= {"facts", "expected", "statements"}:
@@ -261,6 +272,7 @@ def rectify(person: Person, given: Given = "-") -> None:
             work, gateway, person, content.get("facts", {}), expected=content.get("expected"),
             statements=content.get("statements"),
         )  # fmt: skip
+        _for_request(work, gateway, request, "rectification", person)
     data({"id": told.id, "changed": list(told.changed), "deliveries": len(told.deliveries),
           "recipients": list(told.told), "statements": len(told.statements)})  # fmt: skip
 

@@ -13,6 +13,7 @@ from gateway.console import law_words
 from gateway.console.blocks import Badge, Facts, Field, Form, Lines, Link, Num, Page, Table, Text, Title, When
 from gateway.console.common import PAGE, Answer, Go, Place, View, to_correct
 from gateway.console.rights import MAX_LETTER, letter
+from gateway.person_history import head_of, people_of
 from gateway.problems import Conflict, Unknown
 from gateway.storage.tables.basis import basis_event, basis_record
 from gateway.storage.tables.journal import journal_entry
@@ -102,7 +103,8 @@ def _effects(view: View) -> Table:
 
 
 def _effect(view: View, row: Any) -> list[Any]:
-    subjects = [view.gateway.keys.pseudonym(body, row.person_id) for body in view.gateway.bodies]
+    people = people_of(view.work, head_of(view.work, row.person_id))
+    subjects = [view.gateway.keys.pseudonym(body, one) for one in people for body in view.gateway.bodies]
     stopped = view.connection.scalar(
         select(func.count())
         .select_from(journal_entry)

@@ -35,7 +35,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
 from gateway.console.rights import records
-from gateway.person_history import pseudonyms
+from gateway.person_history import head_of, pseudonyms
 from gateway.policy_table import Rule
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import outbox
@@ -186,9 +186,10 @@ class _Sent:
 
 def history(view: View) -> Page:
     """Everything exchanged about a person, and the answer to « who received what, and was anything refused? »."""
-    person = view.gateway.references.find(view.work, DPO, view.at("ref"))
-    if person is None:
+    found = view.gateway.references.find(view.work, DPO, view.at("ref"))
+    if found is None:
         raise Unknown("person-unknown", "Search the person again.")
+    person = head_of(view.work, found)
     subjects = _subjects(view, person)
     view.journal("log.read", outcome="person-history", subject=view.reference(person))
     entries = list(person_history.logged(view.work, subjects))

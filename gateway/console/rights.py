@@ -32,10 +32,9 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import DPO, PAGE, Answer, Download, Go, Place, View, to_correct
 from gateway.person_history import HERSELF, head_of, people_of
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Invalid, Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
-from gateway.storage.tables.record import person
 from gateway.storage.tables.rights import rights_request as table
 from gateway.words import PARIS, many, moment, say, today, word
 
@@ -291,7 +290,7 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     elif one.right == "portability":
         links = [("droits.portabilite", f"{here}/portabilite")]
     elif one.right in CARRIED_OUT and one.state == "open":
-        if _nothing_left(view, one):
+        if rights.nothing_left(view.work, one):
             return [Title(say("droits.a_faire")), Text(say(f"droits.a_faire_apres_{one.right}"))]
         deciding = one.right == "objection" and pending_objections(view, one)
         links = [("droits.decider" if deciding else f"droits.executer_{one.right}", f"{here}/executer")]
@@ -302,27 +301,6 @@ def _to_do(view: View, one: Demand) -> list[Any]:
         Text(say(f"droits.a_faire_{one.right}")),
         *(Facts([(say("droits.preuve_demandee"), Link(say(key), href))]) for key, href in links),
     ]
-
-
-def _carried_out(view: View, one: Demand) -> bool:
-    """Was it done, were it in part? It can be refused no more."""
-    return _nothing_left(view, one) or rights.was_carried_out(view.work, view.gateway, one)
-
-
-def _nothing_left(view: View, one: Demand) -> bool:
-    """Was she erased, or is there no consent left after a withdrawal? Then there is only to answer."""
-    if one.right == "erasure":
-        head = head_of(view.work, one.person_id)
-        return view.connection.scalar(select(person.c.erased_at).where(person.c.id == head)) is not None
-    if one.right != "withdrawal":
-        return False
-    consents = [each for each in records(view, one.person_id) if each["record"]["kind"] == "consent"]
-    withdrawn = any(
-        event["name"] == "withdrawn" and event["recorded_at"] >= one.received_at
-        for each in consents
-        for event in each["events"]
-    )
-    return withdrawn and not any(each["state"] == "given" for each in consents)
 
 
 def records(view: View, person: str) -> list[dict[str, Any]]:
@@ -346,7 +324,7 @@ def pending_objections(view: View, one: Demand) -> list[dict[str, Any]]:
 
 def _told(view: View, one: Demand) -> Table:
     """What past recipients were told since she asked, and what each answered (GDPR 19)."""
-    people = people_of(view.work, one.person_id)
+    people = people_of(view.work, head_of(view.work, one.person_id))
     records = {record["record"]["record_id"] for person in people for record in basis.list_(view.work, person)}
     subjects = [view.gateway.keys.pseudonym(HERSELF, person) for person in people]
     for logged in journal.history(view.connection, subjects, limit=200):
@@ -375,7 +353,7 @@ def _answers(view: View, one: Demand) -> list[Form]:
     if one.state == "identity":
         return [Form(action, say("droits.identite_confirmee"), hidden=[("issue", "identity-confirmed")])]
     forms = [Form(action, say("droits.fait"), hidden=[("issue", "done")], intro=say("droits.fait_intro"))]
-    if _nothing_left(view, one):
+    if rights.nothing_left(view.work, one):
         return forms
     if not one.extended_at and not one.late:
         reasons = [(code, word("prolongation", code)) for code in ("complex", "many-requests")]
@@ -398,7 +376,7 @@ def _answers(view: View, one: Demand) -> list[Form]:
             tone="second",
         )
     )
-    if _carried_out(view, one):
+    if rights.was_carried_out(view.work, view.gateway, one):
         return forms
     reasons = [(code, f"{word('refus_motif', code)} ({article})") for code, article in _refusals(one.right).items()]
     forms.append(
@@ -429,8 +407,6 @@ def answer(view: View) -> Answer:
     if issue == "done":
         rights.done(work, gateway, id)
     elif issue == "refused":
-        if _carried_out(view, rights.get(work, id)):
-            raise Conflict("request-state", "It was carried out: answer that it is done.")
         digest = letter(view, "lettre")
         if not digest:
             return _without_letter(view)

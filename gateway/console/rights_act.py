@@ -18,7 +18,6 @@ from gateway.console import law_words
 from gateway.console.blocks import Code, Field, Form, Link, Notice, Page, Table, Text, Title
 from gateway.console.common import Answer, Go, Place, View, to_correct
 from gateway.console.rights import MAX_LETTER, letter, pending_objections, records
-from gateway.past import past_recipients
 from gateway.person_export import field_in_words, value_in_words
 from gateway.person_history import HERSELF, head_of
 from gateway.policy_obligations import hours
@@ -364,13 +363,7 @@ def _withdraw(view: View, one: Demand) -> tuple[str, int]:
     found = next((each for each in _given(view, one) if each["record"]["record_id"] == view.given("base")), None)
     if found is None:
         raise Conflict("basis-unknown", "Choose one of her consents.")
-    person, purpose = found["record"]["person_id"], found["record"]["purpose"]
-    told = basis.withdraw(
-        view.work,
-        found["record"]["record_id"],
-        past_recipients=past_recipients(view.work, view.gateway, person, purpose),
-        reference=lambda body: view.gateway.keys.pseudonym(body, person),
-    )
+    told = rights.withdraw(view.work, view.gateway, found["record"]["record_id"])
     rights.carried_out(view.work, view.gateway, one.id)
     return "retire", len(told.notifications)
 

@@ -87,6 +87,25 @@ async def test_requests_have_a_deadline_and_an_answer(office: Office, run: Any) 
     assert run("person", "requests").stdout == ""
 
 
+async def test_what_is_done_for_a_request_is_refused_no_more(office: Office, run: Any, tmp_path: Path) -> None:
+    marie, other = await known(office), (await known(office, PAUL, "d2"))
+    asked = {name: said(run("person", "request", marie, name))["id"] for name in ("rectification", "limitation")}
+    given = {"facts": {"personne.nom_usage": "CANARIJUSTE"}}
+    for wrong in (
+        run("person", "rectify", other, "--request", asked["rectification"], given=given),
+        run("person", "rectify", marie, "--request", asked["limitation"], given=given),
+    ):
+        assert "request-state" in str(wrong.exception)
+    said(run("person", "rectify", marie, "--request", asked["rectification"], given=given))
+    path = tmp_path / "limitation.json"
+    path.write_text(json.dumps(office.record("limitation", marie, regime="", purpose="")), encoding="utf-8")
+    said(run("basis", "limit", str(path), "--request", asked["limitation"]))
+    for one in asked.values():
+        refused = run("person", "answer", one, "refused", "--reason", "accurate", "--article", "RGPD 16")
+        assert "request-state" in str(refused.exception)
+        assert said(run("person", "answer", one, "done"))["state"] == "done"
+
+
 async def test_a_consent_past_its_term_is_listed_as_expired(office: Office, run: Any) -> None:
     marie = await known(office)
     work = office.gateway.unit_of_work()

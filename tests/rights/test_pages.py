@@ -1,31 +1,139 @@
-"""The console's pages on PostgreSQL; the browser looks at them on SQLite."""
+"""The console's pages on PostgreSQL, and what they tell of a person found to be another; the browser looks at them on
+SQLite."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from html import unescape
+from typing import Any
+
 import httpx
 import pytest
+from sqlalchemy import select
 
-from gateway import retention, volumes
+from gateway import (
+    basis,
+    breach,
+    identity_review,
+    meter_readings,
+    notification,
+    quarantine,
+    rectification,
+    reidentification,
+    retention,
+    rights,
+    volumes,
+)
 from gateway.app import build
-from gateway.console import places
-from tests.rights.conftest import ISSUER, Office, known
+from gateway.console import double_entry, places, registers
+from gateway.receipt import Request
+from gateway.reidentification import Account
+from gateway.storage.tables.record import exchange, identity_case
+from gateway.storage.tables.record import quarantine as quarantined
+from schemas.record import Finding, Record
+from tests.rights.conftest import ISSUER, MARIE, Office, known
 
-_ROLES = ("dpo", "integration", "operateur")
+ALIKE = {path: value for path, value in MARIE.items() if not path.startswith("identifiants")}
+"""What is told of Marie without any number: only a human can say that it is she."""
+
+
+@asynccontextmanager
+async def signed_in(office: Office, role: str) -> AsyncIterator[httpx.AsyncClient]:
+    wire = httpx.ASGITransport(build(office.gateway, embedded_worker=False))
+    async with httpx.AsyncClient(transport=wire, base_url=ISSUER, follow_redirects=True) as client:
+        await client.get(f"/console/connexion?comme={role}")
+        yield client
+
+
+_IN_A_FOLDER = "/console/fichiers/essai/{id}"
+"""What waits in files, not in the database."""
 
 
 @pytest.mark.parametrize("both", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 async def test_every_page_opens_on_postgresql_too(both: Office) -> None:
-    await known(both)
-    retention.keep(both.gateway)
-    volumes.keep(both.gateway)
-    wire = httpx.ASGITransport(build(both.gateway, embedded_worker=False))
-    answers = {}
-    for role in _ROLES:
-        async with httpx.AsyncClient(transport=wire, base_url=ISSUER, follow_redirects=True) as client:
-            await client.get(f"/console/connexion?comme={role}")
-            for place in places():
-                if place.method == "GET" and "{" not in place.path and role in place.roles:
-                    answer = await client.get(place.path)
-                    answers[role, place.path] = answer.status_code, answer.url.path
-    assert len(answers) > 25
+    ids = await _lived(both)
+    answers, known_to_us = {}, [one for one in places() if one.method == "GET" and one.path != _IN_A_FOLDER]
+    for role in ("dpo", "integration", "operateur"):
+        async with signed_in(both, role) as client:
+            for path in [one.path for one in known_to_us if role in one.roles]:
+                for address in _addresses(path, ids):
+                    if address.endswith("/preuve"):  # that the exchange was opened is of the exchange
+                        both.gateway.publish_journal()
+                    answer = await client.get(address)
+                    answers[role, address] = answer.status_code, answer.url.path
+    assert len(answers) > 65
     assert {asked: told for asked, told in answers.items() if told != (200, asked[1])} == {}
+
+
+def _addresses(path: str, ids: Mapping[str, Any]) -> list[str]:
+    """The addresses of one place: itself, or one for each thing it may be about."""
+    stem, brace, rest = path.partition("{")
+    if not brace:
+        return [path]
+    named = ids.get(path, ids[stem])
+    after = rest.partition("}")[2]
+    return [f"{stem}{one}{after}" for one in (named if isinstance(named, list | tuple) else [named])]
+
+
+async def _lived(office: Office) -> dict[str, Any]:
+    """A person who lived: what each address with a parameter is about."""
+    gateway, marie = office.gateway, await known(office)
+    office.says("ccas", ALIKE, key="another file")
+    with gateway.unit_of_work() as work:
+        asked = {right: rights.receive(work, gateway, marie, right).id for right in rights.ARTICLES}
+        reason, officer = "Une raison écrite en toutes lettres.", Account(agent="cd" * 20)
+        exchanged = work.connection.scalar(select(exchange.c.id).order_by(exchange.c.id))
+        sent = Request(exchanged, "departement", "departement.essai", gateway.flows(work, "departement"), "departement")
+        quarantine.keep(work, gateway, sent, Record("k", [], findings=[Finding("unknown-code", "a/b", raw="X")]), 1)
+        work.flush()
+        ids = {
+            "/console/echanges/": exchanged,
+            "/console/personne/": gateway.references.give(work, "dpo", marie),
+            "/console/conventions/": "essai-droits",
+            "/console/correspondances/": "caf.flux_beneficiaire",
+            "/console/bases/": rights.limit(work, gateway, office.record("limitation", marie, article=["RGPD 18"])).id,
+            "/console/droits/": [*asked.values()],
+            "/console/droits/{id}/copie": asked.pop("access"),
+            "/console/droits/{id}/portabilite": asked.pop("portability"),
+            "/console/droits/{id}/executer": [*asked.values()],
+            "/console/violations/": breach.draft(work, "other"),
+            "/console/reidentification/": reidentification.request(work, "ab" * 20, reason, officer)["id"],
+            "/console/registres/": registers.FILES,
+            "/console/quarantaine/": work.connection.scalar(select(quarantined.c.id)),
+            "/console/identites/": work.connection.scalar(select(identity_case.c.id)),
+            "/console/divergences/": gateway.references.give(work, "integration", marie),
+            "/console/connecteurs/": "caf",
+            "/console/double-saisie/": double_entry.FILES,
+        }
+    gateway.publish_journal()
+    retention.keep(gateway)
+    volumes.keep(gateway)
+    await meter_readings.keep(gateway)
+    return ids
+
+
+async def test_what_was_asked_and_recorded_before_she_was_recognised_is_told_of_her_whole(both: Office) -> None:
+    """Under the reference that she had then too; and what was done since, for what she asked then."""
+    gateway = both.gateway
+    await known(both)
+    (apart,) = both.says("ccas", ALIKE, key="another file").persons
+    with gateway.unit_of_work() as work:
+        old = gateway.references.give(work, "dpo", apart)
+        asked = rights.receive(work, gateway, apart, "rectification").id
+        raised = basis.object_(work, both.record("objection", apart, article=["RGPD 21"], recipients=["ccas"])).id
+        case = work.connection.scalar(select(identity_case.c.id))
+        identity_review.decide(work, gateway, case, True, "agent")
+    assert both.says("departement", MARIE | {"personne.civilite": "monsieur"}).outcomes[0].reason == "objection"
+    with gateway.unit_of_work() as work:
+        rectification.rectify(work, gateway, apart, {"personne.nom_usage": "CANARIJUSTE"})
+    async with signed_in(both, "dpo") as dpo:
+        page = unescape((await dpo.get(f"/console/personne/{old}")).text)
+        assert "Ont reçu des données sur cette personne : " in page
+        assert "Des envois ont été refusés vers : " in page
+        assert "rectifier" in (await dpo.get(f"/console/droits/{asked}")).text
+        assert "1 envoi refusé" in (await dpo.get("/console/bases")).text
+    with gateway.unit_of_work() as work:
+        told = rights.resolve(work, gateway, raised, upheld=True)
+        names = {one.recipient for one in notification.of_record(work, raised)}
+    assert (len(told.notifications), names) == (2, {"ccas", "departement"})
