@@ -57,6 +57,8 @@ class View:
     session: Session
     work: UnitOfWork
     form: FormData | None = None
+    read: list[tuple[str, dict[str, Any]]] | None = None
+    """What is to be written down of what was only read, once it was; None where this transaction writes."""
     _told: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -109,7 +111,10 @@ class View:
 
     def journal(self, event: str, **fields: Any) -> None:
         """Write down what this account did or read."""
-        journal.append(self.work, event, **self.by | fields)
+        if self.read is None:
+            journal.append(self.work, event, **self.by | fields)
+        else:
+            self.read.append((event, self.by | fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +157,9 @@ class Place:
     fresh: bool = False
     """Only for an account that proved who it is a moment ago."""
     writes: bool = False
-    """A reading that leaves a trace, or a form."""
+    """A reading that writes more than its trace: a reference given out, a copy handed over."""
     apart: bool = False
-    """A form that opens its own transactions, one after the other; the view's only reads."""
+    """A form that opens its own transactions, or only leaves a trace of what it read; the view's only reads."""
     upload: int = 0
     """Largest file taken, in bytes."""
 
@@ -298,7 +303,13 @@ class Console:
                 work.by = view.by
                 return place.handler(view)
         with UnitOfWork(self._readers, read_only=True) as work:
-            return place.handler(View(request, self.gateway, session, work, form))
+            read: list[tuple[str, dict[str, Any]]] = []
+            answer = place.handler(View(request, self.gateway, session, work, form, read))
+        if read:  # written down before it is shown; meanwhile no writer was held back
+            with self.gateway.unit_of_work() as work:
+                for event, fields in read:
+                    journal.append(work, event, **fields)
+        return answer
 
     def _respond(self, request: Request, session: Session, answer: Answer) -> Response:
         if isinstance(answer, Go):

@@ -23,7 +23,7 @@ def places() -> list[Place]:
     role = ("integration",)
     return [
         Place("/console/divergences", divergences, role, writes=True),
-        Place("/console/divergences/{ref}", one_divergence, role, fresh=True, writes=True),
+        Place("/console/divergences/{ref}", one_divergence, role, fresh=True),
     ]
 
 

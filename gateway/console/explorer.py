@@ -54,7 +54,7 @@ def places() -> list[Place]:
     return [
         Place("/console/explorateur", explore, role),
         Place("/console/essai", form, role),
-        Place("/console/essai", attempt, role, "POST", upload=MAX_UPLOAD),
+        Place("/console/essai", attempt, role, "POST", apart=True, upload=MAX_UPLOAD),
     ]
 
 

@@ -22,7 +22,7 @@ def places() -> list[Place]:
     role = ("integration",)
     return [
         Place("/console/identites", identities, role),
-        Place("/console/identites/{id}", identity, role, writes=True),
+        Place("/console/identites/{id}", identity, role),
         Place("/console/identites/{id}/{action:str}", decide, role, "POST"),
     ]
 

@@ -50,7 +50,7 @@ def places() -> list[Place]:
     return [
         Place("/console/integrite", integrity, ("dpo",)),
         Place("/console/integrite/verifier", start, ("dpo",), "POST"),
-        Place("/console/integrite/export", export, ("dpo",), "POST"),
+        Place("/console/integrite/export", export, ("dpo",), "POST", apart=True),
     ]
 
 

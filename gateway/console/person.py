@@ -64,7 +64,7 @@ def places() -> list[Place]:
     return [
         Place("/console/personne", form, ("dpo",)),
         Place("/console/personne", search, ("dpo",), "POST"),
-        Place("/console/personne/{ref}", history, ("dpo",), writes=True),
+        Place("/console/personne/{ref}", history, ("dpo",)),
     ]
 
 

@@ -38,7 +38,7 @@ def places() -> list[Place]:
         Place("/console/quarantaine/liste", findings, role),
         Place("/console/quarantaine/{id}", finding, role),
         Place("/console/quarantaine/{id}/valeur", reveal, role, "POST", fresh=True),
-        Place("/console/quarantaine/{id}/valeur", reveal, role, fresh=True, writes=True),
+        Place("/console/quarantaine/{id}/valeur", reveal, role, fresh=True),
         Place("/console/quarantaine/rejouer", replay_all, role, "POST", apart=True),
         Place("/console/quarantaine/{id}/{action:str}", settle, role, "POST"),
     ]

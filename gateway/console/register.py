@@ -47,8 +47,8 @@ def places() -> list[Place]:
     return [
         Place("/console/registre", register, ("dpo",)),
         Place("/console/echanges", latest, ("dpo",)),
-        Place("/console/echanges/{id}", one, ("dpo",), writes=True),
-        Place("/console/echanges/{id}/preuve", proof, ("dpo",), writes=True),
+        Place("/console/echanges/{id}", one, ("dpo",)),
+        Place("/console/echanges/{id}/preuve", proof, ("dpo",)),
         Place("/console/verification", checker, ("dpo",)),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from gateway import art30, clock, journal
+from gateway import art30, clock
 from gateway.console.blocks import Facts, Link, Page, Text, Title
 from gateway.console.common import Answer, Download, Place, View
 from gateway.problems import Unknown
@@ -50,8 +50,7 @@ def download(view: View) -> Answer:
     name = view.at("name")
     if name not in FILES:
         raise Unknown("register-unknown", "Choose one of the files of the page.")
-    with view.gateway.unit_of_work() as work:  # the year of journal below is read without holding back a writer
-        journal.append(work, "log.read", outcome="register", purpose="audit_dpo", **view.by)
+    view.journal("log.read", outcome="register", purpose="audit_dpo")
     now = clock.now()
     start, end = clock.instant(now - _YEAR), clock.instant(now + timedelta(seconds=1))
     told = art30.register(view.work, view.gateway, start, end)

@@ -34,7 +34,7 @@ def places() -> list[Place]:
     """The page that carries a request out."""
     role, at = ("dpo",), "/console/droits/{id}/executer"
     return [
-        Place(at, form, role, fresh=True, writes=True),
+        Place(at, form, role, fresh=True),
         Place(at, act, role, "POST", fresh=True, upload=MAX_LETTER),
     ]
 

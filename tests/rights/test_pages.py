@@ -3,6 +3,7 @@ SQLite."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from html import unescape
@@ -16,6 +17,7 @@ from gateway import (
     basis,
     breach,
     identity_review,
+    journal,
     meter_readings,
     notification,
     quarantine,
@@ -26,7 +28,7 @@ from gateway import (
     volumes,
 )
 from gateway.app import build
-from gateway.console import double_entry, places, registers
+from gateway.console import double_entry, integrity, places, registers
 from gateway.receipt import Request
 from gateway.reidentification import Account
 from gateway.storage.tables.record import exchange, identity_case
@@ -137,3 +139,27 @@ async def test_what_was_asked_and_recorded_before_she_was_recognised_is_told_of_
         told = rights.resolve(work, gateway, raised, upheld=True)
         names = {one.recipient for one in notification.of_record(work, raised)}
     assert (len(told.notifications), names) == (2, {"ccas", "departement"})
+
+
+async def test_a_long_reading_holds_back_no_writer(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal is packed, an exchange of a whole file read, while others write."""
+    ids, free = await _lived(office), []
+
+    def writing(real: Any) -> Any:
+        def meanwhile(*args: Any, **named: Any) -> Any:
+            with sqlite3.connect(office.home / "maillon.db", timeout=0, isolation_level=None) as other:
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
+            free.append(real.__name__)
+            return real(*args, **named)
+
+        return meanwhile
+
+    monkeypatch.setattr(integrity, "_packed", writing(integrity._packed))
+    monkeypatch.setattr(journal, "of_exchange", writing(journal.of_exchange))
+    async with signed_in(office, "dpo") as dpo:
+        read = await dpo.get(f"/console/echanges/{ids['/console/echanges/']}")
+        token = read.text.partition('name="jeton" value="')[2].partition('"')[0]
+        taken = await dpo.post("/console/integrite/export", data={"jeton": token})
+    assert (read.status_code, taken.headers["content-type"]) == (200, "application/zip")
+    assert free == ["of_exchange", "_packed"]
