@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from connectors.contract import Acknowledgement, DocumentRefused, NotObtained
 from connectors.json import parse
-from connectors.transport import Answer, Busy, DestinationRefused, TransportError
+from connectors.transport import Answer, Busy, DestinationRefused, Transport, TransportError
 
 Outcome = Literal["ok", "nothing", "renew", "retry", "refused", "waiting", "unknown"]
 """`renew`: token or jeton no longer accepted. `unknown`: perhaps done, the remote state must be read."""
@@ -42,6 +42,8 @@ class Verdict:
     outcome: Outcome
     code: str = ""
     retry_after: float | None = None
+    status: int = 0
+    """HTTP status of a refusal that may mean more to its caller."""
 
     @property
     def acknowledgement(self) -> Acknowledgement:
@@ -76,6 +78,17 @@ class Stopped(Exception):
 def body(answer: Answer) -> Any:
     """The JSON of an answer, None when it has no body. Raises `DocumentRefused`."""
     return parse(answer.content) if answer.content.strip() else None
+
+
+def listed(read: Any, name: str) -> list[Any]:
+    """The items of an answer, bare or under one name; none when it says nothing.
+
+    Raises `Stopped` (`answer_unexpected`) for any other shape: what it holds is unknown, and unknown is not « none ».
+    """
+    found = read.get(name) if isinstance(read, dict) and read else read or []
+    if not isinstance(found, list):
+        raise Stopped(Verdict("retry", "answer_unexpected"))
+    return found
 
 
 def error_code(answer: Answer) -> str:
@@ -113,7 +126,15 @@ def judge(answer: Answer) -> Verdict:
         return Verdict("refused", "scope_missing")
     if status >= 500:
         return Verdict("retry", code or f"http_{status}", answer.retry_after())
-    return Verdict("refused", code or f"http_{status}")
+    return Verdict("refused", code or f"http_{status}", status=status)
+
+
+def heard(answer: Answer, transport: Transport) -> Verdict:
+    """The verdict on an answer; one about the quota silences every later call for its time."""
+    verdict = judge(answer)
+    if verdict.code == "quota":
+        transport.pause(verdict.retry_after or 0.0)
+    return verdict
 
 
 def passing(answer: Answer) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from connectors.contract import DocumentRefused
 from connectors.france_travail import apis
-from connectors.france_travail.answers import SEARCH, Stopped, Verdict, body, judge, passing, unsent
+from connectors.france_travail.answers import SEARCH, Stopped, Verdict, body, heard, passing, unsent
 from connectors.france_travail.apis import Api
 from connectors.france_travail.tokens import Jetons, Tokens
 from connectors.manifest import Settings
@@ -32,18 +32,17 @@ class Person:
     def of(cls, identifiers: Mapping[str, str]) -> Person:
         """From identifiers by system: `nir`, `ft_numero`, and `date_naissance`.
 
-        Raises `Stopped`: `waiting` when none can be used, `refused` when the only one has a wrong shape or key.
+        Raises `Stopped`: `waiting` when there is none, `refused` when none has a right shape and key.
         """
         nir, naissance = identifiers.get("nir", ""), identifiers.get("date_naissance", "")
-        if nir and naissance:
-            read = normalisation.nir(nir)
-            if read.controle == "invalide" or not normalisation.full_date(naissance):
-                raise Stopped(Verdict("refused", "invalid_input"))
+        read = normalisation.nir(nir)
+        if nir and read.controle != "invalide" and normalisation.full_date(naissance):
             return cls(nir=read.valeur.valeur, date_naissance=naissance)
-        if numero := identifiers.get("ft_numero", ""):
-            if not normalisation.ft_numero(numero):
-                raise Stopped(Verdict("refused", "invalid_input"))
+        told = identifiers.get("ft_numero", "")
+        if numero := normalisation.ft_numero(told):
             return cls(numero=numero)
+        if told or (nir and naissance):
+            raise Stopped(Verdict("refused", "invalid_input"))
         raise Stopped(Verdict("waiting", "identifier_missing"))
 
     @property
@@ -106,7 +105,7 @@ class Client:
                 )
             except TransportError as error:
                 raise Stopped(unsent(error, writing=writing)) from None
-            verdict = judge(answer)
+            verdict = heard(answer, transport)
             if verdict.outcome == "ok":
                 return answer
             if verdict.outcome == "nothing":
@@ -161,8 +160,8 @@ class Client:
         try:
             told = await self.call(api, "POST", path, transport, json=sent, repeatable=True)
         except Stopped as stopped:
-            if stopped.verdict.code == "http_404":
-                raise Stopped(Verdict(*SEARCH["S002"])) from None
+            if stopped.verdict.status == 404:
+                raise Stopped(Verdict(*SEARCH.get(stopped.verdict.code, SEARCH["S002"]))) from None
             if stopped.verdict.outcome == "unknown":
                 raise Stopped(Verdict("retry", stopped.verdict.code)) from None
             raise

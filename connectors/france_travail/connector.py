@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from connectors.contract import Acknowledgement, Contact, DocumentRefused, NotObtained, Outgoing, Reading
 from connectors.france_travail import activites, apis, ecriture, lecture
-from connectors.france_travail.answers import Stopped, Verdict
+from connectors.france_travail.answers import Stopped, Verdict, listed
 from connectors.france_travail.apis import Api
 from connectors.france_travail.client import Client, Person
 from connectors.france_travail.envois import SENT
@@ -78,8 +78,6 @@ class FranceTravail:
             person = Person.of(_identifiers(outgoing))
             return await deliver(self._client, self._settings, outgoing, person, transport)
         except Stopped as stopped:
-            if stopped.verdict.code == "quota":
-                transport.pause(stopped.verdict.retry_after or 0.0)
             return stopped.verdict.acknowledgement
 
     async def pull(
@@ -92,8 +90,6 @@ class FranceTravail:
         try:
             content = await self._pulled(document, Person.of(identifiers), transport)
         except Stopped as stopped:
-            if stopped.verdict.code == "quota":
-                transport.pause(stopped.verdict.retry_after or 0.0)
             raise stopped.not_obtained() from None
         if content:
             yield document, content
@@ -126,9 +122,9 @@ class FranceTravail:
         """
         try:
             read = await self._client.call(apis.ACTIVITES, "GET", "/activites/chercher", transport, params=criterion)
+            found = listed(read, "activites")
         except Stopped as stopped:
             raise stopped.not_obtained() from None
-        found = read.get("activites", []) if isinstance(read, dict) else read or []
         usable = [item for item in found if isinstance(item, dict) and _names_someone(item)]
         return Worklist(usable, len(found) - len(usable), len(found) >= _FULL_WORKLIST)
 
@@ -141,7 +137,9 @@ class FranceTravail:
 
 
 def _names_someone(item: Mapping[str, Any]) -> bool:
-    usager = item.get("usager") or {}
+    usager = item.get("usager")
+    if not isinstance(usager, dict):
+        return False
     return usager.get("typeIdentifiant") == "numeroFranceTravail" and bool(usager.get("identifiant"))
 
 

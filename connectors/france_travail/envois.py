@@ -14,9 +14,10 @@ from typing import Any
 
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.france_travail import apis
-from connectors.france_travail.answers import Stopped, Verdict
+from connectors.france_travail.answers import Stopped, Verdict, listed
 from connectors.france_travail.client import Client, Person
 from connectors.transport import Transport
+from schemas import normalisation
 
 Delivered = Callable[[Client, Mapping[str, str], Outgoing, Person, Transport], Awaitable[Acknowledgement]]
 
@@ -65,7 +66,7 @@ async def _written(
 
 async def _orientations(client: Client, person: Person, transport: Transport) -> list[dict[str, Any]]:
     read = await client.call(apis.ORIENTATION, "GET", "/lectureOrientation", transport, person=person)
-    return [item for item in read if isinstance(item, dict)] if isinstance(read, list) else []
+    return [item for item in listed(read, "orientations") if isinstance(item, dict)]
 
 
 def _pending(orientations: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -91,11 +92,15 @@ async def calcul_orientation(
 
 
 def _decided(orientations: list[dict[str, Any]], sent: Mapping[str, Any]) -> bool:
-    names = ("etat_decision", "date_decision", "organisme_decision")
-    return any(
-        item.get("statut") == "DECIDE" and all((item.get("decision") or {}).get(n) == sent.get(n) for n in names)
-        for item in orientations
-    )
+    made = _decision({"decision": sent})
+    return any(item.get("statut") == "DECIDE" and _decision(item) == made for item in orientations)
+
+
+def _decision(item: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What was decided, by whom, which day: the body stands beside the decision or in it, a day may be an instant."""
+    told = item.get("decision") or {}
+    body = told.get("organisme_decision") or item.get("organisme_decision")
+    return told.get("etat_decision"), normalisation.partial_date(str(told.get("date_decision"))), body
 
 
 def _contradiction(pending: Mapping[str, Any], told: Mapping[str, Any]) -> str:
@@ -160,8 +165,8 @@ async def _force(
 
     async def held() -> Acknowledgement | None:
         again = await _orientations(client, person, transport)
-        same = (item for item in again if item.get("etat") == "OUVERT")
-        return _done("read_back") if any(all(i.get(n) == v for n, v in body.items()) for i in same) else None
+        same = (_forced(item) for item in again if item.get("etat") == "OUVERT")
+        return _done("read_back") if body in same else None
 
     if found := await held():
         return Acknowledgement("duplicate", found.code)
@@ -169,6 +174,14 @@ async def _force(
         lambda: client.call(apis.ORIENTATION, "POST", "/orientation", transport, person=person, json=body), held
     )
     return answer if isinstance(answer, Acknowledgement) else _done("forced")
+
+
+def _forced(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What a forced orientation says: its origin stands at the top or among the criteria, under either name."""
+    criteria = item.get("criteres_orientation") or {}
+    told = (place.get(name) for place in (item, criteria) for name in ("origine", "origine_calcul"))
+    origin = next(filter(None, told), None)
+    return {"organisme": item.get("organisme"), "origine": origin, "parcours": item.get("parcours")}
 
 
 # --- rendez-vous ----------------------------------------------------------------------------------------------------
@@ -181,8 +194,7 @@ def _identity(rdv: Mapping[str, Any]) -> tuple[Any, ...]:
 async def _existing(client: Client, sent: Mapping[str, Any], person: Person, transport: Transport) -> dict[str, Any]:
     """The rendez-vous that France Travail already holds for this moment, reason and body; empty when none."""
     read = await client.call(apis.RENDEZ_VOUS, "GET", "/rendez-vous-usager", transport, person=person)
-    found = read if isinstance(read, list) else read.get("rendezVous", []) if isinstance(read, dict) else []
-    for rdv in found:
+    for rdv in listed(read, "rendezVous"):
         if not isinstance(rdv, dict) or not rdv.get("id"):
             continue
         if _same_moment(rdv.get("date"), sent.get("date")) and _identity(rdv) == _identity(sent):
@@ -295,7 +307,9 @@ async def contrat_engagement(
 
     async def read() -> dict[str, Any] | None:
         found = await client.call(apis.CONTRAT, "GET", "/lecture", transport, person=person)
-        return found if isinstance(found, dict) else None
+        if not isinstance(found, dict | None):
+            raise Stopped(Verdict("retry", "answer_unexpected"))
+        return found
 
     async def held() -> Acknowledgement | None:
         found = await read()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from connectors.contract import DocumentRefused
-from connectors.france_travail.answers import Stopped, Verdict, body, judge, passing, unsent
+from connectors.france_travail.answers import Stopped, Verdict, body, heard, passing, unsent
 from connectors.transport import Transport, TransportError
 
 MARGIN = timedelta(seconds=60)
@@ -69,7 +69,7 @@ class Tokens:
             )
         except TransportError as error:
             raise Stopped(unsent(error, writing=False)) from None
-        verdict = judge(answer)
+        verdict = heard(answer, transport)
         if verdict.outcome == "renew":
             raise Stopped(Verdict("refused", "invalid_client"))
         if verdict.outcome != "ok":

@@ -38,6 +38,7 @@ PULLED = {
     "approchant_absent_null": ("waiting", "not_found", None),
     "approchant_absent_204": ("waiting", "not_found", None),
     "approchant_absent_404": ("waiting", "not_found", None),
+    "approchant_absent_404_code": ("waiting", "not_found", None),
     "identite_non_certifiee": ("waiting", "not_certified", None),
     "homonymes": ("refused", "ambiguous", None),
     "hors_perimetre": ("refused", "forbidden", None),
@@ -121,6 +122,13 @@ async def test_what_cannot_find_anyone_is_not_sent(partner, identifiers: dict, o
     ft = partner()
     assert await ft.refusal("dossier_diagnostic", identifiers) == outcome
     assert ft.app.calls("recherche_nir") == ft.app.calls("recherche_numero") == []
+
+
+@pytest.mark.parametrize("unusable", [{"nir": "290019999910100"}, {"date_naissance": "1990"}])
+async def test_a_nir_that_cannot_be_asked_for_leaves_the_number(partner, unusable: dict) -> None:
+    ft = partner()
+    assert len(await ft.pull("statut_usager", ft.person() | unusable | {"ft_numero": "00000000101"})) == 1
+    assert len(ft.app.calls("recherche_numero")) == 1
 
 
 async def test_a_corsican_nir_is_text(partner) -> None:

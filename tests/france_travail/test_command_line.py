@@ -129,6 +129,7 @@ REACTIONS: dict[str, tuple[Callable[[Started], Awaitable[str]], str]] = {
     "approchant_absent_null": (S.search, "waiting not_found"),
     "approchant_absent_204": (S.search, "waiting not_found"),
     "approchant_absent_404": (S.search, "waiting not_found"),
+    "approchant_absent_404_code": (S.search, "waiting not_found"),
     "identite_non_certifiee": (S.search, "waiting not_certified"),
     "homonymes": (S.search, "refused ambiguous"),
     "hors_perimetre": (S.search, "refused forbidden"),

@@ -10,6 +10,7 @@ import pytest
 
 from connectors.contract import DocumentRefused, NotObtained
 from connectors.france_travail import lecture
+from connectors.france_travail.sandbox.scenarios import SCENARIOS, Scenario
 from schemas import paths
 from schemas.record import Record
 
@@ -125,6 +126,32 @@ async def test_an_empty_or_refused_worklist(partner) -> None:
     with pytest.raises(NotObtained) as caught:
         await ft.connector.activites(ft.transport, codeActivite="ACT382")
     assert (caught.value.outcome, caught.value.code) == ("refused", "A001")
+
+
+@pytest.mark.parametrize("told", [{"message": "Service en cours de migration"}, {"activites": None}, "texte", 3])
+async def test_a_worklist_of_another_shape_is_not_an_empty_one(partner, monkeypatch, told: Any) -> None:
+    monkeypatch.setitem(SCENARIOS, "forme", Scenario("Autre forme", "activites", (200, {}, told)))
+    ft = partner("forme")
+    with pytest.raises(NotObtained) as caught:
+        await ft.connector.worklist("INSEA", ft.transport)
+    assert (caught.value.outcome, caught.value.code) == ("retry", "answer_unexpected")
+
+
+async def test_an_item_whose_person_is_a_word_hides_no_other(partner, monkeypatch) -> None:
+    def alter(items: Any) -> Any:
+        return [items[0] | {"usager": "00000000101"}, *items]
+
+    monkeypatch.setitem(SCENARIOS, "forme", Scenario("Usager en texte", "activites", alter=alter))
+    ft = partner("forme")
+    page = await ft.connector.worklist("INSEA", ft.transport)
+    assert (len(page.items), page.skipped) == (1, 1)
+
+
+async def test_a_quota_met_by_the_worklist_silences_the_other_calls_too(partner) -> None:
+    ft = partner("quota_sans_delai")
+    with pytest.raises(NotObtained):
+        await ft.connector.worklist("INSEA", ft.transport)
+    assert await ft.refusal("statut_usager") == ("retry", "paused", 60.0)
 
 
 async def test_a_full_worklist_says_that_there_may_be_more(partner) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 
+from connectors.france_travail.sandbox.scenarios import SCENARIOS, Scenario
 from connectors.france_travail.sandbox.usagers import orientation_initiale
 
 ITEM = "departement:7"
@@ -172,6 +174,43 @@ async def test_a_decision_whose_answer_is_lost_is_read_back_and_not_sent_again(p
     answer = await ft.send("decision_orientation", ACCEPTED, item=ITEM)
     assert (answer.outcome, answer.code) == ("delivered", "read_back")
     assert len(ft.app.calls("decision")) == 1
+
+
+async def test_a_decision_is_recognised_however_france_travail_words_it(partner, monkeypatch) -> None:
+    def alter(items: Any) -> Any:
+        items = copy.deepcopy(items)
+        for item in items:
+            if decision := item.get("decision"):
+                item["organisme_decision"] = decision.pop("organisme_decision")
+                decision["date_decision"] += "T00:00:00"
+        return {"orientations": items}
+
+    monkeypatch.setitem(SCENARIOS, "formes", Scenario("Autres écritures", "lecture", alter=alter))
+    ft = partner("formes")
+    assert (await ft.send("decision_orientation", ACCEPTED, item=ITEM)).code == "decided"
+    answer = await ft.send("decision_orientation", ACCEPTED, item=ITEM)
+    assert (answer.outcome, answer.code) == ("duplicate", "already_decided")
+
+
+async def test_an_orientation_already_forced_is_recognised_by_its_origin_wherever_it_stands(
+    partner, monkeypatch
+) -> None:
+    def alter(items: Any) -> Any:
+        items = copy.deepcopy(items)
+        for item in items:
+            item["criteres_orientation"] = {"origine_calcul": item.pop("origine")}
+        return items
+
+    monkeypatch.setitem(SCENARIOS, "formes", Scenario("Anciennes clés", "lecture", alter=alter))
+    ft = partner("formes", orientation_forcee="oui")
+    ft.usager.orientations.clear()
+    forced = ACCEPTED | {
+        f"{ORIENTATION}.parcours": "PED",
+        f"{ORIENTATION}.organisme_accueil.code_organisme_ft": "CD",
+    }
+    codes = [(await ft.send("decision_orientation", forced, item=ITEM)).code for _ in range(2)]
+    assert codes == ["forced", "read_back"]
+    assert len(ft.app.calls("forcer")) == 1
 
 
 async def test_a_decision_of_an_unknown_day_is_refused_before_any_call(partner) -> None:
@@ -453,6 +492,26 @@ async def test_a_delivery_never_raises_for_what_france_travail_answers(
 ) -> None:
     answer = await partner(scenario, **SETTINGS).send("rendez_vous", PLANNED, item="ccas:42")
     assert (answer.outcome, answer.code) == (outcome, code)
+
+
+@pytest.mark.parametrize(
+    ("route", "written", "document", "values"),
+    [
+        ("lecture", "calcul", "calcul_orientation", CRITERIA),
+        ("lecture", "forcer", "decision_orientation", ACCEPTED),
+        ("rdv_liste", "rdv_post", "rendez_vous", PLANNED),
+        ("contrat_lecture", "contrat_creer", "contrat_engagement", SIGNED),
+    ],
+)
+async def test_nothing_is_written_on_a_remote_state_that_cannot_be_read(
+    partner, monkeypatch, route: str, written: str, document: str, values: dict
+) -> None:
+    told = ["message"] if route == "contrat_lecture" else {"message": "Forme nouvelle"}
+    monkeypatch.setitem(SCENARIOS, "formes", Scenario("Autre forme", route, (200, {}, told)))
+    ft = partner("formes", orientation_forcee="oui", **SETTINGS)
+    answer = await ft.send(document, values, **({"item": ITEM} if document == "decision_orientation" else {}))
+    assert (answer.outcome, answer.code) == ("retry", "answer_unexpected")
+    assert ft.app.calls(written) == []
 
 
 async def test_a_quota_tells_when_to_come_back(partner) -> None:

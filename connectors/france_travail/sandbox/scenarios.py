@@ -168,6 +168,8 @@ SCENARIOS: dict[str, Scenario] = {
         "Personne inconnue, valeurs JSON null", "recherche", _retour("S002", 200, "Aucun approchant trouvé", None)),
     "approchant_absent_204": Scenario("Personne inconnue, réponse vide (204)", "recherche", (204, {}, None)),
     "approchant_absent_404": Scenario("Personne inconnue, 404", "recherche", (404, {}, {})),
+    "approchant_absent_404_code": Scenario(
+        "Personne inconnue, 404 avec un code", "recherche", _retour("S002", 404, "Aucun approchant trouvé")),
     "identite_non_certifiee": Scenario(
         "Personne trouvée, identité non certifiée", "recherche",
         alter=lambda told: told | {"topIdentiteCertifiee": "N"}),
