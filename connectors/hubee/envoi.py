@@ -7,7 +7,7 @@ nobody. Everything after is read again before it is sent again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ class Emission:
         `corrupted`: its antivirus refused one, and the folder was given up.
         """
         folder, state = self.registre.sending(id)
-        if state == "notifie":
+        if state in {"notifie", "clos"}:
             return folder
         if not folder:
             folder = await self._create(demarche, files, receivers)
@@ -122,11 +122,11 @@ class Emission:
 
     async def _fill(self, demarche: Demarche, id: str, files: Sequence[Attached]) -> None:
         """Bring a created folder to its receivers, from wherever it is."""
-        path, contents = f"{FOLDERS}/folders/{id}", {one.type: one.content for one in files}
+        path, contents = f"{FOLDERS}/folders/{id}", {(one.type, len(one.content)): one.content for one in files}
         folder = await self._folder(demarche, id)
         for one in folder.attachments:
             if one.status in {"PENDING", "REJECTED"}:
-                await self._upload(demarche, f"{path}/attachments/{one.id}", contents[one.type])
+                await self._upload(demarche, f"{path}/attachments/{one.id}", contents[one.type, one.size])
         folder = await self._folder(demarche, id)
         if any(one.status == "CORRUPTED" for one in folder.attachments):
             await self.give_up(demarche, id)
@@ -164,16 +164,18 @@ class Emission:
         )
         return event.id
 
-    async def follow(self, demarche: Demarche) -> list[Answered]:
+    async def follow(self, demarche: Demarche) -> AsyncIterator[Answered]:
         """What the receivers said since; cases that are done or refused are closed, then their folder.
 
-        Raises `Stopped`: what was followed until then is done, the rest comes again.
+        Each answer is given before HubEE hears that it was received, and is settled when the next one is asked for:
+        what is kept before that is never lost. Raises `Stopped`: what was followed until then is done, the rest comes
+        again.
         """
-        said = [
-            found
-            async for notification in self._box.waiting(demarche)
-            if (found := await self._followed(demarche, notification))
-        ]
+        async for notification in self._box.waiting(demarche):
+            if notification.process_code == demarche.code and notification.event_id:
+                event = await self._box.event(demarche, notification.case_id, notification.event_id)
+                yield Answered(notification.case_id, event.case_new_status or event.action_type, event.message or "")
+                await self._followed(demarche, notification, event)
         for folder, sending in self.registre.sendings(demarche.code).items():
             state = await self._folder(demarche, folder)
             if all(case.status == "CLOSED" for case in state.cases):
@@ -181,13 +183,9 @@ class Emission:
                     told = {"globalStatus": "CLOSED"}
                     await self.client.call(demarche, "PATCH", f"{FOLDERS}/folders/{folder}", json=told)
                 self.registre.sent(sending, demarche.code, folder, "clos")
-        return said
 
-    async def _followed(self, demarche: Demarche, notification: Notification) -> Answered | None:
-        if notification.process_code != demarche.code or not notification.event_id:
-            return None
+    async def _followed(self, demarche: Demarche, notification: Notification, event: Event) -> None:
         case, path = notification.case_id, f"{FOLDERS}/cases/{notification.case_id}"
-        event = await self._box.event(demarche, case, notification.event_id)
         await self._box.acknowledge(demarche, case, event.id)
         status = await self._status(demarche, path)
         if status in {"DONE", "REFUSED"}:
@@ -198,7 +196,6 @@ class Emission:
             }  # fmt: skip
             await self.client.call(demarche, "POST", f"{path}/events", json=told)
         await self._box.delete(demarche, notification.id)
-        return Answered(case, event.case_new_status or event.action_type, event.message or "")
 
     async def _status(self, demarche: Demarche, path: str) -> str:
         return str((await self.client.json(demarche, "GET", path, params={"lite": "true"}))["status"])

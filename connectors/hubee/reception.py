@@ -142,6 +142,8 @@ class Reception:
         told = (case.recipient, notification.recipient or case.recipient)
         if any((one.company_register, one.branch_code) != self._organisation for one in told):
             return Notice(demarche.code, "left", "not-ours", case.id)
+        if case.status in statuts.COMING:
+            return Notice(demarche.code, "waiting", "not-readable-yet", case.id)
         if event and event.action_type != "ATTACH_DEPOSIT":
             await self._box.acknowledge(demarche, case.id, event.id)
             await self._box.delete(demarche, notification.id)

@@ -13,6 +13,8 @@ SI: dict[str, frozenset[str]] = {
 }
 """Statuses the receiver sets, each with those it may follow."""
 
+COMING = frozenset({"HUBEE_RECEIVED", "HUBEE_COMPLETED"})
+"""Not handed over to the receiver yet: no status of ours may follow."""
 FINAL = frozenset({"DONE", "REFUSED", "CLOSED", "ARCHIVED"})
 SI_STATES = frozenset(SI)
 ACTIONS = frozenset({"STATUS_UPDATE", "ATTACH_DEPOSIT", "ATTACH_DL", "ATTACH_DL_ALL", "COM_ADD", "SENDING_MESSAGE"})

@@ -10,7 +10,7 @@ import pytest
 from connectors.hubee.client import Stopped
 from connectors.hubee.connector import Hubee
 from connectors.hubee.demarches import DEMARCHES
-from connectors.hubee.envoi import Attached, Emission, Receiver
+from connectors.hubee.envoi import Answered, Attached, Emission, Receiver
 from connectors.hubee.registre import Registre
 from connectors.hubee.sandbox import CORRUPTED, LANDES, VOISIN, Sandbox, sandbox
 from connectors.transport import Transport
@@ -37,6 +37,10 @@ class Sender:
         }
         transport = Transport("hubee", [BASE], limits=QUICK, wire=httpx.ASGITransport(self.app))
         return Hubee(settings, self.app.now).emission(transport, self.registre)
+
+
+async def heard(one: Sender) -> list[Answered]:
+    return [answer async for answer in one.start().follow(DEMARCHE)]
 
 
 @pytest.fixture
@@ -71,13 +75,14 @@ async def test_a_folder_is_sent_collected_answered_and_closed(sender, tmp_path, 
     await landes.collect()
     assert landes.read == [("RSABEM", FILE.content)]
 
-    said = await one.start().follow(DEMARCHE)
+    said = await heard(one)
     assert [answer.word for answer in said] in (["IN_PROGRESS", "DONE"], ["DONE", "IN_PROGRESS"])
     assert one.app.hub.folders[folder].cases[0].status == "CLOSED"
     assert one.app.hub.folders[folder].status == "CLOSED"
+    assert await one.start().send("envoi-1", DEMARCHE, [FILE], [TO_LANDES]) == folder
     assert one.registre.sending("envoi-1") == (folder, "clos")
     assert one.app.hub.notifications == {}
-    assert await one.start().follow(DEMARCHE) == []
+    assert await heard(one) == []
 
 
 async def test_a_sending_asked_twice_is_sent_once(sender) -> None:
@@ -85,6 +90,23 @@ async def test_a_sending_asked_twice_is_sent_once(sender) -> None:
     first = await one.start().send("envoi-1", DEMARCHE, [FILE], [TO_LANDES])
     assert await one.start().send("envoi-1", DEMARCHE, [FILE], [TO_LANDES]) == first
     assert len(one.app.hub.folders) == len(one.app.hub.notifications) == 1
+
+
+async def test_a_sending_that_was_closed_then_archived_is_not_sent_again(sender, tmp_path, clock) -> None:
+    one = sender()
+    folder = await one.start().send("envoi-1", DEMARCHE, [FILE], [TO_LANDES])
+    await Landes(one.app, tmp_path / "landes", clock, (CODE,)).collect()
+    await heard(one)
+    del one.app.hub.folders[folder]
+    assert await one.start().send("envoi-1", DEMARCHE, [FILE], [TO_LANDES]) == folder
+    assert one.app.hub.folders == {}
+
+
+async def test_two_files_of_one_type_each_have_their_bytes(sender) -> None:
+    one = sender()
+    files = [FILE, Attached("RSABEM", "suite.xml", b"<Racine>suite de l'envoi</Racine>")]
+    folder = await one.start().send("envoi-1", DEMARCHE, files, [TO_LANDES])
+    assert [file.content for file in one.app.hub.folders[folder].attachments] == [file.content for file in files]
 
 
 @pytest.mark.parametrize("call", ["folder_create", "folder_upload", "folder_patch"])
@@ -133,15 +155,35 @@ async def test_a_refused_file_is_corrected_in_the_same_case(sender, tmp_path, cl
     case = one.app.hub.folders[folder].cases[0].id
     landes = Landes(one.app, tmp_path / "landes", clock, (CODE,), refuse={FILE.content: "truncated"})
     await landes.collect()
-    refusal = [answer for answer in await one.start().follow(DEMARCHE) if answer.word == "REFUSED"]
+    refusal = [answer for answer in await heard(one) if answer.word == "REFUSED"]
     assert [answer.message for answer in refusal] == ["RSABEM: truncated"]
 
     corrected = Attached("RSABEM", "RSABEM.xml", b"<Racine>corrige</Racine>")
     await one.start().resend(DEMARCHE, folder, case, [corrected])
     await landes.collect()
     assert landes.read == [("RSABEM", corrected.content)]
-    await one.start().follow(DEMARCHE)
+    await heard(one)
     assert one.app.hub.folders[folder].cases[0].status == "CLOSED"
+
+
+@pytest.mark.parametrize("call", ["event_patch", "case_patch", "event_create", "notification_delete"])
+async def test_an_answer_is_told_before_hubee_hears_that_it_was_received(sender, tmp_path, clock, call: str) -> None:
+    one = sender()
+    folder = await one.start().send("envoi-1", DEMARCHE, [FILE], [TO_LANDES])
+    await Landes(one.app, tmp_path / "landes", clock, (CODE,)).collect()
+    fault = one.app.fail("status", call, None, status=500)
+    told: list[str] = []
+
+    async def keep() -> None:
+        async for answer in one.start().follow(DEMARCHE):
+            told.append(answer.word)
+
+    with pytest.raises(Stopped, match="http-500"):
+        await keep()
+    fault.times = 0
+    told += [answer.word for answer in await heard(one)]
+    assert {"IN_PROGRESS", "DONE"} <= set(told)
+    assert one.app.hub.folders[folder].status == "CLOSED"
 
 
 async def test_the_longest_process_name_still_makes_a_number(sender) -> None:

@@ -13,7 +13,7 @@ from connectors.hubee.client import Stopped
 from connectors.hubee.demarches import DEMARCHES, TAKEN
 from connectors.hubee.reception import Arrival, Notice
 from connectors.hubee.registre import AlreadyCollecting, Registre
-from connectors.hubee.sandbox import CORRUPTED, SCENARIOS, VOISIN
+from connectors.hubee.sandbox import CORRUPTED, SCENARIOS, VOISIN, objets
 from connectors.transport import Limits
 from tests.hubee.conftest import BASE, DAY, QUICK, RSABAM, RSABEM, Crash, Landes
 
@@ -458,6 +458,29 @@ async def test_the_notification_comes_before_its_case(landes) -> None:
     assert notices(await dpt.collect()) == [("waiting", "not-readable-yet")]
     await dpt.collect()
     assert dpt.app.drop.case(case).status == "DONE"
+
+
+@pytest.mark.parametrize("early", ["HUBEE_RECEIVED", "HUBEE_COMPLETED"])
+async def test_the_notification_comes_before_its_case_is_handed_over(landes, early: str) -> None:
+    dpt = landes()
+    case = dpt.app.drop.send("RSABEM-RSABAM", FILES)
+    dpt.app.drop.case(case).status = early
+    assert notices(await dpt.collect()) == [("waiting", "not-readable-yet")]
+    dpt.app.drop.case(case).status = "HUBEE_NOTIFIED"
+    await dpt.collect()
+    assert statuses(dpt, case) == ["IN_PROGRESS", "DONE"]
+
+
+async def test_a_list_that_is_null_is_an_empty_one(landes, monkeypatch) -> None:
+    dpt = landes()
+    case = dpt.app.drop.send("RSABEM-RSABAM", FILES)
+    real = objets.Event.json
+    monkeypatch.setattr(objets.Event, "json", lambda *of: {k: v or None for k, v in real(*of).items()})
+    await dpt.collect()
+    dpt.app.drop.write(case, "Merci de nous rappeler.")
+    assert notices(await dpt.collect()) == [("message", "sending-message")]
+    assert statuses(dpt, case)[:2] == ["IN_PROGRESS", "DONE"]
+    assert nothing_waits(dpt)
 
 
 async def test_a_message_of_the_sender_is_handed_over_and_acknowledged(landes) -> None:
