@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import mappings
 from connectors import json as strict
-from connectors import manifest
+from connectors import kit, manifest
 from connectors.contract import Acknowledgement, Contact, DocumentRefused, Envelope, NotObtained, Outgoing
 from connectors.failures import TransportError
 from schemas import normalisation
@@ -72,6 +72,8 @@ class ApiParticulier:
             and isinstance(quotient.get("mois"), int)
         ):
             quotient["debut"] = f"{quotient['annee']:04d}-{quotient['mois']:02d}-01"
+        if "adresse" in data:  # without the scope of the names, it is still that of the person asked about
+            data.setdefault("allocataires", [{}])
         reading.records.append(mappings.load(document).read(data))
         return reading
 
@@ -112,7 +114,7 @@ class ApiParticulier:
             # 5xx answers are not tried again at once: the caisses behind need minutes, and 20 requests/s is the limit.
             answer = await transport.request("GET", url, headers=headers, again=lambda answer: False)
         except TransportError as error:
-            raise NotObtained("retry", error.code, error.retry_after) from None
+            raise kit.not_obtained(error) from None
         if (content := self._content(answer, identifiers)) is not None:
             yield document, content
 
@@ -120,7 +122,7 @@ class ApiParticulier:
         sexe, nom = _SEXES.get(identity.get("sexe", "")), identity.get("nom_naissance", "").strip()
         prenoms, commune = identity.get("prenoms", "").split()[:3], identity.get("commune_naissance", "")
         pays = identity.get("pays_naissance", "") or (FRANCE if commune else "")
-        if not (sexe and nom and prenoms and pays):
+        if not (sexe and nom and prenoms and pays) or (pays == FRANCE and not commune):
             raise NotObtained("waiting", "identity-incomplete")
         query: list[tuple[str, str]] = [("recipient", self._settings["recipient"]), ("nomNaissance", nom)]
         query += [("prenoms[]", prenom) for prenom in prenoms]
@@ -130,7 +132,7 @@ class ApiParticulier:
         names = ("anneeDateNaissance", "moisDateNaissance", "jourDateNaissance")
         query += [(name, str(int(part))) for name, part in zip(names, parts, strict=False) if part.isdigit()]
         query += [("sexeEtatCivil", sexe), ("codeCogInseePaysNaissance", pays)]
-        if commune and pays == FRANCE:
+        if pays == FRANCE:
             query.append(("codeCogInseeCommuneNaissance", commune))
         return urlencode(query)
 
@@ -152,6 +154,8 @@ class ApiParticulier:
             raise NotObtained("retry", "wrong-shape")
         if "allocataires" in data:
             data["allocataires"] = _asked(data["allocataires"], identity)
+            if not data["allocataires"]:  # the service corrects spellings: whose household this is, a human says
+                raise NotObtained("refused", "person-unclear")
         data.pop("enfants", None)
         return json.dumps({"data": data}, ensure_ascii=False).encode()
 

@@ -28,7 +28,8 @@ _ERREURS = {
 }
 """Scenario to (HTTP status, code, words): every call answers so."""
 SCENARIOS = {name: f"{status} {code} : {titre}" for name, (status, code, titre) in _ERREURS.items()} | {
-    "perimetre_reduit": "les périmètres allocataires, enfants et adresse manquent : leurs champs disparaissent"
+    "orthographe_corrigee": "l'identité est retrouvée malgré une faute, et répondue sous ses vrais prénoms",
+    "perimetre_reduit": "les périmètres allocataires, enfants et adresse manquent : leurs champs disparaissent",
 }
 
 DOSSIERS: tuple[dict[str, Any], ...] = (
@@ -115,6 +116,8 @@ def sandbox(scenario: str | None = None) -> Starlette:
             data = dossier["rsa"]
         else:
             data = {key: value for key, value in dossier.items() if key != "rsa"}
+            if scenario == "orthographe_corrigee":
+                data["allocataires"] = [one | {"prenoms": "ALEXIS GÉRÔME"} for one in data["allocataires"]]
             if scenario == "perimetre_reduit":
                 data = {"quotient_familial": data["quotient_familial"]}
         return JSONResponse({"data": data, "links": {}, "meta": {}})

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from connectors.api_particulier.connector import QUOTIENT, RSA, ApiParticulier, create
-from connectors.api_particulier.sandbox import JETON, SCENARIOS, sandbox
+from connectors.api_particulier.sandbox import DOSSIERS, JETON, SCENARIOS, sandbox
 from connectors.contract import DocumentRefused, NotObtained
 from connectors.transport import Limits, Transport
 from schemas import paths
@@ -120,6 +120,32 @@ async def test_une_identite_incomplete_attend(api: ApiParticulier, absent: str) 
 async def test_une_personne_nee_a_l_etranger_se_demande_par_son_pays(api: ApiParticulier) -> None:
     identity = SOLANGE | {"commune_naissance": "", "pays_naissance": "99350"}
     assert len(await demande(api, QUOTIENT, identity)) == 1
+
+
+async def test_une_personne_nee_en_france_attend_sa_commune_de_naissance(api: ApiParticulier) -> None:
+    with pytest.raises(NotObtained) as told:
+        await demande(api, QUOTIENT, SOLANGE | {"commune_naissance": "", "pays_naissance": "99100"})
+    assert (told.value.outcome, told.value.code) == ("waiting", "identity-incomplete")
+
+
+async def test_une_adresse_qui_n_est_pas_enregistree_attend_l_exploitant(api: ApiParticulier) -> None:
+    async with Transport("api_particulier", ["https://ailleurs.exemple.test"], limits=Limits(attempts=1)) as way:
+        with pytest.raises(NotObtained) as told:
+            [one async for one in api.pull(QUOTIENT, SOLANGE, way)]
+    assert told.value.outcome == "refused"
+
+
+async def test_la_reponse_qui_nomme_quelqu_un_d_autre_n_est_pas_prise(api: ApiParticulier) -> None:
+    with pytest.raises(NotObtained) as told:
+        await demande(api, QUOTIENT, SOLANGE, "orthographe_corrigee")
+    assert (told.value.outcome, told.value.code) == ("refused", "person-unclear")
+
+
+def test_une_adresse_sans_les_allocataires_est_celle_de_la_personne_demandee(api: ApiParticulier) -> None:
+    data = {name: DOSSIERS[0][name] for name in ("adresse", "quotient_familial")}
+    (record,) = api.read(QUOTIENT, io.BytesIO(json.dumps({"data": data}).encode()))
+    assert [one.facts["personne.adresses[residence].code_postal"] for one in record.personnes] == ["40100"]
+    assert record.findings == []
 
 
 async def test_un_parametre_refuse_par_le_service_ne_se_rejoue_pas(api: ApiParticulier) -> None:
