@@ -27,7 +27,12 @@ class Champ:
 
     @property
     def objet(self) -> str:
+        """What it holds: one (`objet:`) or several (`objets:`)."""
         return self.type.partition(":")[2]
+
+    @property
+    def several(self) -> bool:
+        return self.type.startswith("objets:")
 
 
 @cache
@@ -66,7 +71,9 @@ def allowed(value: Any, objet: str, path: str, findings: list[Finding]) -> dict[
         elif champ.lu and item not in (None, ""):
             if not champ.objet:
                 _scalar(kept, champ, item, where, findings)
-            elif isinstance(item, list):
+            elif champ.several and not isinstance(item, list):
+                findings.append(Finding("bad-type", where, "reject", detail="expected an array"))
+            elif champ.several:
                 kept[name] = [allowed(one, champ.objet, f"{where}[{n}]", findings) for n, one in enumerate(item)]
             else:
                 kept[name] = allowed(item, champ.objet, where, findings)
@@ -74,9 +81,7 @@ def allowed(value: Any, objet: str, path: str, findings: list[Finding]) -> dict[
 
 
 def _scalar(kept: dict[str, Any], champ: Champ, item: Any, path: str, findings: list[Finding]) -> None:
-    expected: tuple[type, ...] = {"booleen": (bool,), "entier": (int,), "identifiant": (int, str)}.get(
-        champ.type, (str,)
-    )
+    expected = _JSON.get(champ.type, (str,))
     if not isinstance(item, expected) or (item.__class__ is bool and bool not in expected):
         findings.append(Finding("bad-type", path, "quarantine", detail=f"expected {champ.type}"))
     else:

@@ -109,7 +109,8 @@ def _moment(meta: Mapping[str, Any]) -> datetime:
 
 def _keys(data: Mapping[str, Any]) -> Iterator[str]:
     """Record keys of the participations that an event speaks of."""
-    for participation in data.get("participations") or []:
+    told = data.get("participations")
+    for participation in told if isinstance(told, list) else ():
         user = participation.get("user") if isinstance(participation, dict) else None
         if isinstance(user, dict) and user.get("id") is not None:
             yield f"{data.get('uuid') or data.get('id')}:{user['id']}"
@@ -169,8 +170,6 @@ class WebhookReading:
             shaped["lieu"] = {"name": lieu["name"]}
         if "address" not in shaped and lieu.get("address") and _of(rdv, "motif", "location_type") != "home":
             shaped["address"] = lieu["address"]
-        motif = shaped.get("motif", {})
-        motif.pop("follow_up", None)
         if _of(rdv, "motif", "motif_category", "short_name") == "rsa_premier_rdv_daccompagnement":
             shaped["premier"] = True
         shaped["emis_le"] = self._meta["timestamp"]

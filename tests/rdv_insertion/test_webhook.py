@@ -217,6 +217,25 @@ def test_a_participation_of_nobody_is_rejected() -> None:
     assert [record.rejected for record in read(value)] == [True, True]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("participations", {"id": 1, "status": "seen", "user": ZOE}),
+        ("participations", ["seen"]),
+        ("motif", [{"collectif": False}]),
+        ("lieu", [{"name": "Maison du Département"}]),
+        ("agents", {"id": 3, "first_name": "Camille"}),
+        ("organisation", "Département"),
+    ],
+)
+def test_an_object_of_another_shape_rejects_its_record_and_breaks_nothing(name: str, value: Any) -> None:
+    records = read(message(**{f"data__{name}": value}))
+    assert records
+    for record in records:
+        assert record.rejected
+        assert ("bad-type", f"data.{name}") in {(found.code, found.path.partition("[")[0]) for found in record.findings}
+
+
 def test_an_invitation_tells_who_she_is_and_says_it_is_not_carried() -> None:
     value = {
         "data": {"id": 9, "format": "sms", "user": ZOE},
