@@ -23,8 +23,13 @@ def _code(answer: Answer) -> str:
 
 
 def acknowledged(answer: Answer, *, remote_id: str | None = None) -> Acknowledgement:
-    """A 2xx is delivered, 409 is already held, what says « later » is tried again, everything else is refused."""
+    """A 2xx is delivered, 409 is already held, what says « later » is tried again, everything else is refused.
+
+    A web page is no answer of the partner's, whatever its status: a firewall or a maintenance page stands before it.
+    """
     told = journal_index(answer.headers.get(JOURNAL, ""))
+    if answer.status < 300 and "text/html" in answer.headers.get("content-type", ""):
+        return Acknowledgement("retry", "unexpected-answer")
     if 200 <= answer.status < 300:
         return Acknowledgement("delivered", "accepted", remote_id=remote_id, peer_idx=told)
     if answer.status == 409:

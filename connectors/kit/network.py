@@ -171,6 +171,18 @@ async def broken(subject: Subject) -> list[str]:
     return _other(await _answers(subject, lambda: Answering(503)), "retry")
 
 
+@case("page_web", "pannes", "200 et une page web à la place de la réponse : jamais tenu pour remis")
+async def web_page(subject: Subject) -> list[str]:
+    found: dict[str, Told | None] = {}
+    for filling in subject.fillings:
+        wire = Answering(200, {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype html>")
+        told = await subject.send(filling, subject.transport(wire))
+        found |= {filling.document: told} if wire.calls else {}
+    if not found:
+        raise NoObject("ce connecteur n'envoie rien au partenaire")
+    return _other(found, "retry")
+
+
 @case("delai", "pannes", "aucune réponse à temps : jamais tenu pour remis")
 async def late(subject: Subject) -> list[str]:
     return _other(await _answers(subject, lambda: Failing(httpx.ReadTimeout)), "retry")
