@@ -12,6 +12,7 @@ from connectors.contract import DocumentRefused
 from connectors.kit.subject import current
 from connectors.manifest import installed
 from mappings import examples, load
+from schemas import paths
 from schemas.record import Facts
 
 CONNECTOR = installed()["fse"].create()
@@ -37,6 +38,14 @@ def test_a_person_with_two_participations_has_two_rows(facts: Facts) -> None:
     first, second = (row(facts | SECOND, f"departement:{rank}") for rank in (1, 2))
     assert (first["operation"], second["operation"]) == ("FSE-2024-001", "FSE-2024-002")
     assert (second["nom_naissance"], second["marche_travail"]) == ("ARBELIER", "")
+
+
+def test_every_answer_that_is_kept_is_in_the_statement() -> None:
+    """Elsewhere: the day of a questionnaire is that of the entry or exit, the notice and the papers are evidence."""
+    elsewhere = ("etat", "pieces_eligibilite", "avis_publicite.texte", "rempli_le")
+    kept = {path.partition("[].")[2] for path in paths.FIELDS if path.startswith("participations[].")}
+    written = {path.partition("].")[2] for path, _, _ in load("fse.participant").rows()}
+    assert {path for path in kept if not path.endswith(elsewhere)} <= written
 
 
 def test_without_the_register_apart_no_sensitive_answer_is_written(facts: Facts) -> None:
