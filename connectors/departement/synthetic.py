@@ -236,6 +236,7 @@ def _dsp(number: int, lists: Lists, draw: random.Random) -> dict[str, Any]:
             "diplome_plus_eleve": lists.id("diplome_max", "2604"),
             "annee_obtention": str(draw.randrange(1995, 2015)),
             "qualifications_pro": "1",
+            "competences_extrapro": "0",
         },
     }
 

@@ -470,7 +470,6 @@ def test_what_was_read_from_the_departement_goes_back_under_the_same_integers(tm
     (record,) = connector.read("departement.webrsa_ali", io.BytesIO(etree.tostring(flow)))
     facts = record.personnes[0].facts
     studies = {path: said(value) for path, value in facts.items() if path.startswith("parcours_pro.")}
-    studies |= {"parcours_pro.qualifications": said("Peintre"), "parcours_pro.competences_extrapro": said("Sport")}
     number = "identifiants[si_departement:40].valeur"
     referent = next(path for path in facts if path.endswith(".professionnel.nom"))
     told: Current = {
@@ -485,6 +484,8 @@ def test_what_was_read_from_the_departement_goes_back_under_the_same_integers(tm
         (".//niveau_etude/niveau_etude", ".//niveau_etude/id_niveau_etudes"),
         (".//niveau_etude/diplome_plus_eleve", ".//niveau_etude/id_diplome_plus_eleve"),
         (".//niveau_etude/annee_obtention", ".//niveau_etude/annee_obtention"),
+        (".//niveau_etude/qualifications_pro", ".//niveau_etude/qualifications_pro"),
+        (".//niveau_etude/competences_extrapro", ".//niveau_etude/competences_extrapro"),
         (".//referent_parcours/id_referent", ".//referent_parcours/id_webrsa"),
     ):
         assert flow.findtext(there) == document.findtext(back) is not None
