@@ -199,6 +199,9 @@ def record(kept: Kept, context: Context) -> Record:
         if not any(finding.severity == "reject" for finding in findings):
             findings.append(Finding("identity-missing", f"{kept.where}.{lacking[0]}", "reject"))
         return Record(str(value.get("fileNumber", kept.where)), [], findings=findings, digest=digest(value))
+    if value.pop("status", "") == "Deceased" and not value.get("deathDate"):
+        told = "the file says that she died: send the date, or reopen the file"
+        findings.append(Finding("missing-required", f"{kept.where}.deathDate", detail=told))
     who, done = _shaped(value, kept.where, findings)
     words: dict[str, Any] = context._asdict() | {"digest": digest(value, findings)}
     read: Record = mappings.load("ccas.beneficiaires").read(who, **words)

@@ -111,7 +111,7 @@ def test_the_mappings_and_the_field_table_say_the_same() -> None:
     import mappings
 
     named = json.dumps([mappings.load(f"ccas.{name}").file.model_dump() for name in ("beneficiaires", "suivi")])
-    shaped = {"phone1", "phone2", "unemploymentNumber", "mobility", "redirected"}
+    shaped = {"phone1", "phone2", "unemploymentNumber", "mobility", "redirected", "status"}
     for objet in ("beneficiary", "followup", "helpRequest", "frein", "situation", "rendezVous", "professionnel"):
         for champ in champs(objet).values():
             if champ.lu and champ.nom not in shaped:
@@ -151,6 +151,7 @@ def test_a_beneficiary_nobody_could_recognise_is_rejected_alone(fields: dict[str
         ({"mobility": "Teleportation"}, "unknown-code", "freins"),
         ({"favouriteColour": "blue"}, "unknown-field", "favouriteColour"),
         ({"deathDate": "31/02/2026"}, "bad-date", "personne.date_deces"),
+        ({"status": "Deceased"}, "missing-required", "personne.date_deces"),
         ({"deathDate": "9999-12-31T23:59:59Z"}, "bad-instant", "personne.date_deces"),
         ({"rendezVous": [{"id": "1", "debut": "0001-01-01T00:00:00"}]}, "bad-instant", "rendez_vous[ccas:1].debut"),
     ],
@@ -165,6 +166,14 @@ def test_a_doubtful_value_waits_and_the_rest_is_read(fields: dict[str, Any], cod
     assert facts["personne.nom_naissance"] == "Nougarent"
     for finding in record.findings:
         assert not any(str(value) in f"{finding!r}" for value in fields.values() if len(str(value)) > 3)
+
+
+@pytest.mark.parametrize("fields", [{"status": "Archived"}, {"status": "Deceased", "deathDate": "2026-10-01"}])
+def test_how_a_ccas_keeps_its_file_says_nothing_else_of_her(fields: dict[str, str]) -> None:
+    assert codes(one(**fields)) == []
+    table = "N° dossier;Nom;Prénom;Né le;Statut\n1;Nougarent;Zoé;03/02/1990;{}\n"
+    assert codes(read(table.format("Suivi").encode())[0]) == []
+    assert codes(read(table.format("Décédée").encode())[0]) == ["missing-required"]
 
 
 def test_an_unknown_medium_is_kept_verbatim_for_the_day_the_table_knows_it() -> None:
