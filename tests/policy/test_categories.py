@@ -51,6 +51,8 @@ CODES = {
     "entretiens[ccas:42].synthese": "C21",
     "contrats[departement:1].signe_le": "C8",
     "demandes_aide[ccas:1].statut": "C5",
+    "demandes_aide[ccas:1].nature": "C21",
+    "demandes_aide[ccas:1].organisme_instructeur.nom": "C21",
     "personne.nationalite_groupe": "C16",
     "participations[departement:1].reponses_sensibles.handicap": None,
 }
