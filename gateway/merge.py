@@ -42,6 +42,9 @@ _POORER = {
 }
 """A value that a partner uses for want of a finer one never replaces the finer one (path shape → poor → richer)."""
 
+_ONCE_CERTIFIED = frozenset({"personne.nom_naissance"})
+"""Fields that the caisse decides only of an identity that it certified; before, its word comes last."""
+
 _ADDRESS = "personne.adresses["
 _LINES = frozenset({
     "lignes", "complement", "numero_voie", "type_voie", "nom_voie", "lieu_dit", "code_postal", "code_insee",
@@ -103,11 +106,18 @@ def _certainty(path: str, said: Assertions) -> Certainty:
     return "declare"
 
 
+def _rank(path: str, said: Assertions) -> int:
+    rank = _authority(path, said.role)
+    if path in _ONCE_CERTIFIED and rank == 0 and _certainty(path, said) == "declare":
+        return len(paths.field(path).autorite)
+    return rank
+
+
 def _key(path: str, said: Assertions) -> tuple[Any, ...]:
     return (
         said.document == RECTIFIED,
         said.facts[path] not in _UNINFORMATIVE if isinstance(said.facts[path], str) else True,
-        -_authority(path, said.role),
+        -_rank(path, said),
         _CERTAINTY[_certainty(path, said)],
         _said_at(path, said),
         said.received_at,

@@ -133,7 +133,7 @@ def test_nothing_of_a_person_is_readable_in_the_database(registry: Registry, tmp
 
 
 def test_authority_comes_before_date() -> None:
-    caf = said("caf", "caf_msa", "2026-01-01", personne__nom_naissance="LEFEVRE")
+    caf = said("caf", "caf_msa", "2026-01-01", personne__nom_naissance="LEFEVRE", personne__identite_certifiee=True)
     ccas = said("ccas", "ccas", "2026-05-01", personne__nom_naissance="LEFEBVRE")
     assert merge.current([caf, ccas])["personne.nom_naissance"].source == "caf"
     (divergence,) = merge.divergences([caf, ccas])
@@ -177,6 +177,22 @@ def test_the_full_birth_date_of_one_body_completes_the_partial_one_of_another(
     assert (fact.source, fact.value) == (source, {"caf": caf, "ccas": ccas}[source])
     assert fact.certainty == ("certifie" if source == "caf" else "declare")
     assert bool(merge.divergences(told)) is disagree
+
+
+@pytest.mark.parametrize(("certified", "standing"), [(True, "CAILLAU"), (False, "Caillaut"), (None, "Caillaut")])
+def test_the_birth_name_of_the_caisse_stands_once_her_identity_is_certified(
+    certified: bool | None, standing: str
+) -> None:
+    told = [
+        said("caf", "caf_msa", "2026-05-01", personne__nom_naissance="CAILLAU", personne__date_naissance="1985-06-12"),
+        said("ccas", "ccas", "2026-01-01", personne__nom_naissance="Caillaut", personne__date_naissance="1985-06-13"),
+    ]
+    if certified is not None:
+        told[0].facts["personne.identite_certifiee"] = certified
+    known = merge.current(told)
+    assert known["personne.nom_naissance"].value == standing
+    assert known["personne.date_naissance"].source == "caf", "of her birth date the caisse decides in any case"
+    assert [one.path for one in merge.divergences(told)] == ["personne.date_naissance", "personne.nom_naissance"]
 
 
 def test_a_birth_date_that_she_had_corrected_stands_though_another_is_fuller() -> None:
