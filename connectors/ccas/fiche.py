@@ -15,6 +15,7 @@ from jinja2 import Environment
 
 from connectors.ccas.champs import PARIS, labels
 from connectors.table import XLSX, to_csv, to_xlsx
+from schemas import nomenclatures
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "xlsx": XLSX, "html": "text/html; charset=utf-8"}
 _PAGE = """<!doctype html>
@@ -70,6 +71,13 @@ def _labels() -> dict[tuple[str, str], str]:
     return {(kind, name): label for kind, name, label in labels()}
 
 
+@cache
+def _listed() -> dict[str, str]:
+    """Situations and objectives in the words of their lists."""
+    lists = ("crosswalk/freins_situations", "crosswalk/objectifs")
+    return {code: one.libelle for name in lists for code, one in nomenclatures.codes(name).items()}
+
+
 def label(name: str) -> str:
     """The French label of a field; the name itself when it has none."""
     return _labels().get(("champ", name), name)
@@ -80,7 +88,8 @@ def _said(value: Any) -> str:
         return "Oui" if value else "Non"
     if isinstance(value, list):
         return ", ".join(_said(one) for one in value)
-    return _labels().get(("valeur", str(value)), str(value))
+    text = str(value)
+    return _labels().get(("valeur", text)) or _listed().get(text, text)
 
 
 def tables(fiche: Mapping[str, Any]) -> list[Table]:

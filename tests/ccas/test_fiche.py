@@ -18,8 +18,9 @@ from starlette.routing import Route
 import mappings
 from connectors.ccas import schema
 from connectors.ccas.connector import Ccas
-from connectors.ccas.fiche import render
+from connectors.ccas.fiche import render, tables
 from connectors.ccas.sandbox import SCENARIOS, CcasSystem, describe, sandbox
+from schemas import paths
 from schemas.record import Current, Fact
 
 CCAS = Ccas({"organisme": "ccas", "departement": "40", "nom_structure": ""})
@@ -78,6 +79,18 @@ def test_the_sheet_gathers_what_the_others_said() -> None:
     assert sheet["sources"]["birthName"] == "caf"
     assert not written.findings
     assert len(written.filled) > 15
+
+
+def test_every_code_of_a_sheet_is_read_in_french_words() -> None:
+    mapping = mappings.load("ccas.fiche")
+    written = {row.partners[0].removesuffix("[]"): path for path, row, _ in mapping.rows() if row.codes is None}
+    for name, path in written.items():
+        for code in paths.field(path).codes() or ():
+            *_, (_, _, (cells,)) = tables({"freins": [{name: code}]})
+            assert cells != [code], f"{name} {code}"
+    shown = render(fiche(), "html").decode()
+    assert "Aucun moyen de transport" in shown
+    assert "Accéder à un véhicule" in shown
 
 
 def test_a_ccas_never_receives_a_nir_an_amount_or_a_note() -> None:
