@@ -22,6 +22,7 @@ from gateway.convention import flows_from
 from gateway.convention_model import Flow
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
+from gateway.words import day as day_of
 from gateway.words import local, number, say, word
 from mappings import load
 
@@ -53,7 +54,7 @@ def anomalies(view: View) -> Page:
     since = clock.instant(clock.now() - timedelta(days=days))
     found = sorted(_found(view, since, days), key=lambda row: row[3], reverse=True)
     rows = [
-        [Badge(word("anomalie", kind), tone), who, what, When(when), Num(times)]
+        [Badge(word("anomalie", kind), tone), who, what, When(when) if "T" in when else day_of(when), Num(times)]
         for kind, who, what, when, times, tone in found
     ]
     heads = [say(f"anomalies.{key}") for key in ("nature", "qui", "quoi", "quand", "combien")]
@@ -84,7 +85,7 @@ def anomalies(view: View) -> Page:
 
 
 Found = tuple[str, str, str, str, int, str]
-"""(kind, who, what, last time, how many, tone)."""
+"""(kind, who, what, last time or the day of it, how many, tone)."""
 
 
 def _found(view: View, since: str, days: int) -> Iterator[Found]:
@@ -155,8 +156,7 @@ def _volumes(view: View, days: int) -> Iterator[Found]:
         usual = median(per_day.values()) if len(per_day) > 2 else 0
         for day, times in per_day.items():
             if usual and day >= oldest and times > max(THRESHOLDS["volume"] * usual, THRESHOLDS["volume_plancher"]):
-                at = f"{day}T12:00:00.000000Z"
-                yield "volume", view.body(body), say("anomalies.jour", usuel=number(int(usual))), at, times, "wait"
+                yield "volume", view.body(body), say("anomalies.jour", usuel=number(int(usual))), day, times, "wait"
 
 
 def _sensitive(view: View, days: int) -> Iterator[Found]:
@@ -164,13 +164,16 @@ def _sensitive(view: View, days: int) -> Iterator[Found]:
     law = view.gateway.policy.table
     watched = {code for code, row in law.categories.items() if row["sensitivity"] in ("art9", "art10", "cercle_ferme")}
     seen: Counter[tuple[str, str, str]] = Counter()
-    for row, times in volumes.counts(view.gateway.engine, view.connection, days).items():
-        if row.event == "exchange.ack" and row.outcome == "delivered":
-            for code in watched.intersection(row.sent.split(",")):
-                seen[row.sender, row.recipient, code] += times
+    last: dict[tuple[str, str, str], str] = {}
+    for day, counts in volumes.by_day(view.gateway.engine, view.connection, days):
+        for row, times in counts.items():
+            if row.event == "exchange.ack" and row.outcome == "delivered":
+                for code in watched.intersection(row.sent.split(",")):
+                    seen[row.sender, row.recipient, code] += times
+                    last[row.sender, row.recipient, code] = day
     for (sender, recipient, code), times in seen.items():
         who = say("personne.de_vers", de=view.body(sender), vers=view.body(recipient))
-        yield "sensible", who, law_words.category(code), clock.instant(), times, "bad"
+        yield "sensible", who, law_words.category(code), last[sender, recipient, code], times, "bad"
 
 
 # --- minimisation ------------------------------------------------------------

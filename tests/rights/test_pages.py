@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import select
 from gateway import (
     basis,
     breach,
+    clock,
     identity_review,
     journal,
     meter_readings,
@@ -26,6 +28,7 @@ from gateway import (
     retention,
     rights,
     volumes,
+    words,
 )
 from gateway.app import build
 from gateway.console import double_entry, integrity, places, registers
@@ -163,3 +166,15 @@ async def test_a_long_reading_holds_back_no_writer(office: Office, monkeypatch: 
         taken = await dpo.post("/console/integrite/export", data={"jeton": token})
     assert (read.status_code, taken.headers["content-type"]) == (200, "application/zip")
     assert free == ["of_exchange", "_packed"]
+
+
+async def test_the_day_on_which_a_sensitive_category_left_is_told(office: Office) -> None:
+    with office.gateway.unit_of_work() as work:
+        work.now = clock.instant(clock.now() - timedelta(days=3))
+        journal.append(
+            work, "exchange.ack", sender_org="departement", recipient_org="ccas", outcome="delivered",
+            categories_sent=["C13"],
+        )  # fmt: skip
+    async with signed_in(office, "dpo") as dpo:
+        page = (await dpo.get("/console/anomalies")).text
+    assert f"<td>{words.day(work.now[:10])}</td>" in page, "not the moment at which the page is read"
