@@ -125,31 +125,35 @@ _ASKED = {
 
 def declare(view: View) -> Answer:
     """Write a breach down; the clock runs from when the controller knew."""
-    detected, aware = (_instant(view, _ASKED[name]) for name in ("detected_at", "aware_at"))
     try:
+        detected, aware = (_instant(view, name) for name in ("detected_at", "aware_at"))
         made = breach.draft(view.work, view.given("nature"), detected_at=detected, aware_at=aware)
     except Invalid as refused:
-        if not (at := _to_come(refused)):
+        if not (at := _wrong_instant(refused)):
             raise
         page = listed(view)
-        page.blocks.insert(0, to_correct(Link(say("violations.futur"), f"#{at}")))
+        page.blocks.insert(0, to_correct(Link(_why(refused), f"#{at}")))
         page.error, page.status = True, 422
         return page
     return Go(f"/console/violations/{made}", "violation_inscrite")
 
 
-def _to_come(refused: Invalid) -> str:
-    """The field whose instant is still to come, when this is what is refused."""
-    return _ASKED.get(refused.path or "", "") if refused.code == "later-than-now" else ""
+def _wrong_instant(refused: Invalid) -> str:
+    """The field whose instant is still to come, or is none, when this is what is refused."""
+    return _ASKED.get(refused.path or "", "") if refused.code in ("later-than-now", "bad-instant") else ""
+
+
+def _why(refused: Invalid) -> str:
+    return say("violations.futur" if refused.code == "later-than-now" else "probleme.bad_instant")
 
 
 def _instant(view: View, name: str) -> str:
     """A local date and time of the form, Paris time, as an instant; empty when none was given."""
-    typed = view.given(name)
+    typed = view.given(_ASKED[name])
     try:
         return clock.instant(datetime.fromisoformat(typed).replace(tzinfo=PARIS)) if typed else ""
     except ValueError:
-        raise Misnamed("bad-instant", "Give a day and a time.") from None
+        raise Misnamed("bad-instant", "Give a day and a time.", path=name) from None
 
 
 def one_breach(view: View) -> Page:
@@ -242,16 +246,19 @@ def complete(view: View) -> Answer:
     if view.given("lu") != _read(breach.show(view.work, view.at("id"))):
         return _page(view, say("violations.changee"), "consequences")
     content: dict[str, Any] = {name: view.given(name, most) for name, most in _TEXTS.items()}
-    content |= {name: _count(view.given(name)) for name in ("persons", "records")}
+    for name in ("persons", "records"):
+        if (count := _count(view.given(name))) is None:
+            return _page(view, say("violations.nombre_faux"), name)
+        content[name] = count
     content["categories"] = view.given("categories").upper().replace(",", " ").split()
-    told = {name: _instant(view, _ASKED[name]) for name in ("cnil_notified_at", "persons_notified_at")}
     if unknown := [code for code in content["categories"] if not word("categorie", code, "")]:
         return _page(view, say("violations.categorie_inconnue", n=number(len(unknown))), "categories")
     try:
+        told = {name: _instant(view, name) for name in ("cnil_notified_at", "persons_notified_at")}
         breach.complete(view.work, view.at("id"), content, **told)
     except Invalid as refused:
-        if at := _to_come(refused):
-            return _page(view, say("violations.futur"), at)
+        if at := _wrong_instant(refused):
+            return _page(view, _why(refused), at)
         if refused.code != "delay-reason":
             raise
         late = say("violations.motif_retard_manque", quand=moment(told["cnil_notified_at"]))
@@ -259,8 +266,10 @@ def complete(view: View) -> Answer:
     return Go(f"/console/violations/{view.at('id')}", "violation_completee")
 
 
-def _count(typed: str) -> int:
-    return int(typed) if typed.isdecimal() and len(typed) < 9 else 0
+def _count(typed: str) -> int | None:
+    """How many, thousands apart or not; None for what is no such number."""
+    digits = "".join(typed.split()) or "0"
+    return int(digits) if digits.isdecimal() and len(digits) < 9 else None
 
 
 def close(view: View) -> Answer:

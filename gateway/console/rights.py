@@ -32,7 +32,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import DPO, PAGE, Answer, Download, Go, Place, View, to_correct
 from gateway.person_history import HERSELF, head_of, people_of
-from gateway.problems import Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
 from gateway.storage.tables.rights import rights_request as table
@@ -285,6 +285,8 @@ def _to_do(view: View, one: Demand) -> list[Any]:
     """What carries the right out, or what was."""
     here = f"/console/droits/{one.id}"
     links: list[tuple[str, str]] = []
+    if one.right in ("access", "portability") and not _may_be_given(one):
+        return []
     if one.right == "access":
         links = [("droits.copie", f"{here}/copie")]
     elif one.right == "portability":
@@ -441,9 +443,21 @@ def letter(view: View, name: str) -> str:
 # --- copies ------------------------------------------------------------
 
 
+def _may_be_given(one: Demand) -> bool:
+    """Nothing of hers is handed over while it is in doubt who asks (GDPR 12(6)), nor once it was refused."""
+    return one.state in ("open", "done")
+
+
+def _to_give(view: View, right: str) -> Demand:
+    one = rights.get(view.work, view.at("id"))
+    if one.right != right or not _may_be_given(one):
+        raise Conflict("request-state", "This request asks for no such copy, is refused, or who asks is in doubt.")
+    return one
+
+
 def copy(view: View) -> Answer:
     """Everything held about her: a page to read and the same as data; the access is journaled."""
-    one = rights.get(view.work, view.at("id"))
+    one = _to_give(view, "access")
     told = person_export.gather(view.work, view.gateway, one.person_id)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as folder:
@@ -454,7 +468,7 @@ def copy(view: View) -> Answer:
 
 def portable(view: View) -> Answer:
     """What she provided under her consent, as data; or why the right does not apply here."""
-    one = rights.get(view.work, view.at("id"))
+    one = _to_give(view, "portability")
     told = person_export.portability(view.work, view.gateway, one.person_id)
     if told["applicable"]:
         content = json.dumps(told, ensure_ascii=False, indent=1).encode()

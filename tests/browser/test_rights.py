@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from gateway import basis, clock, rights
+from gateway import basis, clock, rights, words
 from gateway.console import rights as console_rights
 from gateway.console import rights_act
 from gateway.rectification import statements_of
@@ -63,6 +63,18 @@ def test_a_copy_is_handed_over_and_the_request_answered(signed_in: SignedIn, liv
     assert _journaled(lived, "right.access")[-1]["agent_role"] == "dpo", "the journal names who took the copy"
     assert _journaled(lived, "right.answer")[-1]["agent_role"] == "dpo"
     assert asked in client.get("/console/droits?vue=repondues").text
+
+
+def test_no_copy_leaves_while_who_asks_is_in_doubt(signed_in: SignedIn, lived: Lived) -> None:
+    client = signed_in("dpo")
+    asked = _asks(client, lived, 0, "access")
+    assert client.get(f"{asked}/portabilite").status_code == 409, "it is not what was asked"
+    doubted = send(client, asked, f"{asked}/reponse", issue="identity-asked")
+    assert "Télécharger" not in doubted.text
+    assert client.get(f"{asked}/copie").status_code == 409
+    confirmed = send(client, asked, f"{asked}/reponse", issue="identity-confirmed")
+    assert "Télécharger" in confirmed.text
+    assert client.get(f"{asked}/copie").headers["content-type"] == "application/zip"
 
 
 def _not_for_a_reader(page: str) -> list[str]:
@@ -283,8 +295,8 @@ def test_a_right_is_refused_under_its_own_texts(
 
 def test_a_day_of_the_form_is_a_day_of_paris() -> None:
     """Half past midnight in Paris, still the day before in UTC."""
-    assert console_rights._today("2026-11-21T23:30:00Z") == "2026-11-22"
-    assert console_rights._received(console_rights._today()) == "", "today is now"
+    assert words.today("2026-11-21T23:30:00Z") == "2026-11-22"
+    assert console_rights._received(words.today()) == "", "today is now"
     assert console_rights._received("2026-07-02") == "2026-07-01T22:00:00.000000Z"
 
 

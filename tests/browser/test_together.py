@@ -146,6 +146,11 @@ def test_a_breach_form_to_correct_keeps_what_was_typed(signed_in: SignedIn) -> N
     told = unescape(client.post(page, data=sent).text)
     assert "Clés remplacées.</textarea>" in told
     assert 'href="#categories"' in told, "the field that is wrong is the one named"
+    for wrong in ({"cnil": "12026-11-02T09:00"}, {"informees": "0001-01-01T00:00"}, {"persons": "douze"}):
+        told = unescape(client.post(page, data=sent | {"categories": "C1"} | wrong).text)
+        assert "Clés remplacées.</textarea>" in told, wrong
+        assert f'href="#{next(iter(wrong))}"' in told
+    assert "1\u202f200" in client.post(page, data=sent | {"categories": "C1", "persons": "1 200"}).text
 
 
 def _hidden(client: httpx.Client, page: str, name: str) -> dict[str, str]:
