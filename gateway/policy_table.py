@@ -173,9 +173,12 @@ def read(path: Path = DEFAULT, *, require_signature: bool = False, trusted: byte
     signed = _signed(path, content, trusted, require_signature)
     table = parse(content, path.name, signed)
     for name, digest in table.source.get("annexes", {}).items():
-        annex = next((folder / name for folder in (path.parent, FOLDER) if (folder / name).is_file()), None)
-        if annex is None or hashlib.sha256(annex.read_bytes()).hexdigest() != digest:
-            raise Misconfigured("policy-altered", f"{name} is not the file that {path.name} was signed with.")
+        # The installed one is applied; a copy beside the table is what its reader believes.
+        beside = path.parent / name
+        for one in (FOLDER / name, *([beside] if beside.is_file() else [])):
+            if not one.is_file() or hashlib.sha256(one.read_bytes()).hexdigest() != digest:
+                act = "the data protection officer reads it, cites its SHA-256 under [annexes] and signs again"
+                raise Misconfigured("policy-altered", f"{one} is not the one that {path.name} was signed with: {act}.")
     return table
 
 

@@ -66,7 +66,7 @@ def missing(settings: Settings) -> list[str]:
         trusted = settings.policy_trusted.read_bytes() if settings.policy_trusted else b""
         Policy.load(settings.policy_file, require_signature=True, trusted=trusted)
     except Problem as problem:
-        lacks.append(f"The decision table must be signed ({problem.code}).")
+        lacks.append(f"The decision table must be signed ({problem.code}): {problem.detail}")
     return lacks
 
 

@@ -192,6 +192,10 @@ def test_the_bridge_is_signed_with_the_table(tmp_path: Path) -> None:
     (tmp_path / "categories.toml").write_text((FOLDER / "categories.toml").read_text().replace('"C13"', '"C9"'))
     with pytest.raises(Misconfigured, match="policy-altered"):
         read(path)
+    copy = hashlib.sha256((tmp_path / "categories.toml").read_bytes()).hexdigest()
+    path.write_text(path.read_text().replace(annexes["categories.toml"], copy))
+    with pytest.raises(Misconfigured, match="policy-altered"):
+        read(path)  # the copy is signed, and the one that is applied is not
 
 
 def test_the_version_is_the_digest_of_the_bytes(policy: Policy, ask: Ask) -> None:
