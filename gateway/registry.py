@@ -303,9 +303,9 @@ class Gateway:
         """Where the journal is published."""
         return folder_of(self.settings)
 
-    def publish_journal(self) -> None:
-        """Write what is new in the journal and sign its checkpoint."""
-        publish(self.engine, self.keys, self.settings)
+    def publish_journal(self, *, rebuild: bool = False) -> None:
+        """Write what is new in the journal, or every file again, and sign its checkpoint."""
+        publish(self.engine, self.keys, self.settings, rebuild=rebuild)
 
     def seal_what_was_left(self) -> None:
         """For a command that takes exchanges, as a server does when it starts: machines may have been off for days.

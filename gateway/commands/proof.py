@@ -68,10 +68,14 @@ def export(folder: Annotated[Path, typer.Argument(file_okay=False, help="Folder 
         people.print(f"{one.origin}: {one.size} entries in {folder}", soft_wrap=True, markup=False)
 
 
-def checkpoint() -> None:
+def checkpoint(
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Write every published file again: one was lost or altered.")
+    ] = False,
+) -> None:
     """Publish what is new and print the signed checkpoint; after a journal was dated ahead by mistake, date it anew."""
     gateway = Gateway.open(settings(), date_is_right=True)
-    gateway.publish_journal()
+    gateway.publish_journal(rebuild=rebuild)
     typer.echo((gateway.journal_folder / "checkpoint").read_text(encoding="utf-8"), nl=False)
 
 
@@ -219,7 +223,7 @@ def period(
 
 def _entries(connection: Connection, which: str) -> list[Logged]:
     log, _, index = which.partition(":")
-    if log in journal.RETENTION_MONTHS and index.isdecimal():
+    if log in journal.RETENTION_MONTHS and index.isdecimal() and len(index) < 19:  # what a database counts to
         return journal.at(connection, log, int(index))
     return journal.of_exchange(connection, which)
 

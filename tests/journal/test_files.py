@@ -11,14 +11,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
+from typer.testing import CliRunner
 
-from gateway import clock, journal_files, journal_upkeep, merkle, note, verify
+from gateway import clock, journal, journal_files, journal_upkeep, merkle, note, verify
+from gateway.commands import proof
 from gateway.logs import LastingFailure
 from gateway.problems import Unavailable
+from gateway.registry import Gateway
+from gateway.settings import settings
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log
 from gateway.unit_of_work import UnitOfWork
 
@@ -121,6 +126,24 @@ def test_a_full_tile_found_damaged_is_repaired_on_request(a_journal) -> None:
     assert a_journal.verify().first_bad == 0
     a_journal.publish(rebuild=True)
     assert a_journal.verify().ok
+
+
+def test_the_operator_has_the_published_files_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILLON_HOME", str(tmp_path))
+    monkeypatch.setenv("MAILLON_PROFILE", "test")
+    settings.cache_clear()
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for _ in range(300):
+            journal.append(work, "log.read", outcome="search")
+    gateway.publish_journal()
+    (gateway.journal_folder / "tile/entries/000").unlink()
+    app = typer.Typer()
+    proof.register(app)
+    typed = ("verify", "checkpoint", "verify", "checkpoint --rebuild", "verify")
+    ended = [CliRunner().invoke(app, ["journal", *words.split()]).exit_code for words in typed]
+    settings.cache_clear()
+    assert ended == [1, 0, 1, 0, 0]
 
 
 def test_a_database_brought_back_from_yesterday_is_refused_not_signed(a_journal) -> None:
