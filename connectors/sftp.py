@@ -42,7 +42,7 @@ async def bring(
 
     `left` is given the names that stay there until somebody acts, each with its reason (`connectors.drop.why_left`).
 
-    Raises `NotObtained`: `refused` when a human must act (`host-key-unknown`, `access-refused`, `folder-missing`),
+    Raises `NotObtained`: `refused` when a human must act (`host-key-unknown`, `drop-keys-unreadable`…),
     `retry` when the server cannot be reached or stops answering.
     """
     async with _session(server) as (sftp, there):
@@ -96,10 +96,14 @@ async def _session(server: Server) -> AsyncIterator[tuple[asyncssh.SFTPClient, P
     if where.scheme != "sftp" or not where.hostname or not where.username:
         raise NotObtained("refused", "bad-address")
     try:
+        key, hosts = asyncssh.read_private_key(str(server.key)), asyncssh.read_known_hosts(str(server.known_hosts))
+    except (ValueError, OSError):  # not the file it should be, under a passphrase, or closed to this account
+        raise NotObtained("refused", "drop-keys-unreadable") from None
+    try:
         async with (
             asyncssh.connect(
-                where.hostname, where.port or 22, username=where.username, client_keys=[str(server.key)],
-                known_hosts=str(server.known_hosts), config=None, agent_path=None, connect_timeout=30,
+                where.hostname, where.port or 22, username=where.username, client_keys=[key],
+                known_hosts=hosts, config=None, agent_path=None, connect_timeout=30,
                 keepalive_interval=30,
             ) as connection,
             connection.start_sftp_client() as sftp,

@@ -294,7 +294,7 @@ def _notice_hash(work: UnitOfWork, basis: Basis) -> str:
 def _row(work: UnitOfWork, identifier: str) -> Row[Any]:
     row = work.connection.execute(select(basis_record).where(basis_record.c.id == identifier).with_for_update()).first()
     if row is None:
-        raise Unknown("basis-unknown", "No such record.")
+        raise Unknown("basis-unknown", "Check the id against the list of bases (`maillon basis list`).")
     return row
 
 
@@ -393,7 +393,7 @@ def receipt(work: UnitOfWork, identifier: str) -> bytes:
     """The evidence of one record: itself, its events, its state and what recipients answered, RFC 8785 JSON."""
     row = work.connection.execute(select(basis_record).where(basis_record.c.id == identifier)).first()
     if row is None:
-        raise Unknown("basis-unknown", "No such record.")
+        raise Unknown("basis-unknown", "Check the id against the list of bases (`maillon basis list`).")
     names = ("name", "occurred_at", "recorded_at", "actor", "reason_hash", "reference")
     query = select(basis_event).where(basis_event.c.record_id == identifier)
     events = [{name: getattr(one, name) for name in names} for one in work.connection.execute(query)]

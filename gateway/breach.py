@@ -17,7 +17,7 @@ from sqlalchemy import insert, select, update
 
 from gateway import clock, journal
 from gateway.audit_queries import period
-from gateway.problems import Conflict, Invalid, Unknown, misread
+from gateway.problems import Conflict, Invalid, Misnamed, Unknown, misread
 from gateway.registry import Gateway
 from gateway.storage.tables.access import client
 from gateway.storage.tables.basis import basis_record
@@ -65,7 +65,7 @@ def draft(
     """Write a breach down; its id. `signal` names what was noticed, for `known`. Raises `Invalid` (`breach-kind`,
     `later-than-now`…)."""
     if kind not in KINDS:
-        raise Invalid("breach-kind", f"Kinds: {', '.join(KINDS)}.")
+        raise Misnamed("breach-kind", f"Kinds: {', '.join(KINDS)}.")
     said = _parse({"nature": KINDS[kind]} | dict(content or {}))
     identifier = clock.new_id()
     detected = _past(work, "detected_at", detected_at) or work.now

@@ -26,7 +26,7 @@ from gateway.dossier import NO_DIGEST
 from gateway.journal import Entry
 from gateway.past import past_recipients
 from gateway.person_history import head_of, people_of
-from gateway.problems import Conflict, Invalid
+from gateway.problems import Conflict, Invalid, Misnamed
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import held_by_recipient, mailbox, outbox
 from gateway.storage.tables.record import (
@@ -123,7 +123,7 @@ def erase(
     `Unknown`, `Conflict("still-needed")` naming regimes and articles, `Conflict("already-erased")`.
     """
     if ground not in GROUNDS:
-        raise Invalid("erasure-ground", f"Grounds: {', '.join(GROUNDS)}.")
+        raise Misnamed("erasure-ground", f"Grounds: {', '.join(GROUNDS)}.")
     if forced_by and not _REASON.fullmatch(forced_by):
         raise Invalid("reason-needed", "Name the DPO's written decision by its SHA-256.")
     work.flush()

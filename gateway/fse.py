@@ -129,7 +129,7 @@ def six_months(
     current = gateway.dossiers.current(work, person_id)
     one = next((one for one in participations(current) if one["key"] == key), None)
     if one is None:
-        raise Unknown("participation-unknown", "No such participation.")
+        raise Unknown("participation-unknown", "Give the key that its entry gave.")
     if one["etat"] != "close":
         raise Conflict("not-closed", "The six months start at the exit.")
     if day < _due(one["date_sortie"]):
@@ -152,7 +152,7 @@ def _open(current: Current, key: str) -> dict[str, Any]:
             if one["etat"] != "ouverte":
                 raise Conflict("participation-closed", "A closed participation never changes; a return is a new one.")
             return one
-    raise Unknown("participation-unknown", "No such participation.")
+    raise Unknown("participation-unknown", "Give the key that its entry gave.")
 
 
 def _put(

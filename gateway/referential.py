@@ -27,7 +27,7 @@ from gateway.corrections import send_again
 from gateway.dossier import Place
 from gateway.lookup import rows
 from gateway.person_history import head_of, people_of
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Misnamed, Unknown
 from gateway.registry import Gateway
 from gateway.storage.tables.record import assertion_set, exchange, person, task
 from gateway.turns import Turn, take
@@ -355,7 +355,7 @@ def choose(work: UnitOfWork, gateway: Gateway, task_id: str, code: str, to: str)
     left = translate(facts, migration)
     if left.to_choose:
         if code not in left.to_choose or to not in migration.changes[code].to:
-            raise Invalid("code-not-offered", "Choose among what `maillon referential list` shows for this task.")
+            raise Misnamed("code-not-offered", "Choose among what `maillon referential list` shows for this task.")
         left = translate(facts, migration, {code: to})
         asserted_at = next(at for one, at, _ in gateway.dossiers.sets_of(work, row.subject_id) if one == place)
         changed = gateway.dossiers.put(

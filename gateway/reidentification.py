@@ -127,7 +127,9 @@ def show(row: Row[Any], now: str) -> dict[str, Any]:
 def _row(work: UnitOfWork, identifier: str) -> Row[Any]:
     row = work.connection.execute(select(table).where(table.c.id == identifier).with_for_update()).first()
     if row is None:
-        raise Unknown("reidentification-unknown", "No such request.")
+        raise Unknown(
+            "reidentification-unknown", "Check the id against the requests that wait (`maillon reidentify list`)."
+        )
     return row
 
 

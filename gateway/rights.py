@@ -135,7 +135,7 @@ def extend(work: UnitOfWork, gateway: Gateway, identifier: str, *, reason: str) 
     if row.extended_at or work.now > row.due_at:
         raise Conflict("extension-refused", "A request is extended once, and before its first deadline.")
     if reason not in ("complex", "many-requests"):
-        raise Invalid("extension-reason", "Reasons: complex, many-requests.")
+        raise Misnamed("extension-reason", "Reasons: complex, many-requests.")
     _set(work, identifier, extended_at=work.now, reason=reason, due_at=later(row.due_at, MORE))
     _log(work, gateway, row.person_id, identifier, "right.request", row.name, outcome="extended", reason_code=reason)
     return get(work, identifier)

@@ -21,7 +21,7 @@ from gateway.access.details import PURPOSES
 from gateway.access.jose import RSA_BITS, PublicKey, Refused, import_public, short_text
 from gateway.convention_model import BODY
 from gateway.metrics import Shared
-from gateway.problems import Conflict, Invalid, Unknown
+from gateway.problems import Conflict, Invalid, Misnamed, Unknown
 from gateway.settings import settings
 from gateway.storage.tables.access import client, client_key
 from gateway.unit_of_work import UnitOfWork
@@ -204,14 +204,14 @@ def register_partner(
     Raises `Conflict("partner-exists")` and `Invalid`. Returns `client_id`, `issuer` and `token_endpoint`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
-        raise Invalid("partner-id", "An id is made of letters, digits, `-`, `_` and `.`, 64 at most.")
+        raise Misnamed("partner-id", "An id is made of letters, digits, `-`, `_` and `.`, 64 at most.")
     if not re.fullmatch(BODY, body or id):
-        raise Invalid("partner-id", "A body's id: lower case, a letter first, one separator at a time.")
+        raise Misnamed("partner-id", "A body's id: lower case, a letter first, one separator at a time.")
     if len(name) > NAME or not in_plain_sight(name):
         raise Invalid("partner-name", f"A name is one line of visible characters, {NAME} at most.")
     wanted = sorted(set(purposes))
     if unknown := [purpose for purpose in wanted if purpose not in PURPOSES]:
-        raise Invalid("unknown-purpose", f"Purposes are: {', '.join(PURPOSES)}.", count=len(unknown))
+        raise Misnamed("unknown-purpose", f"Purposes are: {', '.join(PURPOSES)}.", count=len(unknown))
     _require_one_name(tls_client_auth)
     keys = read_jwks(jwks) if tls_client_auth is None else []
     if work.connection.execute(select(client.c.client_id).where(client.c.client_id == id)).first():
@@ -238,8 +238,11 @@ def register_partner(
 
 
 def _require_one_name(tls_client_auth: Mapping[str, str] | None) -> None:
-    if tls_client_auth is not None and (len(tls_client_auth) != 1 or next(iter(tls_client_auth)) not in TLS_NAMES):
-        raise Invalid("tls-client-auth", f"A certificate is named by exactly one of: {', '.join(TLS_NAMES)}.")
+    if tls_client_auth is None:
+        return
+    named = [name for name, value in tls_client_auth.items() if name in TLS_NAMES and value.strip()]
+    if len(named) != 1 or len(tls_client_auth) != 1:
+        raise Misnamed("tls-client-auth", f"A certificate is named by exactly one of: {', '.join(TLS_NAMES)}.")
 
 
 def _insert_keys(work: UnitOfWork, client_id: str, keys: list[dict[str, Any]]) -> None:

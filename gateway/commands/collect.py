@@ -11,7 +11,7 @@ import typer
 from connectors.hubee.connector import Hubee
 from gateway.collect import Collected
 from gateway.collect import collect as collect_files
-from gateway.commands.output import body_of, data, people
+from gateway.commands.output import WRONG_USAGE, body_of, data, fail, people
 from gateway.registry import Gateway
 from gateway.settings import settings
 
@@ -27,7 +27,8 @@ def collect_command(
     """Collect files from HubEE: one JSON line per notification, then one of counts; exit 1 if something must be looked
     at (an access refused, a file refused or held, a defect of the gateway)."""
     gateway = Gateway.open(settings())
-    body_of(gateway, body)
+    if body_of(gateway, body).connector != "hubee":
+        fail("carrier-unknown", "Files are collected from HubEE: name a body of the connector hubee.", WRONG_USAGE)
     found = asyncio.run(_collect(gateway, body, watch))
     if any(
         one.status in ("stopped", "refused", "error", "held") or one.code in ("unexpected-error", "not-ours")

@@ -39,8 +39,8 @@ def drop(
     known_hosts: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The server's host key (OpenSSH known_hosts).")
     ] = None,
-    quiet: Annotated[float, typer.Option(help="Seconds without a write before a file is taken.")] = 10.0,
-    watch: Annotated[float, typer.Option(help="Go on, looking every so many seconds; 0: once.")] = 0.0,
+    quiet: Annotated[float, typer.Option(min=0, help="Seconds without a write before a file is taken.")] = 10.0,
+    watch: Annotated[float, typer.Option(min=0, help="Go on, looking every so many seconds; 0: once.")] = 0.0,
 ) -> None:
     """Read the files dropped in a folder: one JSON line per file, then one of counts; exit 1 if something must be
     looked at (a file refused, held or left, a server that refuses)."""

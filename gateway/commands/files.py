@@ -29,7 +29,7 @@ from gateway.settings import settings
 from mappings import MappingError
 from mappings import explain as explain_module
 
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="As its sender wrote it.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +69,7 @@ def ingest(
     publish_held: Annotated[
         bool, typer.Option("--publish-held", help="Take a held file as it is: a human has decided.")
     ] = False,
-    progress: Annotated[bool | None, typer.Option("--progress/--no-progress")] = None,
+    progress: Annotated[bool | None, typer.Option("--progress/--no-progress", help="By default on a terminal.")] = None,
 ) -> None:
     """Read a partner's file into the record; the last line printed is one JSON object of counts."""
     gateway = Gateway.open(settings())

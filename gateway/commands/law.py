@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import json
 import os
-import sys
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +29,7 @@ from gateway import (
 )
 from gateway.basis_states import states
 from gateway.commands import group
-from gateway.commands.output import WRONG_USAGE, data, fail
+from gateway.commands.output import WRONG_USAGE, data, fail, json_object, text_of
 from gateway.person_history import HERSELF, head_of, people_of
 from gateway.person_search import facts_of
 from gateway.problems import Conflict
@@ -39,9 +38,19 @@ from gateway.settings import settings
 from gateway.storage.tables.basis import basis_record, notice
 from gateway.unit_of_work import UnitOfWork
 
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The record, as JSON.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        exists=True,
+        dir_okay=False,
+        help="Its fields, as JSON: those of `POST /v1/persons/{ref}/basis`, and `person_id`.",
+    ),
+]
 Given = Annotated[str, typer.Argument(help="A JSON file, or - for standard input.")]
 Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
+Basis = Annotated[str, typer.Argument(help="Id given by `maillon basis list`.")]
+Breach = Annotated[str, typer.Argument(help="Id given by `maillon breach list`.")]
+Asked = Annotated[str, typer.Argument(help="Id given by `maillon reidentify list`.")]
 Reason = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="The written reason; its digest is kept.")
 ]
@@ -79,13 +88,13 @@ def register(app: typer.Typer) -> None:
     app.command(name="register")(register_)
 
 
-def _content(path: Path | str) -> Any:
-    try:
-        return json.loads(sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        fail("file-missing", "Give a readable JSON file, or - for standard input.", WRONG_USAGE)
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        fail("bad-json", "Give a JSON file; docs/dpo.md shows its fields.", WRONG_USAGE)
+def _record(work: UnitOfWork, gateway: Gateway, file: Path) -> dict[str, Any]:
+    """The record that a file holds, with the pseudonym that nobody types. Raises `Unknown` (`person-unknown`)."""
+    said = json_object(file)
+    if isinstance(person := said.get("person_id"), str):
+        head_of(work, person)
+        said.setdefault("subject_ref", gateway.keys.pseudonym(HERSELF, person))
+    return said
 
 
 def _digest(path: Path | None) -> str:
@@ -102,11 +111,11 @@ def record(
     """Record an information given, a consent, a limitation or a validation."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = basis.record(work, _content(file), decision=decision)
+        told = basis.record(work, _record(work, gateway, file), decision=decision)
     data({"id": told.id, "kind": told.kind, "state": told.state, "receipt": told.receipt})
 
 
-def withdraw(id: str, request: ForRequest = "") -> None:
+def withdraw(id: Basis, request: ForRequest = "") -> None:
     """The person withdraws a consent; every past recipient is told. No reason is asked."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
@@ -119,12 +128,12 @@ def object_(file: File) -> None:
     """The person objects, where the regime allows it; what it suspends stops at once."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = basis.object_(work, _content(file))
+        told = basis.object_(work, _record(work, gateway, file))
     _changed(told)
 
 
 def resolve(
-    id: str,
+    id: Basis,
     upheld: Annotated[bool, typer.Option("--upheld/--rejected", help="What was decided of the objection.")],
     reason: Reason = None,
     request: ForRequest = "",
@@ -142,12 +151,12 @@ def limit(file: File, request: ForRequest = "") -> None:
     """Set a limitation (GDPR 18): flows stop at once, past recipients are told."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = rights.limit(work, gateway, _content(file))
+        told = rights.limit(work, gateway, _record(work, gateway, file))
         _for_request(work, gateway, request, "limitation", told.basis.person_id)
     _changed(told)
 
 
-def lift(id: str, reason: Reason = None) -> None:
+def lift(id: Basis, reason: Reason = None) -> None:
     """Lift a limitation (its reason: the letter that informed the person before, GDPR 18(3)), end a protection, or
     retract an objection not yet answered."""
     gateway = Gateway.open(settings())
@@ -170,7 +179,7 @@ def _changed(told: basis.Change) -> None:
     data({"id": told.id, "kind": told.kind, "state": told.state, "notified": len(told.notifications)})
 
 
-def notified(id: str) -> None:
+def notified(id: Basis) -> None:
     """The representative of a protected person received the notice: her flows no longer wait for it."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
@@ -182,16 +191,19 @@ def notice_publish(
     id: Annotated[str, typer.Argument(help="Its id, as conventions and records cite it (`id:version`).")],
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What the person reads, as UTF-8 text.")],
     version: Annotated[int, typer.Option(min=1, help="A new text is a new version.")],
-    language: Annotated[str, typer.Option(help="RFC 5646.")] = "fr",
+    language: Annotated[str, typer.Option(help="Two letters (ISO 639-1), as records cite it.")] = "fr",
     falc: Annotated[bool, typer.Option("--falc", help="The easy-to-read variant of this version.")] = False,
 ) -> None:
     """Publish a notice: whoever was only given an earlier version is no longer informed."""
     reference = f"{id}:{version}"
     if journal.FIELDS["notice_ref"](reference) is None:
         fail("notice-id", "Name it in lower case letters, digits and hyphens.", WRONG_USAGE)
+    if not re.fullmatch("[a-z]{2}", language):
+        fail("notice-language", "Name the language by its two letters: fr.", WRONG_USAGE)
+    if not (text := text_of(file)).strip():
+        fail("notice-empty", "The file holds no word: a published notice never changes.", WRONG_USAGE)
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        text = file.read_text(encoding="utf-8")
         digest = basis.publish_notice(work, id, version, text, language=language, falc=falc)
         journal.append(work, "admin.setting", notice_ref=reference, outcome="published")
     data({"id": id, "version": version, "language": language, "falc": falc, "sha256": digest})
@@ -231,7 +243,7 @@ def search(given: Given = "-") -> None:
     For example `{"nir": "…", "date_naissance": "1980-01-31"}`: a number alone gives a candidate to confirm.
     """
     gateway = Gateway.open(settings())
-    facts = facts_of(_content(given))
+    facts = facts_of(json_object(given))
     with gateway.unit_of_work() as work:
         match = gateway.identity.resolve(work, gateway.identity.keys_of(facts))
         person = head_of(work, match.person_id) if match.person_id else None
@@ -263,8 +275,8 @@ def portability(person: Person) -> None:
 
 def rectify(person: Person, given: Given = "-", request: ForRequest = "") -> None:
     """Correct facts: `{"facts": {path: value}, "expected": {path: old value}, "statements": {path: text}}`."""
-    content = _content(given)
-    if not isinstance(content, dict) or not content.keys() <= {"facts", "expected", "statements"}:
+    content = json_object(given)
+    if not content.keys() <= {"facts", "expected", "statements"}:
         fail("rectification-invalid", "Give an object with facts, expected and statements.", WRONG_USAGE)
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
@@ -317,7 +329,7 @@ def request(
 
 
 def answer(
-    id: str,
+    id: Annotated[str, typer.Argument(help="Id given by `maillon person requests`.")],
     outcome: Annotated[str, typer.Argument(help="done, refused, extended, identity-asked, identity-confirmed")],
     reason: Annotated[str, typer.Option(help="Code: of a refusal; of an extension, complex or many-requests.")] = "",
     article: Annotated[str, typer.Option(help="Text of the refusal.")] = "",
@@ -384,12 +396,12 @@ def breach_draft(
     """Write a breach down; the 72 hours start when the controller is aware."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = breach.show(work, breach.draft(work, kind, _content(given), detected_at=detected, aware_at=aware))
+        told = breach.show(work, breach.draft(work, kind, json_object(given), detected_at=detected, aware_at=aware))
     data(told)
 
 
 def breach_complete(
-    id: str,
+    id: Breach,
     given: Given = "-",
     cnil: Annotated[str, typer.Option(help="When the CNIL was told (RFC 3339).")] = "",
     persons: Annotated[str, typer.Option(help="When the persons were told (RFC 3339).")] = "",
@@ -397,11 +409,11 @@ def breach_complete(
     """Add what became known of a breach."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = breach.complete(work, id, _content(given), cnil_notified_at=cnil, persons_notified_at=persons)
+        told = breach.complete(work, id, json_object(given), cnil_notified_at=cnil, persons_notified_at=persons)
     data(told)
 
 
-def breach_close(id: str) -> None:
+def breach_close(id: Breach) -> None:
     """Everything about this breach was done."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
@@ -468,11 +480,11 @@ def reidentify_request(
     """Ask to know who a pseudonym is; another account approves within 72 hours."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = reidentification.request(work, subject, reason.read_text(encoding="utf-8"), _account(gateway))
+        told = reidentification.request(work, subject, text_of(reason), _account(gateway))
     data(told)
 
 
-def reidentify_approve(id: str) -> None:
+def reidentify_approve(id: Asked) -> None:
     """Approve another account's request, after reading its reason (`maillon reidentify list`)."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
@@ -480,7 +492,7 @@ def reidentify_approve(id: str) -> None:
     data(told)
 
 
-def reidentify_use(id: str) -> None:
+def reidentify_use(id: Asked) -> None:
     """Who it is: once, within the hour, for the account that asked."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:

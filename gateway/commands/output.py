@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -44,6 +45,28 @@ def day(text: str) -> str:
     if text and not normalisation.full_date(text):
         raise typer.BadParameter("give a day as AAAA-MM-JJ.")
     return text
+
+
+def json_object(source: Path | str) -> dict[str, Any]:
+    """The JSON object that was given: a file, or `-` for standard input. Ends as wrong usage for anything else."""
+    where = "Give one JSON object, in a readable file or - for standard input."
+    try:
+        given = json.loads(sys.stdin.read() if str(source) == "-" else Path(source).read_text(encoding="utf-8"))
+    except OSError:
+        fail("file-missing", where, WRONG_USAGE)
+    except (ValueError, RecursionError):  # not UTF-8, not JSON
+        given = None
+    if not isinstance(given, dict):
+        fail("bad-json", where, WRONG_USAGE)
+    return given
+
+
+def text_of(path: Path) -> str:
+    """The words of a file that was given. Ends as wrong usage when they are not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        fail("not-utf8", f"Save {path} as UTF-8 text.", WRONG_USAGE)
 
 
 def status_of(problem: Problem) -> int:

@@ -19,7 +19,8 @@ from gateway.registry import Gateway
 from gateway.settings import settings
 from gateway.unit_of_work import UnitOfWork
 
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The convention, as TOML.")]
+Partner = Annotated[str, typer.Argument(help="Id given by `maillon partner list`.")]
 Jwks = Annotated[Path | None, typer.Option("--jwks", exists=True, dir_okay=False, help="JWKS file with public keys.")]
 Certificate = Annotated[
     str, typer.Option(help="Instead of keys: what names it in its certificate, `san_dns=…`, `subject_dn=…`…")
@@ -55,7 +56,7 @@ def _named(certificate: str) -> dict[str, str]:
 
 
 def partner_add(
-    id: str,
+    id: Annotated[str, typer.Argument(help="Id of the body, as conventions and settings name it.")],
     connector: Annotated[str, typer.Option(help="Connector that speaks for it; see `maillon connector list`.")],
     jwks: Jwks = None,
     certificate: Certificate = "",
@@ -70,6 +71,8 @@ def partner_add(
         fail("connector-unknown", f"Connectors: {', '.join(sorted(installed()))}.", WRONG_USAGE)
     _require_one(jwks, certificate)
     gateway = Gateway.open(settings())
+    if role and role not in (roles := gateway.policy.table.source["roles"]):
+        fail("role-unknown", f"Roles: {', '.join(roles)}.", WRONG_USAGE)
     default = installed()[connector].manifest if connector in installed() else None
     with gateway.unit_of_work() as work:
         told = partners.register_partner(
@@ -96,7 +99,7 @@ def partner_list() -> None:
 
 
 def partner_rotate(
-    id: str,
+    id: Partner,
     jwks: Jwks = None,
     certificate: Certificate = "",
     compromised: Annotated[
@@ -115,12 +118,12 @@ def partner_rotate(
     _change(change, "admin.partner_rotate", id, "withdrawn" if compromised else "rotated")
 
 
-def partner_suspend(id: str) -> None:
+def partner_suspend(id: Partner) -> None:
     """Stop a partner at once: no new token, and those it holds are refused."""
     _change(lambda work: partners.suspend(work, id), "admin.partner_suspend", id, "suspended")
 
 
-def partner_resume(id: str) -> None:
+def partner_resume(id: Partner) -> None:
     """Let a suspended partner come back; it asks for new tokens."""
     _change(lambda work: partners.resume(work, id), "admin.partner_resume", id, "resumed")
 
@@ -150,7 +153,7 @@ def convention_list() -> None:
             data(one)
 
 
-def convention_show(id: str) -> None:
+def convention_show(id: Annotated[str, typer.Argument(help="Id given by `maillon convention list`.")]) -> None:
     """The convention as it was registered."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ import typer
 from connectors.table import to_csv, to_xlsx
 from gateway import evidence, fse, fse_form, meter, private_file, worklist
 from gateway.commands import group
-from gateway.commands.output import WRONG_USAGE, body_of, data, day, fail
+from gateway.commands.output import body_of, data, day, json_object
 from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -26,6 +25,7 @@ Html = Annotated[Path | None, typer.Option(dir_okay=False, help="Also write it a
 Key = Annotated[str, typer.Argument(help="Key given at entry.")]
 Operation = Annotated[str, typer.Argument(help="Number of the funded operation.")]
 Person = Annotated[str, typer.Argument(help="Id given by `maillon person search`.")]
+Item = Annotated[str, typer.Argument(help="Id given by `maillon worklist list`.")]
 AskedBy = Annotated[str, typer.Option("--for", help="The body whose worklist it is.")]
 
 
@@ -44,16 +44,6 @@ def register(app: typer.Typer) -> None:
     app.command(name="meter")(meter_)
 
 
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        fail("bad-json", "Give a JSON object.", WRONG_USAGE)
-    if not isinstance(told, dict):
-        fail("bad-json", "Give a JSON object.", WRONG_USAGE)
-    return told
-
-
 # --- worklists --------------------------------------------------------------------------------------------------------
 
 
@@ -64,6 +54,7 @@ def worklist_poll(
     """Read a partner's worklist once; counts as one JSON object. Nothing is decided."""
     gateway = Gateway.open(settings())
     body_of(gateway, body)
+    body_of(gateway, asked_by)
 
     async def once() -> worklist.Polled:
         try:
@@ -87,18 +78,18 @@ def worklist_list(body: Annotated[str, typer.Option(help="Of one body only.")] =
             data(one)
 
 
-def worklist_digest(id: str, act: Act) -> None:
+def worklist_digest(id: Item, act: Act) -> None:
     """What two agents validate before this act may leave: `reason_hash` of their validation records."""
-    data({"id": id, "reason_hash": worklist.digest_of(id, _object(act))})
+    data({"id": id, "reason_hash": worklist.digest_of(id, json_object(act))})
 
 
-def worklist_transmit(id: str, act: Act, asked_by: AskedBy = "departement") -> None:
+def worklist_transmit(id: Item, act: Act, asked_by: AskedBy = "departement") -> None:
     """Carry an act that agents decided and two of them validated. It is never repeated by itself."""
     gateway = Gateway.open(settings())
 
     async def once() -> Any:
         try:
-            return await worklist.transmit(gateway, id, _object(act), asked_by)
+            return await worklist.transmit(gateway, id, json_object(act), asked_by)
         finally:
             await gateway.close_transports()
 
@@ -108,7 +99,7 @@ def worklist_transmit(id: str, act: Act, asked_by: AskedBy = "departement") -> N
         raise typer.Exit(1)
 
 
-def worklist_release(id: str) -> None:
+def worklist_release(id: Item) -> None:
     """A human read what the partner holds: an item whose transmission was cut may be acted on again."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
@@ -120,7 +111,7 @@ def worklist_release(id: str) -> None:
 
 
 def _given(path: Path | None) -> dict[str, Any]:
-    return _object(path) if path else {}
+    return json_object(path) if path else {}
 
 
 def _show(title: str, told: Any, html: Path | None) -> None:
@@ -191,7 +182,7 @@ def evidence_answer(person: Person, participation: Key, answers: Act) -> None:
     """Complete the entry form. An answer given never changes."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        fse.answer(work, gateway, head_of(work, person), participation, _object(answers))
+        fse.answer(work, gateway, head_of(work, person), participation, json_object(answers))
     data({"participation": participation, "answered": True})
 
 
@@ -207,7 +198,7 @@ def evidence_six_months(person: Person, participation: Key, answers: Act, day: D
     """What became of her, 180 days after she left at the earliest."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        fse.six_months(work, gateway, head_of(work, person), participation, day or today(), _object(answers))
+        fse.six_months(work, gateway, head_of(work, person), participation, day or today(), json_object(answers))
     data({"participation": participation, "six_mois": True})
 
 

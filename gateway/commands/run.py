@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -59,18 +60,20 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after printing; do not serve the console.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the console.")] = 8400,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the console.")] = 8400,
 ) -> None:
     """One person's diagnosis through four bodies, on files in their real formats."""
     from gateway.demo.journey import run_demo
 
+    if not once:
+        _require_free("127.0.0.1", port)
     raise typer.Exit(run_demo(once=once, port=port))
 
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(max=65_535, help="Port to listen on.")] = 8400,
-    workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on.")] = 8400,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs PostgreSQL.")] = 1,
 ) -> None:
     """The API and the console. On SQLite it also delivers; on PostgreSQL run `maillon work` beside it."""
     import uvicorn
@@ -106,7 +109,7 @@ def serve(
 
 def work(
     partner: Annotated[list[str] | None, typer.Option(help="Deliver to these bodies only.")] = None,
-    metrics_port: Annotated[int, typer.Option(max=65_535, help="Prometheus metrics on 127.0.0.1; 0: none.")] = 0,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65_535, help="Prometheus metrics on 127.0.0.1; 0: none.")] = 0,
 ) -> None:
     """Deliver until stopped; what is in flight at SIGTERM is finished first. Any number of these share the work."""
     gateway = Gateway.open(settings())
@@ -143,7 +146,7 @@ def _require_free(host: str, port: int) -> None:
 
 def sandbox(
     id: Annotated[str, typer.Argument(help="france_travail, hubee, departement, ccas…")],
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8500,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port on 127.0.0.1.")] = 8500,
     scenario: Annotated[str, typer.Option(help="Drive it into a documented failure.")] = "",
 ) -> None:
     """One body's stand-in, alone, on its real paths."""
@@ -249,14 +252,23 @@ def bench(
             raise typer.Exit(code)
 
 
+def _month(text: str) -> str:
+    """A month that was typed. Ends as wrong usage for another text."""
+    if not re.fullmatch("(19|20)[0-9]{2}-(0[1-9]|1[0-2])", text):
+        raise typer.BadParameter("give a month as AAAA-MM.")
+    return text
+
+
 def demo_data(
     source: Annotated[str, typer.Argument(help="caf")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --suite, folder.")],
-    foyers: Annotated[int, typer.Option(help="Households.")] = 40,
+    foyers: Annotated[int, typer.Option(min=0, help="Households.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed writes the same file.")] = 1,
     flux: Annotated[Flux | None, typer.Option(help="mensuel by default; with --suite, both.")] = None,
     organisme: Annotated[Organisme | None, typer.Option(help="caf by default; with --suite, both.")] = None,
-    mois: Annotated[str, typer.Option(help="Reference month, AAAA-MM; with --suite, the first.")] = "2026-10",
+    mois: Annotated[
+        str, typer.Option(callback=_month, help="Reference month, AAAA-MM; with --suite, the first.")
+    ] = "2026-10",
     suite: Annotated[int, typer.Option(min=0, help="Months that follow, with the daily files between.")] = 0,
 ) -> None:
     """Write a synthetic file of any size, in the partner's exact structure; with --suite, the files of successive

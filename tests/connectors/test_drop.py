@@ -272,6 +272,7 @@ async def test_a_file_still_growing_there_is_left(partner: Partner, folder: Path
         (lambda p: {"url": "sftp://maillon@127.0.0.1:1/rsa"}, ("retry", "sftp-unreachable")),
         (lambda p: {"key": _other_key(p)}, ("refused", "access-refused")),
         (lambda p: {"known_hosts": _other_host(p)}, ("refused", "host-key-unknown")),
+        (lambda p: {"key": p.known_hosts}, ("refused", "drop-keys-unreadable")),
     ],
 )
 async def test_each_failure_says_who_must_act(

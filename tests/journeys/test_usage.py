@@ -30,6 +30,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("desk")
     generator.write_file(folder / "flux.xml", 2, 4, "mensuel", "caf", departement="040")
     (folder / "jwks.json").write_text('{"keys": []}')
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "list.json").write_text("[]")
+    (folder / "basis.json").write_text(f'{{"person_id": "{NOBODY}"}}')
+    (folder / "latin.txt").write_bytes(b"publi\xe9e")
     return folder
 
 
@@ -100,6 +104,25 @@ def maillon(
         (f"person erase {NOBODY}", "person-unknown", ""),
         ("quarantine show unknown", "quarantine-unknown", ""),
         ("breach close unknown", "breach-unknown", "maillon breach list"),
+        ("breach draft unknown jwks.json", "breach-kind", "token-stolen"),
+        ("partner add Essai --connector ccas --jwks jwks.json", "partner-id", "lower case"),
+        ("partner add essai --connector ccas --certificate name=a.fr", "tls-client-auth", "san_dns"),
+        (
+            "partner add essai --connector ccas --certificate san_dns=a.fr --purpose unknown",
+            "unknown-purpose",
+            "orient",
+        ),
+        ("partner add essai --connector ccas --certificate san_dns=", "tls-client-auth", "san_dns"),
+        ("partner add essai --connector ccas --certificate san_dns=a.fr --role unknown", "role-unknown", "delegataire"),
+        ("collect --from caf", "carrier-unknown", "hubee"),
+        (f"basis lift {NOBODY}", "basis-unknown", "maillon basis list"),
+        (f"reidentify use {NOBODY}", "reidentification-unknown", "maillon reidentify list"),
+        ("notice publish essai latin.txt --version 1", "not-utf8", "UTF-8"),
+        ("notice publish essai empty.txt --version 1", "notice-empty", "word"),
+        ("notice publish essai list.json --version 1 --language fra", "notice-language", "two letters"),
+        (f"receipt replay 12m:{'9' * 30}", "receipt-none", "this id"),
+        ("basis record list.json", "bad-json", "object"),
+        ("basis record basis.json", "person-unknown", "earch"),
     ],
 )
 def test_a_name_of_nothing_is_wrong_usage_and_what_exists_is_named(
@@ -140,7 +163,9 @@ def test_the_version_is_the_one_of_the_package(maillon: Callable[..., Typed], wo
         "evidence caseload --html home", "ingest flux.xml --from caf --rejects home", "ingest home --from caf",
         f"person export {NOBODY} --output flux.xml", "connector new essai --folder flux.xml", "lint nowhere",
         "convention add home", "evidence caseload --html nowhere/page.html", "register --csv nowhere/page.csv",
-        "alerts --on hier", "evidence caseload --day 2026-13-01",
+        "alerts --on hier", "evidence caseload --day 2026-13-01", "demo-data caf -o suite.xml --mois 2026-13",
+        "demo-data caf -o suite.xml --foyers -1", "serve --port -1", "serve --workers 0", "work --metrics-port -1",
+        "sandbox ccas --port 70000", "demo --port 70000", "drop home --from caf --watch -1",
     ],
 )  # fmt: skip
 def test_a_path_or_a_day_that_cannot_serve_is_wrong_usage(
@@ -167,6 +192,7 @@ def test_help_says_every_word_that_was_written_for_it(monkeypatch: pytest.Monkey
     for words, one in commands(typer.main.get_command(application)):
         shown = CliRunner().invoke(application, [*words, "--help"], terminal_width=1000).stdout
         told = [one.help or "", *(getattr(param, "help", "") or "" for param in one.params)]
+        assert all(told), (words, [param.name for param in one.params if not getattr(param, "help", "")])
         for text in told:
             plain = " ".join(text.replace("`", "").split())
             assert plain in " ".join(shown.split()), (words, plain)
