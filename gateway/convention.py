@@ -172,6 +172,15 @@ def versions(work: UnitOfWork) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((identifier, version) for identifier, (version, _) in _latest(work).items()))
 
 
+def opened(work: UnitOfWork, since: str) -> list[Flow]:
+    """The flows in force that were not, or were not as they are, at this instant: their convention began, came back,
+    or changed."""
+    day = datetime.fromisoformat(since).astimezone(_PARIS).date()
+    before = _flows_of(tuple(_last(work, since).values()), day)
+    known = {replace(flow, version=0) for flow in before if flow.active}
+    return [flow for flow in _flows(work, None) if flow.active and replace(flow, version=0) not in known]
+
+
 def open_to(work: UnitOfWork, body: str) -> list[Flow]:
     """The flows in force that start or end at this body."""
     return [flow for flow in _flows(work, None) if flow.active and body in (flow.de, flow.vers)]
@@ -190,13 +199,19 @@ _contents: dict[str, bytes] = {}
 def _latest(work: UnitOfWork) -> dict[str, tuple[int, bytes]]:
     """Last version of each convention, read once per transaction."""
     if "convention" not in work.scratch:
-        last = {row.id: (row.version, row.sha256) for row in work.connection.execute(_VERSIONS)}
-        if missing := [digest for _, digest in last.values() if digest not in _contents]:
-            for row in work.connection.execute(_CONTENTS, {"missing": missing}):
-                _contents[row.sha256] = bytes(row.content)
-        work.scratch["convention"] = {one: (version, _contents[digest]) for one, (version, digest) in last.items()}
+        work.scratch["convention"] = _last(work)
     latest: dict[str, tuple[int, bytes]] = work.scratch["convention"]
     return latest
+
+
+def _last(work: UnitOfWork, at: str = "") -> dict[str, tuple[int, bytes]]:
+    """Last version of each convention, now or at an instant."""
+    query = _VERSIONS.where(convention_table.c.added_at <= at) if at else _VERSIONS
+    last = {row.id: (row.version, row.sha256) for row in work.connection.execute(query)}
+    if missing := [digest for _, digest in last.values() if digest not in _contents]:
+        for row in work.connection.execute(_CONTENTS, {"missing": missing}):
+            _contents[row.sha256] = bytes(row.content)
+    return {one: (version, _contents[digest]) for one, (version, digest) in last.items()}
 
 
 def _flows(work: UnitOfWork, on: date | None) -> tuple[Flow, ...]:

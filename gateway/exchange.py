@@ -10,7 +10,7 @@ A refusal is an ordinary outcome (`withheld`, with its reason and article), neve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -22,12 +22,14 @@ from gateway.decide import absent_flow, answer, followers, refusal_of
 from gateway.dossier import Seen
 from gateway.identity import NIR, NIR_ONLY, Keys, Match, borrowed, confirmed
 from gateway.journal_files import require_available
-from gateway.policy import Decision, in_order
+from gateway.lookup import rows
+from gateway.policy import Decision, Question, in_order
 from gateway.receipt import Change, Outcome, Receipt, Request
 from gateway.registry import Gateway
+from gateway.storage.tables.record import assertion_set
 from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
-from schemas.record import Current, Finding, PersonFacts, Record
+from schemas.record import Current, Facts, Finding, PersonFacts, Record
 
 
 def exchange(
@@ -132,7 +134,8 @@ def _carry_person(
     """Who she is, what changes, and who may know of it. Gives the person whose history it entered."""
     who = _identify(work, gateway, told, one)
     person = who.person
-    changed = foyer_changes | _assert_person(work, gateway, told, one, rank, who, foyer, receipt)
+    hers, before = _assert_person(work, gateway, told, one, rank, who, foyer, receipt)
+    changed = foyer_changes | hers
     receipt.persons.append(person)
     receipt.changed += len(changed)
     if who.doubtful:
@@ -142,8 +145,36 @@ def _carry_person(
     elif changed:
         receipt.outcomes += offer(work, gateway, told.request, person, changed, receipt)
         if not gateway.vault.created(work, person):
-            outbox.replay_waiting(work, person, right="droit_rsa.etat" in changed)
+            outbox.replay_waiting(work, person)
+            if flows := _opened(work, gateway, told.request, person, changed, before):
+                offer_again(work, gateway, person, flows)
     return who.own
+
+
+_RIGHT = "droit_rsa.etat"
+_LIVES = ("personne.adresses[residence].code_insee", "personne.adresses[domiciliation].code_insee")
+_DECIDES_WHERE = frozenset({_RIGHT, *_LIVES})
+_BY_RIGHT = frozenset({"departement", "caf_msa", "france_travail"})
+"""Roles that a right links her to."""
+
+
+def _opened(
+    work: UnitOfWork, gateway: Gateway, request: Request, person: str, changed: set[str], before: Facts
+) -> list[Flow]:
+    """The flows of others that may be open to her since this: she moved, or her right began or ended. What repeats
+    where all say that she lives opens none; `before` is what this record said of her last."""
+    if changed.isdisjoint(_DECIDES_WHERE):
+        return []
+    said = gateway.dossiers.said(work, person)
+    moved = False
+    for path in changed.intersection(_LIVES):
+        told = [one.facts[path] for one in said if path in one.facts]
+        moved |= path in before or len(told) < 2 or any(one != told[0] for one in told)
+    if not (moved or _RIGHT in changed):
+        return []
+    offered = {flow.id for flow in request.flows}
+    flows = (flow for sender in sorted({one.source for one in said}) for flow in gateway.flows(work, sender))
+    return [flow for flow in flows if flow.id not in offered and (moved or gateway.role(flow.vers) in _BY_RIGHT)]
 
 
 _DOUBTFUL = Finding(
@@ -172,31 +203,91 @@ def offer(
     """Offer what changed to each recipient that a flow names, as the law allows."""
     outcomes: list[Outcome] = []
     current = gateway.dossiers.current(work, person)
-    changed_categories = {category for category, _ in bridge().of(changed, lambda path: None)}
+    changed_categories = _categories(changed)
     for flow in request.flows:
         document = gateway.document(flow.vers, flow.document)
         if not gateway.categories(document) & changed_categories:
             continue
         asked, decision = answer(work, gateway, person, flow, current)
-        told = {
-            **_who(request),
-            "recipient_org": flow.vers,
-            "subject": gateway.keys.pseudonym(flow.vers, person),
-            **decision_record.told(work, flow, asked, decision),
-            "reason_code": decision.reason,
-        }
         items = items_of(document.item, changed)
         if not decision.permits:  # one answer about this person, however many objects the document would be about
             items = items[:1]
-        for item in items:
-            outcomes.append(_promise(work, request, person, flow, decision, item))
-            entry = journal.append(work, "exchange.request" if decision.permits else "exchange.deny", **told)
-            receipt.entry = receipt.entry or entry
+        outcomes += _answered(work, gateway, request, person, flow, items, asked, decision, receipt)
     if not gateway.vault.created(work, person):  # nobody was delivered anything of someone new
         people = [person, *gateway.dossiers.merged(work, person)]
         offered = {flow.id for flow in request.flows}
         send_again(work, gateway, people, changed, known_by=request.sender, offered=offered)
     return outcomes + _refuse_others(work, gateway, request, person, current, receipt)
+
+
+def offer_again(work: UnitOfWork, gateway: Gateway, person: str, flows: Collection[Flow]) -> None:
+    """Promise what bodies said of this person before to whom these flows reach now: what withheld it may have ended
+    without a new word of theirs.
+
+    A refusal was told when it was first answered, and is not told again. It is decided once more when it leaves, and
+    what its recipient holds already is not sent.
+    """
+    current = gateway.dossiers.current(work, person)
+    mine: dict[str, list[Flow]] = {}
+    for flow in flows:
+        heard = flow.de in current.sources and gateway.speaks(flow.vers, flow.document)
+        if heard and answer(work, gateway, person, flow, current)[1].permits:
+            mine.setdefault(flow.de, []).append(flow)
+    if not mine:
+        return
+    said: dict[tuple[str, str], set[str]] = {}
+    for told in current.said:
+        if told.source in mine and gateway.speaks(told.source, told.document):
+            said.setdefault((told.source, told.document), set()).update(told.facts)
+    people = [person, *gateway.dossiers.merged(work, person)]
+    columns = ("source", "document", "exchange_id")
+    found = rows(work.connection, assertion_set, columns, "subject_id", people, "superseded_at IS NULL")
+    came_with = {(row.source, row.document): row.exchange_id for row in found}
+    promised: set[tuple[str, str]] = set()
+    for (sender, document), facts in sorted(said.items()):
+        if (sender, document) not in came_with:  # it is told in this very transaction, which offers it
+            continue
+        request = gateway.request(work, sender, document, came_with[sender, document])
+        served, categories = {flow.id for flow in request.flows}, _categories(facts)
+        for flow in mine[sender]:
+            form = gateway.document(flow.vers, flow.document)
+            if flow.id not in served or not gateway.categories(form) & categories:
+                continue
+            items = [item for item in items_of(form.item, facts) if (flow.id, item) not in promised]
+            promised.update((flow.id, item) for item in items)
+            asked, decision = answer(work, gateway, person, flow, current)
+            _answered(work, gateway, request, person, flow, items, asked, decision, Receipt("accepted"))
+
+
+def _categories(changed: Collection[str]) -> set[str]:
+    return {category for category, _ in bridge().of(changed, lambda path: None)}
+
+
+def _answered(
+    work: UnitOfWork,
+    gateway: Gateway,
+    request: Request,
+    person: str,
+    flow: Flow,
+    items: Sequence[str],
+    asked: Question,
+    decision: Decision,
+    receipt: Receipt,
+) -> list[Outcome]:
+    """Promise each of these items, or refuse them; the journal says which."""
+    outcomes = []
+    told = {
+        **_who(request),
+        "recipient_org": flow.vers,
+        "subject": gateway.keys.pseudonym(flow.vers, person),
+        **decision_record.told(work, flow, asked, decision),
+        "reason_code": decision.reason,
+    }
+    for item in items:
+        outcomes.append(_promise(work, request, person, flow, decision, item))
+        entry = journal.append(work, "exchange.request" if decision.permits else "exchange.deny", **told)
+        receipt.entry = receipt.entry or entry
+    return outcomes
 
 
 def _refuse_others(
@@ -362,19 +453,19 @@ def _assert_person(
     who: _Who,
     foyer: str,
     receipt: Receipt,
-) -> set[str]:
+) -> tuple[set[str], Facts]:
+    """What changes, and what this record said of her before."""
     request, record = told.request, told.record
     place_h = _place_of(gateway, request, record, one.key or rank)
     place = (request.sender, request.document, place_h)
     known = gateway.dossiers.knows(work, who.own)
     facts = {path: value for path, value in one.facts.items() if path != NIR} if borrowed(one.facts) else one.facts
+    before = gateway.dossiers.told_in(work, who.own, place)
     if not told.late and parcours.guards(facts):
-        before = gateway.dossiers.told_in(work, who.own, place)
         current = gateway.dossiers.current(work, who.person)
         facts, findings = parcours.admissible(gateway, request.sender, facts, before, current, told.asserted_at[:10])
         record.findings.extend(findings)
     if one.taken_back:
-        before = gateway.dossiers.told_in(work, who.own, place)
         facts = {path: value for path, value in before.items() if path not in one.taken_back} | facts
     changed = gateway.dossiers.put(
         work,
@@ -391,7 +482,7 @@ def _assert_person(
         home = (foyer, request.sender)
         gateway.dossiers.stays.name(work, who.own, home, told.asserted_at, place_h, late=told.late)
     receipt.changes.append(Change("personne", not known, frozenset(changed)))
-    return changed
+    return changed, before
 
 
 def _assert_foyer(work: UnitOfWork, gateway: Gateway, told: _Told, receipt: Receipt) -> tuple[str, set[str]]:

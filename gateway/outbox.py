@@ -271,13 +271,9 @@ def replay(work: UnitOfWork, deliveries: Sequence[str]) -> int:
     return _again(work, outbox.c.id.in_(deliveries), ("dead", "waiting", "withheld"))
 
 
-def replay_waiting(work: UnitOfWork, person_id: str, *, right: bool = False) -> int:
-    """Something new is known of this person: what waited for it goes again. `right`: the state of her right changed,
-    and what was withheld because no right linked her to its recipient is decided anew."""
-    hers = outbox.c.person_id == person_id
-    unlinked = (outbox.c.state == "withheld") & (outbox.c.reason == "no-active-accompaniment")
-    which = hers & ((outbox.c.state == "waiting") | unlinked) if right else hers
-    return _again(work, which, ("waiting", "withheld") if right else ("waiting",))
+def replay_waiting(work: UnitOfWork, person_id: str) -> int:
+    """Something new is known of this person: what waited for it goes again."""
+    return _again(work, outbox.c.person_id == person_id, ("waiting",))
 
 
 def _again(work: UnitOfWork, which: object, states: tuple[str, ...]) -> int:

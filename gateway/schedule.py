@@ -32,6 +32,7 @@ from gateway import (
     journal_upkeep,
     meter_readings,
     purge,
+    reopened,
     retention,
     timestamp,
     volumes,
@@ -132,6 +133,7 @@ JOBS: tuple[Job, ...] = (
     Job("double-entry-meter", "meter_every", meter_readings.keep, cut=True, show=meter_readings.show),
     Job("journal-verify", "verify_every", _verify),
     Job("breach-watch", "watch_every", _watch),
+    Job(reopened.JOB, "reopened_every", reopened.keep, cut=True),
     Job("worklists", "worklist_every", worklist.poll_all, lambda settings: bool(worklist.listed(settings)), cut=True),
 )
 
