@@ -4,8 +4,9 @@
     HOME/essais/<id>/etat.json    state, progress and counts; never a value of the file
 
 A trial and an application each run in a thread of the server. After a crash the state stays `running` without moving:
-it is run again, and an application goes on after its last committed record. What nobody decided is thrown away after
-a week.
+it is run again, and an application goes on after its last committed record. One that something else cut short (the
+database, a journal no longer sealed) is to be decided again, and goes on likewise. What nobody decided is thrown away
+after a week.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Trial:
     at: str
     state: State = "trying"
     code: str = ""
-    """Why the file is refused as a whole."""
+    """Why the file is refused as a whole; of one to be decided again, why its application stopped."""
     done: int = 0
     total: int | None = None
     held: str | None = None
@@ -121,7 +122,7 @@ class Trials:
     def apply(self, id: str) -> Trial:
         """Take the file in as it is, since a human so decided. Raises `Unknown`, `Conflict` (`trial-not-ready`)."""
         trial = self.ready(id, "apply")
-        self._start(replace(trial, state="applying", done=0))
+        self._start(replace(trial, state="applying", done=0, code=""))
         return trial
 
     def discard(self, id: str) -> Trial:
@@ -150,10 +151,10 @@ class Trials:
                 dry_run=not applying, publish_held=applying, progress=progress,
             )  # fmt: skip
         except (DocumentRefused, Problem) as refused:
-            self._write(replace(trial, state="refused", code=refused.code))
+            self._write(_cut_short(trial, refused.code))
         except Exception as error:
             log.error("trial.defect", kind=type(error).__name__)
-            self._write(replace(trial, state="refused", code="internal"))
+            self._write(_cut_short(trial, "internal"))
         else:
             self._write(_ended(trial, counts))
             if applying:
@@ -170,6 +171,10 @@ class Trials:
         for trial in self.listed():
             if clock.now() - datetime.fromisoformat(trial.at) > KEPT and (trial.state not in MOVING or trial.stopped):
                 shutil.rmtree(self._folder / trial.id)
+
+
+def _cut_short(trial: Trial, code: str) -> Trial:
+    return replace(trial, state="tried" if trial.state == "applying" else "refused", code=code)
 
 
 def _ended(trial: Trial, counts: Counts) -> Trial:

@@ -113,6 +113,8 @@ def trial(view: View) -> Page:
         page.blocks += [Notice(say("trial.arrete"), "bad"), _act(one, "reprendre")]
     elif one.state == "refused":
         page.blocks.append(Notice(say("trial.refuse", code=word("constat", one.code)), "bad"))
+    elif one.code:
+        page.blocks.append(Notice(say("trial.inapplique", code=word("constat", one.code)), "bad"))
     elif one.state in ("tried", "applied"):
         page.blocks += _found(one)
     if one.state == "tried":
