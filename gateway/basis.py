@@ -16,7 +16,7 @@ from typing import Any
 
 import rfc8785
 from pydantic import ValidationError
-from sqlalchemy import Row, insert, select
+from sqlalchemy import ColumnElement, Row, exists, insert, select
 
 from gateway import clock, journal
 from gateway.basis_record import JOURNAL, LIFE, Basis, against_law, fold
@@ -256,19 +256,24 @@ def expire_due(work: UnitOfWork, *, append: Append = journal.append) -> list[Cha
     """Write down the consents whose time has passed, and those that gave way to one given in advance which began (they
     stopped counting at that instant anyway)."""
     due = basis_record.c.valid_until <= work.now
-    rows = work.connection.execute(select(basis_record.c.id).where(basis_record.c.kind == "consent", due)).scalars()
+    # Those that ended are more every year: looking at each of them would hold the writers back.
+    given = basis_record.c.kind == "consent", _has(("given", "reconfirmed")), ~_has(LIFE["consent"][1])
     changes = []
-    for identifier in list(rows):
-        row = _row(work, identifier)
+    for row in work.connection.execute(select(basis_record.c.id).where(*given, due)).all():
+        row = _row(work, row.id)
         if _state(work, row) == "given":
-            changes.append(_event(work, identifier, _basis(row), "expired", actor="gateway", append=append))
+            changes.append(_event(work, row.id, _basis(row), "expired", actor="gateway", append=append))
     began = basis_record.c.valid_from > basis_record.c.created_at, basis_record.c.valid_from <= work.now, ~due
-    rows = work.connection.execute(select(basis_record.c.id).where(basis_record.c.kind == "consent", *began)).scalars()
-    for identifier in list(rows):
-        row = _row(work, identifier)
+    for row in work.connection.execute(select(basis_record.c.id).where(*given, *began)).all():
+        row = _row(work, row.id)
         if _state(work, row) == "given":
-            changes += _supersede(work, identifier, _basis(row), append, recorded_before=row.created_at)
+            changes += _supersede(work, row.id, _basis(row), append, recorded_before=row.created_at)
     return changes
+
+
+def _has(names: Collection[str]) -> ColumnElement[bool]:
+    """Whether one of these events happened to the record."""
+    return exists().where(basis_event.c.record_id == basis_record.c.id, basis_event.c.name.in_(names))
 
 
 def _parse(content: Mapping[str, Any]) -> Basis:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import rfc8785
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
 from gateway import basis, notification
 from gateway import journal as journal_module
@@ -113,6 +113,20 @@ def test_expiry_is_exact(at: At, said: Said, consent_state: Callable[..., str], 
     with at("2027-03-28T01:00:00Z") as work:
         assert [change.event for change in basis.expire_due(work, append=append)] == ["consent.expire"]
         assert basis.expire_due(work, append=append) == []
+
+
+def test_what_has_ended_is_not_looked_at_again(at: At, said: Said, append: Any) -> None:
+    """There is more of it every year, and whoever looks holds the writers back."""
+    with at("2026-11-21T09:00:00Z") as work:
+        basis.record(work, said("consent", valid_until="2027-03-28T03:00:00+02:00"), decision="given", append=append)
+        basis.record(work, said("consent", purpose="accompagnement"), append=append)
+    with at("2027-03-28T01:00:00Z") as work:
+        assert len(basis.expire_due(work, append=append)) == 1
+    asked: list[str] = []
+    with at("2029-01-01T00:00:00Z") as work:
+        event.listen(work.connection, "before_cursor_execute", lambda *told: asked.append(told[2]))
+        assert basis.expire_due(work, append=append) == []
+    assert len(asked) == 2, "which are due, and which began"
 
 
 def test_a_backdated_paper_counts_from_its_entry(
