@@ -67,12 +67,12 @@ class View:
 
     def asked(self, name: str, otherwise: str = "") -> str:
         """A value of the address, cut to a length that any of them has."""
-        return self.request.query_params.get(name, otherwise)[:200]
+        return _text(self.request.query_params.get(name, otherwise))[:200]
 
     def given(self, name: str, most: int = 500) -> str:
         """A value of the form, cut to `most` characters."""
         value = self.form.get(name) if self.form is not None else None
-        return value.strip()[:most] if isinstance(value, str) else ""
+        return _text(value).strip()[:most] if isinstance(value, str) else ""
 
     def at(self, name: str) -> str:
         """A part of the path."""
@@ -396,6 +396,11 @@ class Console:
             with self.gateway.engine.begin() as connection:
                 self.sessions.touch(connection, session)
         return session
+
+
+def _text(value: str) -> str:
+    """Without NUL: PostgreSQL takes it in no text, and none of our values has one."""
+    return value.replace("\0", "")
 
 
 def _parts(text: str) -> list[str]:

@@ -71,6 +71,15 @@ async def test_every_page_opens_on_postgresql_too(both: Office) -> None:
     assert {asked: told for asked, told in answers.items() if told != (200, asked[1])} == {}
 
 
+@pytest.mark.parametrize("both", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+async def test_a_character_that_postgresql_takes_in_no_text_breaks_no_page(both: Office) -> None:
+    async with signed_in(both, "dpo") as client:
+        opened = [await client.get(f"/console/{page}?apres=a%00b") for page in ("echanges", "bases", "droits")]
+    async with signed_in(both, "integration") as client:
+        opened.append(await client.get("/console/quarantaine/liste?document=%00&code=%00"))
+    assert [one.status_code for one in opened] == [200] * 4
+
+
 def _addresses(path: str, ids: Mapping[str, Any]) -> list[str]:
     """The addresses of one place: itself, or one for each thing it may be about."""
     stem, brace, rest = path.partition("{")
