@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from connectors.contract import JOURNAL, journal_index
 from connectors.manifest import Document
-from gateway import api_journal, api_persons, inbox, journal, webhooks_in
+from gateway import api_journal, api_persons, inbox, journal, notifier, webhooks_in
 from gateway.access import Caller, authenticate
 from gateway.arrival import Arrival, Found
 from gateway.doors import (
@@ -219,6 +219,8 @@ class _Doors:
                 "recipient_org": caller.body, "delivery_id": row.delivery_id, "peer_idx": peer_idx,
             }  # fmt: skip
             entry = _log_inbox(work, self.gateway, caller, row, "exchange.ack", "acknowledged", **told)
+            if row.document == inbox.NOTICE:
+                notifier.acknowledged(work, self.gateway, caller.body, row.delivery_id)
             return lambda: f"{entry.origin} {entry.idx}"
 
         place = (await in_work(http, acknowledge))()

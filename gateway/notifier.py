@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from gateway import basis, clock, erasure, journal, notification
 from gateway.access import authenticate, webhooks
-from gateway.api import read_json
+from gateway.doors import read_json
 from gateway.inbox import NOTICE
 from gateway.logs import LastingFailure
 from gateway.notification import Notification
@@ -111,6 +111,13 @@ def answer(work: UnitOfWork, gateway: Gateway, body: str, identifier: str, said:
     if told.answer is None:
         _log(work, told, "right.answer", outcome=state, article=said.get("article"))
     return state
+
+
+def acknowledged(work: UnitOfWork, gateway: Gateway, body: str, identifier: str) -> None:
+    """A body took in the letter that told it: what it had to do is done, though its thirty days be over."""
+    told = notification.of_recipient(work, identifier, body)
+    if told.answer is None:
+        answer(work, gateway, body, identifier, {"received_at": work.now, "action_done": told.action})
 
 
 def _claim(gateway: Gateway, only: Collection[str]) -> list[Notification]:

@@ -148,6 +148,21 @@ async def test_a_body_without_a_server_finds_a_letter_and_acknowledging_it_answe
     assert told(office, erased.id)["departement"].state == "queued"
 
 
+async def test_a_letter_acknowledged_after_the_thirty_days_is_heard(both: Office, limited: str) -> None:
+    await notifier.round_(both.gateway)
+    with both.gateway.unit_of_work() as work:
+        work.connection.execute(basis_notification.update().values(give_up_at="2026-01-01T00:00:00.000000Z"))
+    make_due(both)
+    await notifier.round_(both.gateway)
+    assert {one.state for one in told(both, limited).values()} == {"dpo_task"}
+    app = build(both.gateway, embedded_worker=False)
+    async with app.router.lifespan_context(app), both.client("ccas", app) as ccas:
+        letters = (await ccas.get("/v1/inbox")).raise_for_status().json()["letters"]
+        (letter,) = [one for one in letters if one["document"] == "maillon.notification"]
+        (await ccas.post(f"/v1/inbox/{letter['id']}/ack")).raise_for_status()
+    assert {body: one.state for body, one in told(both, limited).items()} == {"ccas": "done", "departement": "dpo_task"}
+
+
 async def test_a_body_answers_later_and_nobody_answers_for_another(office: Office) -> None:
     from gateway import rights
 
