@@ -89,7 +89,7 @@ def gather(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Any]
         "waiting_for_a_human": _quarantined(work, gateway, people),
         "bases": [record for one in people for record in map(_basis, basis.list_(work, one))],
         "told_to_recipients": _told(work, names),
-        "requests": [one.line() for one in demands(work, person_id=head)],
+        "requests": [one.line() for who in people for one in demands(work, person_id=who)],
         "retention": _retention(gateway),
         "bodies": {id: body.name for id, body in sorted(gateway.bodies.items())},
         "removed": removed,

@@ -22,6 +22,7 @@ from gateway import (
     journal,
     meter_readings,
     notification,
+    person_export,
     quarantine,
     rectification,
     reidentification,
@@ -150,6 +151,8 @@ async def test_what_was_asked_and_recorded_before_she_was_recognised_is_told_of_
     with gateway.unit_of_work() as work:
         told = rights.resolve(work, gateway, raised, upheld=True)
         names = {one.recipient for one in notification.of_record(work, raised)}
+        copy = person_export.gather(work, gateway, apart)
+    assert [one["id"] for one in copy["requests"]] == [asked]
     assert (len(told.notifications), names) == (2, {"ccas", "departement"})
 
 
