@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.words import day_of
 from schemas import paths
 from schemas.record import Current, Fact
 
@@ -115,7 +116,7 @@ def _met(current: Current) -> Iterator[str]:
         known = _MET.get(paths.shape(path)) if fact.value is True else None
         if known:
             item, (when, state, done) = path.rpartition(".")[0], known
-            if _said(current, item + state) in (done, "") and (day := _said(current, item + when)[:10]):
+            if _said(current, item + state) in (done, "") and (day := day_of(_said(current, item + when))):
                 yield day
 
 

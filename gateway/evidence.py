@@ -22,6 +22,7 @@ from gateway.person_export import FOLDER
 from gateway.problems import Invalid
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import day_of
 from schemas import paths
 from schemas.annuaire import Affectation
 from schemas.convention import PosteFinance
@@ -78,7 +79,7 @@ def contacts(current: Current) -> list[Contact]:
             continue
         place = f"joint {start}" if value_of(inside, "conjoint") else key
         place_of[key] = place
-        _gather(met.setdefault(place, Contact(str(start)[:10], presence)), inside, presence)
+        _gather(met.setdefault(place, Contact(day_of(str(start)), presence)), inside, presence)
     for key, inside in items(current, "entretiens").items():
         day = value_of(inside, "date")
         if not day or value_of(inside, "statut") in ("a_faire", "en_cours"):

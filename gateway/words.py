@@ -76,6 +76,11 @@ def today(instant: str = "") -> str:
     return local(instant or clock.instant()).date().isoformat()
 
 
+def day_of(moment: str) -> str:
+    """The day (`AAAA-MM-JJ`) of a date, or of an instant: the one it was in Paris."""
+    return today(moment) if "T" in moment else moment[:10]
+
+
 def moment(instant: str | None) -> str:
     """`2026-11-21T08:30:00.000000Z` as French readers write it: 21/11/2026 09:30 (Paris)."""
     return f"{local(instant):%d/%m/%Y %H:%M}" if instant else "–"

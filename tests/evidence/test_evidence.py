@@ -83,6 +83,13 @@ def test_an_interview_and_its_appointment_are_one_contact(landes: Territory) -> 
     assert "NE JAMAIS" not in repr(told)
 
 
+def test_the_day_of_a_meeting_is_that_of_paris(landes: Territory) -> None:
+    """An hour left at midnight is told as the evening before by universal time."""
+    who = followed(landes, meeting("ccas:r9", start="2026-06-01T22:00:00Z", b="p2"))
+    (contact,) = pack(landes, who)["accompagnements"][0]["contacts"]
+    assert contact["date"] == "2026-06-02"
+
+
 def test_presence_is_told_and_absence_takes_no_working_time(landes: Territory) -> None:
     who = followed(
         landes,

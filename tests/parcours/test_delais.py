@@ -189,6 +189,8 @@ def test_le_premier_entretien_a_deux_est_attendu_sous_un_mois() -> None:
     assert "binome_jamais_reuni" in alertes(BINOME | absente, "2026-04-02")
     avant = ENSEMBLE | {"rendez_vous[departement:1].debut": "2026-02-10T09:00:00Z"}
     assert "binome_jamais_reuni" in alertes(BINOME | avant, "2026-04-02")
+    le_jour_meme_a_paris = ENSEMBLE | {"rendez_vous[departement:1].debut": "2026-03-01T23:30:00Z"}
+    assert alertes(BINOME | le_jour_meme_a_paris, "2026-04-02") == {}
     recue = {"entretiens[ccas:4].date": "2026-03-12", "entretiens[ccas:4].conjoint": True}
     assert alertes(BINOME | recue, "2026-04-02") == {}
 
