@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway import clock, journal, words
-from gateway.console.blocks import Code, Lines, Link, Notice, Page, Text
-from gateway.console.session import IDLE, Session, Sessions, same
+from gateway.console.blocks import Code, Form, Lines, Link, Notice, Page, Text
+from gateway.console.session import IDLE, Kept, Session, Sessions, same
 from gateway.problems import OperatorProblem, Problem, Unknown
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -35,7 +35,9 @@ MAX_FORM = 64 * 1024
 HOME = "/console/"
 AGAIN = "a_refaire"
 """What was sent could not be done before its account signed in, or proved who it is: it is to be sent again."""
-_NOTHING_DONE = {AGAIN, "deja_fait", "rien", "rien_rejoue", "deja_suspendu", "deja_repris"}
+_FILLED = "a_renvoyer"
+"""The same, and what was typed is back in the form."""
+_NOTHING_DONE = {AGAIN, _FILLED, "deja_fait", "rien", "rien_rejoue", "deja_suspendu", "deja_repris"}
 REFRESH = 5
 """Seconds between two looks at a page that is followed live."""
 _POLICY = (
@@ -135,14 +137,7 @@ class Download:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prove:
-    """The account must prove who it is before this page is answered."""
-
-    back: str
-
-
-Answer = Page | Go | Download | Prove
+Answer = Page | Go | Download
 Handler = Callable[[View], Answer]
 
 
@@ -249,6 +244,7 @@ class Console:
     async def _serve(self, place: Place, request: Request) -> Response:
         session = await asyncio.to_thread(self.signed_in, request)
         if session is None:
+            await self._lapsed(place, request)
             return RedirectResponse(f"/console/entree?suite={quote(self._then(place, request), safe='')}", 303)
         if not session.roles.intersection(place.roles):
             return self._message(session, "refus.role_titre", "refus.role", 403)
@@ -257,12 +253,32 @@ class Console:
         if isinstance(form, Response):
             return form
         if place.fresh and not session.fresh:
+            if form is not None:
+                await asyncio.to_thread(self._keep, request, session, form)
             then = _back(form) or self._then(place, request)
             return RedirectResponse(f"/console/preuve?suite={quote(then, safe='')}", 303)
         answer = await asyncio.to_thread(self._run, place, request, session, form)
+        if form is not None and session.kept and session.kept.action == request.url.path:
+            await asyncio.to_thread(self._keep, request, session, None)
         if isinstance(answer, Go) and (wake := getattr(request.app.state, "wake", None)):
             wake()
         return await asyncio.to_thread(self._respond, request, session, answer)
+
+    async def _lapsed(self, place: Place, request: Request) -> None:
+        """The session may have ended while its form was filled in."""
+        if place.method == "POST" and (session := await asyncio.to_thread(self._known, request)):
+            form = await self.form(request, session, place.upload)
+            if isinstance(form, FormData):
+                await asyncio.to_thread(self._keep, request, session, form)
+
+    def _keep(self, request: Request, session: Session, form: FormData | None) -> None:
+        """What was typed waits for its account to come back; None: it was done."""
+        given = form.items() if form is not None else ()
+        typed = {name: one for name, one in given if isinstance(one, str) and name not in ("jeton", "retour")}
+        if typed or form is None:
+            with self.gateway.engine.begin() as connection:
+                kept = Kept(request.url.path, typed) if typed else None
+                self.sessions.keep(connection, request, session, kept)
 
     def _leading(self, place: Place, request: Request) -> str:
         """The page that a form was sent from, or that leads to a page."""
@@ -316,13 +332,13 @@ class Console:
             mark = "&" if "?" in answer.href else "?"
             told = f"{mark}fait={answer.done}&n={answer.count}" if answer.done else ""
             return RedirectResponse(answer.href + told, 303)
-        if isinstance(answer, Prove):
-            return RedirectResponse(f"/console/preuve?suite={quote(answer.back, safe='')}", 303)
         if isinstance(answer, Download):
             headers = {"Content-Disposition": f'attachment; filename="{answer.name}"', "Cache-Control": "no-store"}
             return Response(answer.content, media_type=answer.media, headers=headers)
         done = request.query_params.get("fait", "")
         if done in words.strings()["fait"] and answer.status == 200:
+            if done == AGAIN and session.kept and _filled(answer, session.kept):
+                done = _FILLED
             count = request.query_params.get("n", "1")
             sentence = words.many(f"fait.{done}", int(count) if count.isdigit() and len(count) < 10 else 1)
             answer.blocks.insert(0, Notice(sentence, "wait" if done in _NOTHING_DONE else "good"))
@@ -386,6 +402,10 @@ class Console:
 
     # --- who ----------------------------------------------------------------------------------------------------------
 
+    def _known(self, request: Request) -> Session | None:
+        with self._readers.connect() as connection:
+            return self.sessions.known(connection, request)
+
     def signed_in(self, request: Request) -> Session | None:
         """The account behind this request, its session kept alive."""
         with self._readers.connect() as connection:
@@ -396,6 +416,20 @@ class Console:
             with self.gateway.engine.begin() as connection:
                 self.sessions.touch(connection, session)
         return session
+
+
+def _filled(page: Page, kept: Kept) -> bool:
+    """Put what was typed back in its form, with what that form was read on; a browser lets nobody choose a file."""
+    for at, form in enumerate(page.blocks):
+        if isinstance(form, Form) and form.action == kept.action:
+            typed = [one for one in form.fields if one.type not in ("file", "checkbox")]
+            if typed and all(one.name in kept.typed for one in typed):
+                fields = [one if one.type == "file" else replace(one, value=kept.typed.get(one.name, ""))
+                          for one in form.fields]  # fmt: skip
+                hidden = [(name, kept.typed.get(name, value)) for name, value in form.hidden]
+                page.blocks[at] = replace(form, fields=fields, hidden=hidden)
+                return True
+    return False
 
 
 def _text(value: str) -> str:

@@ -131,13 +131,14 @@ class Doors:
         """What the cookie stood for until now ends with the sign-in."""
         agent = self._gateway.keys.pseudonym("agent", account.issuer, account.subject)
         with self._gateway.unit_of_work() as work:
-            before = self._console.sessions.find(work.connection, request)
+            before = self._console.sessions.known(work.connection, request)
+            kept = before.kept if before and before.agent == agent else None
             for one in filter(None, (waiting, before)):
                 self._console.sessions.end(work.connection, one)
             role = next(role for role in ROLES if role in account.roles)
             journal.append(work, "log.read", agent=agent, agent_role=role, outcome="console-sign-in")
             return self._console.sessions.open(
-                work.connection, agent, account.roles, account.proved_at, account.id_token
+                work.connection, agent, account.roles, account.proved_at, account.id_token, kept
             )
 
     async def sign_out(self, request: Request) -> Response:

@@ -8,6 +8,8 @@
 
 A new token is given at sign-in, so that a token known before is worth nothing after. A sign-in under way has a cookie
 of its own: whatever link started it, the session of this browser lasts until the account came back from its provider.
+A form sent once its session, or its proof, had ended waits in that session, and goes into the one that the same account
+opens next.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import clock
-from gateway.keys import Keyring
+from gateway.keys import Keyring, seal, unseal
 from gateway.storage.tables.console import console_session as table
 
 IDLE = timedelta(minutes=30)
@@ -33,6 +36,14 @@ FRESH = timedelta(minutes=5)
 _PENDING = timedelta(minutes=10)
 _TOUCH = timedelta(seconds=60)
 """A page seen again within this time writes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A form that was sent and not done: where to, and what was typed, by field."""
+
+    action: str
+    typed: dict[str, str] = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -49,6 +60,7 @@ class Session:
     authenticated_at: str
     expires_at: str
     id_token: str = field(repr=False)
+    kept: Kept | None = None
 
     @property
     def fresh(self) -> bool:
@@ -72,6 +84,11 @@ class Sessions:
 
     def find(self, connection: Connection, request: Request) -> Session | None:
         """The session that this request's cookie names, if it still lasts."""
+        found = self.known(connection, request)
+        return None if found is None or _age(found.seen_at) > IDLE else found
+
+    def known(self, connection: Connection, request: Request) -> Session | None:
+        """The session that this request's cookie names, even if no page was asked of it for too long."""
         found = self._named(connection, request, self.cookie)
         return None if found is None or found.pending else found
 
@@ -87,19 +104,18 @@ class Sessions:
         row = connection.execute(select(table).where(table.c.token_h == self._digest(token))).first()
         if row is None or row.expires_at <= clock.instant():
             return None
-        if not row.pending and _age(row.seen_at) > IDLE:
-            return None
         return Session(
             row.token_h,
             row.agent,
             frozenset(row.roles.split(",")) - {""},
             row.csrf,
-            json.loads(row.pending) if row.pending else None,
+            json.loads(row.pending) if row.pending and not row.agent else None,
             row.created_at,
             row.seen_at,
             row.authenticated_at,
             row.expires_at,
             row.id_token or "",
+            self._opened(token, row.pending) if row.pending and row.agent else None,
         )
 
     def begin(self, connection: Connection, pending: dict[str, Any]) -> str:
@@ -108,10 +124,23 @@ class Sessions:
         return self._open(connection, _PENDING, "", frozenset(), pending)
 
     def open(
-        self, connection: Connection, agent: str, roles: frozenset[str], proved_at: float | None, id_token: str
+        self,
+        connection: Connection,
+        agent: str,
+        roles: frozenset[str],
+        proved_at: float | None,
+        id_token: str,
+        kept: Kept | None,
     ) -> str:
-        """The account signed in, having proved who it is then (None: unknown when); returns the token to give."""
-        return self._open(connection, LONGEST, agent, roles, None, proved_at, id_token)
+        """The account signed in, having proved who it is then (None: unknown when); returns the token to give.
+        `kept`: the form that waited for it."""
+        return self._open(connection, LONGEST, agent, roles, kept, proved_at, id_token)
+
+    def keep(self, connection: Connection, request: Request, session: Session, kept: Kept | None) -> None:
+        """Keep a form in its session until the account comes back, or forget it (None)."""
+        token = request.cookies[self.cookie].partition(".")[0]
+        content = self._sealed(token, kept) if kept else None
+        connection.execute(update(table).where(table.c.token_h == session.token_h).values(pending=content))
 
     def end(self, connection: Connection, session: Session) -> None:
         connection.execute(delete(table).where(table.c.token_h == session.token_h))
@@ -128,7 +157,7 @@ class Sessions:
         lasts: timedelta,
         agent: str,
         roles: frozenset[str],
-        pending: dict[str, Any] | None,
+        pending: dict[str, Any] | Kept | None,
         proved_at: float | None = None,
         id_token: str | None = None,
     ) -> str:
@@ -139,7 +168,7 @@ class Sessions:
                 agent=agent,
                 roles=",".join(sorted(roles)),
                 csrf=secrets.token_urlsafe(32),
-                pending=json.dumps(pending) if pending else None,
+                pending=self._sealed(token, pending) if isinstance(pending, Kept) else pending and json.dumps(pending),
                 created_at=clock.instant(now),
                 seen_at=clock.instant(now),
                 authenticated_at=clock.instant(datetime.fromtimestamp(proved_at, UTC)) if proved_at else "",
@@ -173,6 +202,14 @@ class Sessions:
 
     def _unset(self, response: Response, cookie: str) -> None:
         response.delete_cookie(cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
+
+    def _sealed(self, token: str, kept: Kept) -> str:
+        """It may quote somebody: only the cookie of this browser opens it, which no backup holds."""
+        content = json.dumps([kept.action, kept.typed]).encode()
+        return b64encode(seal(self._keys.blind("console.form", token), content)).decode()
+
+    def _opened(self, token: str, sealed: str) -> Kept:
+        return Kept(*json.loads(unseal(self._keys.blind("console.form", token), b64decode(sealed))))
 
     def _digest(self, token: str) -> bytes:
         return self._keys.blind("console.session", token)

@@ -71,19 +71,72 @@ def test_what_was_sent_after_the_session_ended_was_not_done_and_this_is_said(sig
     assert "Envoyez-le de nouveau" in again.text
 
 
-def test_what_was_sent_after_the_proof_ended_was_not_done_and_this_is_said(signed_in: SignedIn, lived: Lived) -> None:
-    client, one = signed_in("dpo"), lived.people[0]
+def _asked(client: httpx.Client, lived: Lived, right: str) -> str:
+    """The page of a request of somebody known."""
+    one = lived.people[0]
     found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
-    asked = send(client, f"{found.url.path}/demande", droit="erasure", ou="personne").url.path
-    token = _token(client, f"{asked}/executer")
-    long_ago = clock.instant(clock.now().replace(year=2020))
-    with lived.gateway.engine.begin() as connection:
-        connection.execute(update(console_session).values(authenticated_at=long_ago))
-    proof = client.post(f"{asked}/executer", data=token | {"motif": "request"})
+    return send(client, f"{found.url.path}/demande", droit=right, ou="personne").url.path
+
+
+def _proved(client: httpx.Client, proof: httpx.Response, account: str = "dpo") -> httpx.Response:
+    """Answer the local provider, which asks who it is."""
+    assert "Confirmez que c'est bien vous" in unescape(proof.text)
     form = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', unescape(proof.text)))
-    told = client.post(re.search(r'action="([^"]+)"', proof.text)[1], data=form)  # type: ignore[index]
-    assert told.url.path == f"{asked}/executer", "back where the form is, not at the home page"
-    assert "Envoyez-le de nouveau" in told.text
+    return client.post(re.search(r'action="([^"]+)"', proof.text)[1], data=form | {"account": account})  # type: ignore[index]
+
+
+def _long_ago(lived: Lived, column: str) -> None:
+    with lived.gateway.engine.begin() as connection:
+        connection.execute(update(console_session).values({column: clock.instant(clock.now().replace(year=2020))}))
+
+
+def test_what_was_typed_while_the_proof_ended_is_back_in_its_form(signed_in: SignedIn, lived: Lived) -> None:
+    client = signed_in("dpo")
+    asked = _asked(client, lived, "rectification")
+    act, words = f"{asked}/executer", "Mes mots,\nà « joindre » <tels quels>."
+    sent = _token(client, act) | {"champ": "personne.nom_naissance", "valeur": "Lefèvre", "declaration": words}
+    _long_ago(lived, "authenticated_at")
+    proof = client.post(act, data=sent)
+    with lived.gateway.engine.connect() as connection:
+        kept = " ".join(filter(None, connection.scalars(select(console_session.c.pending))))
+    assert kept
+    assert "nom_naissance" not in kept, "sealed: it may quote somebody"
+    back = _proved(client, proof)
+    assert back.url.path == act, "back where the form is, not at the home page"
+    assert "Rien n'a encore été fait" in unescape(back.text)
+    shown = unescape(back.text)
+    assert '<option value="personne.nom_naissance" selected>' in shown
+    assert 'value="Lefèvre"' in shown
+    assert f">{words}</textarea>" in shown
+    _long_ago(lived, "authenticated_at")  # it was read for a long time
+    back = _proved(client, client.get(f"{act}?fait=a_refaire"))
+    assert f">{words}</textarea>" in unescape(back.text)
+
+
+def test_what_was_typed_while_the_proof_ended_is_for_nobody_else(signed_in: SignedIn, lived: Lived) -> None:
+    client = signed_in("dpo")
+    act = f"{_asked(client, lived, 'rectification')}/executer"
+    sent = _token(client, act) | {"champ": "personne.nom_naissance", "valeur": "Lefèvre", "declaration": "à moi"}
+    _long_ago(lived, "authenticated_at")
+    back = _proved(client, client.post(act, data=sent), account="dpo_adjoint")
+    assert back.url.path == act
+    assert "Envoyez-le de nouveau" in back.text
+    assert "Lefèvre" not in unescape(back.text)
+
+
+def test_what_was_typed_until_the_session_ended_is_back_in_its_form(signed_in: SignedIn, lived: Lived) -> None:
+    client, page = signed_in("dpo"), "/console/reidentification"
+    sent = _token(client, page) | {"pseudonyme": "a" * 40, "motif": "Un long motif,\nécrit entre deux appels."}
+    _long_ago(lived, "seen_at")
+    told = client.post(page, data=sent)
+    assert "ce que vous venez d'envoyer n'a pas été fait" in unescape(told.text)
+    back = client.get(next(one for one in re.findall(r'href="([^"]+)"', unescape(told.text)) if "comme=dpo" in one))
+    assert back.url.path == page
+    assert "Un long motif,\nécrit entre deux appels.</textarea>" in unescape(back.text)
+    assert f'value="{"a" * 40}"' in back.text
+    sent["jeton"] = _token(client, page)["jeton"]
+    assert "La demande est inscrite" in client.post(page, data=sent).text
+    assert "entre deux appels" not in client.get(f"{page}?fait=a_refaire").text, "sent: kept no longer"
 
 
 def test_a_form_of_another_session_leads_back_to_its_page(signed_in: SignedIn) -> None:

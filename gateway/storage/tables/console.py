@@ -1,4 +1,7 @@
-"""Sessions of the web console: who is signed in, as what, until when. The cookie's token is never stored."""
+"""Sessions of the web console: who is signed in, as what, until when. The cookie's token is never stored.
+
+Once somebody signed in, `pending` is the form that waits to be sent again, sealed under that token.
+"""
 
 from __future__ import annotations
 
