@@ -19,6 +19,7 @@ from gateway.console.blocks import (
     Figures,
     Form,
     Lines,
+    Link,
     Notice,
     Num,
     Page,
@@ -40,6 +41,7 @@ from gateway.storage.tables.record import batch
 from gateway.words import many, moment, number, say, seconds, word
 
 OPEN = ("queued", "claimed", "waiting", "dead")
+_DEAD = "/console/abandonnes"
 
 
 def places() -> list[Place]:
@@ -48,7 +50,7 @@ def places() -> list[Place]:
     return [
         Place("/console/partenaires", partners, role),
         Place("/console/partenaires/{id}/{action:str}", pause, role, "POST"),
-        Place("/console/abandonnes", dead, role),
+        Place(_DEAD, dead, role),
         Place("/console/abandonnes/rejouer", replay, role, "POST"),
         Place("/console/fichiers", files, role),
         Place("/console/etat", health, role),
@@ -77,7 +79,7 @@ def partners(view: View) -> Page:
         rows.append(
             [
                 Lines([view.body(id), *ending.get(id, [])]) if id in ending else view.body(id),
-                Lines([*_health(state, open_), *(_cause(view, id) if state and state.failures else [])]),
+                Lines([*_health(state, open_), *_cause(view, id, state, open_)]),
                 Num(open_.get("queued", 0) + open_.get("claimed", 0)),
                 seconds((clock.now() - datetime.fromisoformat(oldest[id])).total_seconds()) if id in oldest else "–",
                 Num(open_.get("waiting", 0)),
@@ -169,19 +171,49 @@ _TO_MEND = {
 """What the partner asked us to wait for; what is mended on our side. The rest is the partner's to mend."""
 
 
-def _cause(view: View, id: str) -> list[Any]:
-    """Why its deliveries failed: the commonest of their last causes, its code, and who must act."""
+def _cause(view: View, id: str, state: Any, waiting: dict[str, int]) -> list[Any]:
+    """Why its deliveries fail, or why they gave up: the last cause, its code, and who must act."""
+    if state is not None and state.failures and (failing := _failing(view, id)):
+        return failing
+    return _given_up(view, id) if waiting.get("dead") else []
+
+
+def _failing(view: View, id: str) -> list[Any]:
+    """The commonest of the last causes of what is still tried."""
     c = table.c
     last = select(c.reason).where(_OPEN, c.recipient == id).order_by(c.next_at.desc()).limit(_SEEN)
     reasons = Counter(code for code in view.connection.scalars(last) if code and code not in recipients.OURS)
     told = [code for code, _ in reasons.most_common() if code != "circuit-open"] or list(reasons)
     if not told:
         return []
-    code = told[0].replace("_", "-")
-    who = "personne" if code in _RESTS else "nous" if code in _TO_MEND else "partenaire"
-    said = law_words.reason(view.gateway.policy.table, told[0])
-    known = [said] if said != told[0] else []
-    return [*known, Code(told[0]), Quiet(word("agir", code, "") or say(f"partenaires.agir_{who}"))]
+    who = _who_acts(told[0])
+    acts = f"{who} {say('partenaires.repartiront')}" if who else say("partenaires.rien_a_faire")
+    return [*_said(view, told[0]), Code(told[0]), Quiet(acts)]
+
+
+def _given_up(view: View, id: str) -> list[Any]:
+    """The cause of the last that gave up, and since when some do: nothing of it leaves by itself."""
+    c = table.c
+    query = select(c.reason, func.min(c.settled_at), func.max(c.settled_at)).group_by(c.reason)
+    found = view.connection.execute(query.where(_STUCK, c.recipient == id, c.state == "dead")).all()
+    code, _, last = max(found, key=lambda row: row[2])
+    cause = (code or "").partition(":")[2] or code or ""
+    since = say("partenaires.abandons_depuis", premier=moment(min(row[1] for row in found)), dernier=moment(last))
+    acts = f"{_who_acts(cause)} {say('partenaires.remettre')}".strip()
+    return [*_said(view, cause), Code(code or "–"), Quiet(since), Quiet(acts), Link(say("abandonnes.titre"), _DEAD)]
+
+
+def _said(view: View, code: str) -> list[str]:
+    said = law_words.reason(view.gateway.policy.table, code)
+    return [said] if said not in ("", code) else []
+
+
+def _who_acts(code: str) -> str:
+    """Who mends it; nobody, when the partner asked to wait or a connector is at fault, as its own words say."""
+    known = code.replace("_", "-")
+    if known in _RESTS | recipients.OURS:
+        return ""
+    return word("agir", known, "") or say(f"partenaires.agir_{'nous' if known in _TO_MEND else 'partenaire'}")
 
 
 def _switch(view: View, id: str, paused: bool) -> Form:
@@ -324,7 +356,7 @@ def replay(view: View) -> Answer:
     queued = outbox.replay(view.work, list(view.connection.scalars(query.limit(5_000))))
     if queued:
         view.journal("admin.delivery_retry", n_records=queued, outcome="queued")
-    return Go("/console/abandonnes", "remis" if queued else "rien", queued)
+    return Go(_DEAD, "remis" if queued else "rien", queued)
 
 
 # --- files ------------------------------------------------------------

@@ -281,6 +281,40 @@ def test_a_partner_that_does_not_answer_is_told_with_its_cause_and_who_acts(
         assert part in health
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("too-late:unreachable", "Le partenaire ne répond pas. | Au partenaire d'agir"),
+        ("attempts-exhausted:host-not-found", "n'existe pas dans le DNS | À vous d'agir"),
+        ("refused", "Le partenaire a refusé le document. | Au partenaire d'agir"),
+        ("connector-failed", "Le connecteur a échoué ; son auteur doit le corriger."),
+    ],
+)
+def test_a_partner_of_whom_all_gave_up_is_still_told_with_its_cause(
+    page: Any, lived: Lived, code: str, said: str
+) -> None:
+    names = ("person_id", "sender", "document", "item", "flow", "exchange_id")
+    with lived.gateway.unit_of_work() as work:
+        row = work.connection.execute(select(outbox).limit(1)).one()
+        dead = {name: getattr(row, name) for name in names} | {"recipient": "caf", "state": "dead", "attempts": 12}
+        dead |= {"created_at": "2026-01-01T00:00:00.000000Z", "next_at": work.now}
+        for reason, at in (("timeout", "2026-01-10T23:30:00.000000Z"), (code, "2026-02-03T08:00:00.000000Z")):
+            told = {"id": clock.new_id(), "item": code, "reason": reason, "settled_at": at}
+            work.connection.execute(insert(outbox).values(**dead | told))
+    try:
+        page.goto("/console/connexion?comme=operateur")
+        page.goto("/console/partenaires")
+        health = page.inner_text("tr:has(form[action='/console/partenaires/caf/suspendre'])")
+        page.screenshot(path=SCREENSHOTS / f"partenaires-abandon-{code.partition(':')[0]}.png")
+    finally:
+        with lived.gateway.unit_of_work() as work:
+            work.connection.execute(delete(outbox).where(outbox.c.recipient == "caf", outbox.c.item == code))
+    for part in (*said.split(" | "), code, "premier abandon le 11/01/2026 00:30, dernier le 03/02/2026 09:00"):
+        assert part in health
+    assert "remettez ses envois en file" in health
+    assert "repartiront d'eux-mêmes" not in health
+
+
 def test_the_keyboard_alone_reaches_the_answer(page: Any, lived: Lived) -> None:
     one = lived.people[0]
     page.goto("/console/connexion?comme=dpo")
