@@ -427,8 +427,7 @@ def _provisional(
 ) -> _Who:
     """Record a doubtful person apart; the same doubt from the same sender always meets the same provisional person,
     and is no doubt any more once a human decided who she is."""
-    strong = sorted(index for system, index in keys.indexes.items() if system != "place")
-    told = hashlib.sha256(b"".join(strong)).hexdigest()
+    told = hashlib.sha256(b"".join(keys.told)).hexdigest()
     mark = Keys({"provisional": gateway.keys.blind("provisional", f"{request.sender}|{one.key}|{told}")})
     gateway.identity.prefetch(work, [mark])
     if waiting := work.scratch["identity"][mark.indexes["provisional"]]:

@@ -8,7 +8,8 @@ Rungs (`schemas` fixes the forms of each identifier):
 3. the Département's own id, name and birth date: certain (a couple shares the id); so is another body's file number
    with name, first name and birth date
 4. a name (of birth or of use), first name and birth date (whole, or compatible), with birth place or postcode: to be
-   confirmed by a human
+   confirmed by a human; an initial is no first name: with the whole birth date, it asks a human about each whose first
+   name begins so, and makes nobody certain
 5. first name with telephone or e-mail: a suggestion to a human, never more
 
 Two different NIRs never merge; a NIR that meets another birth date is a contradiction. An absent birth date is not
@@ -49,6 +50,8 @@ _RUNGS = {
     "nom+date": 4,
     "usage+date": 4,
     "prenom+nom+date": 4,
+    "nom+initiale": 4,
+    "usage+initiale": 4,
     "prenom+tel": 5,
     "prenom+mel": 5,
 }
@@ -63,7 +66,10 @@ _ROLE = "personne.role_foyer"
 _TOLD_BY = {"nir+date": "nir", "nom+date": "nom+annee"}
 """Systems that hold a birth date, and what tells that it may be written more or less precisely elsewhere: her number,
 whatever the date beside it; her name with the year of whoever has no whole date."""
-_SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+date", "nom+annee", "usage+date"}
+_INITIAL = {"nom+initiale": "nom+date", "usage+initiale": "usage+date"}
+"""Systems that hold the initial of a first name, also that of whoever is told with nothing more, and what they stand
+for."""
+_SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+annee", *_INITIAL, *_INITIAL.values()}
 _FILE = ("identifiants[mss_dossier", "identifiants[rdvi_usager")
 """What a body that may not hold the NIR calls a person by, one number for all it sends of her."""
 
@@ -91,6 +97,8 @@ class Keys:
     dated: dict[str, str] = field(default_factory=dict, repr=False)
     """Systems that hold her birth date, with the rest of their value in clear: other bodies may know it more or less
     precisely, and she is looked for under what they would write when something says that one of them does."""
+    initials: tuple[str, ...] = field(default=(), repr=False)
+    """What she would be told by with the initial of her first name, in clear; nothing when she is told so herself."""
 
     @property
     def partial(self) -> bool:
@@ -100,8 +108,14 @@ class Keys:
     @property
     def shared(self) -> list[bytes]:
         """What two statements about one new person have in common: whoever writes them takes turns over these."""
-        stored = (index for system, index in self.indexes.items() if system in _SHARED)
+        stood_for = {whole for system, whole in _INITIAL.items() if system in self.indexes}
+        stored = (index for system, index in self.indexes.items() if system in _SHARED and system not in stood_for)
         return [*stored, *self.others.get("nom+annee", ())]
+
+    @property
+    def told(self) -> list[bytes]:
+        """What she was told by, whoever sent it and wherever: the same facts give the same, in one order."""
+        return sorted(index for system, index in self.indexes.items() if system != "place" and system not in _INITIAL)
 
     @property
     def nir(self) -> bytes | None:
@@ -149,6 +163,7 @@ class Identity:
         name = normalisation.name_key(str(facts.get("personne.nom_naissance") or facts.get("personne.nom_usage") or ""))
         first_names = facts.get("personne.prenoms") or []
         first = normalisation.name_key(first_names[0]) if first_names else ""
+        initial = normalisation.is_initial(first)
         nir = facts.get(NIR)
         not_hers = nir is not None and borrowed(facts)
         if nir and nir[0] in "12" and not not_hers:
@@ -165,8 +180,10 @@ class Identity:
         if name and first and born:
             plain["nom+date"] = f"{name}|{first}|{born}"
         if name and first and len(str(born)) == 10:
+            plain["nom+initiale"] = f"{name}|{first[0]}|{born}"
             for path in sorted(path for path in facts if path.startswith(_FILE) and path.endswith(".valeur")):
-                plain["dossier+nom+date"] = f"{path}|{facts[path]}|{name}|{first}|{born}"
+                if not initial:
+                    plain["dossier+nom+date"] = f"{path}|{facts[path]}|{name}|{first}|{born}"
             place = facts.get("personne.lieu_naissance.code_insee") or facts.get("personne.lieu_naissance.libelle")
             place = place or facts.get("personne.adresses[residence].code_postal")
             if place:
@@ -187,13 +204,17 @@ class Identity:
         used = normalisation.name_key(str(facts.get("personne.nom_usage") or ""))
         if used and used != name and "nom+date" in plain:  # a body that knows no other name calls her so
             indexes["usage+date"] = self._keys.blind("nom+date", f"{used}|{first}|{born}")
+            if "nom+initiale" in plain:
+                plain["usage+initiale"] = f"{used}|{first[0]}|{born}"
+                indexes["usage+initiale"] = self._keys.blind("nom+initiale", plain["usage+initiale"])
         if "nom+date" in plain:  # told of whoever has no whole birth date, looked for by all
             year = self._keys.blind("nom+annee", f"{name}|{first}|{born[:4]}")
             if len(born) < 10:
                 indexes["nom+annee"] = year
             else:
                 others["nom+annee"] = [year]
-        return Keys(indexes, others, born, dated)
+        initials = () if initial else tuple(plain[system] for system in _INITIAL if system in plain)
+        return Keys(indexes, others, born, dated, initials)
 
     def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys], foyers: Collection[bytes] = ()) -> None:
         """Look up all identifiers of many persons, and the households under these indexes, with few queries."""
@@ -247,6 +268,8 @@ class Identity:
             return Match("a_confirmer", None, min(same_nir), 0, "several-matches" if len(same_nir) > 1 else reason)
         for system in _ALIKE:
             hits = {hit for hit in self._persons(work, keys, system) if not self._contradicts(work, hit, nir)}
+            if hits and keys.initials and system in _INITIAL:
+                hits &= self._told_by_initial(work, keys)
             if hits:
                 reason = "several-matches" if len(hits) > 1 else system
                 return Match("a_confirmer", None, min(hits), _RUNGS[system], reason)
@@ -364,6 +387,13 @@ class Identity:
 
     def _persons(self, work: UnitOfWork, keys: Keys, system: str) -> set[str]:
         wanted = self.under(keys, system, self._dates_matter(work, keys, system))
+        self._look_up(work, wanted)
+        heads: dict[str, str] = work.scratch.get("heads", {})
+        return {heads.get(hit, hit) for index in wanted for hit in work.scratch["identity"][index]}
+
+    def _told_by_initial(self, work: UnitOfWork, keys: Keys) -> set[str]:
+        """Who is known by her name, her birth date and the initial of her first name."""
+        wanted = [self._keys.blind("nom+date", one) for one in keys.initials]
         self._look_up(work, wanted)
         heads: dict[str, str] = work.scratch.get("heads", {})
         return {heads.get(hit, hit) for index in wanted for hit in work.scratch["identity"][index]}

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from schemas import paths
-from schemas.normalisation import name_key
+from schemas.normalisation import is_initial, name_key
 from schemas.record import Fact, Facts
 
 Certainty = Literal["declare", "verifie", "certifie"]
@@ -45,6 +45,7 @@ _POORER = {
 _ONCE_CERTIFIED = frozenset({"personne.nom_naissance"})
 """Fields that the caisse decides only of an identity that it certified; before, its word comes last."""
 
+_FIRST_NAMES = "personne.prenoms"
 _ADDRESS = "personne.adresses["
 _LINES = frozenset({
     "lignes", "complement", "numero_voie", "type_voie", "nom_voie", "lieu_dit", "code_postal", "code_insee",
@@ -114,9 +115,10 @@ def _rank(path: str, said: Assertions) -> int:
 
 
 def _key(path: str, said: Assertions) -> tuple[Any, ...]:
+    value = said.facts[path]
     return (
         said.document == RECTIFIED,
-        said.facts[path] not in _UNINFORMATIVE if isinstance(said.facts[path], str) else True,
+        value not in _UNINFORMATIVE if isinstance(value, str) else not _by_initial(path, value),
         -_rank(path, said),
         _CERTAINTY[_certainty(path, said)],
         _said_at(path, said),
@@ -144,8 +146,17 @@ def _ordered(path: str, candidates: Sequence[Assertions]) -> list[Assertions]:
     return ordered
 
 
+def _by_initial(path: str, value: Any) -> bool:
+    """Is this no first name but its initial? It never hides the first name that another body knows."""
+    return path == _FIRST_NAMES and is_initial(" ".join(value))
+
+
 def _part_of(path: str, value: Any, other: Any) -> bool:
-    """Whether a date known in part is filled by another one (`1985-06`, `1985-06-12`): whoever knows less gives way."""
+    """Whether a date known in part is filled by another one (`1985-06`, `1985-06-12`), or an initial by a first name:
+    whoever knows less gives way."""
+    if _by_initial(path, value) and not _by_initial(path, other):
+        letters, names = name_key(" ".join(value)).split(), name_key(" ".join(other)).split()
+        return [name[0] for name in names[: len(letters)]] == letters
     if not isinstance(value, str) or not isinstance(other, str) or not other.startswith(f"{value}-"):
         return False
     return paths.field(path).type == "date_partielle"
@@ -287,10 +298,10 @@ def divergences(said: Iterable[Assertions]) -> list[Divergence]:
         ordered = _ordered(path, candidates)
         voices = {one.source: (one.document, one.asserted_at) for one in reversed(ordered)}
         told = [one for one in ordered if voices[one.source] == (one.document, one.asserted_at)]
+        first = ordered[0].facts[path]
         if not any(isinstance(one.facts[path], list) for one in told):
-            first = ordered[0].facts[path]
             told = [one for one in told if one.facts[path] not in _UNINFORMATIVE]
-            told = [one for one in told if not _part_of(path, one.facts[path], first)]
+        told = [one for one in told if not _part_of(path, one.facts[path], first)]
         distinct = {(one.source, repr(one.facts[path])): one for one in reversed(told)}
         shown = [one for one in told if distinct[one.source, repr(one.facts[path])] is one]
         if len({value for _, value in distinct}) > 1:

@@ -83,6 +83,12 @@ def name_key(name: str) -> str:
     return _NOT_ALNUM.sub(" ", name).strip().upper()
 
 
+def is_initial(first_name: str) -> bool:
+    """Whether this is no first name but what it begins with: `M.`, `J.-P.`."""
+    letters = name_key(first_name).split()
+    return bool(letters) and all(len(one) == 1 for one in letters)
+
+
 def same_name(one: str, other: str, width: int | None = None) -> bool:
     """Whether two names agree once folded; with `width`, one of them may have been cut at that many characters.
 

@@ -51,6 +51,19 @@ def test_another_person_under_the_same_file_number_is_another_person(landes: Ter
     assert twin != known
 
 
+@pytest.mark.parametrize("first_name", ["A.", "a"])
+def test_an_initial_makes_no_second_person_by_itself_and_takes_the_place_of_no_first_name(
+    landes: Territory, first_name: str
+) -> None:
+    (known,) = ccas_says(landes).persons
+    assert ccas_says(landes, firstName=first_name).status == "quarantined"
+    assert [(one.candidate_id, one.reason) for one in cases(landes)] == [(known, "nom+initiale")]
+    decide(landes, True)
+    assert landes.current(known)["personne.prenoms"].value == [AMELIA.prenom]
+    assert ccas_says(landes, firstName=first_name, zipcode="40200").persons == [known]
+    assert len(cases(landes)) == 1
+
+
 def test_a_corrected_nir_is_shown_to_a_human_and_makes_no_second_person_by_itself(landes: Territory) -> None:
     ccas_says(landes, nir=AMELIA.nir)
     assert ccas_says(landes, nir="2880499999998").status == "quarantined"

@@ -179,6 +179,19 @@ def test_the_full_birth_date_of_one_body_completes_the_partial_one_of_another(
     assert bool(merge.divergences(told)) is disagree
 
 
+@pytest.mark.parametrize(
+    ("known", "told", "disagree"),
+    [("AMELIA", "A.", False), ("JEAN-PIERRE", "J. P.", False), ("AMELIA", "B", True), ("AMELIA", "Amélie", True)],
+)
+def test_an_initial_never_hides_a_first_name_that_it_agrees_with(known: str, told: str, disagree: bool) -> None:
+    words = [
+        said("ccas", "ccas", "2026-01-01", personne__prenoms=[known]),
+        said("departement", "departement", "2026-05-01", personne__prenoms=[told]),
+    ]
+    assert merge.current(words)["personne.prenoms"].value == [told if told == "Amélie" else known]
+    assert bool(merge.divergences(words)) is disagree
+
+
 @pytest.mark.parametrize(("certified", "standing"), [(True, "CAILLAU"), (False, "Caillaut"), (None, "Caillaut")])
 def test_the_birth_name_of_the_caisse_stands_once_her_identity_is_certified(
     certified: bool | None, standing: str

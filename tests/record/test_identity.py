@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from gateway.dossier import Dossiers
-from gateway.identity import Identity
+from gateway.identity import Identity, Match
 from gateway.keys import Keyring
 from gateway.problems import Conflict
 from gateway.storage import open_engine
@@ -146,6 +146,41 @@ def test_who_was_known_by_her_married_name_alone_is_found_when_both_are_told(reg
     who = registry.known(only | {"personne.nom_usage": "Dupont"})
     found = registry.match(MARIE | {"personne.nom_usage": "DUPONT"})
     assert (found.certainty, found.candidate, found.reason) == ("a_confirmer", who, "usage+date")
+
+
+def named(first_name: str, **more: str) -> dict[str, object]:
+    """What a table without numbers tells of her."""
+    told = {"personne.nom_naissance": "Lefèvre", "personne.date_naissance": "1985-06-12"}
+    return told | {"personne.prenoms": [first_name]} | {f"personne.{field}": value for field, value in more.items()}
+
+
+@pytest.mark.parametrize(("known", "told"), [("Marie-Claire", "M."), ("m", "Marie-Claire"), ("MARIE CLAIRE", "M.-C.")])
+def test_an_initial_asks_a_human_about_each_whose_first_name_begins_so(
+    registry: Registry, known: str, told: str
+) -> None:
+    marie = registry.known(named(known))
+    assert registry.match(named(told)) == Match("a_confirmer", None, marie, 4, "nom+initiale")
+    assert registry.match(named("Paul" if len(told) > 5 else "P.")).certainty == "inconnu"
+    assert registry.match(named(told) | {"personne.date_naissance": "1985-06-13"}).certainty == "inconnu"
+    married = {"personne.nom_naissance": "Petit", "personne.nom_usage": "Lefèvre"}
+    assert registry.match(named(told) | married).candidate == marie
+
+
+def test_two_first_names_that_begin_alike_are_two_people_and_an_initial_may_be_either(registry: Registry) -> None:
+    registry.known(named("Marie"))
+    assert registry.match(named("Martine")).certainty == "inconnu"
+    registry.known(named("Martine", nom_usage="Petit"))
+    assert registry.match(named("M.")).reason == "several-matches"
+    alone = {"personne.nom_usage": "PETIT", "personne.prenoms": ["M"], "personne.date_naissance": "1985-06-12"}
+    assert registry.match(alone).reason == "nom+initiale"
+
+
+def test_a_file_number_and_an_initial_make_nobody_certain(registry: Registry) -> None:
+    numbered = {"identifiants[mss_dossier:ccas].valeur": "SA-1"}
+    registry.known(named("M.") | numbered)
+    assert registry.match(named("M.") | numbered).certainty == "a_confirmer"
+    registry.known(named("Marie", nom_usage="Petit") | numbered)
+    assert registry.match(named("Marie") | numbered).certainty == "certain"
 
 
 def test_two_different_nirs_never_merge(registry: Registry) -> None:
