@@ -7,6 +7,7 @@ from typing import Any
 
 from connectors.manifest import CRITERIA, ManifestError, installed
 from gateway import contact
+from gateway.console import law_words
 from gateway.console.blocks import Badge, Code, Facts, Form, Lines, Link, Notice, Num, Page, Table, Text, Title
 from gateway.console.common import Place, View
 from gateway.problems import Unknown
@@ -154,7 +155,7 @@ def attempt(view: View) -> Page:
         [
             Code(one.what),
             Badge(say("contact.refuse" if one.code else "contact.repond"), "bad" if one.code else "good"),
-            _why(one.code),
+            _why(view, one.code),
             Code(one.code) if one.code else "–",
         ]
         for one in found
@@ -168,12 +169,11 @@ def attempt(view: View) -> Page:
     return page
 
 
-def _why(code: str) -> str:
+def _why(view: View, code: str) -> str:
     if not code:
         return say("contact.accepte")
-    if code.startswith("http-"):
-        return say("contact.http", statut=code[5:])
-    return word("contact_code", code, "") or say("contact.autre")
+    said = law_words.reason(view.gateway.policy.table, code)
+    return said if said != code else say("contact.autre")
 
 
 def _criteria(one: Any) -> Iterator[Any]:

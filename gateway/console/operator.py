@@ -166,9 +166,12 @@ _RESTS = {"circuit-open", "paused", "rate-limited", "too-many-requests", "quota"
 _TO_MEND = {
     "host-not-found", "ca-unreadable", "invalid-client", "invalid-scope", "scope-missing", "token-refused",
     "unauthorized", "credentials-refused", "access-refused", "host-key-unknown", "disk-full", "folder-missing",
-    "folder-refused", "folder-unreachable",
+    "folder-refused", "folder-unreachable", "url-invalid", "scheme-not-allowed", "userinfo-not-allowed",
+    "host-not-allowed", "port-not-allowed", "address-not-allowed", "origin-not-registered", "not-configured",
+    "scope-not-configured", "agent-misconfigured", "drop-keys-missing", "drop-keys-unreadable", "bad-address",
 }  # fmt: skip
-"""What the partner asked us to wait for; what is mended on our side. The rest is the partner's to mend."""
+_AT_SOURCE = {"incomplete-document", "validations-missing", "preconisation-differs"}
+"""What the partner asked us to wait for; what is mended on our side; by whoever said it. The rest is the partner's."""
 
 
 def _cause(view: View, id: str, state: Any, waiting: dict[str, int]) -> list[Any]:
@@ -213,7 +216,8 @@ def _who_acts(code: str) -> str:
     known = code.replace("_", "-")
     if known in _RESTS | recipients.OURS:
         return ""
-    return word("agir", known, "") or say(f"partenaires.agir_{'nous' if known in _TO_MEND else 'partenaire'}")
+    who = "nous" if known in _TO_MEND else "expediteur" if known in _AT_SOURCE else "partenaire"
+    return word("agir", known, "") or say(f"partenaires.agir_{who}")
 
 
 def _switch(view: View, id: str, paused: bool) -> Form:

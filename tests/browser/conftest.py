@@ -86,7 +86,7 @@ def _letters_that_gave_up(on: Any) -> None:
         rows = work.connection.execute(select(outbox).where(outbox.c.sender == "caf").limit(3)).all()
         ids = [enqueue(work, **{name: getattr(row, name) for name in names}) for row in rows]
         work.flush()
-        dead = {"state": "dead", "reason": "unreachable", "attempts": 12, "settled_at": clock.instant()}
+        dead = {"state": "dead", "reason": "too-late:not-connected", "attempts": 12, "settled_at": clock.instant()}
         work.connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(**dead))
 
 

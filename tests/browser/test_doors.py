@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,15 @@ from gateway.console import common, identities, places
 from gateway.console.common import MENU, safe
 from gateway.console.provider import provider
 from gateway.console.signin import require_complete
+from gateway.journal_entry import EVENTS
 from gateway.keys import Keyring
 from gateway.problems import Misconfigured
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import identity_case
+from gateway.words import strings
 from tests.browser.conftest import Lived
+from tests.docs.test_words import _codes
 
 pytestmark = pytest.mark.xdist_group("console")
 SignedIn = Callable[[str], httpx.Client]
@@ -222,15 +224,30 @@ def test_a_provider_named_by_half_is_refused() -> None:
         require_complete(Settings(profile="test", console_oidc_issuer="https://connexion.example"))
 
 
-def test_every_sentence_is_used_and_every_key_exists(signed_in: SignedIn) -> None:
+def test_every_sentence_is_used_and_every_key_exists() -> None:
     folder = Path(common.__file__).parent
-    source = "".join(
-        path.read_text(encoding="utf-8") for path in [*folder.glob("*.py"), *folder.glob("templates/*.html")]
+    root = folder.parents[1]
+    told = {(section, name) for section, all_ in strings().items() for name in all_}
+    pages = [*folder.parent.rglob("*.py"), *folder.parent.rglob("templates/*.html")]
+    source = "".join(path.read_text(encoding="utf-8") for path in pages)
+    named = {tuple(key.split(".")) for key in re.findall(r'["\']([a-z_]+\.[a-z_0-9]+)["\']', source)}
+    said = {tuple(key.split(".")) for key in re.findall(r'(?:say|many)\(\s*["\']([a-z_]+\.[a-z_0-9]+)', source)}
+    assert sorted(said - told) == []
+    made = re.findall(r'f"(?:[a-z_]+\.)?([a-z_]*)\{[^"{}]+\}([a-z_]*)"', source)
+    all_ = [path for one in ("gateway", "connectors", "mappings", "schemas") for path in (root / one).rglob("*.*")]
+    everything = "".join(
+        path.read_text(encoding="utf-8") for path in all_ if path.suffix in (".py", ".toml") and path.stem != "strings"
     )
-    told = tomllib.loads((folder / "strings.toml").read_text(encoding="utf-8"))
-    named = set(re.findall(r'(?:say|many)\(\s*"([a-z_]+\.[a-z_0-9]+)"', source))
-    missing = sorted(key for key in named if key.partition(".")[2] not in told.get(key.partition(".")[0], {}))
-    assert missing == []
+    found = {*re.findall(r"""["']([\w.+-]+)["']""", everything), *EVENTS}
+    codes = {re.sub("[-.]", "_", code) for code in found}
+    parts = {part for code in _codes() for part in (code, *code.split("_"))}
+    unused = [
+        f"{section}.{name}"
+        for section, name in sorted(told - named)
+        if re.sub("[-.]", "_", name) not in codes | (parts if section == "mot" else set())
+        and not any((start or end) and name.startswith(start) and name.endswith(end) for start, end in made)
+    ]
+    assert not unused, unused
 
 
 def test_the_journal_can_be_taken_away_and_checked(signed_in: SignedIn, tmp_path: Path) -> None:

@@ -284,9 +284,9 @@ def test_a_partner_that_does_not_answer_is_told_with_its_cause_and_who_acts(
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("too-late:unreachable", "Le partenaire ne répond pas. | Au partenaire d'agir"),
+        ("too-late:not-connected", "Rien ne répond à cette adresse | Au partenaire d'agir"),
         ("attempts-exhausted:host-not-found", "n'existe pas dans le DNS | À vous d'agir"),
-        ("refused", "Le partenaire a refusé le document. | Au partenaire d'agir"),
+        ("content-refused", "Le partenaire juge le contenu du document incorrect. | Au partenaire d'agir"),
         ("connector-failed", "Le connecteur a échoué ; son auteur doit le corriger."),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_partner_of_whom_all_gave_up_is_still_told_with_its_cause(
         row = work.connection.execute(select(outbox).limit(1)).one()
         dead = {name: getattr(row, name) for name in names} | {"recipient": "caf", "state": "dead", "attempts": 12}
         dead |= {"created_at": "2026-01-01T00:00:00.000000Z", "next_at": work.now}
-        for reason, at in (("timeout", "2026-01-10T23:30:00.000000Z"), (code, "2026-02-03T08:00:00.000000Z")):
+        for reason, at in (("deadline", "2026-01-10T23:30:00.000000Z"), (code, "2026-02-03T08:00:00.000000Z")):
             told = {"id": clock.new_id(), "item": code, "reason": reason, "settled_at": at}
             work.connection.execute(insert(outbox).values(**dead | told))
     try:

@@ -117,6 +117,21 @@ def test_every_finding_has_its_words() -> None:
     assert sorted(codes - labels.keys()) == []
 
 
+def test_every_reason_of_a_delivery_has_its_words() -> None:
+    """What an operator reads of a delivery that waits or gave up is French; a partner's own codes stay as they are."""
+    ends = re.compile(r'(?:Acknowledgement|Verdict|Stopped)\("(?:retry|refused|waiting)", "([a-z_-]+)"')
+    raises = re.compile(
+        r'(?:_refused|DestinationRefused|AnswerRefused|Unreachable|put_back)\((?:\w+, \w+, )?"([a-z_-]+)"'
+    )
+    here = ("gateway/delivery.py", "gateway/deposit.py")
+    paths = [*(ROOT / "connectors").rglob("*.py"), *(ROOT / name for name in here)]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths if path.parent.name != "hubee")
+    codes = {code.replace("_", "-") for found in (ends, raises) for code in found.findall(text)}
+    told = tomllib.loads((ROOT / "gateway/console/strings.toml").read_text(encoding="utf-8"))
+    assert len(codes) > 40
+    assert sorted(codes - told["motif"].keys() - told["contact_code"].keys()) == []
+
+
 LOADING = {"mapping-taken", "mapping-type", "mapping-canonical"}
 """What only loading a mapping says: the lint tells the same faults under its own codes first."""
 _SAID = re.compile(r'"((?:policy|convention|mapping)-[a-z]+)"')
