@@ -102,7 +102,7 @@ def _milliseconds(now: str) -> str:
     return now[:23] + "Z"
 
 
-def append(work: UnitOfWork, event: str, *, retention: str = DEFAULT_LOG, **fields: Any) -> Entry:
+def append(work: UnitOfWork, event: str, /, *, retention: str = DEFAULT_LOG, **fields: Any) -> Entry:
     """Write an entry in this transaction. Fields are those of `journal_entry.FIELDS`; None or "" means absent.
 
     Raises `EntryRefused` for an unknown event, field or form: nothing of the transaction may then be committed.

@@ -237,13 +237,20 @@ class _Shape:
         formed = [name for name in self.names if name in _FORMS]
         self.checked = itemgetter(*formed)
         self.forms = frozenset("\n".join(form).encode() for form in product(*(_FORMS[name] for name in formed)))
-        self.known: dict[Any, list[str]] = {}
-        """Codes → the entry cut at its varying values: even places are text, odd ones wait for a value."""
+        self.known: dict[Any, list[bytes]] = {}
+        """Codes → the entry cut at its varying values: even places are written, odd ones wait for a value."""
 
-    def counted(self, given: Mapping[str, Any]) -> dict[str, str | None]:
-        return {name: _count(given[name]) for name in self.counts}
+    def values(self, given: Mapping[str, Any]) -> list[bytes]:
+        """The varying values, in their places; KeyError for one that is not a form of its field."""
+        formed = "\n".join(self.checked(given)).encode()
+        if formed.translate(_AS_ZERO) not in self.forms:
+            raise KeyError
+        if not self.counts:
+            return formed.split(b"\n")
+        counted = {name: _count(given[name]) for name in self.counts}
+        return "\n".join(self.varying({**given, **counted})).encode().split(b"\n")
 
-    def cut(self, given: Mapping[str, Any]) -> list[str]:
+    def cut(self, given: Mapping[str, Any]) -> list[bytes]:
         parts, lead = [], "{"
         for name in self.names:
             lead += f'"{name}":'
@@ -259,7 +266,7 @@ class _Shape:
                     raise EntryRefused(name, "value outside its form")
                 lead += text
             lead += ","
-        return [*parts, lead[:-1] + "}"]
+        return [part.encode() for part in (*parts, lead[:-1] + "}")]
 
 
 _shapes: dict[tuple[str, ...], _Shape] = {}
@@ -281,10 +288,8 @@ def encode(event: str, ts: str, nonce: str, fields: dict[str, Any]) -> tuple[byt
     try:
         shape = _shapes[names]
         parts = shape.known[shape.codes(fields)].copy()
-        if "\n".join(shape.checked(fields)).encode().translate(_AS_ZERO) not in shape.forms:
-            raise KeyError
-        parts[1::2] = shape.varying({**fields, **shape.counted(fields)} if shape.counts else fields)
-        return "".join(parts).encode(), shape.columns(fields)
+        parts[1::2] = shape.values(fields)
+        return b"".join(parts), shape.columns(fields)
     except (KeyError, TypeError, UnicodeEncodeError):
         return _encode_new(names, fields)
 
@@ -306,8 +311,8 @@ def _encode_new(names: tuple[str, ...], fields: dict[str, Any]) -> tuple[bytes, 
     if len(shape.known) >= _MEMO_SIZE:
         shape.known.clear()
     shape.known[shape.codes(given)] = parts.copy()
-    parts[1::2] = shape.varying({**given, **shape.counted(given)})
-    entry = "".join(parts).encode()
+    parts[1::2] = shape.values(given)
+    entry = b"".join(parts)
     if len(entry) > MAX_ENTRY:
         raise EntryRefused("entry", "too long")
     return entry, shape.columns(fields)
