@@ -126,12 +126,15 @@ def _paid_for(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, se
     return work.connection.execute(told.limit(1)).first() is not None
 
 
+_CLIENTS = select(client.c.body, client.c.state).distinct()
+
+
 def _suspended(work: UnitOfWork) -> frozenset[str]:
     """The bodies whose clients are all suspended (`maillon partner suspend`), read once for a transaction: they neither
     give nor receive. A body without a client is not one of them: it is read and served by this gateway itself."""
     known: frozenset[str] | None = work.scratch.get("suspended")
     if known is None:
-        rows = work.connection.execute(select(client.c.body, client.c.state).distinct()).all()
+        rows = work.connection.execute(_CLIENTS).all()
         active = {row.body for row in rows if row.state == "active"}
         known = work.scratch["suspended"] = frozenset(row.body for row in rows) - active
     return known
@@ -207,8 +210,8 @@ def _age_status(recorded: str, current: Current, now: str) -> str:
     born = current.get("personne.date_naissance")
     if recorded != "adult" or born is None:
         return recorded
-    year, rest = int(str(born.value)[:4]), str(born.value)[4:10]
-    eighteen = f"{year + 18}{rest}{'-12-31'[len(rest) :]}"
+    day = str(born.value)[:10]
+    eighteen = f"{int(day[:4]) + 18}{day[4:]}{'-12-31'[len(day) - 4 :]}"
     # Paris is never behind universal time: an adult there is one here.
     return "minor" if now[:10] < eighteen and today(now) < eighteen else "adult"
 
