@@ -208,7 +208,12 @@ class Generator:
             partner = python.escape(section.partner.removesuffix("[]"))
             say(f"{inside} = {_path(name + '[{' + key + '}]')}")
             say(f"{at} = {python.at(_slashed(scope.at, partner + '[{' + key + '}]'))}")
-            say(f"{made} = {{}}")
+            flat = not path and not section.section and not any(row.writes for row in section.key)
+            flat = flat and all(map(self._is_flat, section.fields))
+            if flat:  # what one item writes only replaces the same fields of another: no box between them and the form
+                made = target.var
+            else:
+                say(f"{made} = {{}}")
             box = Box(made, [])
             inner = Scope(box, box, f"{{{inside}}}", f"{{{at}}}", scope.parent, _shape(scope.shape, section))
             inner.parent, names = self._keys(section.key, key, inner)
@@ -223,8 +228,13 @@ class Generator:
                     kept = f"repr({made}) != before"
             self._fill(section, inner)
             say(*reversed(box.closing))
-            put = self._put_item(target.var, path, made)
-            say(f"if {kept}: {put}" if kept else put)
+            if not flat:
+                put = self._put_item(target.var, path, made)
+                say(f"if {kept}: {put}" if kept else put)
+
+    def _is_flat(self, row: Row) -> bool:
+        """Is what this row writes a field of the form itself?"""
+        return all(len(steps(one, self.format)) == 1 for one in (*row.partners, *filter(None, [row.label])))
 
     def _put_item(self, target: str, path: tuple[Step, ...], made: str) -> str:
         if not path:
