@@ -26,12 +26,13 @@ SENDER, DOCUMENT = "maillon", "maillon.referentiel"
 _TOGETHER = "SELECT pg_advisory_xact_lock_shared(19, 1)"
 _ALONE = "SELECT pg_advisory_xact_lock(19, 1)"
 """Two numbers: another space than the turns of records and persons."""
-_CHANGE = (exchange.c.sender == SENDER) & (exchange.c.document == DOCUMENT)
+CHANGE = (exchange.c.sender == SENDER) & (exchange.c.document == DOCUMENT)
+"""The exchanges that are a change of a code list: they say which lists this database went through."""
 
 
 def changes(*columns: Any) -> Select[Any]:
     """The changes that this database went through, oldest first."""
-    return select(*columns).where(_CHANGE)
+    return select(*columns).where(CHANGE)
 
 
 _OPENED = changes(func.count())

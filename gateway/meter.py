@@ -8,7 +8,8 @@ so that it can always be recomputed and never drifts.
 - *in conflict*: another value than those it was delivered, said for the first time after that.
 
 A path counts once per person and recipient, by the last value the recipient said, under the document that brought it
-first. `meter_readings.py` keeps a reading and shows it.
+first. What was typed before the last delivery that its traces outlived no longer counts (`traces.py`).
+`meter_readings.py` keeps a reading and shows it.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client import Counter as Metric
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
-from gateway import clock, convention, erasure, journal, notification, quarantine, retention
+from gateway import clock, convention, erasure, journal, notification, quarantine, retention, traces
 from gateway.basis_states import states
 from gateway.categories import legal_code
 from gateway.dossier import NO_DIGEST
@@ -44,6 +44,8 @@ from schemas.record import Facts
 
 ARTICLE = "RGPD 5(1)(e)"
 PAGE = 200
+TRACES = 1_000
+"""Rows of one kind that go together."""
 
 PURGED = Metric("maillon_purged", "What was purged because its retention elapsed, by kind", ["kind"])
 
@@ -54,7 +56,7 @@ class Purged:
 
     id: str
     kind: str
-    """`person`, `part`, `household`, `letters`, `bases` or `quarantine`."""
+    """`person`, `part`, `household`, `letters`, `bases`, `quarantine`, or one of `traces.past`."""
     subject: str
     """Her pseudonym in the journal; empty for what is purged of many at once."""
     counts: dict[str, int]
@@ -104,6 +106,7 @@ def purge(gateway: Gateway, *, dry_run: bool = False) -> Report:
     _apply(gateway, report, _old_quarantine(gateway), _quarantine, dry_run)
     for subjects in _due(gateway):
         _apply(gateway, report, subjects, _person_or_household, dry_run)
+    _apply(gateway, report, _old_traces(gateway), _traces, dry_run)
     if dry_run:
         with gateway.reading() as work:
             left = retention.due(work, gateway)
@@ -452,13 +455,57 @@ def _quarantine(work: UnitOfWork, gateway: Gateway, unit: tuple[str, str]) -> Pu
     return Purged(identifier, "quarantine", "", {"quarantine": len(ids)}, (), (), entry)
 
 
-def _on_hold(work: UnitOfWork) -> list[str]:
-    """Everybody of whom nothing may be purged now."""
-    waits = select(rights_request.c.person_id).where(rights_request.c.state.in_(WAITING))
-    marked = select(basis_record.c.person_id).where(basis_record.c.kind.in_(("limitation", "objection")))
-    heads = {head_of(work, one) for one in work.connection.execute(waits.union(marked)).scalars()}
-    groups = [people_of(work, head) for head in sorted(heads)]
+def _on_hold(work: UnitOfWork, among: Collection[str] | None = None) -> list[str]:
+    """Everybody of whom nothing may be purged now; or, of these heads alone, with who was merged into them."""
+    head = func.coalesce(person.c.merged_into, person.c.id).label("head")
+    waits = select(head).join(rights_request, rights_request.c.person_id == person.c.id)
+    marked = select(head).join(basis_record, basis_record.c.person_id == person.c.id)
+    some = waits.where(rights_request.c.state.in_(WAITING)).union(
+        marked.where(basis_record.c.kind.in_(("limitation", "objection")))
+    ).subquery()  # fmt: skip
+    query = select(some.c.head) if among is None else select(some.c.head).where(some.c.head.in_(among))
+    groups = [people_of(work, one) for one in sorted(work.connection.execute(query).scalars())]
     return [one for people in groups if hold(work, people) for one in people]
+
+
+# --- traces of exchanges ----------------------------------------------------------------------------------------------
+
+
+def _old_traces(gateway: Gateway) -> Iterator[tuple[str, list[str]]]:
+    """(kind, ids) of rows that no longer serve, a page at a time."""
+    with gateway.reading() as work:
+        kinds = traces.past(work, gateway)
+    for kind, (table, past) in kinds.items():
+        after = ""
+        while True:
+            with gateway.reading() as work:
+                query = select(table.c.id).where(table.c.id > after, past).order_by(table.c.id).limit(TRACES)
+                ids = list(work.connection.execute(query).scalars())
+            if not ids:
+                break
+            yield kind, ids
+            after = ids[-1]
+
+
+def _traces(work: UnitOfWork, gateway: Gateway, unit: tuple[str, list[str]]) -> Purged | str | None:
+    """Rows of one kind, if nothing happened to them since they were found; not those of anybody on hold."""
+    kind, ids = unit
+    table, past = traces.past(work, gateway)[kind]
+    here = table.c.id.in_(ids) & past
+    if kind == "deliveries":
+        theirs = select(outbox.c.person_id).where(outbox.c.id.in_(ids))
+        heads = select(func.coalesce(person.c.merged_into, person.c.id)).where(person.c.id.in_(theirs)).distinct()
+        here &= outbox.c.person_id.not_in(_on_hold(work, list(work.connection.execute(heads).scalars())))
+    counts: Counter[str] = Counter()
+    if kind == "notices":  # and the letters that told them
+        told = mailbox.c.delivery_id.in_(select(table.c.id).where(here))
+        counts["mailbox"] = work.connection.execute(delete(mailbox).where(told)).rowcount
+    counts[table.name] = work.connection.execute(delete(table).where(here)).rowcount
+    if not counts[table.name]:
+        return kind
+    identifier = clock.new_id()
+    entry = _log(work, identifier, sum(counts.values()))
+    return Purged(identifier, kind, "", _counted(counts), (), (), entry)
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

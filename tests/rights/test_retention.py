@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from starlette.requests import Request as Asked
 
 from gateway import (
@@ -18,11 +19,14 @@ from gateway import (
     erasure_list,
     journal,
     notification,
+    notifier,
+    past,
     purge,
     quarantine,
     retention,
     rights,
 )
+from gateway import outbox as outbox_
 from gateway.console import purges
 from gateway.console.blocks import Notice, Table
 from gateway.console.common import View
@@ -169,7 +173,7 @@ def test_what_another_regime_still_holds_stays(both: Office, later: Later) -> No
     assert (entry["outcome"], entry["reason_code"]) == ("purged", "elapsed")
     assert purge.purge(both.gateway).purged == []
     later(600)
-    assert [one.kind for one in purge.purge(both.gateway).purged] == ["person"]
+    assert purge.purge(both.gateway).purged[0].kind == "person"
 
 
 def test_a_category_kept_less_long_than_the_rest_goes_first(office: Office, later: Later, lengthened: None) -> None:
@@ -283,6 +287,79 @@ def test_what_was_never_understood_is_not_kept_longer(office: Office, later: Lat
     assert (done.kind, done.counts) == ("quarantine", {"quarantine": 1})
     with office.gateway.unit_of_work() as work:
         assert quarantine.counts(work) == []
+
+
+async def test_of_what_was_delivered_the_traces_go_and_the_last_of_each_stays(both: Office, later: Later) -> None:
+    """Sixteen months of a household that changes every month; the traces of the RSA are kept a year."""
+    for month in range(16):
+        name = {"personne.nom_usage": f"CANARI{month}"}
+        marie = both.says("caf", MARIE | name, key="f1", foyer=HOME).persons[0]
+        await both.settle()
+        later(30)
+    with both.gateway.unit_of_work() as work:
+        record = both.record("limitation", marie, article=["RGPD 18"], purpose="", regime="PIE")
+        limited = rights.limit(work, both.gateway, record).id
+    assert purge.purge(both.gateway).purged == []
+    with both.gateway.unit_of_work() as work:
+        rights.lift(work, both.gateway, limited)
+    report = purge.purge(both.gateway)
+    counts = {one.kind: one.counts for one in report.purged if one.kind in ("deliveries", "exchanges")}
+    assert counts == {"deliveries": {"outbox": 3}, "exchanges": {"exchange": 2}}  # the first brought the household
+    entries = told(both, event="right.erase")
+    assert all(one.line()["journal"]["index"] is not None for one in report.purged)
+    assert len(entries) == len(report.purged)
+    assert count(both, outbox, outbox.c.state == "delivered") == 13
+    with both.gateway.unit_of_work() as work:
+        assert past.past_recipients(work, both.gateway, marie) == ["departement"]
+        assert both.gateway.dossiers.current(work, marie)["personne.nom_usage"].value == "CANARI15"
+    later(360)
+    both.says("ccas", MARIE)  # she stays known by another regime
+    purge.purge(both.gateway)
+    purge.purge(both.gateway)
+    assert count(both, outbox, outbox.c.sender == "caf") == 2  # one is not a year old
+    with both.gateway.unit_of_work() as work:
+        assert past.past_recipients(work, both.gateway, marie) == ["departement"]
+
+
+def test_a_refusal_is_forgotten_with_the_traces_unless_it_was_tried_again(both: Office, later: Later) -> None:
+    both.says("caf", MARIE, foyer=HOME)
+    both.says("ccas", MARIE)  # by whom she stays known
+    promised = count(both, outbox)
+    withheld = {"state": "withheld", "settled_at": "2026-01-16T09:00:00.000000Z"}
+    with both.gateway.unit_of_work() as work:
+        work.connection.execute(update(outbox).values(withheld))
+    later(380)
+    (found,) = [unit for unit in purge._old_traces(both.gateway) if unit[0] == "deliveries"]
+    with both.gateway.unit_of_work() as work:
+        outbox_.replay(work, found[1])
+    with both.gateway.unit_of_work() as work:
+        assert purge._traces(work, both.gateway, found) == "deliveries"
+    assert count(both, outbox) == promised
+    with both.gateway.unit_of_work() as work:
+        work.connection.execute(update(outbox).values(withheld))
+    assert "deliveries" in [one.kind for one in purge.purge(both.gateway).purged]
+    assert count(both, outbox) == 0
+
+
+def test_what_recipients_answered_goes_unless_its_basis_is_here(both: Office, later: Later) -> None:
+    marie = both.says("departement", MARIE).persons[0]
+    information, rectified, unanswered = both.informed(marie), clock.new_id(), clock.new_id()
+    with both.gateway.unit_of_work() as work:
+        for record in (information, rectified, unanswered):
+            notification.tell(
+                work, record, "right.rectified", ["ccas"], action="rectify",
+                reference=lambda body: both.gateway.keys.pseudonym(body, marie),
+            )  # fmt: skip
+    asyncio.run(notifier.round_(both.gateway))
+    with both.gateway.unit_of_work() as work:
+        for record in (information, rectified):
+            notifier.acknowledged(work, both.gateway, "ccas", notification.of_record(work, record)[0].id)
+    assert count(both, mailbox) == 3
+    later(380)
+    (done,) = [one for one in purge.purge(both.gateway).purged if one.kind == "notices"]
+    assert done.counts == {"mailbox": 1, "basis_notification": 1}
+    with both.gateway.unit_of_work() as work:
+        assert [len(notification.of_record(work, one)) for one in (information, rectified, unanswered)] == [1, 0, 1]
 
 
 def test_a_crash_leaves_whole_persons_and_the_next_run_goes_on(
