@@ -27,6 +27,7 @@ from gateway.journal_files import JournalBroken
 from gateway.problems import Unknown
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import day_of
 
 WINDOW = timedelta(hours=1)
 VAIN = 20
@@ -68,7 +69,7 @@ class Signal:
     content: Mapping[str, Any]
 
     def name(self, now: str) -> str:
-        return f"{self.kind}:{self.who}:{now[:10]}"
+        return f"{self.kind}:{self.who}:{day_of(now)}"
 
 
 def look(gateway: Gateway) -> list[str]:

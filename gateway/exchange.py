@@ -462,7 +462,7 @@ def _assert_person(
     before = gateway.dossiers.told_in(work, who.own, place)
     if not told.late and parcours.guards(facts):
         current = gateway.dossiers.current(work, who.person)
-        facts, findings = parcours.admissible(gateway, request.sender, facts, before, current, told.asserted_at[:10])
+        facts, findings = parcours.admissible(gateway, request.sender, facts, before, current, told.asserted_at)
         record.findings.extend(findings)
     if one.taken_back:
         facts = {path: value for path, value in before.items() if path not in one.taken_back} | facts

@@ -13,7 +13,7 @@ from typing import Any
 
 import mappings
 from connectors.manifest import Document
-from gateway.words import today
+from gateway.words import day_of, today
 from schemas import nomenclatures, paths
 from schemas.fse import ReponsesSensibles
 from schemas.record import Current, Fact, Written, value_of
@@ -41,7 +41,7 @@ _CLOSED = frozenset({"refuse", "clos", "clos_anterieur", "demande_en_attente"})
 
 def months(start: str, end: str) -> int:
     """Whole months between two dates or instants."""
-    first, last = date.fromisoformat(start[:10]), date.fromisoformat(end[:10])
+    first, last = date.fromisoformat(day_of(start)), date.fromisoformat(day_of(end))
     return (last.year - first.year) * 12 + last.month - first.month - (last.day < first.day)
 
 

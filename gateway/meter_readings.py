@@ -21,6 +21,7 @@ from gateway.metrics import Shared
 from gateway.registry import Gateway
 from gateway.storage.tables.meter import meter_reading as table
 from gateway.unit_of_work import UnitOfWork
+from gateway.words import day_of
 
 KINDS = ("filled", "own", "empty", "typed_again", "in_conflict")
 FIELDS = Shared(
@@ -60,7 +61,7 @@ async def keep(gateway: Gateway) -> Reading:
 
 
 def _write(gateway: Gateway, reading: Reading) -> None:
-    day, counts = reading.read_at[:10], json.dumps([asdict(one) for one in reading.counts])
+    day, counts = day_of(reading.read_at), json.dumps([asdict(one) for one in reading.counts])
     with gateway.unit_of_work() as work:
         work.connection.execute(delete(table).where(table.c.day == day))
         work.connection.execute(insert(table).values(day=day, read_at=reading.read_at, counts=counts))

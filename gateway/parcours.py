@@ -149,7 +149,8 @@ def admissible(
 ) -> tuple[Facts, list[Finding]]:
     """These facts without what this sender may not tell, and why.
 
-    `before` is what the same sender said in the same record, `current` the dossier as it stands. What is left out of
+    `before` is what the same sender said in the same record, `current` the dossier as it stands, `day` when it says
+    so (a date or an instant). What is left out of
     a step keeps the state the sender told before: refusing a step is not taking the earlier one back.
     """
     kept, findings = dict(facts), []

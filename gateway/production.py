@@ -20,6 +20,7 @@ from gateway.policy import Policy
 from gateway.problems import Misconfigured, Problem
 from gateway.registry import Gateway, configured, way_to
 from gateway.settings import Settings, unknown_variables
+from gateway.words import day_of
 
 KEY_FILES = (
     "wrap.key",
@@ -192,7 +193,7 @@ def _credentials(gateway: Gateway) -> list[dict[str, Any]]:
         _check(
             f"partner {one.client_id}",
             False,
-            f"what it authenticates with (a certificate, or a key that was replaced) ends on {one.at[:10]}: it must "
+            f"what it authenticates with (a certificate, or a key that was replaced) ends on {day_of(one.at)}: it must "
             "change over; when it gives another name or other keys, maillon partner rotate",
         )
         for one in found

@@ -1,7 +1,7 @@
 """Counts of the journal by day: who, to whom, why, under which article, with what end.
 
-A day that is over never changes: it is counted once, by `keep`, and read back from `journal_day`. Of today, only what
-the journal has grown by is counted.
+Days are those of Paris. One that is over never changes: it is counted once, by `keep`, and read back from
+`journal_day`. Of today, only what the journal has grown by is counted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ from sqlalchemy import JSON, Connection, Engine, Text, cast, func, insert, selec
 
 from gateway import clock
 from gateway.storage.tables.journal import journal_day, journal_entry, journal_log
+from gateway.words import PARIS, day_of, today
 
 if TYPE_CHECKING:
     from gateway.registry import Gateway
@@ -76,12 +77,11 @@ def counts(engine: Engine, connection: Connection, days: int) -> Counts:
 
 
 def by_day(engine: Engine, connection: Connection, days: int) -> Iterator[tuple[str, Counts]]:
-    """(day, its counts), oldest first; days are UTC as the journal's."""
+    """(day, its counts), oldest first."""
     known = _known.setdefault(engine, _Known())
     with known.lock:
-        now = clock.now()
-        over = (now - _SETTLED).date().isoformat()
-        wanted = [(now.date() - timedelta(days=back)).isoformat() for back in range(days - 1, -1, -1)]
+        over, last = _over(), date.fromisoformat(today())
+        wanted = [(last - timedelta(days=back)).isoformat() for back in range(days - 1, -1, -1)]
         _load(connection, known, [day for day in wanted if day < over and day not in known.days])
         for day in wanted:
             if day >= over:
@@ -92,15 +92,25 @@ def by_day(engine: Engine, connection: Connection, days: int) -> Iterator[tuple[
             yield day, known.days[day]
 
 
+def _over() -> str:
+    """The first day that is not over."""
+    return today(clock.instant(clock.now() - _SETTLED))
+
+
+def _begins(day: str, after: int = 0) -> str:
+    """When a day begins, or one so many days later, as the journal writes it."""
+    return clock.instant(datetime.combine(date.fromisoformat(day) + timedelta(days=after), time(), PARIS))[:23] + "Z"
+
+
 def keep(gateway: Gateway) -> int:
     """Write down the counts of the days that are over since the first one not written; how many were."""
-    over = (clock.now() - _SETTLED).date()
+    over = date.fromisoformat(_over())
     with gateway.reading() as work:
         day = work.connection.scalar(select(func.max(journal_day.c.day)))
         first = day or work.connection.scalar(select(func.min(journal_entry.c.ts)))
         if first is None:
             return 0
-        start = date.fromisoformat(first[:10]) + timedelta(days=bool(day))
+        start = date.fromisoformat(day_of(first)) + timedelta(days=bool(day))
         days = [(start + timedelta(days=rank)).isoformat() for rank in range((over - start).days)]
         rows = [{"day": one, "counts": _dumped(_count(work.connection, one))} for one in days]
     for row in rows:
@@ -150,10 +160,9 @@ def _count(connection: Connection, day: str, *where: Any) -> Counts:
         nothing(member(connection, "reason_code"), ""),
         nothing(member(connection, "categories_sent"), ""),
     )
-    following = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
     inner = (
         select(*(column.label(name) for column, name in zip(columns, Row._fields, strict=True)))
-        .where(table.ts >= day, table.ts < following, table.event.in_(COUNTED), *where)
+        .where(table.ts >= _begins(day), table.ts < _begins(day, 1), table.event.in_(COUNTED), *where)
         .subquery()
     )
     query = select(*inner.c, func.count()).group_by(*inner.c)

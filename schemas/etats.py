@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 from schemas.dossier import Dossier
 from schemas.parcours import Accompagnement, ContratEngagement, Orientation, Prescription
 from schemas.record import Finding
 
+_FRANCE = ZoneInfo("Europe/Paris")
 Steps = Mapping[str, frozenset[str]]
 
 
@@ -227,6 +230,11 @@ def _accompagnement(item: Accompagnement) -> Iterator[Incoherence]:
         yield "two-referents", "accompagnements[].membres[].est_referent", "one référent per side at a time"
 
 
+def _day(moment: str | None) -> str:
+    """The day that it was in France; empty when nobody says."""
+    return datetime.fromisoformat(moment).astimezone(_FRANCE).date().isoformat() if moment else ""
+
+
 def _deces(dossier: Dossier) -> Iterator[Incoherence]:
     died = dossier.personne.date_deces
     if not died:
@@ -234,8 +242,8 @@ def _deces(dossier: Dossier) -> Iterator[Incoherence]:
     followed = any(not item.fin for item in dossier.accompagnements.values())
     followed |= any(item.etat == "decidee" and not item.fin for item in dossier.orientations.values())
     planned = any(item.statut == "prevu" for item in dossier.rendez_vous.values())
-    met = any(item.statut == "honore" and (item.debut or "")[:10] > died for item in dossier.rendez_vous.values())
-    if followed or planned or met or any((item.date or "")[:10] > died for item in dossier.entretiens.values()):
+    met = any(item.statut == "honore" and _day(item.debut) > died for item in dossier.rendez_vous.values())
+    if followed or planned or met or any((item.date or "") > died for item in dossier.entretiens.values()):
         yield "followed-after-death", "personne.date_deces", "end what is still open, or have the date corrected"
 
 

@@ -38,7 +38,7 @@ from gateway.problems import Unknown
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.storage.tables.journal import journal_entry, journal_log
-from gateway.words import day, many, number, period, say, word
+from gateway.words import day, day_of, many, number, period, say, word
 from mappings.explain import explain
 
 TONES = {"active": "good", "a_venir": "wait", "suspendue": "bad", "expiree": "bad", "brouillon": "quiet"}
@@ -221,12 +221,15 @@ def _due(view: View) -> Iterator[tuple[str, str, str]]:
         for review in parse(bytes(row.content)).dates_revue:
             if review >= today:
                 yield review.isoformat(), say("conservation.revue"), parse(bytes(row.content)).titre
-    until = func.substr(basis_record.c.valid_until, 1, 10)
-    for day_, times in view.connection.execute(
-        select(until, func.count())
+    hour = func.substr(basis_record.c.valid_until, 1, 13)  # few enough, and of one day each
+    ending: Counter[str] = Counter()
+    for until, times in view.connection.execute(
+        select(hour, func.count())
         .where(basis_record.c.valid_until > clock.instant(), basis_record.c.kind == "consent")
-        .group_by(until)
+        .group_by(hour)
     ):
+        ending[day_of(f"{until}:00Z" if "T" in until else until)] += times
+    for day_, times in ending.items():
         yield day_, say("conservation.fin_consentement"), many("conservation.personnes", times)
     for log in view.connection.execute(select(journal_log).order_by(journal_log.c.log)).all():
         oldest = select(journal_entry.c.ts).where(journal_entry.c.log == log.log).order_by(journal_entry.c.idx).limit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from statistics import median
 from typing import Any
@@ -23,7 +23,7 @@ from gateway.convention_model import Flow
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
 from gateway.words import day as day_of
-from gateway.words import local, number, say, word
+from gateway.words import local, number, say, today, word
 from mappings import load
 
 THRESHOLDS = {
@@ -103,18 +103,18 @@ def _readings(view: View, since: str) -> Iterator[Found]:
         .limit(_READ)
     )
     night: dict[str, list[str]] = defaultdict(list)
-    repeated: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    repeated: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     unknown: dict[tuple[str, str], list[str]] = defaultdict(list)
     refused: dict[tuple[str, str], list[str]] = defaultdict(list)
     for ts, event, sender, subject, entry in view.connection.execute(query):
         told = from_json(entry)  # once, rather than once per member in the database
         result, why = told.get("outcome"), told.get("reason_code")
         name = _reader(view, sender, told.get("agent"), told.get("agent_role"))
-        hour = _hour(ts[:13])
-        if event == "log.read" and (hour >= 22 or hour < 6):
+        moment = _moment(ts[:13])
+        if event == "log.read" and (moment.hour >= 22 or moment.hour < 6):
             night[name].append(ts)
         if event == "log.read" and subject:
-            repeated[name, subject, ts[:10]].append(ts)
+            repeated[name, subject, moment.toordinal()].append(ts)
         if event == "log.read" and result in ("search", "person-search") and why in ("inconnu", "unknown"):
             unknown[name, ts[:13]].append(ts)
         if event == "input.reject":
@@ -133,9 +133,9 @@ def _readings(view: View, since: str) -> Iterator[Found]:
 
 
 @lru_cache(2_000)
-def _hour(prefix: str) -> int:
-    """Hour in Paris of `2026-11-21T08`."""
-    return local(f"{prefix}:00:00Z").hour
+def _moment(prefix: str) -> datetime:
+    """The hour of Paris that `2026-11-21T08` is."""
+    return local(f"{prefix}:00:00Z")
 
 
 def _reader(view: View, sender: str | None, agent: str | None, role: str | None) -> str:
@@ -151,7 +151,7 @@ def _volumes(view: View, days: int) -> Iterator[Found]:
         for row, times in seen.items():
             if row.event in ("exchange.request", "log.read") and row.sender:
                 by_body[row.sender][day] = by_body[row.sender].get(day, 0) + times
-    oldest = (clock.now() - timedelta(days=days)).date().isoformat()
+    oldest = today(clock.instant(clock.now() - timedelta(days=days)))
     for body, per_day in by_body.items():
         usual = median(per_day.values()) if len(per_day) > 2 else 0
         for day, times in per_day.items():

@@ -13,6 +13,7 @@ from gateway import clock, journal, volumes
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_day, journal_entry
+from tests.dates import passed
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
@@ -58,6 +59,24 @@ def test_an_earlier_day_is_seen_before_and_after_it_is_written_down(gateway: Gat
     happened(again, 0, 1)
     assert counted(again) == 7
     again.engine.dispose()
+
+
+def test_a_day_begins_and_ends_at_midnight_in_paris(gateway: Gateway) -> None:
+    for now in ("2026-06-30T21:59:59.999000Z", "2026-06-30T22:00:00.000000Z", "2026-07-01T21:30:00.000000Z"):
+        with gateway.unit_of_work() as work:
+            work.now = now
+            journal.append(work, "exchange.request", sender_org="caf", purpose="orientation", outcome="accepted")
+
+    def seen() -> list[tuple[str, int]]:
+        with gateway.engine.connect().execution_options(read_only=True) as connection:
+            days = [*volumes.by_day(gateway.engine, connection, 3)]
+        return [(day, sum(counts.values())) for day, counts in days]
+
+    with passed("2026-07-01T23:30:00+02:00"):
+        assert seen() == [("2026-06-29", 0), ("2026-06-30", 1), ("2026-07-01", 2)]
+    with passed("2026-07-02T00:30:00+02:00"):
+        assert volumes.keep(gateway) == 2
+        assert seen() == [("2026-06-30", 1), ("2026-07-01", 2), ("2026-07-02", 0)]
 
 
 def test_counts_name_nobody(gateway: Gateway) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from html import unescape
 from typing import Any
 
@@ -182,11 +182,32 @@ async def test_a_long_reading_holds_back_no_writer(office: Office, monkeypatch: 
 
 async def test_the_day_on_which_a_sensitive_category_left_is_told(office: Office) -> None:
     with office.gateway.unit_of_work() as work:
-        work.now = clock.instant(clock.now() - timedelta(days=3))
+        work.now = _in_paris(3, "00:30")
         journal.append(
             work, "exchange.ack", sender_org="departement", recipient_org="ccas", outcome="delivered",
             categories_sent=["C13"],
         )  # fmt: skip
     async with signed_in(office, "dpo") as dpo:
         page = (await dpo.get("/console/anomalies")).text
-    assert f"<td>{words.day(work.now[:10])}</td>" in page, "not the moment at which the page is read"
+    assert f"<td>{words.day(work.now)}</td>" in page, "not the moment at which the page is read, nor its day in UTC"
+
+
+def _in_paris(days_ago: int, at: str) -> str:
+    day = words.local(clock.instant()).date() - timedelta(days=days_ago)
+    return clock.instant(datetime.combine(day, time.fromisoformat(at), words.PARIS))
+
+
+async def test_readings_of_the_evening_and_of_the_night_are_of_two_days(office: Office) -> None:
+    """One day in universal time, two in Paris."""
+
+    def read(*moments: str) -> None:
+        for at in moments:
+            with office.gateway.unit_of_work() as work:
+                work.now = _in_paris(3 if at < "12" else 4, at)
+                journal.append(work, "log.read", sender_org="ccas", subject="a" * 40, outcome="dossier")
+
+    read("23:30", "23:40", "23:50", "00:10", "00:20", "00:30", "00:40")
+    async with signed_in(office, "dpo") as dpo:
+        assert "lue plusieurs fois dans la journée" not in (await dpo.get("/console/anomalies")).text
+        read("08:00")
+        assert "lue plusieurs fois dans la journée" in (await dpo.get("/console/anomalies")).text

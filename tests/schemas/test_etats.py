@@ -113,6 +113,9 @@ def test_un_parcours_clos_au_deces_est_coherent() -> None:
     assert incoherences(build(COHERENT | clos)) == []
     vu = {"rendez_vous[ccas:9].debut": "2026-08-03T09:00:00Z", "rendez_vous[ccas:9].statut": "honore"}
     assert [one.code for one in incoherences(build(COHERENT | clos | vu))] == ["followed-after-death"]
+    lendemain = vu | {"rendez_vous[ccas:9].debut": "2026-07-01T22:00:00Z"}  # minuit, à Paris
+    assert [one.code for one in incoherences(build(COHERENT | clos | lendemain))] == ["followed-after-death"]
+    assert incoherences(build(COHERENT | clos | vu | {"rendez_vous[ccas:9].debut": "2026-07-01T21:30:00Z"})) == []
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ FEW = {"log.read": LOOKED_AT, "input.reject": LOOKED_AT, "export": LOOKED_AT, "r
 journal_day = Table(
     "journal_day",
     metadata,
-    Column("day", String(10), primary_key=True, comment="UTC; a day that is over never changes"),
+    Column("day", String(10), primary_key=True, comment="that of Paris; one that is over never changes"),
     Column("counts", Text, nullable=False, comment="JSON: what happened, how many times; nobody is named"),
 )
 
