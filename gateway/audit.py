@@ -354,7 +354,9 @@ class _Doors:
         """Who it is: once, within the hour of the approval, for the officer who asked."""
         by = _account(await officer(http))
         await require_empty(http)
-        return await self._two(http, lambda work: reidentification.use(work, self.gateway, http.path_params["id"], by))
+        id = http.path_params["id"]
+        found = await asyncio.to_thread(reidentification.whose, self.gateway, id, by)
+        return await self._two(http, lambda work: reidentification.use(work, self.gateway, id, by, found))
 
     async def _two(self, http: Request, act: Callable[[UnitOfWork], dict[str, Any]]) -> Response:
         return JSONResponse(await http.app.state.committer.submit(act))

@@ -28,6 +28,8 @@ WAITS = timedelta(hours=72)
 """How long a request waits for a second account."""
 LASTS = timedelta(hours=1)
 """How long an approval may be used."""
+PAGE = 1_000
+"""Persons whose pseudonyms are made again between two readings."""
 _SUBJECT = re.compile(r"[0-9a-f]{40}")
 _SHOWN = ("personne.nom_naissance", "personne.nom_usage", "personne.prenoms", "personne.date_naissance")
 
@@ -65,7 +67,7 @@ def request(work: UnitOfWork, subject: str, reason: str, by: Account) -> dict[st
 
 def approve(work: UnitOfWork, identifier: str, by: Account) -> dict[str, Any]:
     """Approve another account's request. Raises `Forbidden("same-account")`, `Conflict`, `Unknown`."""
-    row = _row(work, identifier)
+    row = _row(work, identifier, held=True)
     if row.requested_by == by.name:
         raise Forbidden("same-account", "Another account than the one that asked approves.")
     if state(row, work.now) != "open":
@@ -76,18 +78,42 @@ def approve(work: UnitOfWork, identifier: str, by: Account) -> dict[str, Any]:
     return show(_row(work, identifier), work.now)
 
 
-def use(work: UnitOfWork, gateway: Gateway, identifier: str, by: Account) -> dict[str, Any]:
-    """Who it is: once, for the account that asked. Raises `Forbidden("other-account")`, `Conflict`, `Unknown`.
+def whose(gateway: Gateway, identifier: str, by: Account) -> str | None:
+    """The living person of an approved request's pseudonym, searched for the account that asked; None: nobody.
+
+    Nothing stores the way back: each person's pseudonyms are made again, a page of persons at a time. It writes nothing
+    and nobody waits; a process that dies meanwhile has used no approval up. Raises as `use`.
+    """
+    with gateway.reading() as work:
+        subject = _usable(work, identifier, by).subject
+        given = work.connection.scalar(select(reference.c.person_id).where(reference.c.reference == subject))
+        if given and _alive(work, given):
+            return str(given)
+    bodies, last = [HERSELF, OFFICER, *sorted(gateway.bodies)], ""
+    while True:
+        with gateway.reading() as work:
+            here = person.c.id > last, person.c.erased_at.is_(None)
+            page = work.connection.scalars(select(person.c.id).where(*here).order_by(person.c.id).limit(PAGE)).all()
+        for one in page:  # 7 µs for each body
+            if any(gateway.keys.pseudonym(body, one) == subject for body in bodies):
+                return str(one)
+        if not page:
+            break
+        last = page[-1]
+    with gateway.reading() as work:
+        told = select(basis_record.c.person_id).where(basis_record.c.content.contains(f'"subject_ref":"{subject}"'))
+        return next((str(one) for one in work.connection.scalars(told) if _alive(work, one)), None)
+
+
+def use(work: UnitOfWork, gateway: Gateway, identifier: str, by: Account, found: str | None) -> dict[str, Any]:
+    """Who it is, as `whose` found: once, for the account that asked. Raises `Forbidden("other-account")`, `Conflict`,
+    `Unknown`.
 
     An approval is used up even when the pseudonym leads to nobody (`person` is then empty).
     """
-    row = _row(work, identifier)
-    if row.requested_by != by.name:
-        raise Forbidden("other-account", "Only the account that asked may look.")
-    if state(row, work.now) != "approved":
-        raise Conflict("reidentification-closed", f"This request is {state(row, work.now)}: it must be made anew.")
+    row = _usable(work, identifier, by, held=True)
     work.connection.execute(update(table).where(table.c.id == identifier).values(used_at=work.now))
-    found = _find(work, gateway, row.subject)
+    found = found if found and _alive(work, found) else None
     _log(work, row, by, "reidentify-used" if found else "reidentify-nobody")
     told = show(_row(work, identifier), work.now)
     if found is None:
@@ -124,8 +150,9 @@ def show(row: Row[Any], now: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(work: UnitOfWork, identifier: str) -> Row[Any]:
-    row = work.connection.execute(select(table).where(table.c.id == identifier).with_for_update()).first()
+def _row(work: UnitOfWork, identifier: str, *, held: bool = False) -> Row[Any]:
+    query = select(table).where(table.c.id == identifier)
+    row = work.connection.execute(query.with_for_update() if held else query).first()
     if row is None:
         raise Unknown(
             "reidentification-unknown", "Check the id against the requests that wait (`maillon reidentify list`)."
@@ -133,19 +160,18 @@ def _row(work: UnitOfWork, identifier: str) -> Row[Any]:
     return row
 
 
-def _find(work: UnitOfWork, gateway: Gateway, subject: str) -> str | None:
-    """The living person of this pseudonym: one that was given out, or that of some body for somebody here."""
-    given = work.connection.scalar(select(reference.c.person_id).where(reference.c.reference == subject))
-    alive = set(work.connection.scalars(select(person.c.id).where(person.c.erased_at.is_(None))))
-    if given in alive:
-        return str(given)
-    # Nothing stores the way back: each name is made again (7 µs each) until one is met.
-    for body in [HERSELF, OFFICER, *sorted(gateway.bodies)]:
-        for one in alive:
-            if gateway.keys.pseudonym(body, one) == subject:
-                return str(one)
-    told = select(basis_record.c.person_id).where(basis_record.c.content.contains(f'"subject_ref":"{subject}"'))
-    return next((str(one) for one in work.connection.scalars(told) if one in alive), None)
+def _usable(work: UnitOfWork, identifier: str, by: Account, *, held: bool = False) -> Row[Any]:
+    row = _row(work, identifier, held=held)
+    if row.requested_by != by.name:
+        raise Forbidden("other-account", "Only the account that asked may look.")
+    if state(row, work.now) != "approved":
+        raise Conflict("reidentification-closed", f"This request is {state(row, work.now)}: it must be made anew.")
+    return row
+
+
+def _alive(work: UnitOfWork, one: str) -> bool:
+    here = select(person.c.id).where(person.c.id == one, person.c.erased_at.is_(None))
+    return work.connection.scalar(here) is not None
 
 
 def _log(work: UnitOfWork, row: Row[Any], by: Account, outcome: str) -> None:

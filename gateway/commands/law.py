@@ -495,8 +495,10 @@ def reidentify_approve(id: Asked) -> None:
 def reidentify_use(id: Asked) -> None:
     """Who it is: once, within the hour, for the account that asked."""
     gateway = Gateway.open(settings())
+    by = _account(gateway)
+    found = reidentification.whose(gateway, id, by)
     with gateway.unit_of_work() as work:
-        told = reidentification.use(work, gateway, id, _account(gateway))
+        told = reidentification.use(work, gateway, id, by, found)
     data(told)
 
 

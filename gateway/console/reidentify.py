@@ -29,7 +29,7 @@ def places() -> list[Place]:
         Place(f"{_HERE}/{{id}}/approuver", one_request, role, fresh=True),
         Place(f"{_HERE}/{{id}}/approuver", approve, role, "POST", fresh=True),
         Place(f"{_HERE}/{{id}}/voir", one_request, role, fresh=True),
-        Place(f"{_HERE}/{{id}}/voir", look, role, "POST", fresh=True),
+        Place(f"{_HERE}/{{id}}/voir", look, role, "POST", fresh=True, apart=True),
     ]
 
 
@@ -125,14 +125,18 @@ def approve(view: View) -> Answer:
 
 def look(view: View) -> Page:
     """Who it is, shown once."""
-    one = reidentification.use(view.work, view.gateway, view.at("id"), _account(view))
+    id, by = view.at("id"), _account(view)
+    found = reidentification.whose(view.gateway, id, by)
+    with view.gateway.unit_of_work() as work:
+        work.by = view.by
+        one = reidentification.use(work, view.gateway, id, by, found)
+        reference = view.gateway.references.give(work, DPO, one["person"]) if one["person"] else ""
     page = _told(view, one)
     page.blocks.append(Title(say("reidentification.personne")))
-    if one["person"] is None:
+    if not reference:
         page.blocks.append(Notice(say("reidentification.personne_inconnue"), "wait"))
         return page
     known = [(field_in_words(path), value_in_words(value, path)) for path, value in one["identity"].items()]
-    reference = view.gateway.references.give(view.work, DPO, one["person"])
     opened = say("reidentification.dossier"), Link(say("reidentification.ouvrir"), f"/console/personne/{reference}")
     page.blocks += [Notice(say("reidentification.une_fois"), "wait"), Facts([*known, opened])]
     return page

@@ -16,12 +16,18 @@ from gateway.app import build
 from gateway.problems import Conflict, Forbidden, Invalid, Unknown
 from gateway.reidentification import Account
 from gateway.storage.tables.rights import reidentification as table
-from tests.rights.conftest import ISSUER, MARIE, Office, known
+from tests.rights.conftest import ISSUER, MARIE, PAUL, Office, known
 from tests.rights.test_commands import run, said
 
 __all__ = ["run"]
 REASON = "Plainte CANARIDUPONT reçue le 12 : retrouver la personne pour lui répondre."
 FIRST, SECOND = Account(client_id="dpo"), Account(client_id="dpo-adjoint")
+
+
+def _use(office: Office, asked: str, by: Account) -> dict[str, Any]:
+    found = reidentification.whose(office.gateway, asked, by)
+    with office.gateway.unit_of_work() as work:
+        return reidentification.use(work, office.gateway, asked, by, found)
 
 
 def _journal(office: Office) -> list[dict[str, Any]]:
@@ -36,20 +42,19 @@ async def test_two_accounts_find_the_person_once_and_the_journal_says_so(both: O
     subject = gateway.keys.pseudonym("ccas", marie)
     with gateway.unit_of_work() as work:
         asked = reidentification.request(work, subject, REASON, FIRST)
-    with gateway.unit_of_work() as work, pytest.raises(Conflict, match="reidentification-closed"):
-        reidentification.use(work, gateway, asked["id"], FIRST)
+    with pytest.raises(Conflict, match="reidentification-closed"):
+        _use(both, asked["id"], FIRST)
     with gateway.unit_of_work() as work, pytest.raises(Forbidden, match="same-account"):
         reidentification.approve(work, asked["id"], FIRST)
     with gateway.unit_of_work() as work:
         assert [one["reason"] for one in reidentification.waiting(work)] == [REASON]
         reidentification.approve(work, asked["id"], SECOND)
-    with gateway.unit_of_work() as work, pytest.raises(Forbidden, match="other-account"):
-        reidentification.use(work, gateway, asked["id"], SECOND)
-    with gateway.unit_of_work() as work:
-        told = reidentification.use(work, gateway, asked["id"], FIRST)
+    with pytest.raises(Forbidden, match="other-account"):
+        _use(both, asked["id"], SECOND)
+    told = _use(both, asked["id"], FIRST)
     assert told["person"] == marie
     assert told["identity"]["personne.nom_naissance"] == MARIE["personne.nom_naissance"]
-    for again in (reidentification.approve, lambda work, id, by: reidentification.use(work, gateway, id, FIRST)):
+    for again in (reidentification.approve, lambda work, id, by: reidentification.use(work, gateway, id, FIRST, marie)):
         with gateway.unit_of_work() as work, pytest.raises(Conflict, match="reidentification-closed"):
             again(work, asked["id"], SECOND)
     logged = _journal(both)
@@ -73,12 +78,34 @@ async def test_time_passes_and_the_dead_stay_dead(office: Office) -> None:
         reidentification.approve(work, asked, SECOND)
         work.now = clock.instant(clock.now() + reidentification.LASTS)
         with pytest.raises(Conflict, match="expired"):
-            reidentification.use(work, gateway, asked, FIRST)
+            reidentification.use(work, gateway, asked, FIRST, marie)
+    found = reidentification.whose(gateway, asked, FIRST)
     with gateway.unit_of_work() as work:
         erasure.erase(work, gateway, marie, ground="request", forced_by="f" * 64)
+    assert (found, reidentification.whose(gateway, asked, FIRST)) == (marie, None)
     with gateway.unit_of_work() as work:
-        told = reidentification.use(work, gateway, asked, FIRST)
+        told = reidentification.use(work, gateway, asked, FIRST, found)  # erased since it was found
     assert (told["person"], told["identity"], told["state"]) == (None, {}, "used")
+
+
+async def test_the_search_reads_page_by_page_while_others_write_and_uses_nothing_up(
+    both: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reidentification, "PAGE", 1)
+    gateway = both.gateway
+    paul, marie = await known(both, PAUL, key="d2"), await known(both)
+    with gateway.unit_of_work() as work:
+        both.gateway.references.give(work, "departement", paul)
+        names = {gateway.keys.pseudonym("departement", one): one for one in (paul, marie)} | {"a" * 40: None}
+        asked = {reidentification.request(work, name, REASON, FIRST)["id"]: who for name, who in names.items()}
+    with gateway.unit_of_work() as work:
+        for one in asked:
+            reidentification.approve(work, one, SECOND)
+    with gateway.unit_of_work() as work:
+        both.gateway.references.give(work, "ccas", marie)  # on SQLite, no other may write until it ends
+        assert {one: reidentification.whose(gateway, one, FIRST) for one in asked} == asked
+    with gateway.reading() as work:
+        assert {one["state"] for one in reidentification.waiting(work)} == {"approved"}
 
 
 def test_a_request_says_who_and_why(office: Office) -> None:
