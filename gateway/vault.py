@@ -21,7 +21,8 @@ from gateway.storage.tables.record import foyer, person
 from gateway.storage.tables.rights import erasure
 from gateway.unit_of_work import UnitOfWork
 
-_KEPT = 20_000
+_KEPT = 8_192
+"""Keys in memory: many times a batch, which is all that is met again soon."""
 NEWS = 5.0
 """Seconds between two looks at what other processes erased."""
 _LONGEST_TRANSACTION = timedelta(minutes=10)
