@@ -7,6 +7,7 @@ the other bodies run on loopback.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import shutil
 import time
@@ -35,6 +36,7 @@ from gateway.demo.forms import ccas_beneficiary, global_accompaniment, informati
 from gateway.demo.people import Followed, as_allocataire, as_usager, followed, write_caf_file
 from gateway.demo.stage import CAF_FILES, Stage, stage
 from gateway.policy import in_order
+from gateway.problems import Misconfigured
 from gateway.pull import pull
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox
@@ -64,9 +66,7 @@ def run_demo(*, once: bool, port: int) -> int:
     """Play the journey, print what happened, then serve the console unless `once`. Returns an exit status."""
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     home = settings().home / "demo"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    with opened(home, port=0 if once else port) as on:
+    with alone(home), opened(home, port=0 if once else port) as on:
         told = Journey(on, console, home, followed()).play()
         for problem in told.problems:
             console.print(f"[bold red]{problem}[/]")
@@ -77,6 +77,21 @@ def run_demo(*, once: bool, port: int) -> int:
             except KeyboardInterrupt:
                 console.print("Arrêt.")
     return 1 if told.problems else 0
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Begin with an empty home, which no other demonstration takes away meanwhile. Raises `Misconfigured`."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            why = f"Another demonstration runs in {home}: stop it, or set MAILLON_HOME to another folder."
+            raise Misconfigured("demo-running", why) from None
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
+        yield
 
 
 @contextmanager

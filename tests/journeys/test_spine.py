@@ -19,8 +19,9 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from gateway import cli, verify
-from gateway.demo.journey import Journey, Told, opened
+from gateway.demo.journey import Journey, Told, alone, opened, run_demo
 from gateway.demo.people import followed
+from gateway.problems import Misconfigured
 from gateway.settings import settings
 from gateway.storage.tables.delivery import mailbox, outbox
 from gateway.storage.tables.journal import journal_entry
@@ -187,6 +188,19 @@ def test_no_name_or_number_of_a_person_is_in_the_journal_or_the_database_in_clea
         for canary in (one.person.nir[:13], one.person.nom_naissance, one.born):
             assert canary.encode() not in entries
             assert canary.encode() not in sealed
+
+
+def test_a_second_demonstration_leaves_the_first_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILLON_HOME", str(tmp_path))
+    settings.cache_clear()
+    try:
+        with alone(tmp_path / "demo"):
+            (tmp_path / "demo" / "kept").touch()
+            with pytest.raises(Misconfigured, match="demo-running"):
+                run_demo(once=True, port=0)
+            assert (tmp_path / "demo" / "kept").exists()
+    finally:
+        settings.cache_clear()
 
 
 GUIDE = Path(__file__).parents[2] / "docs" / "dpo.md"
