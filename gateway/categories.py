@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from gateway.policy import Decision, in_order
 from gateway.policy_table import FOLDER, parse_obligation
 from schemas import paths
 from schemas.champ import CATEGORIES
+from schemas.normalisation import name_key
 from schemas.record import Current, Fact
 
 NEVER = "jamais"
@@ -30,6 +31,8 @@ _WORDS = ("personne.adresses[", "identifiants[")
 _ANY_KEY = tuple(f"{name}]" for name in _KEYED)
 """What a path of these lists looks like without its key: never remembered, as it tells nothing of the others."""
 _KEYS = re.compile(r"\[[^\[\]\0]*\]")
+_APART = re.compile(r"(?<=\b\w) (?=\w\b)")
+"""What stands between the letters of an acronym written with dots."""
 _MEMO_LIMIT = 4096
 _REVEALING = ("crosswalk/freins", "crosswalk/objectifs")
 
@@ -62,6 +65,34 @@ class _Row:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a structure is named."""
+
+    within: str
+    """Shape of what it stands in, up to its last dot."""
+    known_by: tuple[str, ...]
+    """What it is recognised by there; a last dot stands for all that follows."""
+
+    def of(self, path: str) -> str:
+        """The very item that this path is in."""
+        end = 0
+        for _ in range(self.within.count("[]")):
+            end = path.index("]", end) + 1
+        return path[:end] + self.within[self.within.rfind("]") + 1 :]
+
+    def holds(self, shape: str) -> bool:
+        return any(shape == one or (one.endswith(".") and shape.startswith(one)) for one in self.known_by)
+
+
+def _naming(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, _Place]]:
+    """Each field that names a structure, and where. Raises `schemas.paths.UnknownPath`."""
+    for row in rows:
+        for within in row["dans"]:
+            place = _Place(within, tuple(within + name for name in row.get("avec", ("",))))
+            yield from ((paths.field(within + name).path, place) for name in row["nommee"])
+
+
 class Bridge:
     """The bridge, compiled. What depends on the shape alone, or on a code list, is remembered."""
 
@@ -79,6 +110,10 @@ class Bridge:
         if open_ended := [name for name, rows in self._rows.items() if not rows or not _last_resort(rows[-1])]:
             raise ValueError(f"no unconditional code for {', '.join(open_ended)}")
         self.masks: Mapping[str, tuple[str, ...]] = {name: tuple(kept) for name, kept in source["masques"].items()}
+        self._naming = dict(_naming(source.get("structure", ())))
+        sensitive = source.get("nature_sensible", ())
+        self._revealing = [(_any_of(row["mots"]), row["code"], row.get("sauf", ())) for row in sensitive]
+        self._any = _any_of(word for row in sensitive for word in row["mots"])
         self._known: dict[str, tuple[str, str]] = {}
         self._valued = frozenset(name for name, rows in self._rows.items() if any(row.valeurs for row in rows))
         by_value = {shape for rows in self._rows.values() for row in rows if row.valeurs for shape in row.champs}
@@ -97,6 +132,8 @@ class Bridge:
         if (known := self._known.get(path)) is not None:
             return known
         shape, word = _shape(path)
+        if shape in self._naming and (revealed := self._revealed(shape, value)):
+            return paths.categorie(path, value), revealed
         name = path if word or shape.startswith(_KEYED) else shape
         if (known := self._known.get(name)) is not None:
             return known
@@ -108,6 +145,29 @@ class Bridge:
         # The value decided the category; the category and the path decide the rest.
         name = f"{category} {name}"
         return self._known.get(name) or self._remember(name, (category, self._code(category, shape, path, value)))
+
+    def _revealed(self, shape: str, name: Any) -> str | None:
+        """The code of what the name of a structure reveals, if it does."""
+        if not isinstance(name, str) or not self._any.search(folded := _APART.sub("", name_key(name))):
+            return None
+        found = (code for words, code, but in self._revealing if shape not in but and words.search(folded))
+        return next(found, None)
+
+    def veiled(self, told: Collection[str], value: Callable[[str], Any]) -> dict[str, str]:
+        """Of these paths, those that a structure is recognised by whose name reveals more, with the code of what."""
+        return self._veiled(told, _shapes(told), value)
+
+    def _veiled(self, told: Collection[str], shapes: list[str], value: Callable[[str], Any]) -> dict[str, str]:
+        naming = self._naming
+        named = [(path, shape) for path, shape in zip(told, shapes, strict=True) if shape in naming]
+        found = {(naming[shape], path): code for path, shape in named if (code := self._revealed(shape, value(path)))}
+        return {
+            path: code
+            for (place, name), code in found.items()
+            for item in (place.of(name),)
+            for path, shape in zip(told, shapes, strict=True)
+            if path.startswith(item) and place.holds(shape)
+        }
 
     def _code(self, category: str, shape: str, path: str, value: Any) -> str:
         return next(row.code for row in self._rows[category] if row.holds(shape, path, value))
@@ -123,6 +183,9 @@ class Bridge:
         Raises `schemas.paths.UnknownPath`.
         """
         shapes = _shapes(told)
+        if veiled := self._veiled(told, shapes, value):
+            both = [(path, *self.both(path, value(path))) for path in told]
+            return {(category, veiled.get(path, code)) for path, category, code in both}
         found: set[Any] = set(map(self._known.get, set(shapes)))
         if None in found:
             found.discard(None)
@@ -154,6 +217,12 @@ def _shapes(told: Collection[str]) -> list[str]:
     """These paths without their keys, all in one go."""
     shapes = _KEYS.sub("[]", "\0".join(told)).split("\0")
     return shapes if len(shapes) == len(told) else [_KEYS.sub("[]", path) for path in told]
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """Any of these words, whole or, with a star, what begins so, in a text that `name_key` folded."""
+    folded = (name_key(word) + (r"\w*" if word.endswith("*") else "") for word in words)
+    return re.compile(rf"\b(?:{'|'.join(folded)})\b")
 
 
 def _last_resort(row: _Row) -> bool:
@@ -228,13 +297,14 @@ def split(
     Facts that only serve to find the person (`mask(C3, match-only)`) are in neither.
     """
     codes = bridge()
+    veiled = codes.veiled(current, lambda path: current[path].value)
     masks = _masks(decision)
     blocked = {origin: (rule, article, some) for origin, rule, article, some in decision.onward}
     permitted: dict[str, Fact] = {}
     counts: dict[tuple[str, str, str], int] = {}
     for path, fact in current.items():
         try:
-            code = codes.code(path, fact.value)
+            code = veiled.get(path) or codes.code(path, fact.value)
         except paths.UnknownPath:
             code = NEVER
         if wanted is not None and code not in wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gateway.categories import asked, bridge, legal_code, role_of, split
 from gateway.merge import Assertions, Portrait
 from gateway.policy import Policy, Question
+from gateway.policy_table import FOLDER
 from schemas import paths
 from schemas.record import Fact
 
@@ -80,6 +82,65 @@ def test_values_that_reveal_a_stricter_category() -> None:
     assert legal_code("prescriptions[c:1].frein", "sante") == "C13"
     assert legal_code("prescriptions[c:1].frein") == "C13", "without the value, the strictest"
     assert legal_code("identifiants[msa_numero].valeur", "1840775123456") in ("C1", "C3")
+
+
+NAMED = {
+    "rendez_vous[ccas:42].lieu": {
+        "CMP de Dax": "C13",
+        "C.S.A.P.A. La Source": "C13",
+        "Centre médico-social de Dax": "C7",
+    },
+    "rendez_vous[ccas:42].organisme.nom": {"Hôpital de jour": "C13", "France Travail Dax": "C7"},
+    "orientations[departement:1].organisme_accueil.nom": {
+        "csapa la source": "C13",
+        "Cap emploi 40": "C7",
+        "SPIP": "C18",
+    },
+    "orientations[departement:1].type_local.libelle": {"Parcours santé mentale": "C13", "Social": "C7"},
+    "accompagnements[d:1].membres[d:2].professionnel.courriel": {"a@chu-dax.invalid": "C13", "a@dax.invalid": "C7"},
+    "contrats[departement:1].organisme.nom": {"Foyer CHRS Les Pins": "C11", "Mission locale": "C8"},
+    "actions[ccas:1].libelle": {"Premier accueil au CSAPA": "C13", "Formation d'infirmière": "C8"},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "code"), [(path, name, code) for path, names in NAMED.items() for name, code in names.items()]
+)
+def test_a_structure_whose_name_reveals_health_or_more_is_of_that_category(path: str, name: str, code: str) -> None:
+    assert legal_code(path, name) == code
+    assert asked({path: Fact(name, "ccas", "essai", "2026-11-21")}) == {code}
+
+
+def test_an_appointment_at_a_hospital_leaves_without_what_tells_where(policy: Policy, ask: Ask) -> None:
+    def meeting(key: str, structure: str) -> dict[str, Fact]:
+        said = {"organisme.nom": structure, "organisme.siret": "1" * 14, "lieu": "Salle 2", "statut": "honore"}
+        return {
+            f"rendez_vous[ccas:{key}].{name}": Fact(value, "ccas", "d", "2026-11-21") for name, value in said.items()
+        }
+
+    current = meeting("1", "Centre hospitalier") | meeting("2", "CCAS de Dax")
+    question = ask("departement", "ccas", "PIE", "accompagnement", " ".join(asked(current)), art9_gate="none")
+    permitted, withheld = split(current, policy.decide(question))
+    assert set(permitted) == {"rendez_vous[ccas:1].statut", *meeting("2", "CCAS de Dax")}
+    assert [(row.code, row.count, row.rule, row.article) for row in withheld] == [("C13", 3, "D09", "RGPD 9")]
+    opened = ask("departement", "ccas", "L121-6-2", "accompagnement", " ".join(asked(current)), art9_gate="9.2.h")
+    assert policy.decide(opened).sent == {"C7", "C13"}
+    assert set(split(current, policy.decide(opened))[0]) == set(permitted), (
+        "a need of health goes coded, and no further"
+    )
+
+
+def test_what_a_structure_is_known_by_never_leaves_more_than_it_did_without_its_name() -> None:
+    source = tomllib.loads((FOLDER / "categories.toml").read_text())
+    for row in source["structure"]:
+        for within in row["dans"]:
+            known_by = tuple(within + name for name in row.get("avec", ("",)))
+            shapes = [shape for shape in paths.FIELDS if shape.startswith(known_by)]
+            assert shapes
+            assert {bridge().code(shape.replace("[]", "[x]")) for shape in shapes} <= {"C6", "C7", "C8"}
+            assert all(paths.field(within + name).path.startswith(known_by) for name in row["nommee"])
+    assert {row["code"] for row in source["nature_sensible"]}.isdisjoint({"C6", "C7", "C8"})
+    assert {shape for row in source["nature_sensible"] for shape in row.get("sauf", ())} <= set(paths.FIELDS)
 
 
 def test_no_personal_key_is_remembered() -> None:
