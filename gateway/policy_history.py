@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from gateway.policy import Policy
@@ -51,6 +52,11 @@ def load(home: Path, digest: str) -> Policy:
     found = content(home, digest)
     if hashlib.sha256(found).hexdigest() != digest:
         raise Misconfigured("policy-altered", "The copy of this decision table is not the table of that digest.")
+    return _compiled(found, digest)
+
+
+@lru_cache(maxsize=4)
+def _compiled(found: bytes, digest: str) -> Policy:
     # Its signature and annexes were checked when it was put in force; the rules are all in these bytes.
     return Policy(parse(found, f"{digest}.toml"))
 
