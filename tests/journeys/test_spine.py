@@ -8,6 +8,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -221,17 +223,24 @@ def test_every_command_of_the_dpos_guide_runs_as_it_is_written(
     (entry,) = played.rows(
         select(journal_entry.c.exchange_id, journal_entry.c.subject).where(journal_entry.c.subject != "").limit(1)
     )
-    known = {"ÉCHANGE": entry.exchange_id, "PSEUDONYME": entry.subject}
+    known = {"ÉCHANGE": entry.exchange_id, "PSEUDONYME": entry.subject, "PASSERELLE": played.on.server.url}
     app, said, told = cli.application(), CliRunner(), {}
     text = GUIDE.read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    for name, program in re.findall(r"^```python\n# (\w+\.py).*\n((?:.*\n)*?)```", text, re.MULTILINE):
+        (tmp_path / name).write_text(program, encoding="utf-8")
     whole = ("convention list", "basis list", "explain ccas.fiche", "journal verify DOSSIER", "register", "breach list")
     quoted = [one for one in re.findall(r"`(maillon [^`]+)`", text) if one.removeprefix("maillon ") in whole]
     lines = [line.partition(" #")[0].strip() for line in blocks.splitlines()]
     try:
         for line in [*quoted, *(line for line in lines if line and not line.startswith("export "))]:
             given, _, command = line.rpartition(" | ")
-            words = [known.get(word, word) for word in shlex.split(command)]
+            words = [re.sub("|".join(known), lambda found: known[found[0]], word) for word in shlex.split(command)]
+            if words[0] == "python":
+                ran = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True)
+                assert ran.returncode == 0, f"{line}: {ran.stdout} {ran.stderr}"
+                told[words[-1].rpartition("/")[2]] = ran.stdout
+                continue
             monkeypatch.setenv("SUDO_USER", "adjoint" if "approve" in words else "déléguée")  # another account
             done = said.invoke(app, words[1:], input=shlex.split(given)[1] if given else None)
             assert done.exit_code == 0, f"{line}: {done.output} {done.exception}"
@@ -248,6 +257,9 @@ def test_every_command_of_the_dpos_guide_runs_as_it_is_written(
     assert all(one["same"] for one in replayed)
     assert json.loads(told["receipt period"].splitlines()[-1])["changes"].keys() == {"unchanged"}
     assert (tmp_path / "copie" / "page.html").exists()
+    assert json.loads(told["denials"])["denials"]
+    assert json.loads(told[entry.exchange_id])["entries"]
+    assert {one["subject"] for one in json.loads(told["history"])["entries"]} == {entry.subject}
     assert json.loads(told["reidentify use"])["person"]
     assert told["journal verify"].startswith("ok entries=")
     assert len(told) >= 13
