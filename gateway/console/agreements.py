@@ -289,7 +289,7 @@ def _rules(law: Law) -> Table:
 
 
 def _rule(law: Law, rule: Rule) -> list[Any]:
-    when = law_words.conditions(law, rule.when) or [say("decision.par_defaut")]
+    when = [one for one in law_words.conditions(law, rule.when) if one] or [say("decision.par_defaut")]
     more = [say("decision.autres", n=len(when) - 6)] if len(when) > 6 else []
     unless = [say("decision.sauf", quand=one) for one in law_words.conditions(law, rule.unless)]
     mark = (

@@ -94,7 +94,7 @@ def conditions(table: Table, alternatives: Iterable[Condition]) -> list[str]:
 
 
 def _fact(facts: Mapping[str, Any], name: str) -> str:
-    return str(facts.get(name, {}).get("fr", name))
+    return word("fait_de_regle", name, "") or str(facts.get(name, {}).get("fr", name))
 
 
 def _values(table: Table, name: str, values: Iterable[Any]) -> str:
@@ -106,6 +106,8 @@ def _values(table: Table, name: str, values: Iterable[Any]) -> str:
             shown.append(purpose(table, value))
         elif name in ("sender", "recipient", "referent") and value in table.source["roles"]:
             shown.append(role(table, value))
+        elif name in ("regime", "data_origin_regime") and value in table.source["regimes"]:
+            shown.append(regime(table, value))
         else:
-            shown.append(str(value))
-    return ", ".join(shown)
+            shown.append(word("valeur_de_regle", str(value)))
+    return say("decision.ou").join(shown)

@@ -254,3 +254,15 @@ def test_a_rule_read_about_somebody_else_does_not_say_you(policy: Policy) -> Non
     said = {rule.id: law_words.rule_text(rule) for rule in (*rules, *policy.table.onward)}
     assert [id for id, text in said.items() if re.search(r"\b(vous|vos|votre)\b", text, re.IGNORECASE)] == []
     assert set(words.strings()["regle"]) <= said.keys()
+
+
+def test_a_rule_says_when_it_applies_in_french(policy: Policy) -> None:
+    """Whoever signs the table reads no code of ours."""
+    rules = [rule for rule in policy.table.rules if rule.when or rule.unless]
+    said = [
+        one for rule in rules for when in (rule.when, rule.unless) for one in law_words.conditions(policy.table, when)
+    ]
+    assert len(said) > 50
+    assert [
+        one for one in said if re.search(r"[a-z]_[a-z]|\b(self|other|minor|adult|required|none|expired)\b", one)
+    ] == []
