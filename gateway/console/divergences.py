@@ -8,12 +8,14 @@ from typing import Any
 from sqlalchemy import func, select
 
 from gateway import merge
+from gateway.categories import NEVER, bridge
+from gateway.console import law_words
 from gateway.console.blocks import Code, Facts, Lines, Link, Notice, Num, Page, Quiet, Table, Text, Title
 from gateway.console.common import PAGE, Place, View
 from gateway.person_export import value_in_words
 from gateway.problems import Unknown
 from gateway.storage.tables.record import assertion_set, membership, person
-from gateway.words import day, many, quiet_path, say
+from gateway.words import day, many, quiet_path, say, word
 from schemas import paths
 from schemas.record import Fact
 
@@ -87,7 +89,7 @@ def _by_person(view: View, found: _Found, onwards: str) -> Table:
     rows = []
     for who, between in found:
         ref = view.gateway.references.give(view.work, ENGINEER, who)
-        named: list[Any] = [Code(quiet_path(one.path)) for one in between[:_NAMED]]
+        named: list[Any] = [Code(_place(view, one)) for one in between[:_NAMED]]
         if len(between) > _NAMED:
             named.append(Quiet(many("divergences.autres", len(between) - _NAMED)))
         link = Link(say("bases.personne", n=ref[:8]), f"/console/divergences/{ref}")
@@ -130,7 +132,11 @@ def _spoken_of_by_several(view: View, people: list[str]) -> list[str]:
 
 
 def one_divergence(view: View) -> Page:
-    """The values side by side, for an account that has just proved who it is; the reading is journaled."""
+    """The values side by side, for an account that has just proved who it is; the reading is journaled.
+
+    What the law keeps from whoever does not follow her stays masked: its place, its sources and its dates are enough
+    to ask those who said it.
+    """
     who = view.gateway.references.find(view.work, ENGINEER, view.at("ref"))
     if who is None:
         raise Unknown("person-unknown", "Read the list again.")
@@ -138,12 +144,13 @@ def one_divergence(view: View) -> Page:
     rows = []
     for one in merge.divergences(view.gateway.dossiers.said(view.work, who)):
         chosen, *others = one.facts
+        masked = _masked(view, one)
         rows.append(
             [
                 paths.FIELDS[paths.shape(one.path)].description,
-                Code(quiet_path(one.path)),
-                Lines(_said(view, one.path, chosen)),
-                Lines([line for fact in others for line in _said(view, one.path, fact)]),
+                Code(_place(view, one)),
+                Lines(_said(view, one.path, chosen, masked)),
+                Lines([line for fact in others for line in _said(view, one.path, fact, masked)]),
             ]
         )
     heads = [say(f"divergences.{key}") for key in ("donnee", "chemin", "valeur_retenue", "autres_valeurs")]
@@ -151,13 +158,38 @@ def one_divergence(view: View) -> Page:
         say("divergences.une", n=view.at("ref")[:8]),
         [
             Notice(say("divergences.trace"), "wait"),
-            Table("valeurs", say("divergences.valeurs_legende"), heads, rows, say("divergences.vide")),
+            Table(
+                "valeurs",
+                say("divergences.valeurs_legende"),
+                heads,
+                rows,
+                say("divergences.vide"),
+                note=say("divergences.masquees"),
+            ),
         ],
         back=Link(say("divergences.retour"), "/console/divergences"),
     )
 
 
-def _said(view: View, path: str, fact: Fact) -> list[Any]:
-    """A value as it is read in French, then who said it and when."""
+def _masked(view: View, one: merge.Divergence) -> str:
+    """The category for which these values are masked: sensitive, secret or never sent; empty when none is."""
+    law, bridged = view.gateway.policy.table, bridge()
+    for code in {bridged.code(one.path, fact.value) for fact in one.facts}:
+        known = law.categories.get(code)
+        if code == NEVER or (known and (known.get("secret") or known["sensitivity"] != "ordinaire")):
+            return code
+    return ""
+
+
+def _place(view: View, one: merge.Divergence) -> str:
+    """Where they differ; without its keys where a key would say what the mask hides."""
+    return paths.shape(one.path) if _masked(view, one) else quiet_path(one.path)
+
+
+def _said(view: View, path: str, fact: Fact, masked: str) -> list[Any]:
+    """A value as it is read in French, or why it is masked, then who said it and when."""
     told = say("divergences.dit", qui=view.body(fact.source), quand=day(fact.asserted_at))
-    return [value_in_words(fact.value, path), Quiet(told)]
+    if not masked:
+        return [value_in_words(fact.value, path), Quiet(told)]
+    category = word("categorie", NEVER) if masked == NEVER else law_words.category(masked)
+    return [Quiet(say("divergences.masquee", categorie=category)), Quiet(told)]

@@ -3,6 +3,7 @@ SQLite."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -211,3 +212,20 @@ async def test_readings_of_the_evening_and_of_the_night_are_of_two_days(office: 
         assert "lue plusieurs fois dans la journée" not in (await dpo.get("/console/anomalies")).text
         read("08:00")
         assert "lue plusieurs fois dans la journée" in (await dpo.get("/console/anomalies")).text
+
+
+async def test_an_engineer_sees_that_bodies_differ_and_no_value_that_the_law_keeps(office: Office) -> None:
+    """Her name in use, since when she has a disability recognised, her level of health difficulty."""
+    said: list[dict[str, Any]] = [
+        {"personne.nom_usage": "CANARIUN", "personne.rqth.debut": "2026-01-07", "freins[sante].valeur": "fort"},
+        {"personne.nom_usage": "CANARIDEUX", "personne.rqth.debut": "2025-02-09", "freins[sante].valeur": "faible"},
+    ]
+    for body, facts in zip(("departement", "ccas"), said, strict=True):
+        office.says(body, MARIE | facts)
+    async with signed_in(office, "integration") as client:
+        listed = (await client.get("/console/divergences")).text
+        (address,) = set(re.findall(r"/console/divergences/[0-9a-f]{40}", listed))
+        shown = unescape((await client.get(address)).text)
+    assert ("CANARIUN" in shown, "CANARIDEUX" in shown) == (True, True)
+    assert ("masquée : C13 santé" in shown, "masquée : C14 RQTH et handicap" in shown) == (True, True)
+    assert not [value for value in ("07/01/2026", "09/02/2025", "fort", "faible", "[sante]") if value in listed + shown]
