@@ -38,6 +38,7 @@ AGAIN = "a_refaire"
 _FILLED = "a_renvoyer"
 """The same, and what was typed is back in the form."""
 _NOTHING_DONE = {AGAIN, _FILLED, "deja_fait", "rien", "rien_rejoue", "deja_suspendu", "deja_repris"}
+_NUMBER = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 REFRESH = 5
 """Seconds between two looks at a page that is followed live."""
 _POLICY = (
@@ -157,6 +158,8 @@ class Place:
     """A form that opens its own transactions, or only leaves a trace of what it read; the view's only reads."""
     upload: int = 0
     """Largest file taken, in bytes."""
+    unsaid: bool = False
+    """What is typed in its form is never shown back."""
 
 
 MENU: dict[str, tuple[tuple[str, str], ...]] = {
@@ -266,7 +269,7 @@ class Console:
 
     async def _lapsed(self, place: Place, request: Request) -> None:
         """The session may have ended while its form was filled in."""
-        if place.method == "POST" and (session := await asyncio.to_thread(self._known, request)):
+        if place.method == "POST" and not place.unsaid and (session := await asyncio.to_thread(self._known, request)):
             form = await self.form(request, session, place.upload)
             if isinstance(form, FormData):
                 await asyncio.to_thread(self._keep, request, session, form)
@@ -352,17 +355,21 @@ class Console:
             page.blocks.append(Notice(say("direct.suivi", n=REFRESH), "wait", [Link(say("direct.arreter"), here)]))
         elif page.moving:
             page.blocks.append(Notice(say("direct.bouge"), "wait", [Link(say("direct.suivre"), f"{here}?direct=1")]))
-        shown = self.page(page, session, here, request.url.query)
+        shown = self.page(page, session, here, request.url.query, _which(request))
         if live:
             shown.headers["Refresh"] = str(REFRESH)
         return shown
 
     # --- showing ----------------------------------------------------------------------------------------------------
 
-    def page(self, page: Page, session: Session | None, path: str = "", query: str = "") -> HTMLResponse:
-        """The page in its frame; on paper it says its address and when it was read."""
+    def page(
+        self, page: Page, session: Session | None, path: str = "", query: str = "", which: str = ""
+    ) -> HTMLResponse:
+        """The page in its frame; on paper it says its address and when it was read. `which`: what tells it apart."""
+        _tie(page)
         shown = self.templates.get_template("page.html").render(
             page=page,
+            which=which if which not in page.title else "",
             menu=_menu(session, path),
             session=session,
             until=_until(session),
@@ -485,6 +492,23 @@ def _menu(session: Session | None, path: str) -> list[tuple[str, list[tuple[str,
 def to_correct(*wrong: Any) -> Notice:
     """What is wrong in the form that was sent, said before the form that is shown again."""
     return Notice(say("formulaire.erreurs"), "bad", wrong, focus=True)
+
+
+def _which(request: Request) -> str:
+    """The end of a request's number, the beginning of a person's reference: as lists show them."""
+    told = request.path_params
+    ref, number = told.get("ref", ""), str(told.get("id", ""))
+    return ref[:8] or (number[-6:] if _NUMBER.fullmatch(number) else "")
+
+
+def _tie(page: Page) -> None:
+    """What is wrong in a form is also said beside its field."""
+    said = {link.href: link.text for one in page.blocks if isinstance(one, Notice) and one.focus for link in one.items
+            if isinstance(link, Link)}  # fmt: skip
+    for at, form in enumerate(page.blocks) if said else ():
+        if isinstance(form, Form):
+            fields = [replace(one, error=one.error or said.get(f"#{one.name}", "")) for one in form.fields]
+            page.blocks[at] = replace(form, fields=fields)
 
 
 def _until(session: Session | None) -> str:

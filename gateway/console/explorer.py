@@ -23,6 +23,7 @@ from gateway.console.blocks import (
     Figures,
     Form,
     Lines,
+    Link,
     Notice,
     Num,
     Page,
@@ -269,7 +270,7 @@ def _form_page(chosen: str, error: str) -> Page:
         say("essai.titre"), [Text(say("essai.intro"), lead=True)], error=bool(error), status=422 if error else 200
     )
     if error:
-        page.blocks.append(to_correct(error))
+        page.blocks.append(to_correct(Link(error, "#fichier")))
     fields = [
         Field(
             "document",

@@ -63,7 +63,7 @@ def places() -> list[Place]:
     """The pages about one person."""
     return [
         Place("/console/personne", form, ("dpo",)),
-        Place("/console/personne", search, ("dpo",), "POST"),
+        Place("/console/personne", search, ("dpo",), "POST", unsaid=True),
         Place("/console/personne/{ref}", history, ("dpo",)),
     ]
 
@@ -133,12 +133,10 @@ def _facts(view: View) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         ("courriel", "personne.courriels[{0}].adresse", normalisation.email),
     ):
         if typed[name]:
-            try:
-                value = read_one(typed[name])
-            except ValueError:
+            if value := read_one(typed[name]):
+                facts[path.format(value)] = value
+            else:
                 errors.append((name, say(f"recherche.{name}_faux")))
-                continue
-            facts[path.format(value)] = value
     if typed["identifiant_departement"]:
         scope = view.gateway.settings.departement.lstrip("0")
         facts[f"identifiants[si_departement:{scope}].valeur"] = typed["identifiant_departement"]

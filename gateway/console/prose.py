@@ -15,7 +15,7 @@ class _Renderer(RendererHTML):
         env["tables"] = env.get("tables", 0) + 1
         heading = next((tokens[i + 1].content for i in range(idx, -1, -1) if tokens[i].type == "heading_open"), "")
         name = f"{heading} ({env['tables']})".replace('"', "").replace("<", "").replace("&", "et")
-        return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0"><table>'
+        return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0"><table aria-label="{name}">'
 
     def table_close(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
         return "</table></div>"

@@ -224,7 +224,7 @@ def latest(view: View) -> Page:
             Link(
                 say("echanges.ouvrir"),
                 f"/console/echanges/{row.id}",
-                about=f"{view.gateway.title(row.document)} {moment(row.received_at)}",
+                about=f"{view.gateway.title(row.document)} {moment(row.received_at)}, {row.id[-6:]}",
             ),
         ]
         for row in rows
@@ -249,9 +249,7 @@ def one(view: View) -> Page:
     row = _row(view)
     view.journal("log.read", outcome="exchange", exchange_id=row.id)
     law = view.gateway.policy.table
-    page = Page(
-        say("echange.titre", quand=f"{view.body(row.sender)}"), back=Link(say("echange.retour"), "/console/echanges")
-    )
+    page = Page(say("echange.titre", qui=view.body(row.sender)), back=Link(say("echange.retour"), "/console/echanges"))
     page.blocks.append(
         Facts(
             [

@@ -78,7 +78,7 @@ def _form(view: View, chosen: str = "", wrong_file: str = "", wrong_sender: str 
     page = Page(say("trial.titre"), [Text(say("trial.intro"), lead=True)], error=bool(wrong_file or wrong_sender))
     if page.error:
         page.status = 422
-        page.blocks.append(to_correct(wrong_sender or wrong_file))
+        page.blocks.append(to_correct(Link(wrong_sender or wrong_file, "#envoi" if wrong_sender else "#fichier")))
     page.blocks.append(Form(f"{FILES}/essai", say("trial.essayer"), fields, upload=True))
     page.back = Link(say("trial.retour"), FILES)
     return page

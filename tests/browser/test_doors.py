@@ -25,7 +25,7 @@ from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.record import identity_case
 from gateway.words import strings
-from tests.browser.conftest import Lived
+from tests.browser.conftest import Lived, send
 from tests.docs.test_words import _codes
 
 pytestmark = pytest.mark.xdist_group("console")
@@ -99,6 +99,24 @@ def test_an_address_that_is_no_page_is_answered_in_french(lived: Lived, signed_i
     assert answer.status_code == 404
     assert "pas une page de la console" in html.unescape(answer.text)
     assert "<h1" in answer.text
+
+
+def test_a_number_that_is_none_is_said_not_searched(signed_in: SignedIn) -> None:
+    wrong = send(signed_in("dpo"), "/console/personne", telephone="abc", courriel="x@y", prenom="Amélia")
+    assert wrong.status_code == 422
+    for name, said in (("telephone", "pas un numéro de téléphone"), ("courriel", "pas une adresse de courriel")):
+        assert (said in wrong.text, f'href="#{name}"' in wrong.text) == (True, True), name
+
+
+def test_two_pages_of_one_kind_have_two_titles(signed_in: SignedIn) -> None:
+    """Whoever listens to tabs and to a history tells them apart; on screen the heading stays short."""
+    client = signed_in("dpo")
+    listed = sorted(set(re.findall(r"/console/echanges/[0-9a-f-]{36}", client.get("/console/echanges").text)))
+    pages = [client.get(one).text for one in listed[:8]]
+    titles = [found[1] for page in pages if (found := re.search(r"<title>(.*?)</title>", page))]
+    assert len(set(titles)) == len(pages) == 8
+    names = re.findall(r'<a href="/console/echanges/[^"]+">(.*?)</a>', client.get("/console/echanges").text)
+    assert len(set(names)) == len(names)
 
 
 def test_a_form_without_the_token_of_the_session_changes_nothing(signed_in: SignedIn) -> None:

@@ -132,6 +132,7 @@ def test_a_correction_reaches_those_who_received_it(signed_in: SignedIn, lived: 
     assert ('href="#valeur"' in wrong.text, 'value="hier"' in wrong.text) == (True, True), (
         "it is corrected, not retyped"
     )
+    assert 'aria-describedby="valeur-aide valeur-erreur" aria-invalid="true"' in wrong.text, "said beside the field too"
     told = send(client, act, champ="personne.adresses[residence].code_postal", valeur="40990")
     assert "La correction est faite" in told.text
     assert "rectifier" in told.text, "the recipients told are listed"
@@ -141,6 +142,8 @@ def test_a_correction_reaches_those_who_received_it(signed_in: SignedIn, lived: 
     letter = {"lettre": ("refus.pdf", b"%PDF-1.7 refus", "application/pdf")}
     forced = send(client, asked, f"{asked}/reponse", letter, issue="refused", motif_refus="accurate")
     assert forced.status_code == 409
+    silent = send(client, other, f"{other}/reponse", issue="refused", motif_refus="accurate")
+    assert ('href="#lettre"' in silent.text, 'id="lettre-erreur"' in silent.text) == (True, True)
     refused = send(client, other, f"{other}/reponse", letter, issue="refused", motif_refus="accurate")
     assert "Le refus est inscrit" in refused.text, "another request of hers is answered for itself"
 

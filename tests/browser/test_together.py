@@ -137,6 +137,13 @@ def test_what_was_typed_until_the_session_ended_is_back_in_its_form(signed_in: S
     sent["jeton"] = _token(client, page)["jeton"]
     assert "La demande est inscrite" in client.post(page, data=sent).text
     assert "entre deux appels" not in client.get(f"{page}?fait=a_refaire").text, "sent: kept no longer"
+    search, one = "/console/personne", lived.people[0]
+    sent = _token(client, search) | {"nir": one.person.nir}
+    _long_ago(lived, "seen_at")
+    told = client.post(search, data=sent)
+    back = client.get(next(one for one in re.findall(r'href="([^"]+)"', unescape(told.text)) if "comme=dpo" in one))
+    assert back.url.path == search
+    assert one.person.nir not in back.text, "what is typed there is never shown back"
 
 
 def test_a_form_of_another_session_leads_back_to_its_page(signed_in: SignedIn) -> None:
