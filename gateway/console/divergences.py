@@ -89,7 +89,7 @@ def _by_person(view: View, found: _Found, onwards: str) -> Table:
     rows = []
     for who, between in found:
         ref = view.gateway.references.give(view.work, ENGINEER, who)
-        named: list[Any] = [Code(_place(view, one)) for one in between[:_NAMED]]
+        named: list[Any] = [Code(_place(one, _masked(view, one))) for one in between[:_NAMED]]
         if len(between) > _NAMED:
             named.append(Quiet(many("divergences.autres", len(between) - _NAMED)))
         link = Link(say("bases.personne", n=ref[:8]), f"/console/divergences/{ref}")
@@ -141,14 +141,16 @@ def one_divergence(view: View) -> Page:
     if who is None:
         raise Unknown("person-unknown", "Read the list again.")
     view.journal("log.read", outcome="divergences", subject=view.reference(who))
+    current = view.gateway.dossiers.current(view.work, who)
+    veiled = bridge().veiled(current, lambda path: current[path].value)
     rows = []
     for one in merge.divergences(view.gateway.dossiers.said(view.work, who)):
         chosen, *others = one.facts
-        masked = _masked(view, one)
+        masked = veiled.get(one.path) or _masked(view, one)
         rows.append(
             [
                 paths.FIELDS[paths.shape(one.path)].description,
-                Code(_place(view, one)),
+                Code(_place(one, masked)),
                 Lines(_said(view, one.path, chosen, masked)),
                 Lines([line for fact in others for line in _said(view, one.path, fact, masked)]),
             ]
@@ -181,9 +183,9 @@ def _masked(view: View, one: merge.Divergence) -> str:
     return ""
 
 
-def _place(view: View, one: merge.Divergence) -> str:
+def _place(one: merge.Divergence, masked: str) -> str:
     """Where they differ; without its keys where a key would say what the mask hides."""
-    return paths.shape(one.path) if _masked(view, one) else quiet_path(one.path)
+    return paths.shape(one.path) if masked else quiet_path(one.path)
 
 
 def _said(view: View, path: str, fact: Fact, masked: str) -> list[Any]:
