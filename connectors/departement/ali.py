@@ -56,8 +56,9 @@ def write(
     told = _not_their_own(current)
     written = mappings.load(MAPPING).write(told, {"departement": departement})
     written.findings = [f for f in written.findings if f.path != "id_personne"]
+    written.empty = [place for place in written.empty if place != _INSCRIT]
     ids: dict[str, str] = {}
-    dossier = _shaped(written.document, ids, structure, written.findings)
+    dossier = _shaped(written, ids, structure, _known(current, departement))
     node = tree("ali_webrsa").under("dossiers", "dossier")
     if complement:
         _complete(dossier, complement, node, written.findings)
@@ -128,20 +129,44 @@ def _not_their_own(current: Current) -> Current:
 
 
 def _named_by_them(path: str) -> bool:
-    return any(path.startswith(f"{name}[{OWN}") for name in _LISTS) or f"membres[{OWN}" in path
+    return any(path.startswith(f"{name}[{OWN}") for name in _LISTS) or f"membres[{OWN}" in path or path == _INSCRIPTION
+
+
+_INSCRIPTION, _INSCRIT = "inscription_emploi.inscrit", "inscrit_PE"
+"""Written for a contract alone."""
+_PREPARED = ("contrats[", "demandes_reorientation[")
+_MEMBER = re.compile(r"(accompagnements\[[^\]]+\]\.)membres\[[^\]]+\]\.")
+
+
+def _known(current: Current, departement: str) -> Written:
+    """What a contract or a request must answer, whoever said it, the Département too: without it the form stays out."""
+    said = {}
+    if any(path.startswith(_PREPARED) for path in current):
+        asked = {_INSCRIPTION, "parcours_pro.derniere_classe"}
+        said = {path: fact for path, fact in current.items() if path in asked or _of_a_referent(path, current)}
+    return mappings.load(MAPPING).write(said, {"departement": departement})
+
+
+def _of_a_referent(path: str, current: Current) -> bool:
+    """Is this said of somebody who is a référent today?"""
+    if not (found := _MEMBER.match(path)):
+        return False
+    return f"{found[0]}jusqua" not in current and f"{found[1]}fin" not in current
 
 
 # --- from what the mapping wrote to the shape of the contract ---------------------------------------------------------
 
 
-def _shaped(value: dict[str, Any], ids: dict[str, str], structure: str, findings: list[Finding]) -> dict[str, Any]:
+def _shaped(written: Written, ids: dict[str, str], structure: str, known: Written) -> dict[str, Any]:
     """The mapping's forms as the contract's blocks: one référent, one request, one of each questionnaire."""
-    shaped = dict(value)
-    referent = _referents(shaped)
+    shaped, findings = dict(written.document), written.findings
+    referent = _referents(shaped) or _referents(known.document)
     _rendez_vous(shaped, ids, structure)
     _dsp(shaped)
     for cer in shaped.get("liste_cers", {}).get("cer", []):
-        cer |= {"id_ali": number("cer", cer["id_ali"])} | referent
+        key, cer["id_ali"] = cer["id_ali"], number("cer", cer["id_ali"])
+        cer |= referent
+        _answer(cer, f"liste_cers.cer[{key}]", written, known)
     _reorientation(shaped, findings, referent)
     _questionnaires(shaped, findings)
     return shaped
@@ -157,6 +182,18 @@ def _referents(shaped: dict[str, Any]) -> dict[str, Any]:
     chosen["id_ali"] = number("referent", chosen["id_ali"])
     shaped["liste_referents_parcours"] = {"referent_parcours": chosen}
     return {"id_referent": chosen["id_webrsa"]} if "id_webrsa" in chosen else {}
+
+
+def _answer(cer: dict[str, Any], at: str, written: Written, known: Written) -> None:
+    """The answers of a contract that the dossier holds outside of it."""
+    level = known.document.get("liste_dsps", {}).get("dsp", {}).get("niveau_etude", {})
+    for name, value, place in (
+        (_INSCRIT, known.document.get(_INSCRIT), _INSCRIT),
+        ("id_niveau_etude", level.get("id_niveau_etudes"), "liste_dsps.dsp.niveau_etude/id_niveau_etudes"),
+    ):
+        if value is not None:
+            cer[name] = value
+            written.filled[f"{at}/{name}"] = known.filled[place]
 
 
 def _rendez_vous(shaped: dict[str, Any], ids: dict[str, str], structure: str) -> None:

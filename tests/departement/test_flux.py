@@ -348,6 +348,31 @@ def test_a_form_that_lacks_a_field_stays_out_and_says_what_it_lacks(tmp_path: Pa
     published(written.document)
 
 
+def test_a_contract_is_prefilled_with_what_the_dossier_knows_also_from_the_departement(tmp_path: Path) -> None:
+    hers = "accompagnements[departement:40:parcours].membres[departement:40:1:2026-01-05]"
+    known: Current = {
+        "identifiants[si_departement:40].valeur": said("4711", "departement"),
+        "inscription_emploi.inscrit": said(True, "france_travail"),
+        "parcours_pro.derniere_classe": said("1204", "departement"),
+        f"{hers}.professionnel.nom": said("Lauret", "departement"),
+        f"{hers}.professionnel.prenom": said("Camille", "departement"),
+        f"{hers}.est_referent": said(True, "departement"),
+        **CER, **REORIENTATION,
+    }  # fmt: skip
+    connector = loaded(tmp_path)
+    typed = {"liste_cers": {"cer": [
+        {"id_cmu": "O", "id_cmu_c": "N", "emploi_trouve": "0", "date_saisie": "2026-11-19"},
+    ]}}  # fmt: skip
+    written = connector.write("departement.webrsa_ali", known, complement=typed)
+    assert written.metadata["blocks"] == ["liste_cers", "liste_changements_orientation"], written.findings
+    published(written.document)
+    assert written.sources["liste_cers.cer[ccas:5]/inscrit_PE"] == "france_travail"
+    assert written.sources["liste_cers.cer[ccas:5]/id_niveau_etude"] == "departement"
+    over = {**known, f"{hers}.jusqua": said("2026-06-30", "departement")}
+    lacking = {one.path for one in connector.write("departement.webrsa_ali", over, complement=typed).findings}
+    assert "dossiers/dossier/liste_cers/cer/id_referent" in lacking, "she is her référent no more"
+
+
 def test_between_two_structures_the_operator_chooses(tmp_path: Path) -> None:
     loaded(tmp_path)
     Folder(tmp_path).keep("8", referentiel("40", 8))
