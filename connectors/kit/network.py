@@ -13,6 +13,8 @@ from connectors.kit.subject import BASE, NoObject, Sample, Subject
 from connectors.kit.wires import Answering, Failing, Strict
 
 Told = Acknowledgement | NotObtained
+SILENCE = 0.5
+"""Seconds that a stand-in that plays the silent partner is waited for, at each call: any other answers at once."""
 
 
 async def _answers(subject: Subject, wire: Callable[[], Answering | Failing | Strict]) -> dict[str, Told | None]:
@@ -202,9 +204,9 @@ async def scenarios(subject: Subject) -> list[str]:
         return ["the stand-in has no failure to play"]
     for name in module.SCENARIOS:
         for filling in subject.fillings:
-            await subject.send(filling, subject.transport(Strict(subject.stand_in(name))))
+            await subject.send(filling, subject.transport(Strict(subject.stand_in(name)), SILENCE))
         for document in sorted(subject.manifest.ids("pull")):
-            await subject.pull(document, subject.transport(Strict(subject.stand_in(name))))
+            await subject.pull(document, subject.transport(Strict(subject.stand_in(name)), SILENCE))
     return []
 
 

@@ -107,12 +107,13 @@ class Subject:
         """Is this partner reached over HTTP by this connector?"""
         return self.manifest.transport == "api" and bool(self.manifest.ids("write") | self.manifest.ids("pull"))
 
-    def transport(self, wire: httpx.AsyncBaseTransport | None = None) -> Transport:
-        """The way to the stand-in, or over the wire given. Waits for nothing between two attempts."""
+    def transport(self, wire: httpx.AsyncBaseTransport | None = None, deadline: float = 10.0) -> Transport:
+        """The way to the stand-in, or over the wire given. Waits for nothing between two attempts, and for an answer
+        until the deadline, in seconds."""
         if not self.called():
             raise NoObject("ce connecteur n'appelle pas le partenaire")
         origins = {BASE} | {value for value in self.settings.values() if value.startswith("https://")}
-        limits = Limits(backoff=0.0, deadline=10.0, attempts=1, failures=1000)
+        limits = Limits(backoff=0.0, deadline=deadline, attempts=1, failures=1000)
         return Transport(self.manifest.id, origins, limits=limits, wire=wire or Strict(self.stand_in()))
 
     # --- what it is tried with ------------------------------------------------------------------------------------
