@@ -6,15 +6,18 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.conftest import CHROMIUM, SCREENSHOTS, Lived, follow
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
+pytestmark = pytest.mark.browser
 
-BAD_PAGE = """<!doctype html><html lang="fr"><head><title>Témoin</title></head><body><main><h1>Témoin</h1>
-<img src="data:,"><button></button><input><p style="color:#bbb;background:#fff">Illisible</p></main></body></html>"""
+BAD_PAGE = """<!doctype html><html lang="fr"><head><title>Témoin</title><style>body { color: #000; background: #fff }
+p { color: #bbb } @media (prefers-color-scheme: dark) { p { color: #000 } em { color: #bbb } }</style></head><body>
+<main><h1>Témoin</h1><img src="data:,"><button></button><input><p>Illisible</p><em>Illisible</em></main>
+</body></html>"""
 
 
 def _search(page: Any, lived: Lived, **typed: str) -> None:
@@ -240,52 +243,70 @@ PAGES: dict[str, tuple[str, Callable[[Any, Lived], None]]] = {
 """State → (role, how to reach it)."""
 
 
+COLOURS = {"runOnly": ["cat.color"], "rules": {"color-contrast-enhanced": {"enabled": False}}}
+"""What axe looks at by itself that another colour may change."""
+
+
 @pytest.fixture(scope="module")
-def windows(chromium: Any, lived: Lived) -> Iterator[dict[tuple[str, str], Any]]:
-    """One window per role and theme; JavaScript only serves axe, the console has none."""
-    opened: dict[tuple[str, str], Any] = {}
+def windows(chromium: Any, lived: Lived) -> Iterator[dict[str, Any]]:
+    """One window per role; JavaScript only serves axe, the console has none."""
+    opened: dict[str, Any] = {}
     contexts = []
     for role in ("", "dpo", "integration", "operateur"):
-        for theme in ("light", "dark"):
-            context = chromium.new_context(
-                base_url=lived.url, locale="fr-FR", color_scheme=theme, viewport={"width": 1366, "height": 900}
-            )
-            contexts.append(context)
-            window = context.new_page()
-            window.set_default_timeout(60_000)
-            if role:
-                window.goto(f"/console/connexion?comme={role}")
-            opened[role, theme] = window
+        context = chromium.new_context(base_url=lived.url, locale="fr-FR", viewport={"width": 1366, "height": 900})
+        contexts.append(context)
+        window = context.new_page()
+        window.set_default_timeout(60_000)
+        if role:
+            window.goto(f"/console/connexion?comme={role}")
+        opened[role] = window
     yield opened
     for context in contexts:
         context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(windows: dict[tuple[str, str], Any], lived: Lived, name: str, theme: str) -> None:
-    role, reach = PAGES[name]
-    window = windows[role, theme]
-    reach(window, lived)
-    assert window.title(), f"not a page: {window.inner_text('body')}"
+def in_theme(window: Any, theme: str, name: str) -> None:
+    """Shows the page in this theme, and keeps a picture of it."""
+    window.emulate_media(color_scheme=theme)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     window.screenshot(path=SCREENSHOTS / f"{name}-{theme}.png", full_page=True)
-    found = Axe().run(window)
-    told = [
-        (one["id"], one["nodes"][0]["target"], one["nodes"][0].get("failureSummary"))
-        for one in found.response["violations"]
-    ]
-    assert told == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(windows: dict[str, Any], lived: Lived, name: str) -> None:
+    role, reach = PAGES[name]
+    window = windows[role]
+    reach(window, lived)
+    assert window.title(), f"not a page: {window.inner_text('body')}"
+    in_theme(window, "light", name)
+    found = Axe().run(window).response["violations"]
+    in_theme(window, "dark", name)
+    found += window.evaluate("options => axe.run(options)", COLOURS)["violations"]
+    assert [(one["id"], one["nodes"][0]["target"], one["nodes"][0].get("failureSummary")) for one in found] == []
     assert re.match(r"^.+ – Maillon$", window.title())
     assert window.locator("h1").count() == 1
+
+
+def test_the_dark_theme_changes_colours_alone(lived: Lived) -> None:
+    """Why the other rules of axe are tried in one theme."""
+    style = httpx.get(f"{lived.url}/console/static/console.css", trust_env=False).text
+    (block,) = re.findall(r"@media screen and \(prefers-color-scheme: dark\) {\s*:root {([^}]*)}\s*}", style)
+    assert style.count("prefers-color-scheme") == 1
+    changed = [one.partition(":") for one in block.split(";") if one.strip()]
+    assert changed
+    assert not [name for name, _, value in changed if not re.fullmatch(r"\s*#[0-9a-f]{6}", value)]
 
 
 def test_axe_finds_what_is_wrong_with_a_bad_page(chromium: Any) -> None:
     window = chromium.new_page()
     window.set_content(BAD_PAGE)
-    found = {one["id"] for one in Axe().run(window).response["violations"]}
+    found = {one["id"]: one["nodes"] for one in Axe().run(window).response["violations"]}
+    window.emulate_media(color_scheme="dark")
+    (dark,) = window.evaluate("options => axe.run(options)", COLOURS)["violations"]
     window.close()
-    assert {"image-alt", "button-name", "label", "color-contrast"} <= found
+    assert {"image-alt", "button-name", "label", "color-contrast"} <= found.keys()
+    assert [one["target"] for one in found["color-contrast"]] == [["p"]]
+    assert (dark["id"], [one["target"] for one in dark["nodes"]]) == ("color-contrast", [["em"]])
 
 
 @pytest.mark.parametrize("width", [320, 768])
@@ -302,11 +323,10 @@ def test_axe_finds_what_is_wrong_with_a_bad_page(chromium: Any) -> None:
         "correspondance-fiche",
     ],
 )
-def test_nothing_needs_two_way_scrolling(
-    windows: dict[tuple[str, str], Any], lived: Lived, name: str, width: int
-) -> None:
+def test_nothing_needs_two_way_scrolling(windows: dict[str, Any], lived: Lived, name: str, width: int) -> None:
     role, reach = PAGES[name]
-    window = windows[role, "light"]
+    window = windows[role]
+    window.emulate_media(color_scheme="light")
     window.set_viewport_size({"width": width, "height": 800})
     reach(window, lived)
     window.wait_for_load_state("networkidle")  # a page reached by a form may be measured before its style sheet
@@ -319,14 +339,12 @@ def test_nothing_needs_two_way_scrolling(
 @pytest.mark.parametrize(
     "name", ["personne", "registre", "echange", "decision", "integrite", "correspondance", "convention"]
 )
-def test_a_printed_page_is_whole_and_says_what_it_is(
-    windows: dict[tuple[str, str], Any], lived: Lived, name: str
-) -> None:
+def test_a_printed_page_is_whole_and_says_what_it_is(windows: dict[str, Any], lived: Lived, name: str) -> None:
     """On A4, between margins of one centimetre: what is wider, the browser shrinks until nobody can read it."""
     role, reach = PAGES[name]
-    window = windows[role, "dark"]
+    window = windows[role]
     reach(window, lived)
-    window.emulate_media(media="print")
+    window.emulate_media(media="print", color_scheme="dark")
     window.set_viewport_size({"width": 718, "height": 1000})
     try:
         window.wait_for_load_state("networkidle")
