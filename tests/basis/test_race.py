@@ -34,20 +34,22 @@ def engine(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
 def test_no_exchange_is_permitted_after_the_withdrawal(engine: Engine, said: Said, person: str) -> None:
     with UnitOfWork(engine) as work:
         consent = basis.record(work, said("consent"), decision="given").id
-    ready, stop = threading.Barrier(4), threading.Event()
+    ready, begun, stop = threading.Barrier(4), threading.Event(), threading.Event()
     errors: list[BaseException] = []
 
     def exchange() -> None:
         try:
             ready.wait()
-            for _ in range(400):
+            for rank in range(20_000):
                 with UnitOfWork(engine) as work:
                     state = basis.states(work, [person])[person].for_flow(
                         "CONSENT_6_1_a", "aide_facultative_ccas", "ccas_villemin", work.now
                     )
                     permitted = state.consent_state == "given"
                     journal.append(work, "exchange.permit" if permitted else "exchange.deny", consent_ref=consent)
-                if stop.is_set() and not permitted:
+                if rank == 20:
+                    begun.set()
+                if errors or (stop.is_set() and not permitted):
                     return
         except BaseException as error:
             errors.append(error)
@@ -55,7 +57,7 @@ def test_no_exchange_is_permitted_after_the_withdrawal(engine: Engine, said: Sai
     def withdraw() -> None:
         try:
             ready.wait()
-            stop.wait(0.2)
+            assert begun.wait(60)
             with UnitOfWork(engine) as work:
                 basis.withdraw(work, consent, past_recipients=["ccas_villemin"], reference=lambda _: "ab" * 20)
             stop.set()

@@ -103,14 +103,14 @@ async def test_f_5_an_answer_that_never_came_is_asked_again_under_the_same_key(h
 
 
 async def test_f_6_a_partner_that_drips_holds_up_nobody_else(database: str, house_at: Houses) -> None:
-    house = house_at(database, recipients=RECIPIENTS, extra={"deadline": "1"})
+    house = house_at(database, recipients=RECIPIENTS)
     with FaultProxy(target(house)) as proxy:
         proxy.fault = Fault("drip", seconds=0.2)
-        house.gateway.settings.bodies["guichet"]["url"] = proxy.url
+        house.gateway.settings.bodies["guichet"] |= {"url": proxy.url, "deadline": "1"}
         house.says([declaration(number) for number in range(12)])
         working = Worker(house.gateway)
         running = asyncio.create_task(working.run())
-        for _ in range(200):
+        for _ in range(1_200):
             await asyncio.sleep(0.05)
             if house.count(table, table.c.recipient == "guichet_b", table.c.state == "delivered") == 12:
                 break

@@ -216,8 +216,8 @@ def test_f_11_when_the_disk_fails_nothing_is_acknowledged(house_at: Houses) -> N
     assert statuses(house, range(3)) == [202] * 3
     inject = ["-e", "inject=fsync,fdatasync:error=EIO", "-o", "/dev/null", "-p", str(running[0].pid)]
     failing = subprocess.Popen(["strace", "-f", "-qq", *inject])
-    eventually(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{running[0].pid}/status").read_text())
-    time.sleep(0.5)
+    threads = Path(f"/proc/{running[0].pid}/task")
+    eventually(lambda: not any("TracerPid:\t0\n" in one.read_text() for one in threads.glob("*/status")))
     told = statuses(house, range(3, 9))
     failing.terminate()
     failing.wait(30)
@@ -293,21 +293,19 @@ def is_ready(house: House, port: int) -> bool:
 
 
 def test_f_16_asked_to_stop_it_finishes_what_is_in_flight(house: House) -> None:
-    house.partner.latency = 1.5
+    house.partner.latency = 60.0
     running = start_all(house)
     house.until_ready()
     senders = traffic.send_all(house, 4)
     for one in senders:
-        one.join(30)
+        one.join(60)
     eventually(lambda: house.partner.in_flight > 0, every=0.02)
     deliverer = running[-1]
-    began = time.monotonic()
     deliverer.send_signal(signal.SIGTERM)
+    house.partner.let_go()
     assert deliverer.wait(30) in (0, -signal.SIGTERM)
-    assert time.monotonic() - began < 30
     assert house.count(table, table.c.state == "claimed") == 0
     assert len(house.partner.effects) == house.count(table, table.c.state == "delivered") > 0
-    house.partner.latency = 0.0
     running[-1] = house.work() if house.database_url else house.serve()
     finish(house, running, senders)
 
@@ -345,7 +343,7 @@ def test_f_20_cut_off_from_the_database_a_worker_is_replaced_and_its_old_fence_r
     with FaultProxy(("127.0.0.1", port)) as between:
         far = House(house.home, f"{address.rpartition(':')[0]}:{between.port}/{name}", lease=2.0, key=house.key)
         far.partner_url = house.partner_url
-        house.partner.latency = 4.0
+        house.partner.latency = 60.0
         house.says([declaration(1)])
         old = far.work()
         eventually(lambda: house.partner.in_flight == 1)
@@ -353,7 +351,8 @@ def test_f_20_cut_off_from_the_database_a_worker_is_replaced_and_its_old_fence_r
         house.partner.latency = 0.0
         new = house.work()
         eventually(lambda: house.count(table, table.c.state == "delivered") == 1)
-        time.sleep(2.5)
+        house.partner.let_go()
+        eventually(lambda: house.partner.in_flight == 0)
         between.partitioned = False
         between.cut()
         time.sleep(2.0)
@@ -384,7 +383,7 @@ def test_f_24_without_descriptors_it_refuses_then_recovers(house_at: Houses) -> 
         except Exception:
             refused += 1
     resource.prlimit(serving.pid, resource.RLIMIT_NOFILE, limits)
-    house.until_ready(20)
+    house.until_ready(60)
     again = traffic.Sender(house, [(number, 0) for number in range(1, 6)])
     again.run()
     assert not again.gave_up

@@ -52,7 +52,7 @@ def declare_at_once(house: House, writers: int, versions: int) -> list[BaseExcep
     def declare(rank: int) -> None:
         other = House(house.home, house.database_url, key=house.key)
         try:
-            ready.wait(30)
+            ready.wait(60)
             for version in range(versions):
                 other.says([declaration(1, rank * versions + version)])
         except BaseException as error:
@@ -253,7 +253,7 @@ def test_f_17_a_withdrawal_is_one_moment_for_all_who_race_it(house: House, seed:
     ready = threading.Barrier(5)
 
     def decide(rank: int) -> None:
-        ready.wait(20)
+        ready.wait(60)
         for pause in pauses[rank]:
             began = time.monotonic()
             with house.gateway.unit_of_work() as work:
@@ -268,8 +268,8 @@ def test_f_17_a_withdrawal_is_one_moment_for_all_who_race_it(house: House, seed:
             time.sleep(pause)
 
     def withdraw() -> None:
-        ready.wait(20)
-        time.sleep(0.08)
+        ready.wait(60)
+        eventually(lambda: len(history.operations) > 20, every=0.001)
         began = time.monotonic()
         with house.gateway.unit_of_work() as work:
             basis.withdraw(work, consent)

@@ -66,6 +66,7 @@ def test_what_a_lost_machine_held_is_delivered_by_the_other(tmp_path: Path, endi
                 most = 16 * len(workers)
                 eventually(lambda most=most: house.count(outbox, claimed) > most - 8, timeout=120)  # type: ignore[misc]
             house.kill(workers[0]) if ending == "killed" else two[0].plug(False)
+            partner.let_go()
             partner.latency, lost = 0.05, time.monotonic()
             assert len(partner.effects) < DELIVERIES // 2
             eventually(lambda: len(partner.effects) == DELIVERIES, timeout=120)

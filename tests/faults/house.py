@@ -287,6 +287,7 @@ class House:
         if self._gateway is not None:
             self._gateway.engine.dispose()
             self._gateway = None
+        self.partner.let_go()
         if self.served is not None:
             self.served.stop()
 

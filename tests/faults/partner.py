@@ -27,10 +27,17 @@ class Partner:
         self.calls: list[tuple[float, str]] = []
         self.fault: Fault | None = None
         self.latency = 0.0
+        """Seconds that a call waits for its answer, or until `let_go`."""
+        self._let_go = 0
         self.in_flight = 0
         self.most_in_flight = 0
         self.unknown_outcome = 0
         """Close this many times after taking the sheet, without an answer."""
+
+    def let_go(self) -> None:
+        """Those who wait are answered now, and nobody waits any more."""
+        self.latency = 0.0
+        self._let_go += 1
 
     async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
         if scope["type"] != "http":
@@ -57,8 +64,9 @@ class Partner:
     async def _answer(self, key: str, body: bytes) -> tuple[int, dict[str, str], dict[str, str]]:
         rank = len(self.calls)
         self.calls.append((time.monotonic(), key))
-        if self.latency:
-            await asyncio.sleep(self.latency)
+        until, before = time.monotonic() + self.latency, self._let_go
+        while (left := until - time.monotonic()) > 0 and self._let_go == before:  # noqa: ASYNC110 let go by a thread
+            await asyncio.sleep(min(left, 0.02))
         if self.fault and (told := self.fault(rank)):
             return *told, {"erreur": "panne"}
         sheet = json.loads(body)  # a torn body never counts as a sheet

@@ -230,7 +230,7 @@ async def test_two_writers_of_the_same_new_decisions_both_commit(both: Office) -
                     told = decision_record.told(work, flow, one, gateway.policy.decide(one))
                     journal.append(work, "exchange.permit", **told)
                 if gateway.engine.dialect.name == "postgresql":  # on SQLite a transaction is alone from its start
-                    gathered.wait(20)
+                    gathered.wait(60)
         except BaseException as error:
             failed.append(error)
 
