@@ -19,9 +19,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install
 	$(BIN)/maillon demo $(if $(ONCE),--once,) $(if $(PORT),--port $(PORT),)
 
+# Each command that a test starts in a process of its own is compiled once, wherever Python is told to keep nothing.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install
 	sh tests/machine.sh
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not chaos" --junitxml=$(RUNS)/test.xml $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not chaos" --junitxml=$(RUNS)/test.xml $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -28,7 +28,6 @@ from gateway.words import strings
 from tests.browser.conftest import Lived, send
 from tests.docs.test_words import _codes
 
-pytestmark = pytest.mark.xdist_group("console")
 SignedIn = Callable[[str], httpx.Client]
 
 

@@ -13,7 +13,7 @@ from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import identity_case, person
 from tests.browser.conftest import SCREENSHOTS, Lived, a_doubtful_person, follow, send
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
+pytestmark = pytest.mark.browser
 
 
 def _case(lived: Lived, rank: int, number: str) -> Any:

@@ -22,7 +22,7 @@ from gateway.storage.tables.record import quarantine as quarantine_table
 from mappings.codes import Entry
 from tests.browser.conftest import SCREENSHOTS, Lived, follow
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
+pytestmark = pytest.mark.browser
 
 
 class Clicks:

@@ -23,8 +23,6 @@ from gateway.storage.tables.record import quarantine as finding
 from gateway.storage.tables.rights import rights_request
 from tests.browser.conftest import Lived, a_doubtful_person
 
-pytestmark = pytest.mark.xdist_group("console")
-
 
 @pytest.fixture
 def client(signed_in: Callable[[str], httpx.Client], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], httpx.Client]:

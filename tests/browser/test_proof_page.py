@@ -21,7 +21,7 @@ from gateway import bundle, note, policy_history
 from gateway.storage.tables.journal import journal_entry
 from tests.browser.conftest import SCREENSHOTS, Lived
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("console")]
+pytestmark = pytest.mark.browser
 
 Files = dict[str, bytes]
 

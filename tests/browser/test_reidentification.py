@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import select, update
 
 from gateway.storage.tables.console import console_session
@@ -15,7 +14,6 @@ from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import person
 from tests.browser.conftest import Lived, send
 
-pytestmark = pytest.mark.xdist_group("console")
 SignedIn = Callable[[str], httpx.Client]
 HERE = "/console/reidentification"
 REASON = "Réquisition du procureur, dossier 2026-41."

@@ -26,7 +26,6 @@ from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import person
 from tests.browser.conftest import Lived, send
 
-pytestmark = pytest.mark.xdist_group("console")
 SignedIn = Callable[[str], httpx.Client]
 
 

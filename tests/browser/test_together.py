@@ -18,7 +18,6 @@ from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import identity_case
 from tests.browser.conftest import Lived, a_doubtful_person, send
 
-pytestmark = pytest.mark.xdist_group("console")
 SignedIn = Callable[[str], httpx.Client]
 
 

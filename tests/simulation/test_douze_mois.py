@@ -38,13 +38,11 @@ def apres(annee: Annee, tmp_path_factory: pytest.TempPathFactory) -> Passerelle:
     return passerelle
 
 
-@pytest.mark.xdist_group("simulation")
 def test_chaque_dossier_finit_comme_le_foyer_est_vraiment(apres: Passerelle, annee: Annee) -> None:
     assert len(annee.fin) > FOYERS
     assert ecarts(apres.dossiers(), attendus(annee)) == []
 
 
-@pytest.mark.xdist_group("simulation")
 def test_l_annee_a_connu_tout_ce_qui_arrive(annee: Annee) -> None:
     faits = b"".join(f.octets for f in annee.fichiers if f.flux == "quotidien")
     for fait in ("ADR", "SITFAM", "MUT", "SUS", "RAD", "REA", "ENTDED", "SITENFAUT"):
@@ -53,7 +51,6 @@ def test_l_annee_a_connu_tout_ce_qui_arrive(annee: Annee) -> None:
     assert any(p.demande_precedente for foyer in annee.fin for p in foyer.personnes)
 
 
-@pytest.mark.xdist_group("simulation")
 @pytest.mark.parametrize("mois", [0, 6, 11])
 def test_rejouer_un_mois_ne_change_rien(apres: Passerelle, annee: Annee, mois: int) -> None:
     avant = apres.dossiers()
@@ -62,7 +59,6 @@ def test_rejouer_un_mois_ne_change_rien(apres: Passerelle, annee: Annee, mois: i
     assert apres.dossiers() == avant
 
 
-@pytest.mark.xdist_group("simulation")
 def test_les_memes_foyers_dans_un_nouveau_fichier_ne_sont_meme_pas_lus(
     apres: Passerelle, annee: Annee, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,14 +74,12 @@ def test_les_memes_foyers_dans_un_nouveau_fichier_ne_sont_meme_pas_lus(
     assert lus == []
 
 
-@pytest.mark.xdist_group("simulation")
 def test_la_meme_cle_avec_d_autres_octets_est_refusee(apres: Passerelle, annee: Annee) -> None:
     autre = annee.fichiers[2]
     recu = apres.prendre(Fichier("autre.xml", autre.flux, autre.octets + b"\n", autre.mois))
     assert (recu.status, recu.code) == ("refused", "same-key-other-bytes")
 
 
-@pytest.mark.xdist_group("simulation")
 def test_une_separation_laisse_chacun_dans_son_foyer(apres: Passerelle) -> None:
     with apres.gateway.engine.connect() as connection:
         partis = connection.execute(select(membership.c.person_id).where(membership.c.named == 0)).scalars().all()
@@ -95,7 +89,6 @@ def test_une_separation_laisse_chacun_dans_son_foyer(apres: Passerelle) -> None:
             assert len(apres.gateway.dossiers.homes(work, parti)) <= 1
 
 
-@pytest.mark.xdist_group("simulation")
 @pytest.mark.parametrize("graine", [1, 2])
 def test_des_quotidiens_livres_dans_le_desordre_finissent_au_meme_etat(tmp_path: Path, graine: int) -> None:
     """The first monthly files, then every other file of three months in any order."""
@@ -108,7 +101,6 @@ def test_des_quotidiens_livres_dans_le_desordre_finissent_au_meme_etat(tmp_path:
     assert ecarts(dossiers, attendus(trimestre, dossiers)) == []
 
 
-@pytest.mark.xdist_group("simulation")
 def test_un_quotidien_plus_ancien_que_le_dernier_mensuel_ne_change_rien(annee: Annee, tmp_path: Path) -> None:
     mensuels = [f for f in annee.fichiers if f.flux == "mensuel" and f.mois in (0, 1)]
     quotidiens = [f for f in annee.fichiers if f.flux == "quotidien" and f.mois == 0]
@@ -122,7 +114,6 @@ def test_un_quotidien_plus_ancien_que_le_dernier_mensuel_ne_change_rien(annee: A
     assert {qui: dit for qui, dit in apres.items() if qui in avant} == avant
 
 
-@pytest.mark.xdist_group("simulation")
 @pytest.mark.parametrize("suite", [b"2026", b"2099"], ids=["", "par une caisse dont l'horloge avance"])
 def test_un_foyer_ouvert_absent_du_mensuel_est_signale_et_jamais_clos(tmp_path: Path, suite: bytes) -> None:
     petite = Annee(25, seed=11, mois=1)
