@@ -1,4 +1,5 @@
-"""Fixtures that every subject may need: a real PostgreSQL server, started once per test process; a log of its own."""
+"""Fixtures that every subject may need: a real PostgreSQL server and the migrations, started and run once per test
+process; a log of its own."""
 
 from __future__ import annotations
 
@@ -6,21 +7,24 @@ import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
 from connectors.manifest import installed
 from gateway import logs
+from gateway.storage import migrate, open_engine
 
 # How busy the machine is says nothing of the code: no example is late, no strategy too slow.
 settings.register_profile("maillon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -78,6 +82,7 @@ def postgres_url() -> Iterator[str]:
         shutil.chown(folder, "postgres")
     data, port = str(folder / "data"), _free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=60"
+    options += " -c fsync=off"  # nobody cuts this machine's power, and those whose server is killed start their own
     try:
         _run(initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         _run(control, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
@@ -99,17 +104,18 @@ def _account_exists(name: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def new_postgres_database(postgres_url: str) -> Callable[[], AbstractContextManager[str]]:
-    """A function that makes a new, empty database and gives its URL: dropped when its block ends."""
+def new_postgres_database(postgres_url: str) -> Callable[..., AbstractContextManager[str]]:
+    """A function that makes a new database, empty or the copy of another, and gives its URL: dropped when its block
+    ends."""
 
     @contextmanager
-    def make() -> Iterator[str]:
+    def make(template: str = "template1") -> Iterator[str]:
         name = f"maillon_{uuid4().hex}"
         administration = create_engine(
             make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
         )
         with administration.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         yield postgres_url.rsplit("/", 1)[0] + f"/{name}"
         with administration.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
@@ -119,7 +125,54 @@ def new_postgres_database(postgres_url: str) -> Callable[[], AbstractContextMana
 
 
 @pytest.fixture
-def postgres_database(new_postgres_database: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+def empty_postgres_database(new_postgres_database: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     """URL of a new, empty database, dropped after the test."""
     with new_postgres_database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_database(new_postgres_database: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
+    """Name of a database that the migrations made, to copy."""
+    with new_postgres_database() as url:
+        engine = open_engine(url)
+        migrate.migrate(engine)
+        engine.dispose()
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture
+def postgres_database(
+    new_postgres_database: Callable[..., AbstractContextManager[str]], migrated_postgres_database: str
+) -> Iterator[str]:
+    """URL of a new database at the current schema, dropped after the test."""
+    with new_postgres_database(migrated_postgres_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Engine], None]]:
+    """A new SQLite database is made of the statements that the migrations left in another, where this process ran them;
+    gives the migrations themselves, for who tries them."""
+    genuine, made = migrate._upgrade, tmp_path_factory.mktemp("migrated") / "maillon.db"
+
+    @cache
+    def statements() -> list[str]:
+        engine = open_engine(f"sqlite:///{made}")
+        genuine(engine)
+        engine.dispose()
+        with closing(sqlite3.connect(made)) as connection:
+            return list(connection.iterdump())[1:-1]  # between BEGIN and COMMIT
+
+    def upgrade(engine: Engine) -> None:
+        if engine.dialect.name == "sqlite":
+            with engine.begin() as connection:
+                if not inspect(connection).get_table_names():
+                    for one in statements():
+                        connection.exec_driver_sql(one)
+                    return
+        genuine(engine)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(migrate, "_upgrade", upgrade)
+        yield genuine

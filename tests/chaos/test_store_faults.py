@@ -208,7 +208,7 @@ def test_f_15_a_migration_keeps_what_is_promised_and_in_flight(
 ) -> None:
     """From the schema before deliveries were indexed apart to today's, with rows in every state."""
     url = (
-        request.getfixturevalue("postgres_database")
+        request.getfixturevalue("empty_postgres_database")
         if database_kind == "postgresql"
         else f"sqlite:///{tmp_path / 'old.db'}"
     )

@@ -139,10 +139,10 @@ class Installed:
 
 
 @pytest.fixture
-def installation(postgres_database: str) -> Iterator[Installed]:
+def installation(empty_postgres_database: str) -> Iterator[Installed]:
     """In a folder that another user can reach: those of pytest are closed to all but its own."""
     with tempfile.TemporaryDirectory(prefix="maillon-installed-") as folder:
-        one = Installed(Path(folder), postgres_database)
+        one = Installed(Path(folder), empty_postgres_database)
         yield one
         for process in one.running:
             if process.poll() is None:

@@ -91,24 +91,35 @@ class House:
         return found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-    one = House(tmp_path / "home", url)
-    gateway = one.gateway()
+def furnished(house: House) -> House:
+    gateway = house.gateway()
     with gateway.unit_of_work() as work:
         for notice in ("rsa-demande", "reseau-emploi"):
             basis.publish_notice(work, notice, 1, "Notice de test")
         convention.add(work, (FOLDER / "convention.toml").read_bytes())
     gateway.engine.dispose()
-    return one
+    return house
 
 
-@pytest.fixture
-def monthly_file(tmp_path: Path) -> Path:
-    path = tmp_path / "RSABEM.xml"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
+    return furnished(House(tmp_path / "home", url))
+
+
+@pytest.fixture(scope="module")
+def monthly_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("file") / "RSABEM.xml"
     generator.write_file(path, FOYERS, seed=11, departement="040")
     return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(monthly_file: Path, tmp_path_factory: pytest.TempPathFactory) -> House:
+    """Where the same file was read in one go."""
+    one = furnished(House(tmp_path_factory.mktemp("undisturbed"), ""))
+    one.ingest(monthly_file).communicate(timeout=120)
+    return one
 
 
 def assert_killed(running: subprocess.Popen[bytes]) -> None:
@@ -125,7 +136,7 @@ def assert_sound(house: House) -> None:
     assert sum(report.entries for report in reports) == house.count(journal_entry)
 
 
-def test_killed_while_reading_a_file(house: House, monthly_file: Path) -> None:
+def test_killed_while_reading_a_file(house: House, monthly_file: Path, undisturbed: House) -> None:
     draw = random.Random(20261121)
     starting = house.ingest(monthly_file)
     time.sleep(draw.uniform(0.1, 0.5))
@@ -141,16 +152,8 @@ def test_killed_while_reading_a_file(house: House, monthly_file: Path) -> None:
     assert told["records"] == FOYERS
     assert house.count(batch, batch.c.state == "done") == 1
 
-    elsewhere = House(house.home.parent / "untouched", "")
-    gateway = elsewhere.gateway()
-    with gateway.unit_of_work() as work:
-        basis.publish_notice(work, "rsa-demande", 1, "Notice de test")
-        basis.publish_notice(work, "reseau-emploi", 1, "Notice de test")
-        convention.add(work, (FOLDER / "convention.toml").read_bytes())
-    gateway.engine.dispose()
-    elsewhere.ingest(monthly_file).communicate(timeout=120)
     for table in (person, assertion_set, outbox):
-        assert house.count(table) == elsewhere.count(table), table.name
+        assert house.count(table) == undisturbed.count(table), table.name
     assert_sound(house)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,16 @@ from gateway.storage.tables.access import client
 from gateway.storage.tables.record import exchange
 
 
+@pytest.fixture(autouse=True)
+def _the_migrations_themselves(migrations: Callable[[Engine], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.storage.migrate._upgrade", migrations)
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_the_migrations_and_the_tables_agree(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    url = request.getfixturevalue("postgres_database") if kind == "postgresql" else f"sqlite:///{tmp_path / 'a.db'}"
+    url = (
+        request.getfixturevalue("empty_postgres_database") if kind == "postgresql" else f"sqlite:///{tmp_path / 'a.db'}"
+    )
     engine = open_engine(url)
     assert not is_current(engine)
     migrate(engine)
@@ -42,7 +49,11 @@ def test_an_index_of_some_rows_is_the_same_made_by_migrations_or_from_the_tables
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     def url(name: str) -> str:
-        return request.getfixturevalue("postgres_database") if kind == "postgresql" else f"sqlite:///{tmp_path / name}"
+        return (
+            request.getfixturevalue("empty_postgres_database")
+            if kind == "postgresql"
+            else f"sqlite:///{tmp_path / name}"
+        )
 
     migrated = open_engine(url("a.db"))
     migrate(migrated)
@@ -90,9 +101,9 @@ def test_an_exchange_for_many_purposes_is_remembered_under_as_many_as_its_row_ho
 
 
 @pytest.mark.postgres
-def test_a_migration_waits_for_who_holds_a_table_and_nobody_waits_behind_it(postgres_database: str) -> None:
+def test_a_migration_waits_for_who_holds_a_table_and_nobody_waits_behind_it(empty_postgres_database: str) -> None:
     """A backup, or the former version in the middle of something: what else runs goes on meanwhile."""
-    engine = open_engine(postgres_database)
+    engine = open_engine(empty_postgres_database)
     with engine.connect() as connection:
         connection.begin()
         command.upgrade(config(connection), "0017")
