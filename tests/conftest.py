@@ -3,11 +3,13 @@ process; a log of its own."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,16 @@ from gateway.storage import migrate, open_engine
 # How busy the machine is says nothing of the code: no example is late, no strategy too slow.
 settings.register_profile("maillon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("maillon")
+
+
+TLS = ssl.create_default_context()
+"""For clients of plain HTTP too: each would read the authorities of this machine anew."""
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end: no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _postgres_program(name: str) -> str | None:

@@ -27,6 +27,7 @@ from gateway.demo.stage import FOLDER, NOTICES
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry
+from tests.conftest import TLS
 
 BODIES = {
     "departement": ("departement", "departement"),
@@ -72,10 +73,12 @@ class House:
         return self._auths[key]
 
     def client(self, body: str, purpose: str = "", scope: str = "") -> httpx.Client:
-        return httpx.Client(base_url=self.base, auth=self.auth(body, purpose, scope), timeout=30, trust_env=False)
+        return httpx.Client(
+            base_url=self.base, auth=self.auth(body, purpose, scope), timeout=30, trust_env=False, verify=TLS
+        )
 
     def anyone(self) -> httpx.Client:
-        return httpx.Client(base_url=self.base, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.base, timeout=30, trust_env=False, verify=TLS)
 
     def send(
         self, body: str, document: str, content: Any, media: str = "application/json", key: str = "", **headers: str
@@ -108,9 +111,11 @@ class House:
             (found,) = journal.at(connection, journal.DEFAULT_LOG, index)
         return found.fields
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self, holding: str = "") -> list[dict[str, Any]]:
+        """The journal; the entries alone that hold this text, where they are few."""
         with self.gateway.engine.connect().execution_options(read_only=True) as connection:
-            return [json.loads(row.entry) for row in connection.execute(select(journal_entry.c.entry))]
+            rows = connection.execute(select(journal_entry.c.entry))
+            return [json.loads(row.entry) for row in rows if holding.encode() in row.entry]
 
     def alive(self) -> bool:
         with self.anyone() as client:

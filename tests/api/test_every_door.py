@@ -118,7 +118,7 @@ def test_a_door_gives_its_one_form_or_says_which_it_has(house: House) -> None:
 
 
 def refusals(house: House, reason: str) -> int:
-    return sum(one.get("reason_code") == reason for one in house.entries() if one["event"] == "input.reject")
+    return sum(one.get("reason_code") == reason for one in house.entries(reason) if one["event"] == "input.reject")
 
 
 def test_a_proof_serves_once_on_every_door(house: House) -> None:

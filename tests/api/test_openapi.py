@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from starlette.routing import Route
 
 from tests.api.house import PURPOSE, House
+from tests.conftest import TLS
 
 PATHS = ("/v1/", "/oauth/", "/.well-known/oauth", "/healthz", "/readyz", "/metrics")
 
@@ -80,7 +81,7 @@ class Signed(requests.auth.AuthBase):
         flow = self.auth.sync_auth_flow(shown)
         signed = next(flow)
         while signed is not shown:
-            with httpx.Client(trust_env=False) as client:
+            with httpx.Client(trust_env=False, verify=TLS) as client:
                 signed = flow.send(client.send(signed))
         flow.close()
         for name in ("Authorization", "DPoP"):

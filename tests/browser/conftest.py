@@ -24,6 +24,7 @@ from gateway.demo.people import Followed, followed
 from gateway.ingest import ingest
 from gateway.outbox import enqueue
 from gateway.storage.tables.delivery import outbox, recipient_state
+from tests.conftest import TLS
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -131,7 +132,7 @@ def signed_in(lived: Lived) -> Iterator[Any]:
     opened_clients = []
 
     def give(role: str) -> httpx.Client:
-        client = httpx.Client(base_url=lived.url, follow_redirects=True, timeout=30, trust_env=False)
+        client = httpx.Client(base_url=lived.url, follow_redirects=True, timeout=30, trust_env=False, verify=TLS)
         opened_clients.append(client)
         return enter(client, role)
 

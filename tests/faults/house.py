@@ -30,6 +30,7 @@ from gateway.settings import Settings
 from gateway.storage.tables.delivery import outbox, recipient_state
 from gateway.storage.tables.record import exchange as exchange_table
 from schemas.record import PersonFacts, Record
+from tests.conftest import TLS
 from tests.faults.launcher import Process
 from tests.faults.partner import Partner
 
@@ -242,7 +243,7 @@ class House:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                if httpx.get(self.issuer + path, timeout=5, trust_env=False).status_code == 200:
+                if httpx.get(self.issuer + path, timeout=5, trust_env=False, verify=TLS).status_code == 200:
                     return
             except httpx.HTTPError:
                 pass
@@ -252,7 +253,7 @@ class House:
     def client(self) -> httpx.Client:
         """The sender's own HTTP client."""
         auth = PartnerAuth(self.issuer, SENDER, self.key, purpose="instruction_rsa")
-        return httpx.Client(base_url=self.issuer, auth=auth, timeout=20, trust_env=False)
+        return httpx.Client(base_url=self.issuer, auth=auth, timeout=20, trust_env=False, verify=TLS)
 
     @staticmethod
     def post(client: httpx.Client, number: int, version: int = 0, key: str = "") -> httpx.Response:
