@@ -12,6 +12,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -22,10 +24,11 @@ from gateway.person_export import FOLDER
 from gateway.problems import Invalid
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import day_of
+from gateway.words import day, day_of, in_words, moment, word
 from schemas import paths
 from schemas.annuaire import Affectation
 from schemas.convention import PosteFinance
+from schemas.fields import FIELDS
 from schemas.record import Current, value_of
 
 HELD = {"honore": "present", "absent": "absent", "excuse_usager": "excuse"}
@@ -262,6 +265,34 @@ def postings_of(content: Mapping[str, Any]) -> tuple[list[Affectation], list[Pos
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 _YES = {True: "oui", False: "non", None: "–"}
+_LISTS = ("accompagnements[", "contrats[", "entretiens[", "participations[", "rendez_vous[", "resultats[")
+_CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)*")
+
+
+@cache
+def _labels() -> dict[str, str]:
+    """What fields of these lists are called, by the last part of their path."""
+    told = [one for one in FIELDS.items() if one[0].startswith(_LISTS)]
+    return {shape.rpartition(".")[2]: champ.description for shape, champ in reversed(told)}
+
+
+def _label(name: str) -> str:
+    said = word("preuve", name, "") or _labels().get(name) or in_words(name)
+    return said[:1].upper() + said[1:]
+
+
+def _in_words(value: Any) -> Any:
+    """A leaf as French readers write it: a date, a moment, yes or no, a code; any other text as it is."""
+    if isinstance(value, bool | None):
+        return _YES[value]
+    if not isinstance(value, str):
+        return value
+    if _CODE.fullmatch(value):
+        return in_words(value)
+    try:
+        return moment(value) if "T" in value and value.endswith("Z") else day(date.fromisoformat(value).isoformat())
+    except ValueError:
+        return value
 
 
 def page(title: str, told: Any) -> str:
@@ -270,5 +301,5 @@ def page(title: str, told: Any) -> str:
         loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["mot"] = lambda value: _YES[value] if isinstance(value, bool | None) else value
+    environment.filters |= {"mot": _in_words, "nom": _label}
     return environment.get_template("preuves.html").render(title=title, told=told)

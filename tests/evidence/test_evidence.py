@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -172,4 +173,6 @@ def test_the_page_is_readable_and_escapes_what_it_shows(landes: Territory) -> No
     read.feed(html)
     assert html.startswith("<!doctype html>")
     assert "script" not in read.tags
-    assert {"present", "2026-06-02", "oui"} <= set(read.said)
+    assert {"présent", "02/06/2026", "oui", "Opération", "Motif de fin", "Établi le"} <= set(read.said)
+    assert not [said for said in read.said if re.search(r"[a-z]_[a-z]|generated|(?<![\w-])\d{4}-\d\d-\d\d", said)]
+    assert html.count("<table aria-label=") == html.count("<table")
