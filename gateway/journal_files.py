@@ -431,6 +431,17 @@ def unsealed(connection: Connection, settings: Settings, moment: datetime | None
     return ""
 
 
+def behind(engine: Engine, keys: Keyring, settings: Settings) -> bool:
+    """Is the database older than the published files, as the next publication will find?"""
+    with reading(engine) as connection:
+        logs = connection.execute(select(journal_log.c.log, journal_log.c.origin)).all()
+        known = {log: known_keys(connection, keys, log, origin) for log, origin in logs}
+    before = {log: last_checkpoint(folder_of(settings, log), known[log], origin) for log, origin in logs}
+    with reading(engine) as connection:  # after the files, which grow meanwhile
+        sizes = connection.execute(select(journal_log.c.log, journal_log.c.size)).all()
+    return any(found[0].size > size for log, size in sizes if (found := before.get(log)))
+
+
 def broken(connection: Connection) -> str:
     """The code of why a log is not signed any more (`journal-behind`…), as the last publication found it, or ""."""
     return connection.scalar(select(journal_log.c.broken).where(journal_log.c.broken.is_not(None)).limit(1)) or ""

@@ -121,8 +121,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         )
         checks.append(_keys(gateway, stored=state["database"]))
         if state["database"]:
-            told = "publishing" if state["journal"] else _unsealed(gateway)
-            checks.append(_check("journal", state["journal"], told))
+            checks.append(_journal(gateway, sealed=state["journal"]))
             checks.append(_clock(gateway))
             checks += [_scheduled(one) for one in schedule.states(gateway)]
             checks += [
@@ -217,6 +216,16 @@ def _nothing_reads(variables: list[str]) -> str:
     return f"nothing reads {', '.join(variables)}: misspelt?" if variables else "all read"
 
 
+def _journal(gateway: Gateway, *, sealed: bool) -> dict[str, Any]:
+    """A database that was just restored is compared with the files before anything is published."""
+    if sealed and journal_files.behind(gateway.engine, gateway.keys, gateway.settings):
+        return _check("journal", False, _BROKEN.format("journal-behind"))
+    return _check("journal", sealed, "publishing" if sealed else _unsealed(gateway))
+
+
+_BROKEN = "{}: nothing is signed nor accepted (docs/journal.md)"
+
+
 def _unsealed(gateway: Gateway) -> str:
     """Why exchanges are refused: the journal is not the published one, or is not published, or not cosigned."""
     try:
@@ -228,7 +237,7 @@ def _unsealed(gateway: Gateway) -> str:
         return "witness-quorum: too few witnesses cosigned for too long, nothing is accepted until they do"
     if code in ("", "checkpoint"):
         return "no recent checkpoint: is a server running, can it write in MAILLON_HOME/journal?"
-    return f"{code}: nothing is signed nor accepted (docs/journal.md)"
+    return _BROKEN.format(code)
 
 
 def _clock(gateway: Gateway) -> dict[str, Any]:

@@ -367,6 +367,9 @@ def test_old_backups_go_once_a_new_one_is_whole(house: House, tmp_path: Path) ->
     house.says([declaration(0)])
     assert _run_backup(house, backups, "30", MAILLON_DATABASE_URL="sqlite:////nowhere/maillon.db").returncode
     assert all(one.exists() for one in old), "nothing replaces them"
+    before = sorted(backups.iterdir())
+    assert _run_backup(house, backups, "soon").returncode
+    assert sorted(backups.iterdir()) == before, "a length that is none is told before anything is made"
     assert _backup(house, backups).exists()
     assert all(one.exists() for one in old), "without a number of days"
     done = _run_backup(house, backups, "30")
@@ -431,6 +434,8 @@ def test_f_21_the_only_backup_is_older_than_what_was_published(house: House, tmp
     shutil.rmtree(restored.gateway.journal_folder)
     shutil.copytree(newest, restored.gateway.journal_folder)
     older = restored.count(journal_entry)
+    (told,) = [one for one in json.loads(_maillon(restored, "doctor").stdout)["checks"] if one["check"] == "journal"]
+    assert told["detail"].startswith("journal-behind"), "before anything is published"
     assert _maillon(restored, "journal", "checkpoint").stderr.startswith("journal-behind")
 
     said = _maillon(restored, "journal", "recover")
