@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mappings import coverage
 from mappings.codes import Entry, Table
@@ -16,12 +16,12 @@ _DIRECTIONS = {"read": "lu dans le dossier", "write": "écrit depuis le dossier"
 _VALUES = {True: "oui", False: "non", "": "rien à reprendre"}
 
 
-def explain(mapping: Mapping) -> str:
-    """The French Markdown page of a mapping."""
-    return "\n".join(_page(mapping)).rstrip() + "\n"
+def explain(mapping: Mapping, named: Callable[[str], str] = "`{}`".format) -> str:
+    """The French Markdown page of a mapping. `named`: what a category of data is called."""
+    return "\n".join(_page(mapping, named)).rstrip() + "\n"
 
 
-def _page(mapping: Mapping) -> Iterator[str]:
+def _page(mapping: Mapping, named: Callable[[str], str]) -> Iterator[str]:
     file = mapping.file
     yield f"# {file.title}"
     yield ""
@@ -29,7 +29,7 @@ def _page(mapping: Mapping) -> Iterator[str]:
     if file.note:
         yield f"\n{file.note}"
     yield "\n## En bref\n"
-    yield f"- Catégories de données : {', '.join(f'`{one}`' for one in sorted(mapping.categories)) or 'aucune'}."
+    yield f"- Catégories de données : {', '.join(map(named, sorted(mapping.categories))) or 'aucune'}."
     yield from _counts(mapping)
     if (words := file.record.personne) is not None and words.only is not None:
         kept = ", ".join(words.values)
@@ -37,7 +37,7 @@ def _page(mapping: Mapping) -> Iterator[str]:
     yield from _keys(mapping)
     yield "\n## Ce qui est repris\n"
     for section in file.section:
-        yield from _section(mapping, section, "", 3)
+        yield from _section(mapping, section, "", 3, named)
     yield from _not_shared(mapping)
     yield from _tables(mapping)
     yield from _decisions(mapping)
@@ -68,11 +68,11 @@ def _keys(mapping: Mapping) -> Iterator[str]:
         yield f"| {_cell(f'`{element}`')} | {', '.join(one.strip('()') for one in uses)} |"
 
 
-def _section(mapping: Mapping, section: Section, prefix: str, level: int) -> Iterator[str]:
+def _section(mapping: Mapping, section: Section, prefix: str, level: int, named: Callable[[str], str]) -> Iterator[str]:
     inside = dotted(prefix, section.canonical)
     yield f"{'#' * level} {section.title}\n"
     if section.categories:
-        yield f"Catégorie : {', '.join(f'`{one}`' for one in section.categories)}.\n"
+        yield f"Catégorie : {', '.join(map(named, section.categories))}.\n"
     if section.note:
         yield f"{section.note}\n"
     if section.fields:
@@ -82,7 +82,7 @@ def _section(mapping: Mapping, section: Section, prefix: str, level: int) -> Ite
             yield _row(mapping, section, row, inside)
         yield ""
     for inner in section.section:
-        yield from _section(mapping, inner, inside, min(level + 1, 6))
+        yield from _section(mapping, inner, inside, min(level + 1, 6), named)
 
 
 def _row(mapping: Mapping, section: Section, row: Row, inside: str) -> str:

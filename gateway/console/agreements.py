@@ -357,5 +357,5 @@ def one_mapping(view: View) -> Page:
         raise Unknown("mapping-unknown", "List the mappings.")
     from gateway.console.prose import prose  # brings a reader of Markdown, for few pages
 
-    text = explain(found).partition("\n")[2]
+    text = explain(found, lambda category: word("modele", category)).partition("\n")[2]
     return Page(found.title, [Prose(prose(text))], back=Link(say("correspondances.retour"), "/console/correspondances"))

@@ -100,6 +100,13 @@ def test_an_address_that_is_no_page_is_answered_in_french(lived: Lived, signed_i
     assert "<h1" in answer.text
 
 
+def test_the_page_of_a_mapping_names_its_categories_and_its_tables(signed_in: SignedIn) -> None:
+    page = html.unescape(signed_in("dpo").get("/console/correspondances/ccas.fiche").text)
+    assert "freins (situations)" in page
+    assert "<code>frein_situation</code>" not in page
+    assert page.count("<table") == page.count("<table aria-label=") > 5
+
+
 def test_a_number_that_is_none_is_said_not_searched(signed_in: SignedIn) -> None:
     wrong = send(signed_in("dpo"), "/console/personne", telephone="abc", courriel="x@y", prenom="Amélia")
     assert wrong.status_code == 422
