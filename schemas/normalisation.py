@@ -11,9 +11,11 @@ import re
 import unicodedata
 from calendar import monthrange
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from stdnum.fr import nir as _stdnum_nir
 
@@ -413,18 +415,23 @@ SENTINEL_DATES = frozenset({"0001-01-01", "1900-01-01", "9999-12-31"})
 """Dates that partners' files write for « unknown » or « never »."""
 
 _ISO = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+_ZONED = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")
+_FRANCE = ZoneInfo("Europe/Paris")
 _FRENCH = re.compile(r"(?:(?:(\d{1,2})[/.\-])?(\d{1,2})[/.\-])?(\d{4})")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\dZ", re.ASCII)
 Precision = Literal["annee", "mois", "jour"]
 
 
 def partial_date(text: str, precision: Precision = "jour") -> str:
-    """`AAAA`, `AAAA-MM` or `AAAA-MM-JJ` from ISO or French (`JJ/MM/AAAA`) writing; empty when unknown or wrong.
+    """`AAAA`, `AAAA-MM` or `AAAA-MM-JJ` from ISO or French (`JJ/MM/AAAA`) writing; empty when unknown or wrong. Of an
+    instant, the day that it was in France.
 
     `precision` cuts a conventional date down to what is really known.
     """
     compact = text.strip()
-    if iso := _ISO.fullmatch(compact[:10] if len(compact) > 10 and compact[10] in "T " else compact):
+    if len(compact) > 10 and compact[10] in "T ":
+        compact = _day_in_france(compact)
+    if iso := _ISO.fullmatch(compact):
         year, month, day = iso.groups()
     elif french := _FRENCH.fullmatch(compact):
         day, month, year = french.groups()
@@ -437,6 +444,14 @@ def partial_date(text: str, precision: Precision = "jour") -> str:
     parts = [year] + [part.rjust(2, "0") for part in (month, day) if part]
     whole = "-".join(parts)
     return "" if whole in SENTINEL_DATES else "-".join(parts[: ("annee", "mois", "jour").index(precision) + 1])
+
+
+def _day_in_france(moment: str) -> str:
+    """The day of a date that carries an hour: as it is written, unless its zone says that France was elsewhere."""
+    if _ZONED.search(moment):
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(moment).astimezone(_FRANCE).date().isoformat()
+    return moment[:10]
 
 
 def full_date(text: str) -> str:

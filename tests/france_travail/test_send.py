@@ -182,7 +182,7 @@ async def test_a_decision_is_recognised_however_france_travail_words_it(partner,
         for item in items:
             if decision := item.get("decision"):
                 item["organisme_decision"] = decision.pop("organisme_decision")
-                decision["date_decision"] += "T00:00:00"
+                decision["date_decision"] = "2026-11-20T23:00:00Z"  # midnight in Paris
         return {"orientations": items}
 
     monkeypatch.setitem(SCENARIOS, "formes", Scenario("Autres écritures", "lecture", alter=alter))
