@@ -1,7 +1,9 @@
 """Fetching what a partner only gives on request: a diagnosis, an orientation, a status.
 
 The body that asks is named, so that finding the person at the partner's rests on that body's own flow; what comes back
-then takes the main path like any document the partner sends.
+then takes the main path like any document the partner sends. Who knows her by a number is told it, for identification;
+who is asked by civil identity is told it by the flow that names what it is asked (`document = "api_particulier.…"`).
+What tells a partner of her is written in the journal before it leaves.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import asyncio
 import io
 
 from connectors.contract import DocumentRefused, NotObtained
-from gateway import journal
-from gateway.decide import identifiers_for
+from gateway import clock, decision_record, journal
+from gateway.decide import asked_about, found_by
 from gateway.exchange import exchange
 from gateway.receipt import Receipt, row_of
 from gateway.registry import Gateway
@@ -26,7 +28,7 @@ async def pull(gateway: Gateway, person_id: str, source: str, document: str, ask
     Raises `NotObtained` when the partner could not or would not give it, or gave what cannot be read (its `outcome`
     says whether to try again).
     """
-    identifiers = await asyncio.to_thread(_identifiers, gateway, person_id, source, asked_by)
+    identifiers = await asyncio.to_thread(_identifiers, gateway, person_id, source, document, asked_by)
     if not identifiers:
         raise NotObtained("waiting", "no-identifier")
     receipts: list[Receipt] = []
@@ -36,15 +38,28 @@ async def pull(gateway: Gateway, person_id: str, source: str, document: str, ask
     return receipts
 
 
-def _identifiers(gateway: Gateway, person_id: str, source: str, asked_by: str) -> dict[str, str]:
-    """What may be used to find the person at the partner's, as the flow from the asking body permits it."""
+def _identifiers(gateway: Gateway, person_id: str, source: str, document: str, asked_by: str) -> dict[str, str]:
+    """What may be used to find the person at the partner's, as the flows from the asking body permit it."""
     with gateway.unit_of_work() as work:
         current = gateway.dossiers.current(work, person_id)
-        found: dict[str, str] = {}
+        request_id = clock.new_id()
+        names: dict[str, str] = {}
         for flow in gateway.flows_to(work, source):
-            if flow.de == asked_by and flow.active:
-                found |= identifiers_for(work, gateway, person_id, flow, current)
-        return found
+            if flow.de != asked_by or not flow.active:
+                continue
+            told = [found_by(work, gateway, person_id, flow, current)]
+            if flow.document == document:
+                told.append(asked_about(work, gateway, person_id, flow, current))
+            for one in told:
+                if one.names.keys() - names.keys() and one.flow and one.question and one.decision:
+                    subject = gateway.keys.pseudonym(source, person_id)
+                    why = decision_record.told(work, one.flow, one.question, one.decision)
+                    journal.append(
+                        work, "exchange.deliver", exchange_id=request_id, sender_org=asked_by, recipient_org=source,
+                        document=document, subject=subject, **why, outcome="sending",
+                    )  # fmt: skip
+                names |= one.names
+        return names
 
 
 def _take(gateway: Gateway, person_id: str, source: str, document: str, content: bytes) -> list[Receipt]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -94,12 +94,12 @@ class Stage:
         return httpx.Client(base_url=self.server.url, auth=auth, timeout=30, trust_env=False)
 
 
-def signed_policy(home: Path) -> tuple[Path, Path]:
-    """The decision table with the proposed rules the demonstration activates, signed by its own officer."""
+def signed_policy(home: Path, rules: Iterable[str] = ACTIVATED) -> tuple[Path, Path]:
+    """The decision table with these proposed rules activated, signed by the demonstration's own officer."""
     folder = home / "policy"
     folder.mkdir(parents=True, exist_ok=True)
     key = Keyring(folder).ed25519("dpo")
-    table = activate(DEFAULT.read_bytes(), ACTIVATED, "DPO de démonstration", date.today().isoformat())
+    table = activate(DEFAULT.read_bytes(), rules, "DPO de démonstration", date.today().isoformat())
     path, trusted = folder / DEFAULT.name, folder / "dpo.pem"
     path.write_bytes(table)
     path.with_name(path.name + ".sig").write_bytes(sign(table, key))
