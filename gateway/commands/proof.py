@@ -207,9 +207,12 @@ def period(
     start: Annotated[str, typer.Option("--from", help="RFC 3339.")],
     end: Annotated[str, typer.Option("--to", help="RFC 3339; now by default.")] = "",
 ) -> None:
-    """What another table would have refused, narrowed or opened: one JSON object per changed decision, then counts."""
+    """What another table would have refused, narrowed or opened: one JSON object per changed decision, then counts.
+
+    Its proposed rules permit nothing until it is signed (`TABLE.sig`), as in service."""
     gateway = Gateway.open(settings())
-    policy = Policy.load(table)
+    trusted = gateway.settings.policy_trusted
+    policy = Policy.load(table, trusted=trusted.read_bytes() if trusted else b"")
     _read(gateway, "receipt-period")
     counts: Counter[str] = Counter()
     span = clock.told(start), clock.told(end) if end else clock.instant()

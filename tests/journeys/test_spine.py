@@ -218,7 +218,9 @@ def test_every_command_of_the_dpos_guide_runs_as_it_is_written(
     monkeypatch.setenv("MAILLON_DATABASE_URL", played.on.gateway.settings.database)
     settings.cache_clear()
     (tmp_path / "motif.txt").write_text("Contrôle interne demandé par la direction.", encoding="utf-8")
-    shutil.copy(played.on.gateway.settings.policy_file, tmp_path / "nouvelle-table.toml")
+    monkeypatch.setenv("MAILLON_POLICY_TRUSTED", str(played.on.gateway.settings.policy_trusted))
+    for end in ("", ".sig"):  # unsigned, it would refuse what the demonstration's officer signed
+        shutil.copy(f"{played.on.gateway.settings.policy_file}{end}", tmp_path / f"nouvelle-table.toml{end}")
     shutil.copytree(played.home / "journal", tmp_path / "DOSSIER")
     (entry,) = played.rows(
         select(journal_entry.c.exchange_id, journal_entry.c.subject).where(journal_entry.c.subject != "").limit(1)
