@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,8 +56,25 @@ def persons(record: Record) -> Iterator[dict[str, Any]]:
 
 def write(document: str, person: dict[str, Any]) -> Written:
     """The recipient's document from one previewed person, as if everything were permitted."""
-    current: Current = {path: Fact(value, "preview", "preview", "") for path, value in person["facts"].items()}
-    return _opened(owner(document, "write")).write(document, current)
+    return _opened(owner(document, "write")).write(document, _told(person))
+
+
+def not_carried(document: str, person: dict[str, Any]) -> Iterator[str]:
+    """Each fact of a previewed person without which the recipient's document would be the same; keys only where they
+    are words of ours."""
+    connector, current = _opened(owner(document, "write")), _told(person)
+    whole = connector.write(document, current)
+    for path in current:
+        other = connector.write(document, {name: fact for name, fact in current.items() if name != path})
+        if (other.document, other.findings) == (whole.document, whole.findings):
+            yield _NAMING.sub("[]", path)
+
+
+_NAMING = re.compile(r"\[(?![a-z_]+\])[^\]]*\]")
+
+
+def _told(person: dict[str, Any]) -> Current:
+    return {path: Fact(value, "preview", "preview", "") for path, value in person["facts"].items()}
 
 
 def changes(paths: list[Path], pause: float = 0.5) -> Iterator[Path | None]:

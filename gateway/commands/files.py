@@ -112,7 +112,12 @@ def map_(
     file: File,
     read: Annotated[str, typer.Option("--read", help="Mapping (document id) that reads the file.")],
     write: Annotated[str, typer.Option("--write", help="Mapping that writes the recipient's document.")] = "",
-    report: Annotated[bool, typer.Option("--report", help="Add what was lost, unknown or quarantined.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Add what was unknown or quarantined, and what the recipient's document does not carry."
+        ),
+    ] = False,
     count: Annotated[bool, typer.Option("--count", help="Print only one JSON object of counts.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again at each change of the file or of a mapping.")] = False,
 ) -> None:
@@ -153,6 +158,8 @@ def _preview(file: Path, read: str, write: str, report: bool, count: bool) -> No
                     data(document)
                 for finding in written.findings:
                     seen[finding.code, finding.path, finding.severity] += 1
+                for path in preview.not_carried(write, person) if report else ():
+                    seen["not-carried", path, "notice"] += 1
             else:
                 data(person)
     if report:

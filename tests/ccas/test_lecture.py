@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openpyxl import Workbook, load_workbook
+from typer.testing import CliRunner
 
 from connectors.ccas.champs import champs, labels, spoken
 from connectors.ccas.connector import Ccas
 from connectors.ccas.sandbox import PRIVATE, CcasSystem
 from connectors.contract import DocumentRefused
 from connectors.table import to_csv, to_xlsx
+from gateway.cli import app
 from schemas.normalisation import name_key
 from schemas.record import Record
 
@@ -357,3 +360,21 @@ def test_a_rendez_vous_at_home_never_says_where() -> None:
 
 def test_a_date_written_by_a_program_is_the_day_in_paris() -> None:
     assert one(birthDate="1990-02-02T23:00:00.000Z").personnes[0].facts["personne.date_naissance"] == "1990-02-03"
+
+
+def test_a_preview_names_what_the_recipients_document_does_not_carry(tmp_path: Path) -> None:
+    """A frein told without its impact, a telephone: nothing of them is in the calculation of an orientation."""
+    told = {
+        "fileNumber": "SA-1", "birthName": "ARBELIER", "firstName": "AMELIA", "birthDate": "1988-04-12",
+        "phone1": "0612345678", "mobility": "None",
+        "freins": [{"theme": theme, "valeur": "present"} for theme in ("logement", "mobilite")],
+    }  # fmt: skip
+    path = tmp_path / "suivi.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    words = ["map", str(path), "--read", "ccas.suivi", "--write", "france_travail.calcul_orientation", "--report"]
+    document, *found = [json.loads(line) for line in CliRunner().invoke(app, words).stdout.splitlines()]
+    named = {one["path"] for one in found if one["finding"] == "not-carried"}
+    assert {"freins[logement].valeur", "personne.telephones[].numero", "personne.prenoms"} <= named
+    assert document["contrainte_mobilite"] == "AUCUN_MOYEN_DE_TRANSPORT"
+    assert not any("situations[mobilite" in one for one in named)
+    assert "612345678" not in json.dumps(found)
