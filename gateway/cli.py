@@ -84,7 +84,7 @@ def _of_the_database(error: DBAPIError) -> tuple[str, str]:
 def _of_the_system(error: OSError) -> tuple[str, str, int]:
     """What is said of a file, a disk or a network that this machine refuses, and the exit status."""
     if isinstance(error, PermissionError):
-        who = "is closed to this account: run the command as the one of the services (deploy/maillon)."
+        who = "is closed to this account: open it to the one of the services, which runs the commands (deploy/maillon)."
         return "access-denied", f"{error.filename} {who}", REFUSED
     if error.filename is not None and isinstance(error, _OF_A_PATH):
         act = "Name another place, or make its folder first."

@@ -29,6 +29,8 @@ from gateway.console import trials
 from gateway.demo.stage import FOLDER
 from gateway.doors import MAX_BODY
 from gateway.production import KEY_FILES
+from gateway.registry import Gateway
+from gateway.settings import Settings
 from gateway.storage import open_engine
 from gateway.storage.tables.meter import meter_reading
 from tests.faults.house import eventually, free_port
@@ -343,6 +345,34 @@ def test_the_administrators_command_reads_what_the_services_read(tmp_path: Path)
     done = subprocess.run(["sh", command, "journal", "checkpoint"], cwd=away, capture_output=True, text=True)
     assert done.stdout.startswith("mine.example/journal\n"), done.stderr
     assert (home / "journal" / "checkpoint").exists()
+
+
+def test_the_guides_restore_reads_what_the_services_read(tmp_path: Path) -> None:
+    """As it is written in docs/operations.md, but for the account and the folders."""
+    etc, home, before = (tmp_path / name for name in ("etc", "home", "before"))
+    etc.mkdir()
+    gateway = Gateway.open(Settings(profile="test", home=before))
+    gateway.publish_journal()
+    gateway.engine.dispose()
+    environment = {"PATH": os.environ["PATH"], "MAILLON_HOME": str(before)}
+    made = subprocess.run([DEPLOY / "backup", tmp_path / "backups"], env=environment, capture_output=True, text=True)
+    shutil.copytree(before / "keys", home / "keys")
+    (etc / "maillon.env").write_text(f"MAILLON_DATABASE_URL=sqlite:///{home}/maillon.db\n")
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"(runuser -u maillon -- sh -c '[^']*restore FOLDER/<date>')", guide)
+    for theirs, ours in (
+        ("runuser -u maillon -- ", ""),
+        ("/etc/maillon", str(etc)),
+        ("/var/lib/maillon", str(home)),
+        ("/opt/maillon/deploy", str(DEPLOY)),
+        ("FOLDER/<date>", made.stdout.strip()),
+    ):
+        assert theirs in command
+        command = command.replace(theirs, ours)
+    done = subprocess.run(["sh", "-c", command], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (home / "journal" / "checkpoint").exists()
+    assert (home / "maillon.db").exists()
 
 
 def test_the_proxy_lets_through_the_file_that_the_console_takes() -> None:
