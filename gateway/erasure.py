@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import clock, erasure_list, journal, notification, quarantine
 from gateway.decide import decide
 from gateway.dossier import NO_DIGEST
+from gateway.identity import SHARED
 from gateway.journal import Entry
 from gateway.past import past_recipients
 from gateway.person_history import head_of, people_of
@@ -43,6 +44,7 @@ from gateway.storage.tables.record import (
 )
 from gateway.storage.tables.rights import erasure, statement
 from gateway.storage.tables.worklist import worklist_item
+from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -120,13 +122,15 @@ def erase(
     """Erase a person, with those merged into her and the households nobody else lives in.
 
     `forced_by` is the SHA-256 of the DPO's written decision to erase although a flow still needs her data. Raises
-    `Unknown`, `Conflict("still-needed")` naming regimes and articles, `Conflict("already-erased")`.
+    `Unknown`, `Conflict("still-needed")` naming regimes and articles, `Conflict("already-erased")`, and
+    `Unavailable("busy")` when exchanges about her leave it no turn.
     """
     if ground not in GROUNDS:
         raise Misnamed("erasure-ground", f"Grounds: {', '.join(GROUNDS)}.")
     if forced_by and not _REASON.fullmatch(forced_by):
         raise Invalid("reason-needed", "Name the DPO's written decision by its SHA-256.")
     work.flush()
+    keep_to_herself(work, people_of(work, head_of(work, person_id)))
     head = head_of(work, person_id)
     if work.connection.execute(select(person.c.erased_at).where(person.c.id == head)).scalar():
         raise Conflict("already-erased", "This person was erased already.")
@@ -145,6 +149,16 @@ def erase(
     )  # fmt: skip
     _write_down(work, gateway, people, subjects, ground, entry)
     return Certificate(identifier_, head, ground, work.now, subjects, deleted, told, entry)
+
+
+def keep_to_herself(work: UnitOfWork, people: Collection[str]) -> None:
+    """Wait until whoever speaks of these people has finished, and let nobody find them until this transaction ends:
+    what would be said meanwhile would stay, under a key that is gone. Before any row of theirs is locked."""
+    hers = select(identifier.c.index_h).where(identifier.c.subject_id.in_(people))
+    take(work, Turn.RECORD, work.connection.execute(hers.where(identifier.c.system == "place")).scalars().all())
+    shared = hers.where(identifier.c.system.in_(SHARED))
+    while take(work, Turn.PERSON, work.connection.execute(shared).scalars().all()):
+        pass
 
 
 def forget_household(work: UnitOfWork, gateway: Gateway, foyer_id: str, entry: Entry) -> dict[str, int]:
@@ -307,4 +321,4 @@ def _batches(ids: Iterable[str]) -> Iterable[list[str]]:
     return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
 
 
-__all__ = ["GROUNDS", "Certificate", "Need", "erase", "needs", "reconcile"]
+__all__ = ["GROUNDS", "Certificate", "Need", "erase", "keep_to_herself", "needs", "reconcile"]

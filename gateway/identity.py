@@ -69,7 +69,8 @@ whatever the date beside it; her name with the year of whoever has no whole date
 _INITIAL = {"nom+initiale": "nom+date", "usage+initiale": "usage+date"}
 """Systems that hold the initial of a first name, also that of whoever is told with nothing more, and what they stand
 for."""
-_SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+annee", *_INITIAL, *_INITIAL.values()}
+SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+annee", *_INITIAL, *_INITIAL.values()}
+"""What two bodies may know one person by: whoever speaks of her takes turns over these."""
 _FILE = ("identifiants[mss_dossier", "identifiants[rdvi_usager")
 """What a body that may not hold the NIR calls a person by, one number for all it sends of her."""
 
@@ -109,7 +110,7 @@ class Keys:
     def shared(self) -> list[bytes]:
         """What two statements about one new person have in common: whoever writes them takes turns over these."""
         stood_for = {whole for system, whole in _INITIAL.items() if system in self.indexes}
-        stored = (index for system, index in self.indexes.items() if system in _SHARED and system not in stood_for)
+        stored = (index for system, index in self.indexes.items() if system in SHARED and system not in stood_for)
         return [*stored, *self.others.get("nom+annee", ())]
 
     @property

@@ -181,6 +181,8 @@ def _lived_in(work: UnitOfWork, foyer_id: str) -> list[str]:
 def _person_or_household(work: UnitOfWork, gateway: Gateway, unit: str) -> Purged | str | None:
     is_person = bool(work.connection.scalar(select(person.c.id).where(person.c.id == unit)))
     people = people_of(work, unit) if is_person else _lived_in(work, unit)
+    if is_person:
+        erasure.keep_to_herself(work, people)
     subjects = [*people, *erasure.own_households(work, people)] if is_person else [unit]
     found = _look(work, gateway, subjects)
     found.postpone(work)

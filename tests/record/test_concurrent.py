@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillWaiting
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from gateway import clock
+from gateway import clock, erasure
 from gateway.exchange import exchange
 from gateway.problems import Conflict
 from gateway.receipt import Request
 from gateway.registry import Gateway
 from gateway.settings import Settings
-from gateway.storage.tables.record import assertion_set, identity_case, person
+from gateway.storage.tables.record import assertion_set, identifier, identity_case, person
+from gateway.turns import Turn, take
 from schemas.record import PersonFacts, Record
 
 DOCUMENTS = {
@@ -170,3 +173,43 @@ def test_two_engineers_who_decide_the_same_case_at_once_decide_it_once(gateway: 
             state = work.connection.scalar(select(identity_case.c.state).where(identity_case.c.id == case.id))
             merged = work.connection.scalar(select(person.c.merged_into).where(person.c.id == case.person_id))
         assert (state == "same") == (merged is not None)
+
+
+def test_what_is_said_of_her_while_she_is_erased_is_said_of_somebody_new(gateway: Gateway) -> None:
+    """It would be sealed under a key that is gone, and its sender would be told that it was taken."""
+    tell(gateway, "departement", 1)
+    with gateway.reading() as work:
+        her = work.connection.execute(select(person.c.id)).scalar_one()
+    with ThreadPoolExecutor(1) as another:
+        with gateway.unit_of_work() as work:
+            erasure.erase(work, gateway, her)
+            work.flush()
+            told = another.submit(tell, gateway, "departement", 1, {"personne.nom_usage": "DURAND"})
+            with pytest.raises(StillWaiting):
+                told.result(0.5)
+        told.result(60)
+    with gateway.reading() as work:
+        (known,) = work.connection.execute(select(person.c.id).where(person.c.erased_at.is_(None))).scalars()
+        assert gateway.dossiers.current(work, known)["personne.nom_usage"].value == "DURAND"
+        for table in (assertion_set, identifier):
+            assert set(work.connection.execute(select(table.c.subject_id)).scalars()) == {known}
+
+
+def test_who_erases_her_and_who_speaks_of_her_wait_in_the_same_order(gateway: Gateway) -> None:
+    tell(gateway, "departement", 1)
+    with gateway.reading() as work:
+        her = work.connection.execute(select(person.c.id)).scalar_one()
+        known = dict(work.connection.execute(select(identifier.c.system, identifier.c.index_h)).all())
+
+    def erase() -> None:
+        with gateway.unit_of_work() as work:
+            erasure.erase(work, gateway, her)
+
+    with ThreadPoolExecutor(1) as another:
+        with gateway.unit_of_work() as work:
+            take(work, Turn.RECORD, [known.pop("place")])
+            erasing = another.submit(erase)
+            with pytest.raises(StillWaiting):
+                erasing.result(0.5)
+            take(work, Turn.PERSON, known.values())
+        erasing.result(60)
