@@ -1,9 +1,9 @@
 """The outbox: deliveries waiting, in flight and settled. It is the source of truth; what wakes a worker up is not.
 
 Order is kept per (recipient, person): a delivery is ready only when no earlier one for the same pair is open, and none
-is in flight. A claim is a lease with a fence: a worker that died loses its lease, and its late settlement carries an
-old fence and changes nothing. While it is held, `next_at` is the end of the lease: what is due is then one question,
-answered by one index over what is open.
+is in flight; workers that claim side by side hold the pair while they do. A claim is a lease with a fence: a worker
+that died loses its lease, and its late settlement carries an old fence and changes nothing. While it is held, `next_at`
+is the end of the lease: what is due is then one question, answered by one index over what is open.
 
 How fast and how often a recipient is called is decided in `gateway/recipients.py`.
 """
@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, exists, func, or_, select, text, update
+from sqlalchemy import Integer, Select, bindparam, exists, func, literal, or_, select, text, update
 
 from gateway import clock, wake
 from gateway.storage.tables.delivery import outbox
@@ -52,10 +52,20 @@ _PUT_BACK = _OURS.values(
     state="queued", reason=bindparam("why"), lease_until=None, next_at=bindparam("again"), attempts=bindparam("tried")
 )
 _RENEW = _OURS.values(lease_until=bindparam("until"), next_at=bindparam("until"))
+_IN_FLIGHT = outbox.alias("in_flight")
 _TAKE = (
     update(outbox)
     .where(outbox.c.id.in_(bindparam("taken", expanding=True)))
+    .where(
+        ~exists().where(
+            _IN_FLIGHT.c.person_id == outbox.c.person_id,
+            _IN_FLIGHT.c.recipient == outbox.c.recipient,
+            _IN_FLIGHT.c.state == "claimed",
+            _IN_FLIGHT.c.id != outbox.c.id,
+        )
+    )
     .values(lease_until=bindparam("until"), next_at=bindparam("until"), **_CLAIM)
+    .returning(outbox.c.id)
 )
 _HELD = (
     select(outbox.c.id, outbox.c.fence)
@@ -146,16 +156,23 @@ def claim(work: UnitOfWork, recipient: str, limit: int, lease: float, retries: i
         if put_off:
             later = clock.instant(clock.now() + timedelta(seconds=random.uniform(1.0, 5.0)))
             work.connection.execute(update(outbox).where(outbox.c.id.in_(put_off)).values(next_at=later))
-        taken = [row for row in rows if row.id not in put_off]
-        if taken:
-            work.connection.execute(_TAKE, {"taken": [row.id for row in taken], "until": _until(lease)})
-        if taken or not rows:
-            return [_claim(row) for row in taken]
+        free = [row for row in rows if row.free and row.id not in put_off]
+        if free or not put_off:
+            return _taken(work, free, lease)
     return []
 
 
+def _taken(work: UnitOfWork, free: Sequence[Any], lease: float) -> list[Claim]:
+    """Those of these deliveries that are claimed: no other of the same person was since they were read."""
+    if not free:
+        return []
+    asked = {"taken": [row.id for row in free], "until": _until(lease)}
+    taken = set(work.connection.execute(_TAKE, asked).scalars())
+    return [_claim(row) for row in free if row.id in taken]
+
+
 def _claim(row: Any) -> Claim:
-    *promised, attempts, fence, created_at = row
+    *promised, attempts, fence, created_at, _free = row
     return Claim(*(*promised, attempts + 1, fence + 1, created_at))
 
 
@@ -171,16 +188,18 @@ def _due(dialect: str) -> Select[Any]:
             (other.c.state == "claimed") & (other.c.id != outbox.c.id),
         ),
     )
+    postgresql = dialect == "postgresql"
+    # Read beside others: what a hand queues again, or a promise of before, may not wait behind what another worker is
+    # claiming now, which nobody sees yet. Whoever claims for a person holds her until its transaction ends.
+    person = func.hashtextextended(outbox.c.recipient + outbox.c.person_id, 0)
     query = (
-        select(*_FIELDS)
+        select(*_FIELDS, (func.pg_try_advisory_xact_lock(person) if postgresql else literal(1)).label("free"))
         .where(_OPEN, outbox.c.recipient == bindparam("body"), outbox.c.next_at <= bindparam("moment"))
         .where(~blocked)
         .order_by(outbox.c.next_at, outbox.c.id)
         .limit(bindparam("most", type_=Integer))
     )
-    if dialect == "postgresql":
-        return query.with_for_update(skip_locked=True, of=outbox)
-    return query
+    return query.with_for_update(skip_locked=True, of=outbox) if postgresql else query
 
 
 def _until(lease: float) -> str:

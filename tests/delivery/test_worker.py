@@ -69,6 +69,27 @@ def test_a_replayed_delivery_waits_for_the_one_in_flight(house: House) -> None:
     assert claim(house) == []
 
 
+# SQLite has one writer: nothing is claimed beside it.
+@pytest.mark.parametrize("database", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+def test_a_delivery_replayed_while_another_is_being_claimed_is_not_in_flight_beside_it(house: House) -> None:
+    house.says([declaration(1, 0)])
+    (old,) = claim(house)
+    with house.gateway.unit_of_work() as work:
+        outbox.settle(work, old, "dead", reason="refused")
+    house.says([declaration(1, 1), declaration(2)])
+    with house.gateway.unit_of_work() as one_worker:
+        (newer,) = outbox.claim(one_worker, "guichet", 1, 30.0)
+        with house.gateway.unit_of_work() as by_hand:
+            assert outbox.replay(by_hand, [old.id]) == 1
+        beside = claim(house)
+    assert newer.person_id == old.person_id
+    assert [one.person_id for one in beside] != [old.person_id], "nobody waits for another person's"
+    assert len(rows(house, table.c.state == "claimed", table.c.person_id == old.person_id)) == 1
+    with house.gateway.unit_of_work() as work:
+        outbox.settle(work, newer, "delivered")
+    assert [one.id for one in claim(house)] == [old.id]
+
+
 def test_two_attempts_of_one_worker_at_one_delivery_are_acknowledged_once(house: House) -> None:
     """Its lease ended while the answer was on its way, and the same worker claimed it again: both answers arrive."""
     house.says([declaration(1)])
