@@ -201,6 +201,17 @@ def followers(work: UnitOfWork, gateway: Gateway, current: Current) -> set[str]:
     return {body for body in said | seen.named if body in gateway.bodies}
 
 
+def following(gateway: Gateway, current: Current) -> tuple[frozenset[str], str]:
+    """The bodies linked with this person, and the role of the one that follows her."""
+    seen = _seen(gateway, current, current)
+    return frozenset(id for id, body in gateway.bodies.items() if seen.linked(id, body.role)), seen.referent
+
+
+def came_of_age(current: Current, since: str, now: str) -> bool:
+    """Was this person a minor at an instant, and is no more?"""
+    return [_age_status("adult", current, moment) for moment in (since, now)] == ["minor", "adult"]
+
+
 def absent_flow(gateway: Gateway, like: Flow, recipient: str) -> Flow:
     """The flow that no convention declares, asked about under the regime and purpose of one that exists."""
     return replace(
@@ -336,7 +347,8 @@ def _found_by(
 
 # --- what one look at a dossier tells every flow --------------------------------------------------------------------
 
-_FOLLOWING = ("accompagnements[", "orientations[")
+FOLLOWING = ("accompagnements[", "orientations[")
+"""The facts that say who follows somebody."""
 _ORIENTED = ".organisme_accueil.nom"
 _HOST = (".organisation.nom", ".organisation.ref", _ORIENTED, ".organisme_accueil.ref")
 
@@ -389,6 +401,11 @@ def within_retention(work: UnitOfWork, gateway: Gateway, current: Current) -> Cu
 
 
 def _paint(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
+    within = retention.within(work, gateway, current) if isinstance(current, Portrait) else current
+    return _seen(gateway, current, within)
+
+
+def _seen(gateway: Gateway, current: Current, within: Current) -> _Portrait:
     places = {path.rpartition(".")[0] for path in current if path.endswith(_HOST)}
     return _Portrait(
         of=current,
@@ -397,7 +414,7 @@ def _paint(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
         referent=_referent(gateway, current),
         right=value_of(current, "droit_rsa.etat"),
         known_to_france_travail="identifiants[ft_numero].valeur" in current,
-        within=retention.within(work, gateway, current) if isinstance(current, Portrait) else current,
+        within=within,
         asked={},
         seen=[],
     )
@@ -405,7 +422,7 @@ def _paint(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
 
 def _referent(gateway: Gateway, current: Current) -> str:
     """What has an end names nobody any more."""
-    about = [path for path in current if path.startswith(_FOLLOWING)]
+    about = [path for path in current if path.startswith(FOLLOWING)]
     for path in about:
         if path.endswith(".est_referent") and current[path].value is True:
             member, (item, _, _) = path.rpartition(".")[0], path.partition("]")

@@ -18,11 +18,12 @@ from gateway import clock, decision_record, journal, outbox, parcours, quarantin
 from gateway.categories import bridge
 from gateway.convention_model import Flow
 from gateway.corrections import items_of, send_again
-from gateway.decide import absent_flow, answer, followers, refusal_of
-from gateway.dossier import Seen
+from gateway.decide import FOLLOWING, absent_flow, answer, followers, following, refusal_of
+from gateway.dossier import Place, Seen
 from gateway.identity import NIR, NIR_ONLY, Keys, Match, borrowed, confirmed
 from gateway.journal_files import require_available
 from gateway.lookup import rows
+from gateway.merge import Assertions, Portrait
 from gateway.policy import Decision, Question, in_order
 from gateway.receipt import Change, Outcome, Receipt, Request
 from gateway.registry import Gateway
@@ -134,8 +135,8 @@ def _carry_person(
     """Who she is, what changes, and who may know of it. Gives the person whose history it entered."""
     who = _identify(work, gateway, told, one)
     person = who.person
-    hers, before = _assert_person(work, gateway, told, one, rank, who, foyer, receipt)
-    changed = foyer_changes | hers
+    entered = _assert_person(work, gateway, told, one, rank, who, foyer, receipt)
+    changed = foyer_changes | entered.changed
     receipt.persons.append(person)
     receipt.changed += len(changed)
     if who.doubtful:
@@ -146,8 +147,8 @@ def _carry_person(
         receipt.outcomes += offer(work, gateway, told.request, person, changed, receipt)
         if not gateway.vault.created(work, person):
             outbox.replay_waiting(work, person)
-            if flows := _opened(work, gateway, told.request, person, changed, before):
-                offer_again(work, gateway, person, flows)
+            if flows := _opened(work, gateway, told.request, who, entered, changed):
+                offer_again(work, gateway, person, flows, answered(gateway, told.request, changed))
     return who.own
 
 
@@ -159,22 +160,56 @@ _BY_RIGHT = frozenset({"departement", "caf_msa", "france_travail"})
 
 
 def _opened(
-    work: UnitOfWork, gateway: Gateway, request: Request, person: str, changed: set[str], before: Facts
+    work: UnitOfWork, gateway: Gateway, request: Request, who: _Who, entered: _Entered, changed: set[str]
 ) -> list[Flow]:
-    """The flows of others that may be open to her since this: she moved, or her right began or ended. What repeats
-    where all say that she lives opens none; `before` is what this record said of her last."""
-    if changed.isdisjoint(_DECIDES_WHERE):
+    """The flows that may be open to her since this: she moved, her right began or ended, another body follows her or
+    speaks of her. What repeats where all say that she lives opens none."""
+    where = not changed.isdisjoint(_DECIDES_WHERE)
+    follows = not entered.before or any(path.startswith(FOLLOWING) for path in entered.changed)
+    if not (where or follows):
         return []
-    said = gateway.dossiers.said(work, person)
+    said = gateway.dossiers.said(work, who.person)
     moved = False
     for path in changed.intersection(_LIVES):
-        told = [one.facts[path] for one in said if path in one.facts]
-        moved |= path in before or len(told) < 2 or any(one != told[0] for one in told)
-    if not (moved or _RIGHT in changed):
+        values = [each.facts[path] for each in said if path in each.facts]
+        moved |= path in entered.before or len(values) < 2 or any(value != values[0] for value in values)
+    bodies, referent = _new_followers(work, gateway, request, who, entered, said) if follows else (set(), "")
+    by_right = _RIGHT in changed
+    if not (moved or by_right or bodies or referent):
         return []
-    offered = {flow.id for flow in request.flows}
-    flows = (flow for sender in sorted({one.source for one in said}) for flow in gateway.flows(work, sender))
-    return [flow for flow in flows if flow.id not in offered and (moved or gateway.role(flow.vers) in _BY_RIGHT)]
+
+    def may_open(flow: Flow) -> bool:
+        de, vers = gateway.role(flow.de), gateway.role(flow.vers)
+        follows = flow.vers in bodies or (referent and referent in (de, vers))
+        return bool(moved or follows or (by_right and vers in _BY_RIGHT))
+
+    sources = sorted({each.source for each in said})
+    return [flow for sender in sources for flow in gateway.flows(work, sender) if may_open(flow)]
+
+
+def _new_followers(
+    work: UnitOfWork, gateway: Gateway, request: Request, who: _Who, entered: _Entered, said: Sequence[Assertions]
+) -> tuple[Collection[str], str]:
+    """The bodies linked with her since this, and the role of the one that follows her when it is another."""
+    told_before = entered.before or sum(each.source == request.sender for each in said) > 1
+    if told_before and not any(path.startswith(FOLLOWING) for path in entered.changed):
+        return (), ""
+    now = gateway.dossiers.told_in(work, who.own, entered.place)
+    then = (replace(each, facts=entered.before) if each.facts is now else each for each in said)
+    linked, referent = following(gateway, Portrait(said))
+    linked_before, referent_before = following(gateway, Portrait(each for each in then if each.facts))
+    return linked - linked_before, referent if referent != referent_before else ""
+
+
+def answered(gateway: Gateway, request: Request, changed: set[str]) -> set[tuple[str, str]]:
+    """What `offer` answered of these changes: flows, each with the object that its document is about."""
+    categories = _categories(changed)
+    found: set[tuple[str, str]] = set()
+    for flow in request.flows:
+        document = gateway.document(flow.vers, flow.document)
+        if gateway.categories(document) & categories:
+            found.update((flow.id, item) for item in items_of(document.item, changed))
+    return found
 
 
 _DOUBTFUL = Finding(
@@ -220,12 +255,19 @@ def offer(
     return outcomes + _refuse_others(work, gateway, request, person, current, receipt)
 
 
-def offer_again(work: UnitOfWork, gateway: Gateway, person: str, flows: Collection[Flow]) -> None:
+def offer_again(
+    work: UnitOfWork,
+    gateway: Gateway,
+    person: str,
+    flows: Collection[Flow],
+    answered: Collection[tuple[str, str]] = (),
+) -> None:
     """Promise what bodies said of this person before to whom these flows reach now: what withheld it may have ended
     without a new word of theirs.
 
     A refusal was told when it was first answered, and is not told again. It is decided once more when it leaves, and
-    what its recipient holds already is not sent.
+    what its recipient holds already is not sent. `answered` are flows, each with the object of its document (empty for
+    one about the whole dossier), that this same transaction promised or refused.
     """
     current = gateway.dossiers.current(work, person)
     mine: dict[str, list[Flow]] = {}
@@ -243,7 +285,7 @@ def offer_again(work: UnitOfWork, gateway: Gateway, person: str, flows: Collecti
     columns = ("source", "document", "exchange_id")
     found = rows(work.connection, assertion_set, columns, "subject_id", people, "superseded_at IS NULL")
     came_with = {(row.source, row.document): row.exchange_id for row in found}
-    promised: set[tuple[str, str]] = set()
+    done = set(answered)
     for (sender, document), facts in sorted(said.items()):
         if (sender, document) not in came_with:  # it is told in this very transaction, which offers it
             continue
@@ -253,8 +295,8 @@ def offer_again(work: UnitOfWork, gateway: Gateway, person: str, flows: Collecti
             form = gateway.document(flow.vers, flow.document)
             if flow.id not in served or not gateway.categories(form) & categories:
                 continue
-            items = [item for item in items_of(form.item, facts) if (flow.id, item) not in promised]
-            promised.update((flow.id, item) for item in items)
+            items = [item for item in items_of(form.item, facts) if (flow.id, item) not in done]
+            done.update((flow.id, item) for item in items)
             asked, decision = answer(work, gateway, person, flow, current)
             _answered(work, gateway, request, person, flow, items, asked, decision, Receipt("accepted"))
 
@@ -443,6 +485,15 @@ def _provisional(
     return _Who(person, person, True)
 
 
+class _Entered(NamedTuple):
+    """What a record says of a person, in her history."""
+
+    changed: set[str]
+    before: Facts
+    """What it said of her last."""
+    place: Place
+
+
 def _assert_person(
     work: UnitOfWork,
     gateway: Gateway,
@@ -452,8 +503,7 @@ def _assert_person(
     who: _Who,
     foyer: str,
     receipt: Receipt,
-) -> tuple[set[str], Facts]:
-    """What changes, and what this record said of her before."""
+) -> _Entered:
     request, record = told.request, told.record
     place_h = _place_of(gateway, request, record, one.key or rank)
     place = (request.sender, request.document, place_h)
@@ -481,7 +531,7 @@ def _assert_person(
         home = (foyer, request.sender)
         gateway.dossiers.stays.name(work, who.own, home, told.asserted_at, place_h, late=told.late)
     receipt.changes.append(Change("personne", not known, frozenset(changed)))
-    return changed, before
+    return _Entered(changed, before, place)
 
 
 def _assert_foyer(work: UnitOfWork, gateway: Gateway, told: _Told, receipt: Receipt) -> tuple[str, set[str]]:

@@ -5,8 +5,9 @@ Without this, a body that has nothing new to say would never see its facts leave
 
 from __future__ import annotations
 
+from gateway import convention
 from gateway.corrections import settled
-from gateway.exchange import offer
+from gateway.exchange import answered, offer, offer_again
 from gateway.receipt import Receipt
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -21,14 +22,22 @@ def decide(work: UnitOfWork, gateway: Gateway, case_id: str, same: bool, decided
         settled(work, gateway, one, other)
     person = other if same else one
     waited: dict[tuple[str, str], set[str]] = {}
-    for told in gateway.dossiers.said(work, one):
-        waited.setdefault((told.source, told.document), set()).update(told.facts)
+    for each in gateway.dossiers.said(work, one):
+        waited.setdefault((each.source, each.document), set()).update(each.facts)
+    told: set[tuple[str, str]] = set()
     for (sender, document), changed in sorted(waited.items()):
         if not gateway.speaks(sender, document):  # her own correction, or a body that is gone: no flow starts there
             continue
-        offer(work, gateway, gateway.request(work, sender, document, exchange_id), person, changed, Receipt("accepted"))
+        request = gateway.request(work, sender, document, exchange_id)
+        offer(work, gateway, request, person, changed, Receipt("accepted"))
+        told |= answered(gateway, request, changed)
+    if same:  # who speaks of one speaks of the other: what others said before may reach them now
+        offer_again(work, gateway, person, convention.declared(work), told)
 
 
 def reverse(work: UnitOfWork, gateway: Gateway, case_id: str, decided_by: str) -> None:
-    """Undo a merge. Raises as `decide`."""
-    settled(work, gateway, *gateway.identity.reverse(work, case_id, decided_by))
+    """Undo a merge: what one had refused withholds nothing of the other any more. Raises as `decide`."""
+    apart = gateway.identity.reverse(work, case_id, decided_by)
+    settled(work, gateway, *apart)
+    for person in apart:
+        offer_again(work, gateway, person, convention.declared(work))

@@ -61,6 +61,21 @@ def _compiled(found: bytes, digest: str) -> Policy:
     return Policy(parse(found, f"{digest}.toml"))
 
 
+def last_offered(home: Path) -> str:
+    """The digest of the table under which what was withheld was last looked at; empty before the first look."""
+    noted = home / "policies" / _OFFERED
+    return noted.read_text() if noted.is_file() else ""
+
+
+def note_offered(home: Path, digest: str) -> None:
+    """Under this table everything was looked at: what it permits was promised."""
+    if last_offered(home) != digest:
+        _write(home / "policies" / _OFFERED, digest.encode())
+
+
+_OFFERED = "offered"
+
+
 def _write(path: Path, text: bytes) -> None:
     """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -68,4 +83,4 @@ def _write(path: Path, text: bytes) -> None:
     temporary.replace(path)
 
 
-__all__ = ["content", "keep", "load", "versions"]
+__all__ = ["content", "keep", "last_offered", "load", "note_offered", "versions"]

@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     meter_every: float = 86_400.0
     """Seconds between two readings of the double-entry meter, which opens every delivered dossier. 0: never."""
     reopened_every: float = 60.0
-    """Seconds between two looks for what was withheld for a reason that ended: a person was informed, a limitation was
-    lifted, a convention began. 0: never."""
+    """Seconds between two looks for what was withheld for a reason that ended: a person was informed or came of age, a
+    limitation was lifted, a convention began, a partner came back, a table was put in force. 0: never."""
     worklist_every: float = 900.0
     """Seconds between two readings of what partners ask our side to do: of each body whose settings name the body whose
     list it is (`worklist_for`). 0: never."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from authlib.oauth2.rfc6749 import ClientMixin
-from sqlalchemy import Connection, Engine, Row, insert, null, select, update
+from sqlalchemy import Connection, Engine, Row, case, insert, null, select, update
 
 from gateway import clock
 from gateway.access.details import PURPOSES
@@ -308,8 +308,19 @@ def suspend(work: UnitOfWork, id: str) -> dict[str, str]:
 def resume(work: UnitOfWork, id: str) -> dict[str, str]:
     """The partner may ask for tokens again; those from before stay refused. Raises `Unknown`."""
     _known(work, id)
-    _set_client(work, id, state="active")
+    now = int(time.time())
+    _set_client(
+        work, id, state="active", tokens_from=case((client.c.tokens_from > now, client.c.tokens_from), else_=now)
+    )
     return {"client_id": id, "state": "active"}
+
+
+def come_back(connection: Connection, since: str) -> set[str]:
+    """The bodies of which a client was registered or resumed since this instant, or had all its tokens withdrawn: the
+    second from which its tokens count says when."""
+    second = int(datetime.fromisoformat(since).timestamp())
+    new = (client.c.created_at > since) | (client.c.tokens_from >= second)
+    return set(connection.execute(select(client.c.body).where(client.c.state == "active", new)).scalars())
 
 
 def list_partners(connection: Connection) -> list[dict[str, Any]]:

@@ -5,19 +5,54 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from connectors.departement import synthetic
-from gateway import basis, clock, convention, reopened, rights
+from gateway import basis, clock, convention, identity_review, reopened, rights
+from gateway.access import partners
 from gateway.demo.forms import objection
-from tests.journeys.territory import AMELIA, DEMO, Territory, accompaniment, territory
+from gateway.exchange import exchange
+from gateway.policy_table import DEFAULT
+from gateway.receipt import Request
+from gateway.registry import Gateway
+from gateway.storage.tables.access import client
+from gateway.storage.tables.record import identity_case
+from schemas.record import PersonFacts, Record
+from tests.dates import passed
+from tests.journeys.territory import AMELIA, DEMO, Territory, accompaniment, beneficiary, territory
 from tests.journeys.test_life import BORDEAUX, MONT_DE_MARSAN, caf_says
 
 CCAS = '[[annexe]]\nid = "ccas"\n'
 WITHOUT_THE_CCAS = DEMO.replace(CCAS, CCAS + 'etat = "suspendue"\n')
 assert WITHOUT_THE_CCAS != DEMO
+ELSEWHERE = "Maison du Département de Valmarense"
+FOLLOWED_BY_A_DELEGATE = (
+    DEMO[: DEMO.index("# --- Un CCAS voisin")]
+    + """
+[[annexe]]
+id = "delegue"
+perimetre = ["40"]
+partie = { id = "ccas_voisin", role = "delegataire", nom = "CCAS de Port-Albéret" }
+
+[[annexe.flux]]
+de = "france_travail"
+vers = "ccas_voisin"
+document = "ccas.beneficiaires"
+purpose = "orientation"
+regime = "SIFT"
+base_legale = ["CT R5312-42-1 IV 2°"]
+information = "collective"
+notice = "reseau-emploi:1"
+"""
+)
+NOT_SIGNED = (
+    b'regime = "PIE", purpose = "accompagnement", objection_state',
+    b'regime = "PIE", purpose = "identification", objection_state',
+)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -123,3 +158,119 @@ def test_what_was_said_while_she_lived_elsewhere_goes_when_she_comes_back(landes
     caf_says(landes, "2026-11-05")
     landes.deliver("ccas")
     assert [sheet["birthName"] for sheet in landes.sheets("ccas")] == [AMELIA.nom]
+
+
+def test_who_says_that_it_follows_her_hears_what_was_said_before(landes: Territory) -> None:
+    landes.oriented(structure_referente=ELSEWHERE)
+    for more in ({}, {"zipcode": "40000"}):
+        assert landes.tell("ccas", "ccas.suivi", beneficiary(**more))[0].persons == [landes.who]
+        landes.deliver("ccas")
+    assert [sheet["phone1"] for sheet in landes.sheets("ccas")] == ["0558000001"]
+
+
+def test_who_followed_her_without_our_knowing_hears_it_once_a_human_recognised_her(landes: Territory) -> None:
+    landes.oriented(structure_referente=ELSEWHERE)
+    landes.tell("ccas", "ccas.suivi", beneficiary(socialSecurityNumber=None))
+    landes.deliver("ccas")
+    assert landes.sheets("ccas") == []
+    with landes.gateway.unit_of_work() as work:
+        case = work.connection.execute(select(identity_case.c.id)).scalar_one()
+        identity_review.decide(work, landes.gateway, case, True, "agent")
+    landes.deliver("ccas")
+    assert [sheet["phone1"] for sheet in landes.sheets("ccas")] == ["0558000001"]
+
+
+def test_the_structure_named_to_follow_her_hears_what_others_said_before(database: str, tmp_path: Path) -> None:
+    landes = territory(tmp_path, FOLLOWED_BY_A_DELEGATE, database_url=database)
+    with landes.gateway.unit_of_work() as work:
+        work.connection.execute(
+            update(client).where(client.c.body == "ccas_voisin").values(role="delegataire", name=ELSEWHERE)
+        )
+    landes.gateway.refresh()
+    landes.oriented()
+    with landes.gateway.unit_of_work() as work:
+        request = Request(
+            clock.new_id(),
+            "france_travail",
+            "france_travail.dossier_diagnostic",
+            landes.gateway.flows(work, "france_travail"),
+        )
+        facts = {"identifiants[nir].valeur": AMELIA.nir, "personne.nom_naissance": AMELIA.nom,
+                 "personne.prenoms": [AMELIA.prenom], "personne.date_naissance": AMELIA.date_naissance,
+                 "personne.adresses[residence].code_insee": "40192",
+                 "personne.courriels[amelia@exemple.invalid].adresse": "amelia@exemple.invalid"}  # fmt: skip
+        (told,) = exchange(work, landes.gateway, request, [Record("FT-1", [PersonFacts(facts)])])
+    assert told.persons == [landes.who]
+    landes.deliver("ccas_voisin")
+    assert landes.sheets("ccas_voisin") == []
+    landes.oriented(structure_referente=ELSEWHERE)
+    landes.deliver("ccas_voisin")
+    assert [sheet["email"] for sheet in landes.sheets("ccas_voisin")] == ["amelia@exemple.invalid"]
+    landes.gateway.engine.dispose()
+
+
+def test_what_was_said_while_a_partner_was_suspended_goes_when_it_is_back(landes: Territory) -> None:
+    with landes.gateway.unit_of_work() as work:
+        partners.suspend(work, "ccas")
+    landes.inform(oriented_without_being_told(landes))
+    since = clock.instant()
+    assert look(landes, since) == 0
+    with landes.gateway.unit_of_work() as work:
+        partners.resume(work, "ccas")
+    assert look(landes, since) == 1
+    assert [sheet["birthName"] for sheet in landes.sheets("ccas")] == [AMELIA.nom]
+
+
+def test_what_a_table_refused_goes_once_another_permits_it(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reopened, "_LATE", timedelta())
+    narrow = tmp_path / "narrow.toml"
+    narrow.write_bytes(DEFAULT.read_bytes().replace(*NOT_SIGNED))
+    before = territory(tmp_path, DEMO, database_url=database, policy_file=narrow)
+    before.inform(oriented_without_being_told(before))
+    asyncio.run(reopened.keep(before.gateway))
+    before.gateway.engine.dispose()
+    landes = Territory(Gateway.open(before.gateway.settings.model_copy(update={"policy_file": DEFAULT})))
+    promised = len(landes.states("departement"))
+    asyncio.run(reopened.keep(landes.gateway))
+    landes.deliver("ccas")
+    assert [sheet["birthName"] for sheet in landes.sheets("ccas")] == [AMELIA.nom]
+    asyncio.run(reopened.keep(landes.gateway))
+    assert landes.states("ccas") == [("delivered", "mailbox")]
+    assert len(landes.states("departement")) == promised, "what both tables permit is not promised again"
+    landes.gateway.engine.dispose()
+
+
+def test_what_was_withheld_of_a_minor_goes_when_she_comes_of_age(landes: Territory) -> None:
+    birthday = datetime.now(UTC) + timedelta(days=3)
+    young = replace(AMELIA, date_naissance=f"{birthday.year - 18}-{birthday:%m-%d}")
+    landes.oriented(young)
+    landes.tell("departement", "departement.accompagnement", accompaniment(young))
+    since = clock.instant()
+    landes.deliver("ccas")
+    assert landes.sheets("ccas") == []
+    with passed(birthday - timedelta(days=1)):
+        landes.gateway.publish_journal()
+        look(landes, since)
+        assert landes.sheets("ccas") == []
+        yesterday = clock.instant()
+    with passed(birthday):
+        landes.gateway.publish_journal()
+        assert look(landes, yesterday) == 1
+        assert [sheet["birthName"] for sheet in landes.sheets("ccas")] == [AMELIA.nom]
+
+
+def test_what_one_had_refused_withholds_nothing_of_the_other_once_they_are_two_again(landes: Territory) -> None:
+    landes.oriented()
+    (other,) = landes.tell("ccas", "ccas.suivi", beneficiary(socialSecurityNumber=None))[0].persons
+    with landes.gateway.unit_of_work() as work:
+        basis.record(work, objection(landes.gateway, other))
+        case = work.connection.execute(select(identity_case.c.id)).scalar_one()
+        identity_review.decide(work, landes.gateway, case, True, "agent")
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    assert landes.states("ccas") == []
+    with landes.gateway.unit_of_work() as work:
+        identity_review.reverse(work, landes.gateway, case, "agent")
+    landes.deliver("ccas")
+    assert [sheet["phone1"] for sheet in landes.sheets("ccas")] == ["0558000001"]
