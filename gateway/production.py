@@ -13,6 +13,7 @@ from connectors.failures import DestinationRefused
 from connectors.manifest import ManifestError, installed
 from gateway import clock, journal_files, key_marks, other_clocks, schedule, timestamp
 from gateway.access import partners
+from gateway.access.mtls import ProxyTrust
 from gateway.app import readiness
 from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
@@ -46,6 +47,10 @@ def missing(settings: Settings) -> list[str]:
         lacks.append("MAILLON_ISSUER must be an https address.")
     if not settings.proxies:
         lacks.append("MAILLON_PROXIES must name the reverse proxy that ends TLS, by its address.")
+    try:
+        ProxyTrust.of(settings.proxies)
+    except Misconfigured as problem:
+        lacks.append(problem.detail)
     if not settings.database_url.startswith("postgresql"):
         lacks.append("MAILLON_DATABASE_URL must name a PostgreSQL database.")
     if settings.journal_origin == "maillon.local/journal":

@@ -115,6 +115,13 @@ class Settings(BaseSettings):
     console_agents: dict[str, str] = Field(default_factory=dict, repr=False)
     """Roles by account (`sub`), for a provider that only says who someone is."""
 
+    @field_validator("departement")
+    @classmethod
+    def _three_characters(cls, number: str) -> str:
+        if not re.fullmatch("([0-9]{2}[0-9AB])?", number):
+            raise ValueError("a Département is written as CAF files do, with three characters: 040")
+        return number
+
     @field_validator("bodies")
     @classmethod
     def _numbers(cls, bodies: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:

@@ -257,8 +257,8 @@ def rotate(work: UnitOfWork, id: str, jwks: Any, *, overlap: int = OVERLAP) -> d
     Former keys that are not in it still authenticate for `overlap` seconds. With `overlap=0` they are revoked now, and
     so is every access token issued until now: what to do when a private key may have leaked.
 
-    Raises `Unknown`, `Invalid`, `Conflict("kid-reused")` when a `kid` already names another key, and
-    `Conflict("by-certificate")` for a client that has no keys.
+    Raises `Unknown`, `Invalid`, `Conflict`: `kid-reused` when a `kid` already names another key, `key-kept` when
+    nothing would be revoked, `by-certificate` for a client that has no keys.
     """
     if _known(work, id):
         raise Conflict("by-certificate", "This client authenticates by its certificate: give the name of the new one.")
@@ -272,6 +272,8 @@ def rotate(work: UnitOfWork, id: str, jwks: Any, *, overlap: int = OVERLAP) -> d
             raise Conflict("kid-reused", "A `kid` names one key for ever; a revoked key does not come back.")
         if former is not None and former.valid_until is not None:
             _set_key(work, id, former.kid, valid_until=None)
+    if overlap <= 0 and all(former.revoked_at is not None for former in held.values()):
+        raise Conflict("key-kept", "These are the keys that may have leaked: ask the partner for new ones.")
     for former in held.values():
         if overlap <= 0 and former.revoked_at is None:
             _set_key(work, id, former.kid, revoked_at=now, valid_until=now)

@@ -98,6 +98,8 @@ async def test_suspension_stops_tokens_and_resuming_does_not_revive_them(office)
 async def test_a_leaked_key_takes_its_tokens_with_it(office):
     token = await office.token(office.ccas)
     key = new_key("ccas-2")
+    with office.work() as work, pytest.raises(Conflict, match="key-kept"):
+        access.rotate(work, "ccas", {"keys": [public(office.ccas.key)]}, overlap=0)
     with office.work() as work:
         assert access.rotate(work, "ccas", {"keys": [public(key)]}, overlap=0)["retired"] == ["ccas-1"]
     office.gateway.access.live.forget()

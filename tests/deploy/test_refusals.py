@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey
+from pydantic import ValidationError
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request as Asked
@@ -29,7 +30,7 @@ from gateway.console import home, operator
 from gateway.console.blocks import Lines, Table
 from gateway.console.common import View
 from gateway.journal_files import WITNESS_POLICY, Files
-from gateway.production import examine
+from gateway.production import examine, missing
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage import open_engine, takes_writing
@@ -117,6 +118,13 @@ def test_a_standby_is_not_ready_and_the_doctor_says_so(postgres_database: str, t
     assert not told["ok"]
     assert "standby" in told["detail"]
     gateway.engine.dispose()
+
+
+def test_a_proxy_or_a_departement_that_is_none_is_told_before_the_first_call(tmp_path: Path) -> None:
+    lacks = missing(Settings(profile="production", home=tmp_path, proxies="mandataire", departement="040"))
+    assert "MAILLON_PROXIES lists addresses or networks: 127.0.0.1, 10.0.0.0/8." in lacks
+    with pytest.raises(ValidationError, match="three characters: 040"):
+        Settings(departement="40")
 
 
 def test_the_doctor_reads_the_settings_of_each_body_whatever_its_connector(tmp_path: Path) -> None:
