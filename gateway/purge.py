@@ -498,13 +498,15 @@ def _traces(work: UnitOfWork, gateway: Gateway, unit: tuple[str, list[str]]) -> 
         theirs = select(outbox.c.person_id).where(outbox.c.id.in_(ids))
         heads = select(func.coalesce(person.c.merged_into, person.c.id)).where(person.c.id.in_(theirs)).distinct()
         here &= outbox.c.person_id.not_in(_on_hold(work, list(work.connection.execute(heads).scalars())))
-    counts: Counter[str] = Counter()
-    if kind == "notices":  # and the letters that told them
-        told = mailbox.c.delivery_id.in_(select(table.c.id).where(here))
-        counts["mailbox"] = work.connection.execute(delete(mailbox).where(told)).rowcount
-    counts[table.name] = work.connection.execute(delete(table).where(here)).rowcount
-    if not counts[table.name]:
+    # What another transaction holds waits for the next run: neither waits for the other.
+    free = select(table.c.id).where(here).order_by(table.c.id).with_for_update(skip_locked=True, of=table)
+    ids = list(work.connection.execute(free).scalars())
+    if not ids:
         return kind
+    counts: Counter[str] = Counter()
+    counts[table.name] = work.connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
+    if kind == "notices":  # and the letters that told them
+        counts["mailbox"] = work.connection.execute(delete(mailbox).where(mailbox.c.delivery_id.in_(ids))).rowcount
     identifier = clock.new_id()
     entry = _log(work, identifier, sum(counts.values()))
     return Purged(identifier, kind, "", _counted(counts), (), (), entry)
