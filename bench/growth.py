@@ -36,7 +36,7 @@ def _id(kind: int) -> str:
 
 PERSON, HOME, OF_PERSON, OF_HOME, DELIVERY = map(_id, range(5))
 AT = "strftime('%Y-%m-%dT%H:%M:%f', (:at + i) / 1000.0, 'unixepoch') || '000Z'"
-SYSTEMS = ("nir", "nir+date", "nom+date", "nom+date+lieu", "prenom+tel")
+SYSTEMS = ("nir", "nir+date", "nom+date", "nom+initiale", "nom+date+lieu", "prenom+tel")
 LEFT = (
     ("person", {"id": PERSON, "created_at": AT, "wrapped_key": "zeroblob(60)"}),
     ("foyer", {"id": HOME, "created_at": AT, "wrapped_key": "zeroblob(60)"}),
