@@ -16,22 +16,26 @@ from gateway.policy_table import parse
 from gateway.problems import Misconfigured, NotKept
 
 
-def keep(home: Path, table: Path) -> str:
-    """Copy the table in force and its signature, if that is not done; gives its digest."""
+def keep(home: Path, table: Path, *, signed: bool = False) -> str:
+    """Copy the table in force, if that is not done; gives its digest. Its signature too once it was checked (`signed`):
+    it puts in force the rules that waited for one."""
     try:
         content = table.read_bytes()
     except OSError:
         raise Misconfigured("policy-missing", f"Provide the decision table {table.name}.") from None
     digest = hashlib.sha256(content).hexdigest()
     folder = home / "policies"
-    target = folder / f"{digest}.toml"
+    target, signature = folder / f"{digest}.toml", _signature(folder, digest)
+    folder.mkdir(parents=True, exist_ok=True)
+    if signed and not signature.exists():
+        _write(signature, table.with_name(table.name + ".sig").read_bytes())
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = table.with_name(table.name + ".sig")
-        if beside.is_file():
-            _write(target.with_name(target.name + ".sig"), beside.read_bytes())
         _write(target, content)
     return digest
+
+
+def _signature(folder: Path, digest: str) -> Path:
+    return folder / f"{digest}.toml.sig"
 
 
 def versions(home: Path) -> list[str]:
@@ -52,13 +56,13 @@ def load(home: Path, digest: str) -> Policy:
     found = content(home, digest)
     if hashlib.sha256(found).hexdigest() != digest:
         raise Misconfigured("policy-altered", "The copy of this decision table is not the table of that digest.")
-    return _compiled(found, digest)
+    return _compiled(found, digest, _signature(home / "policies", digest).is_file())
 
 
 @lru_cache(maxsize=4)
-def _compiled(found: bytes, digest: str) -> Policy:
+def _compiled(found: bytes, digest: str, signed: bool) -> Policy:
     # Its signature and annexes were checked when it was put in force; the rules are all in these bytes.
-    return Policy(parse(found, f"{digest}.toml"))
+    return Policy(parse(found, f"{digest}.toml", signed))
 
 
 def last_offered(home: Path) -> str:

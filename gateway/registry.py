@@ -102,7 +102,7 @@ class Gateway:
                 key_marks.require(engine, keys)
                 from gateway import erasure, policy_history  # they act on a gateway, which they import
 
-                policy_history.keep(settings.home, settings.policy_file)
+                policy_history.keep(settings.home, settings.policy_file, signed=policy.table.signed)
                 erasure.reconcile(gateway)
             refused.pop_all()
         return gateway

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from connectors.caf.generator import contexte, write_foyers
 from connectors.caf.synthese.foyers import Adresse, FoyerRsa, Individu, Mutation
-from gateway import clock
+from gateway import clock, decision_record, journal
 from gateway.decide import identifiers_for
 from gateway.demo.stage import signed_policy
 from gateway.exchange import exchange
@@ -199,3 +199,15 @@ def test_a_death_told_by_mistake_is_taken_back_by_whoever_told_it(landes: Territ
     assert known["personne.courriels[amelia@exemple.invalid].adresse"].value == "amelia@exemple.invalid"
     (again,) = landes.tell("ccas_voisin", "ccas.beneficiaires", beneficiary(deathDate=None))
     assert again.status == "unchanged"
+
+
+def test_a_decision_by_a_rule_that_a_signature_put_in_force_is_taken_again_as_it_was(tmp_path: Path) -> None:
+    policy, trusted = signed_policy(tmp_path)
+    landes = territory(tmp_path, DEMO, policy_file=policy, policy_trusted=trusted)
+    landes.oriented()
+    with landes.gateway.reading() as work:
+        decided = [one for one in journal.of_period(work.connection, "0", "9") if "decision_h" in one.fields]
+        again = [decision_record.replay_entry(work.connection, tmp_path, one) for one in decided]
+    assert "A13" in {rule for one in decided for rule in one.fields["rule_ids"]}
+    assert all(one.same for one in again)
+    landes.gateway.engine.dispose()
