@@ -116,7 +116,7 @@ def test_any_call_gets_a_described_answer_and_never_a_defect(house: House, mode:
         if place == "POST /v1/exchanges" and mode is GenerationMode.POSITIVE:
             named = {"Maillon-Document": "ccas.suivi", "Idempotency-Key": str(uuid.uuid4())}
             case.headers = {**(case.headers or {}), **named}
-        answer = case.call(auth=auth, timeout=20)
+        answer = case.call(auth=auth, timeout=60)
         met.setdefault(place, set()).add(answer.status_code)
         case.validate_response(answer, checks=CHECKS)
 

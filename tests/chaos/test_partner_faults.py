@@ -313,7 +313,7 @@ async def test_f_23_without_its_witness_the_gateway_goes_on_for_a_day_then_refus
 
     async def cosigned() -> bool:
         house.gateway.publish_journal()
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             policy = verify.Policy.parse(witness.policy_text(settings))
             return await witness.Collector(house.gateway.engine, settings, policy, client).collect()
 

@@ -140,9 +140,9 @@ def database_killed(house_at: Houses, times: int, exchanges: int) -> None:
         for _ in range(times):
             time.sleep(draw.uniform(0.2, 1.0))
             server.kill()
-            answer = httpx.get(f"{house.issuer}/readyz", timeout=15, trust_env=False)
+            answer = httpx.get(f"{house.issuer}/readyz", timeout=60, trust_env=False)
             assert answer.status_code == 503
-            assert httpx.get(f"{house.issuer}/healthz", timeout=5, trust_env=False).status_code == 200
+            assert httpx.get(f"{house.issuer}/healthz", timeout=60, trust_env=False).status_code == 200
             server.start()
             began = time.monotonic()
             house.until_ready(20, "/readyz")
@@ -287,7 +287,7 @@ def is_ready(house: House, port: int) -> bool:
     """Whether the process at this port takes exchanges."""
     address = {"Host": house.issuer.removeprefix("http://")}
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", headers=address, timeout=5, trust_env=False).is_success
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", headers=address, timeout=60, trust_env=False).is_success
     except httpx.HTTPError:
         return False
 

@@ -235,7 +235,7 @@ def test_every_process_of_the_gateway_answers_the_same_counts(house: House) -> N
 
     def told(port: int) -> set[str]:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10, trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60, trust_env=False)
         except httpx.TransportError:
             return set()
         return set(re.findall(r"^maillon_fields{.*", answer.text, re.M))
