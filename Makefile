@@ -23,7 +23,7 @@ demo: install
 test: export PYTHONDONTWRITEBYTECODE :=
 test: install
 	sh tests/machine.sh
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not chaos" --junitxml=$(RUNS)/test.xml $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not chaos" --junitxml=$(RUNS)/test.xml $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

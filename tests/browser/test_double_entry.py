@@ -25,9 +25,10 @@ PAGE = "/console/double-saisie"
 
 @pytest.fixture
 def reading(lived: Lived) -> meter_readings.Reading:
-    """Of now: other tests may have added to the dossiers since the demonstration read the meter."""
+    """Of now, and the only one: other tests add to the dossiers of the demonstration, and move the date."""
     with lived.gateway.unit_of_work() as work:
         assert meter_readings.last(work) is not None, "the demonstration reads the meter"
+        work.connection.execute(delete(meter_reading))
     return asyncio.run(meter_readings.keep(lived.gateway))
 
 
