@@ -544,6 +544,10 @@ class Divergence:
     index: int
 
 
+_UNSENT = ("already-held", "nothing-to-tell")
+"""Why a delivery ends with its recipient having what it should, and nothing new at the recipient's."""
+
+
 def reconcile(
     ours: Iterable[tuple[int, bytes]], theirs: Iterable[tuple[int, bytes]], *, us: str, them: str
 ) -> list[Divergence]:
@@ -551,13 +555,19 @@ def reconcile(
 
     Our side: `exchange.ack` entries towards `them`, each with the index (`peer_idx`) their acknowledgement carried.
     Their side: `exchange.request` entries from `us`. Both are named by `delivery_id`, else `exchange_id`. An omission
-    on either side leaves one of the two alone, whoever made it.
+    on either side leaves one of the two alone, whoever made it. What ended here with nothing sent is not looked for
+    there.
     """
     acknowledged: dict[str, tuple[int, int | None]] = {}
+    unsent: set[str] = set()
     for index, raw in ours:
         told = _exchange_of(raw, b"exchange.ack", "recipient_org", them)
         if told:
             acknowledged[told[0]] = index, told[1].get("peer_idx")
+            if told[1].get("reason_code") in _UNSENT:
+                unsent.add(told[0])
+            else:
+                unsent.discard(told[0])
     found: list[Divergence] = []
     received: set[str] = set()
     for index, raw in theirs:
@@ -573,7 +583,8 @@ def reconcile(
             found.append(Divergence("missing_here", told[0], index))
         elif ack[1] is not None and ack[1] != index:
             found.append(Divergence("moved", told[0], ack[0]))
-    return found + [Divergence("missing_there", exchange, ack[0]) for exchange, ack in acknowledged.items()]
+    sent = ((exchange, index) for exchange, (index, _) in acknowledged.items() if exchange not in unsent)
+    return found + [Divergence("missing_there", exchange, index) for exchange, index in sent]
 
 
 def _exchange_of(raw: bytes, event: bytes, field_name: str, body: str) -> tuple[str, dict[str, Any]] | None:
