@@ -44,8 +44,9 @@ IMPORTED = [
     "uvicorn.protocols.http.h11_impl",
 ]
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(IMPORTED)
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload(IMPORTED)
+"""Processes that begin with the product imported, and with nothing that a thread of this one holds."""
 
 
 _NETWORK = 0x40000000
@@ -58,7 +59,7 @@ class Process:
 
     def __init__(self, args: tuple[str, ...], environment: Mapping[str, str], log: Path, failpoint: str = "") -> None:
         self.args = args
-        self._one = _forks.Process(target=_run, args=(args, dict(environment), str(log), failpoint))
+        self._one = forks.Process(target=_run, args=(args, dict(environment), str(log), failpoint))
         self._one.start()
         assert self._one.pid is not None
         self.pid: int = self._one.pid

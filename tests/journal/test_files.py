@@ -20,12 +20,15 @@ from typer.testing import CliRunner
 
 from gateway import clock, journal, journal_files, journal_upkeep, merkle, note, verify
 from gateway.commands import proof
+from gateway.keys import Keyring
 from gateway.logs import LastingFailure
 from gateway.problems import Unavailable
 from gateway.registry import Gateway
-from gateway.settings import settings
+from gateway.settings import Settings, settings
+from gateway.storage import open_engine
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log
 from gateway.unit_of_work import UnitOfWork
+from tests.faults.launcher import forks
 
 
 class MachineFailed(Exception):
@@ -80,19 +83,26 @@ def test_a_failure_at_any_step_leaves_the_last_checkpoint_whole_and_the_next_cal
         assert _contents(a_journal.folder) == wanted, names[number - 1]
 
 
+def _publish_killed_at(number: int, home: Path) -> None:
+    steps = iter(range(1, 10_000))
+    engine = open_engine(f"sqlite:///{home / 'maillon.db'}")
+    journal_files.publish(
+        engine, Keyring(home / "keys"), Settings(home=home, profile="test"),
+        step=lambda _: os.kill(os.getpid(), signal.SIGKILL) if next(steps) == number else None,
+    )  # fmt: skip
+
+
 def test_a_killed_publisher_is_taken_over_by_the_next(a_journal) -> None:
     a_journal.write(300)
     names = _steps(a_journal, a_journal.publish)
     wanted = _contents(a_journal.folder)
     for number in range(1, len(names) + 1, 3):
         shutil.rmtree(a_journal.folder)
-        a_journal.engine.dispose()
-        child = os.fork()
-        if child == 0:
-            kill = iter(range(1, 10_000))
-            a_journal.publish(step=lambda _: os.kill(os.getpid(), signal.SIGKILL) if next(kill) == number else None)  # noqa: B023
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        # Not a fork of this process: what its other threads hold at that moment, nobody would give back.
+        publisher = forks.Process(target=_publish_killed_at, args=(number, a_journal.home))
+        publisher.start()
+        publisher.join(60)
+        assert publisher.exitcode == -signal.SIGKILL
         a_journal.publish()
         assert _contents(a_journal.folder) == wanted
 
