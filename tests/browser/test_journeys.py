@@ -244,6 +244,14 @@ def test_an_operator_pauses_and_resumes_a_partner(page: Any, lived: Lived) -> No
     assert "reprennent" in page.inner_text("main")
 
 
+def _health_of_caf(page: Any, picture: str) -> str:
+    """What an operator reads of this partner's health on the page of partners."""
+    page.goto("/console/connexion?comme=operateur")
+    page.goto("/console/partenaires")
+    page.screenshot(path=SCREENSHOTS / picture)
+    return page.inner_text("tr:has(form[action='/console/partenaires/caf/suspendre'])")
+
+
 @pytest.mark.parametrize(
     ("code", "said", "who"),
     [
@@ -268,10 +276,7 @@ def test_a_partner_that_does_not_answer_is_told_with_its_cause_and_who_acts(
         failed |= {"id": clock.new_id(), "created_at": work.now, "next_at": later, "reason": code, "attempts": 1}
         work.connection.execute(insert(outbox).values(**failed))
     try:
-        page.goto("/console/connexion?comme=operateur")
-        page.goto("/console/partenaires")
-        health = page.inner_text("tr:has(form[action='/console/partenaires/caf/suspendre'])")
-        page.screenshot(path=SCREENSHOTS / f"partenaires-{code}.png")
+        health = _health_of_caf(page, f"partenaires-{code}.png")
     finally:
         with lived.gateway.unit_of_work() as work:
             work.connection.execute(delete(outbox).where(outbox.c.id == failed["id"]))
@@ -302,10 +307,7 @@ def test_a_partner_of_whom_all_gave_up_is_still_told_with_its_cause(
             told = {"id": clock.new_id(), "item": code, "reason": reason, "settled_at": at}
             work.connection.execute(insert(outbox).values(**dead | told))
     try:
-        page.goto("/console/connexion?comme=operateur")
-        page.goto("/console/partenaires")
-        health = page.inner_text("tr:has(form[action='/console/partenaires/caf/suspendre'])")
-        page.screenshot(path=SCREENSHOTS / f"partenaires-abandon-{code.partition(':')[0]}.png")
+        health = _health_of_caf(page, f"partenaires-abandon-{code.partition(':')[0]}.png")
     finally:
         with lived.gateway.unit_of_work() as work:
             work.connection.execute(delete(outbox).where(outbox.c.recipient == "caf", outbox.c.item == code))
