@@ -137,8 +137,8 @@ class Arrival:
         moment = work.now
         # Whatever becomes of it, that it came is told; between two gateways, it is what their journals are compared by.
         received = journal.append(
-            work, "exchange.request", exchange_id=request.id, delivery_id=self.delivery or None,
-            sender_org=request.sender, client_id=request.client_id, n_records=len(records), outcome="received",
+            work, "exchange.request", exchange_id=request.id, sender_org=request.sender, client_id=request.client_id,
+            n_records=len(records), outcome="received", **({"delivery_id": self.delivery} if self.delivery else {}),
         )  # fmt: skip
         receipts = exchange.exchange(work, self.gateway, request, records)
         if keep:

@@ -38,6 +38,9 @@ from gateway.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
 
+LEFT_ALONE = "circuit-open"
+"""Why a delivery to a recipient that fails was not tried: it is no attempt of that delivery's."""
+
 Answered = Sequence[tuple["Prepared", Acknowledgement]]
 
 
@@ -61,7 +64,10 @@ def settle_all(work: UnitOfWork, gateway: Gateway, recipient: str, answered: Ans
     held = outbox.still_held(work, [prepared.claim for prepared, _ in answered])
     mine = [(prepared, answer) for prepared, answer in answered if prepared.claim in held]
     ailing = recipients.note_health(work, recipient, [(prepared.claim, answer) for prepared, answer in mine])
-    left = {prepared.claim: conclude(work, gateway, prepared, answer, counted=not ailing) for prepared, answer in mine}
+    left = {
+        prepared.claim: conclude(work, gateway, prepared, answer, counted=not ailing and answer.code != LEFT_ALONE)
+        for prepared, answer in mine
+    }
     return [left.get(prepared.claim, "") for prepared, _ in answered]
 
 

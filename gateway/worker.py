@@ -32,10 +32,12 @@ from gateway.unit_of_work import UnitOfWork
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
 
-BATCH = 64
+BATCH = 128
 """Deliveries of one recipient that a worker holds, and claims in one transaction, at most."""
 _ROUNDS = 8
 """…and as many times those in flight: a worker that held more would keep them from the others."""
+_LEFT_ALONE = Acknowledgement("retry", delivery.LEFT_ALONE)
+"""What becomes of a delivery that was about to leave for a recipient that began to fail: it was not tried."""
 _GATHER = 0.05
 """Seconds that a first answer waits for others, so that they share a transaction."""
 _TROUBLE = (SQLAlchemyError, Problem, OSError)
@@ -54,6 +56,8 @@ class _Served:
     since: float = field(default_factory=time.monotonic)
     flying: dict[asyncio.Task[Acknowledgement], Prepared] = field(default_factory=dict)
     answered: list[tuple[Prepared, Acknowledgement]] = field(default_factory=list)
+    failures: int = 0
+    """Deliveries that failed in a row; as many as open its circuit, and nothing more of what is held leaves."""
 
     @property
     def room(self) -> int:
@@ -163,6 +167,8 @@ class Worker:
             served.defect.over()
             trouble = 0.0
             total += claimed
+            if not served.flying:
+                served.failures = 0  # what is claimed now, a single probe it may be, is to leave
             for one in ready:
                 served.flying[asyncio.create_task(self._send(one, served))] = one
             if not claimed and not served.flying:
@@ -185,6 +191,8 @@ class Worker:
 
     async def _send(self, prepared: Prepared, served: _Served) -> Acknowledgement:
         async with served.slots:
+            if served.failures >= recipients.AILING:
+                return _LEFT_ALONE
             began = time.monotonic()
             try:
                 async with asyncio.timeout(served.terms.attempt):
@@ -192,6 +200,8 @@ class Worker:
             except TimeoutError:
                 answer = Acknowledgement("retry", "deadline")
             delivery_metrics.SECONDS.labels(prepared.claim.recipient).observe(time.monotonic() - began)
+            if answer.code not in recipients.OURS:
+                served.failures = served.failures + 1 if answer.outcome == "retry" else 0
             return answer
 
     def _turn(self, recipient: str, served: _Served) -> tuple[int, list[Prepared]]:
