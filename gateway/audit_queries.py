@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
-from gateway import convention, journal, policy_history, retention
+from gateway import clock, convention, journal, policy_history, retention
 from gateway.basis_record import fold
 from gateway.convention_model import Flow
 from gateway.journal import RETENTION_MONTHS, Logged
@@ -28,7 +27,6 @@ from gateway.storage.tables.basis import basis_event, basis_record
 from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.unit_of_work import UnitOfWork
 
-PARIS = ZoneInfo("Europe/Paris")
 OPEN_HOURS = range(7, 20)
 """Hours of the day (Paris), Monday to Friday, in which an office looks people up."""
 MASS, REPEATED = 200, 10
@@ -71,7 +69,7 @@ def lookups(connection: Connection, start: str, end: str) -> list[dict[str, Any]
         one = found.setdefault(who, {"client_id": who, "body": fields.get("sender_org", ""), "lookups": 0,
                                      "persons": set(), "out_of_hours": 0})  # fmt: skip
         one["lookups"] += 1
-        moment = datetime.fromisoformat(entry.ts).astimezone(PARIS)
+        moment = clock.local(entry.ts)
         one["out_of_hours"] += moment.weekday() > 4 or moment.hour not in OPEN_HOURS
         if subject:
             one["persons"].add(subject)

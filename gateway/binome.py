@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.words import day_of
+from gateway.clock import day_of
 from schemas import paths
 from schemas.record import Current, Fact
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 import rfc8785
@@ -95,7 +95,7 @@ def complete(
         raise Conflict("breach-closed", "This breach is closed.")
     said = _parse(json.loads(row.content) | dict(content))
     told = _past(work, "cnil_notified_at", cnil_notified_at) or row.cnil_notified_at
-    if told and told > _due(row.aware_at) and not said.delay_reason:
+    if told and told > clock.after(row.aware_at, NOTICE) and not said.delay_reason:
         raise Invalid("delay-reason", "A notice after 72 hours gives the reasons of the delay (GDPR 33(1)).")
     persons = _past(work, "persons_notified_at", persons_notified_at) or row.persons_notified_at
     values = {"content": _dump(said), "state": "open", "cnil_notified_at": told, "persons_notified_at": persons}
@@ -238,10 +238,6 @@ def _dump(said: Breach) -> str:
     return rfc8785.dumps(said.model_dump(mode="json")).decode()
 
 
-def _due(aware_at: str) -> str:
-    return clock.instant(datetime.fromisoformat(aware_at) + NOTICE)
-
-
 def _row(work: UnitOfWork, identifier: str) -> Any:
     row = work.connection.execute(select(table).where(table.c.id == identifier).with_for_update()).first()
     if row is None:
@@ -250,7 +246,7 @@ def _row(work: UnitOfWork, identifier: str) -> Any:
 
 
 def _line(row: Any, now: str) -> dict[str, Any]:
-    due = _due(row.aware_at)
+    due = clock.after(row.aware_at, NOTICE)
     content: dict[str, Any] = json.loads(row.content)
     return {
         "id": row.id, "kind": row.kind, "state": row.state, "detected_at": row.detected_at, "aware_at": row.aware_at,

@@ -22,12 +22,12 @@ from typing import Any
 
 from gateway import breach, clock, verify
 from gateway.audit_queries import MASS, lookups, period
+from gateway.clock import day_of
 from gateway.journal import DEFAULT_LOG
 from gateway.journal_files import JournalBroken
 from gateway.problems import Unknown
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import day_of
 
 WINDOW = timedelta(hours=1)
 VAIN = 20

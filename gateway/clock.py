@@ -1,13 +1,14 @@
-"""Time as the gateway writes it: RFC 3339 UTC with microseconds, as text that sorts."""
+"""Time as the gateway writes it: RFC 3339 UTC with microseconds, as text that sorts; and the day it is in Paris."""
 
 from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gateway.chance import chance
 from gateway.problems import Misnamed, Unavailable
+from schemas.normalisation import PARIS
 
 STEADY = 300.0
 """Seconds by which a machine's date may be set right while a process runs."""
@@ -28,12 +29,32 @@ def instant(moment: datetime | None = None) -> str:
         raise ValueError("outside the calendar, in universal time") from None
 
 
+def after(moment: str, span: timedelta) -> str:
+    """The instant that comes so long after this one; before it, for a negative span."""
+    return instant(datetime.fromisoformat(moment) + span)
+
+
 def told(text: str) -> str:
     """An instant that somebody gave (RFC 3339), as the gateway writes it. Raises `Invalid` (`bad-instant`)."""
     try:
         return instant(datetime.fromisoformat(text))
     except ValueError:
         raise Misnamed("bad-instant", "An instant is RFC 3339 with its time zone.") from None
+
+
+def local(moment: str) -> datetime:
+    """An instant of the gateway in Paris time."""
+    return datetime.fromisoformat(moment).astimezone(PARIS)
+
+
+def today(moment: str = "") -> str:
+    """The day it is in Paris (`AAAA-MM-JJ`), now or at an instant of the gateway."""
+    return local(moment or instant()).date().isoformat()
+
+
+def day_of(moment: str) -> str:
+    """The day (`AAAA-MM-JJ`) of a date, or of an instant: the one it was in Paris."""
+    return today(moment) if "T" in moment else moment[:10]
 
 
 _COUNTED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -10,14 +10,14 @@ import difflib
 import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import bindparam, insert, select
 
 from connectors.manifest import installed
+from gateway import clock
 from gateway.convention_checks import check_documents, hidden, parse
 from gateway.convention_model import Convention, Flow, serving
 from gateway.problems import Invalid, Unknown
@@ -25,12 +25,10 @@ from gateway.storage.tables.access import client
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.unit_of_work import UnitOfWork
 
-_PARIS = ZoneInfo("Europe/Paris")
-
 
 def today(work: UnitOfWork) -> date:
     """The day of this transaction in metropolitan France."""
-    return datetime.fromisoformat(work.now).astimezone(_PARIS).date()
+    return clock.local(work.now).date()
 
 
 def add(work: UnitOfWork, content: bytes) -> dict[str, Any]:
@@ -175,8 +173,7 @@ def versions(work: UnitOfWork) -> tuple[tuple[str, int], ...]:
 def opened(work: UnitOfWork, since: str) -> list[Flow]:
     """The flows in force that were not, or were not as they are, at this instant: their convention began, came back,
     or changed."""
-    day = datetime.fromisoformat(since).astimezone(_PARIS).date()
-    before = _flows_of(tuple(_last(work, since).values()), day)
+    before = _flows_of(tuple(_last(work, since).values()), clock.local(since).date())
     known = {replace(flow, version=0) for flow in before if flow.active}
     return [flow for flow in _flows(work, None) if flow.active and replace(flow, version=0) not in known]
 

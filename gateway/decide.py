@@ -12,6 +12,7 @@ from gateway import canonical, clock, retention
 from gateway.basis import informed_collectively
 from gateway.basis_states import FlowStates, states
 from gateway.categories import Told, codes_of, legal_code, told
+from gateway.clock import today
 from gateway.convention_model import Flow
 from gateway.merge import Portrait
 from gateway.policy import Decision, Policy, Question
@@ -19,7 +20,6 @@ from gateway.registry import SECRECY, Gateway
 from gateway.storage.tables.access import client
 from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import today
 from schemas.normalisation import is_initial
 from schemas.record import Current, value_of
 

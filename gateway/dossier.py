@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -131,7 +131,7 @@ class Dossiers:
         self._vault.unwrap(work, wanted)
         for one in wanted:
             live[one] = {}
-        long_ago = clock.instant(datetime.fromisoformat(work.now) - self._shortest)
+        long_ago = clock.after(work.now, -self._shortest)
         old: dict[bytes, list[_Live]] = {}
         for row in rows(work.connection, assertion_set, _SET, "subject_id", wanted, _LIVE):
             try:

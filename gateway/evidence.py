@@ -20,11 +20,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from pydantic import ValidationError
 
 from gateway import fse, journal
+from gateway.clock import day_of
 from gateway.person_export import FOLDER
 from gateway.problems import Invalid
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import day, day_of, in_words, moment, word
+from gateway.words import day, in_words, moment, word
 from schemas import paths
 from schemas.annuaire import Affectation
 from schemas.convention import PosteFinance

@@ -13,7 +13,7 @@ from typing import Any
 
 import mappings
 from connectors.manifest import Document
-from gateway.words import day_of, today
+from gateway.clock import day_of, today
 from schemas import nomenclatures, paths
 from schemas.fse import ReponsesSensibles
 from schemas.record import Current, Fact, Written, value_of

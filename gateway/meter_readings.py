@@ -16,12 +16,12 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select
 
 from gateway import clock
+from gateway.clock import day_of
 from gateway.meter import Count, in_order, pieces
 from gateway.metrics import Shared
 from gateway.registry import Gateway
 from gateway.storage.tables.meter import meter_reading as table
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import day_of
 
 KINDS = ("filled", "own", "empty", "typed_again", "in_conflict")
 FIELDS = Shared(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import rfc8785
@@ -76,7 +76,7 @@ def tell(
         raise Invalid("notification-invalid", "Say what each recipient must do, and under which reference.")
     if not recipients or reference is None:
         return ()
-    give_up = clock.instant(datetime.fromisoformat(work.now) + GIVE_UP)
+    give_up = clock.after(work.now, GIVE_UP)
     rows: list[dict[str, Any]] = []
     for recipient in recipients:
         content = {
@@ -112,7 +112,7 @@ def failed(work: UnitOfWork, identifier: str) -> str:
     if row.state != "queued":
         return str(row.state)
     pause = min(_FIRST_PAUSE * 2 ** min(row.attempts, 16), _LONGEST_PAUSE)
-    again = clock.instant(datetime.fromisoformat(work.now) + pause)
+    again = clock.after(work.now, pause)
     state = "dpo_task" if again >= row.give_up_at else "queued"
     _set(work, identifier, state=state, attempts=row.attempts + 1, next_at=again)
     return state

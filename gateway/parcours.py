@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from gateway import binome
+from gateway.clock import local
 from gateway.registry import Gateway
 from gateway.storage.tables.record import person as person_table
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import local
 from schemas import paths
 from schemas.etats import MACHINES, incoherences, legal
 from schemas.record import Current, Facts, Finding, value_of

@@ -15,13 +15,13 @@ from gateway import clock, journal_files, key_marks, other_clocks, schedule, tim
 from gateway.access import partners
 from gateway.access.mtls import ProxyTrust
 from gateway.app import readiness
+from gateway.clock import day_of
 from gateway.console.provider import LOOPBACK, on_loopback
 from gateway.console.signin import require_complete
 from gateway.policy import Policy
 from gateway.problems import Misconfigured, Problem
 from gateway.registry import Gateway, configured, way_to
 from gateway.settings import Settings, unknown_variables
-from gateway.words import day_of
 
 KEY_FILES = (
     "wrap.key",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import Counter as Metric
@@ -337,9 +337,8 @@ def _tell(work: UnitOfWork, gateway: Gateway, record_id: str, people: list[str],
 
 def _cutoffs(work: UnitOfWork, gateway: Gateway) -> dict[str, str]:
     """What each regime no longer allows to keep is older than this."""
-    now = datetime.fromisoformat(work.now)
     return {
-        regime.id: clock.instant(now - timedelta(hours=hours(regime.retention)))
+        regime.id: clock.after(work.now, -timedelta(hours=hours(regime.retention)))
         for regime in gateway.policy.table.regimes.values()
     }
 

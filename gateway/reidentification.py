@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
@@ -57,7 +57,7 @@ def request(work: UnitOfWork, subject: str, reason: str, by: Account) -> dict[st
     work.connection.execute(
         insert(table).values(
             id=identifier, subject=subject, reason=reason.strip(), requested_by=by.name, requested_at=work.now,
-            expires_at=_later(work.now, WAITS),
+            expires_at=clock.after(work.now, WAITS),
         )
     )  # fmt: skip
     row = _row(work, identifier)
@@ -72,7 +72,7 @@ def approve(work: UnitOfWork, identifier: str, by: Account) -> dict[str, Any]:
         raise Forbidden("same-account", "Another account than the one that asked approves.")
     if state(row, work.now) != "open":
         raise Conflict("reidentification-closed", f"This request is {state(row, work.now)}: it must be made anew.")
-    values = {"approved_by": by.name, "approved_at": work.now, "expires_at": _later(work.now, LASTS)}
+    values = {"approved_by": by.name, "approved_at": work.now, "expires_at": clock.after(work.now, LASTS)}
     work.connection.execute(update(table).where(table.c.id == identifier).values(**values))
     _log(work, row, by, "reidentify-approved")
     return show(_row(work, identifier), work.now)
@@ -180,7 +180,3 @@ def _log(work: UnitOfWork, row: Row[Any], by: Account, outcome: str) -> None:
         outcome=outcome, object_ref=row.id, subject=row.subject,
         reason_h=hashlib.sha256(row.reason.encode()).hexdigest(),
     )  # fmt: skip
-
-
-def _later(instant: str, length: timedelta) -> str:
-    return clock.instant(datetime.fromisoformat(instant) + length)

@@ -19,7 +19,7 @@ import contextlib
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from sqlalchemy import func, select
 from gateway import clock, convention, policy_history
 from gateway.access import partners
 from gateway.basis_states import states
+from gateway.clock import today
 from gateway.convention_model import Flow
 from gateway.decide import answer, came_of_age
 from gateway.exchange import offer_again
@@ -40,7 +41,6 @@ from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.storage.tables.record import person
 from gateway.storage.tables.schedule import schedule
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import today
 
 JOB = "withheld-again"
 _OPENS = ("informed", "given", "rejected", "retracted", "lifted", "notified", "ended", "validated")
@@ -125,7 +125,7 @@ def look(gateway: Gateway, since: str) -> Iterator[int]:
                     yield _promise(gateway, lot, ended)
         seen.update(people)
         known.update(flows)
-        former, minors_at, since = "", now, max(since, _before(now))
+        former, minors_at, since = "", now, max(since, clock.after(now, -_LATE))
 
 
 _BESIDE = "annexes", "regimes"
@@ -147,11 +147,7 @@ def _last_look(gateway: Gateway) -> str:
     """When the last look that ended did, or when the first was to begin; a little before."""
     with gateway.reading() as work:
         row = work.connection.execute(select(schedule).where(schedule.c.name == JOB)).first()
-        return _before((row.done_at or row.since) if row else work.now)
-
-
-def _before(moment: str) -> str:
-    return clock.instant(datetime.fromisoformat(moment) - _LATE)
+        return clock.after((row.done_at or row.since) if row else work.now, -_LATE)
 
 
 def _opened(work: UnitOfWork, since: str) -> list[Flow]:

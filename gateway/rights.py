@@ -25,6 +25,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select, update
 
 from gateway import basis, clock, journal, notification
+from gateway.clock import local
 from gateway.past import past_recipients
 from gateway.person_history import HERSELF, head_of, people_of
 from gateway.problems import Conflict, Invalid, Misnamed, Unknown
@@ -33,7 +34,7 @@ from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.record import person
 from gateway.storage.tables.rights import rights_request as table
 from gateway.unit_of_work import UnitOfWork
-from gateway.words import PARIS, local
+from schemas.normalisation import PARIS
 
 ARTICLES = {
     "access": "RGPD 15", "rectification": "RGPD 16", "erasure": "RGPD 17", "limitation": "RGPD 18",
@@ -123,8 +124,7 @@ def identity_confirmed(work: UnitOfWork, gateway: Gateway, identifier: str) -> D
     """The month goes on where it stopped."""
     row = _row(work, identifier, ("identity",))
     paused = datetime.fromisoformat(work.now) - datetime.fromisoformat(row.paused_at)
-    due = clock.instant(datetime.fromisoformat(row.due_at) + paused)
-    _set(work, identifier, state="open", paused_at=None, due_at=due)
+    _set(work, identifier, state="open", paused_at=None, due_at=clock.after(row.due_at, paused))
     _log(work, gateway, row.person_id, identifier, "right.request", row.name, outcome="identity-confirmed")
     return get(work, identifier)
 

@@ -252,7 +252,7 @@ def _write(gateway: Gateway, job: Job, fence: int, **values: Any) -> None:
 
 
 def _later(instant: str, seconds: float) -> str:
-    return clock.instant(datetime.fromisoformat(instant) + timedelta(seconds=seconds))
+    return clock.after(instant, timedelta(seconds=seconds))
 
 
 # --- what is shown of it ----------------------------------------------------------------------------------------------

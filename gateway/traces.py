@@ -15,7 +15,7 @@ An idempotency key lasts as long as its exchange: a year at least.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, exists, or_
@@ -45,7 +45,7 @@ def past(work: UnitOfWork, gateway: Gateway) -> dict[str, tuple[Table, ColumnEle
 
 
 def _before(work: UnitOfWork, length: str) -> str:
-    return clock.instant(datetime.fromisoformat(work.now) - timedelta(hours=hours(length)))
+    return clock.after(work.now, -timedelta(hours=hours(length)))
 
 
 def _terms(work: UnitOfWork, gateway: Gateway) -> dict[str, list[str]]:

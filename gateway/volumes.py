@@ -18,8 +18,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import JSON, Connection, Engine, Text, cast, func, insert, select
 
 from gateway import clock
+from gateway.clock import day_of, today
 from gateway.storage.tables.journal import journal_day, journal_entry, journal_log
-from gateway.words import PARIS, day_of, today
+from schemas.normalisation import PARIS
 
 if TYPE_CHECKING:
     from gateway.registry import Gateway

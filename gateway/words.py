@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from gateway import clock
+from gateway.clock import day_of, local
 from schemas import paths
 
-PARIS = ZoneInfo("Europe/Paris")
 _FILE = Path(__file__).parent / "console" / "strings.toml"
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 _PERIOD = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?")
@@ -66,21 +63,6 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
 
 
-def local(instant: str) -> datetime:
-    """An instant of the gateway in Paris time."""
-    return datetime.fromisoformat(instant).astimezone(PARIS)
-
-
-def today(instant: str = "") -> str:
-    """The day it is in Paris (`AAAA-MM-JJ`), now or at an instant of the gateway."""
-    return local(instant or clock.instant()).date().isoformat()
-
-
-def day_of(moment: str) -> str:
-    """The day (`AAAA-MM-JJ`) of a date, or of an instant: the one it was in Paris."""
-    return today(moment) if "T" in moment else moment[:10]
-
-
 def moment(instant: str | None) -> str:
     """`2026-11-21T08:30:00.000000Z` as French readers write it: 21/11/2026 09:30 (Paris)."""
     return f"{local(instant):%d/%m/%Y %H:%M}" if instant else "–"
@@ -90,8 +72,7 @@ def day(date: str | None) -> str:
     """`2026-11-21` as 21/11/2026, `2026-11` as 11/2026; of an instant, the day it was in Paris."""
     if not date:
         return "–"
-    date = local(date).date().isoformat() if "T" in date else date
-    return "/".join(part for part in reversed(date.split("-")) if part.strip("0")) or "–"
+    return "/".join(part for part in reversed(day_of(date).split("-")) if part.strip("0")) or "–"
 
 
 def period(iso: str | None) -> str:

@@ -20,7 +20,6 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from lxml import etree
 
@@ -33,7 +32,7 @@ from mappings.writing import Generator as FormGenerator
 from mappings.writing import Write, dotted
 from schemas import paths
 from schemas.nomenclatures.labels import is_twice_encoded
-from schemas.normalisation import nir_disagreements
+from schemas.normalisation import PARIS, nir_disagreements
 from schemas.record import Current, Facts, Finding, Record, Written
 
 FOLDER = Path(__file__).parent
@@ -42,7 +41,6 @@ ADDED = "MAILLON_MAPPINGS"
 
 _NIR = "identifiants[nir].valeur"
 _BORN = "personne.date_naissance"
-_FRANCE = ZoneInfo("Europe/Paris")
 _KEYS = re.compile(r"\[[^\]]*\]")
 _TWICE = "UTF-8 was read as windows-1252 on its way: its sender declares the right encoding, and sends it again"
 _SEXES = {"monsieur": "masculin", "madame": "feminin"}
@@ -257,7 +255,7 @@ def _is_twice_encoded(value: Any) -> bool:
 def _compare_birth(facts: Facts, at: str, findings: list[Finding]) -> None:
     """Leave out a birth date to come, by which nobody may be known: a human asks its sender."""
     born = facts.get(_BORN, "")
-    if born > datetime.now(_FRANCE).date().isoformat()[: len(born)]:
+    if born > datetime.now(PARIS).date().isoformat()[: len(born)]:
         del facts[_BORN]
         findings.append(Finding("birth-to-come", at, "quarantine"))
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 from schemas.dossier import Dossier
+from schemas.normalisation import PARIS
 from schemas.parcours import Accompagnement, ContratEngagement, Orientation, Prescription
 from schemas.record import Finding
 
-_FRANCE = ZoneInfo("Europe/Paris")
 Steps = Mapping[str, frozenset[str]]
 
 
@@ -232,7 +231,7 @@ def _accompagnement(item: Accompagnement) -> Iterator[Incoherence]:
 
 def _day(moment: str | None) -> str:
     """The day that it was in France; empty when nobody says."""
-    return datetime.fromisoformat(moment).astimezone(_FRANCE).date().isoformat() if moment else ""
+    return datetime.fromisoformat(moment).astimezone(PARIS).date().isoformat() if moment else ""
 
 
 def _deces(dossier: Dossier) -> Iterator[Incoherence]:

@@ -416,7 +416,8 @@ SENTINEL_DATES = frozenset({"0001-01-01", "1900-01-01", "9999-12-31"})
 
 _ISO = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 _ZONED = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")
-_FRANCE = ZoneInfo("Europe/Paris")
+PARIS = ZoneInfo("Europe/Paris")
+"""The time of metropolitan France, which partners write without saying so."""
 _FRENCH = re.compile(r"(?:(?:(\d{1,2})[/.\-])?(\d{1,2})[/.\-])?(\d{4})")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\dZ", re.ASCII)
 Precision = Literal["annee", "mois", "jour"]
@@ -450,7 +451,7 @@ def _day_in_france(moment: str) -> str:
     """The day of a date that carries an hour: as it is written, unless its zone says that France was elsewhere."""
     if _ZONED.search(moment):
         with suppress(ValueError, OverflowError):
-            return datetime.fromisoformat(moment).astimezone(_FRANCE).date().isoformat()
+            return datetime.fromisoformat(moment).astimezone(PARIS).date().isoformat()
     return moment[:10]
 
 

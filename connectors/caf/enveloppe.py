@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from zoneinfo import ZoneInfo
 
 from lxml import etree
 
 from connectors.caf.flux import ANOMALIES, Genre, check_nature
 from connectors.contract import DocumentRefused, Envelope
+from schemas.normalisation import PARIS
 from schemas.record import Finding
 
 __all__ = ["ANOMALIES", "Entete", "Totaux", "envelope", "footer", "header", "header_alone"]
 
-PARIS = ZoneInfo("Europe/Paris")
 _NAMES = frozenset({"APPLIEME", "NUMVERSIONAPPLIEME", "TYPEFLUX", "NATFLUX", "DTCREAFLUX", "HEUCREAFLUX", "DTREF"})
 _SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
 _KNOWN_SCHEMA = re.compile(r"(vrsb|vird)\d{4}\.xsd", re.IGNORECASE)

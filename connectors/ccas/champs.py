@@ -15,17 +15,15 @@ from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import schemas
 from connectors.table import Row, day, is_scientific
 from schemas import normalisation
-from schemas.normalisation import name_key
+from schemas.normalisation import PARIS, name_key
 from schemas.record import Finding
 
 TABLE = Path(schemas.__file__).parent / "partner" / "ccas" / "champs.csv"
 LABELS = TABLE.with_name("libelles.csv")
-PARIS = ZoneInfo("Europe/Paris")
 TAKEN_BACK = {"deathDate": "personne.date_deces"}
 """Fields that a CCAS takes back by an explicit `null`, and where the record holds them. Any other empty field says
 nothing; a death told by mistake would end all that is owed to someone alive."""

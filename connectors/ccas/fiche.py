@@ -13,9 +13,10 @@ from typing import Any
 
 from jinja2 import Environment
 
-from connectors.ccas.champs import PARIS, labels
+from connectors.ccas.champs import labels
 from connectors.table import XLSX, to_csv, to_xlsx
 from schemas import nomenclatures
+from schemas.normalisation import PARIS
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "xlsx": XLSX, "html": "text/html; charset=utf-8"}
 _PAGE = """<!doctype html>

@@ -15,10 +15,11 @@ from typing import Any
 from lxml import etree
 
 import mappings
-from connectors.departement.referentiel import PARIS, Referentiel
+from connectors.departement.referentiel import Referentiel
 from connectors.departement.structure import Node, prune, serialize, to_xml
 from connectors.departement.structure import structure as tree
 from schemas.nomenclatures.labels import bare_words
+from schemas.normalisation import PARIS
 from schemas.record import Current, Finding, Written
 
 DOCUMENT = "departement.webrsa_ali"

@@ -17,16 +17,15 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from connectors.contract import DocumentRefused
 from connectors.departement.structure import check, structure, to_json
 from connectors.xml import parse
 from schemas.nomenclatures import crosswalk
 from schemas.nomenclatures.labels import bare_words
+from schemas.normalisation import PARIS
 
 ROOT = "Referentiel_WebRSA"
-PARIS = ZoneInfo("Europe/Paris")
 _PARENTS = ("parent_id",)
 _CODES = ("code", "codetypeemploi")
 

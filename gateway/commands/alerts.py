@@ -9,11 +9,12 @@ import typer
 from rich.table import Table
 
 from gateway import clock, parcours, tasks
+from gateway.clock import local
 from gateway.commands.output import data, day, people
 from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
-from gateway.words import local, word
+from gateway.words import word
 
 
 def register(app: typer.Typer) -> None:

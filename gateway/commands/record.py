@@ -11,12 +11,12 @@ import typer
 
 from connectors.table import to_csv, to_xlsx
 from gateway import evidence, fse, fse_form, meter, private_file, worklist
+from gateway.clock import today
 from gateway.commands import group
 from gateway.commands.output import body_of, data, day, json_object
 from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
-from gateway.words import today
 
 Act = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The act agents decided, as a JSON object.")]
 Answers = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="What she was asked, as JSON.")]

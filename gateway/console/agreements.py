@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 import mappings
 from gateway import clock, convention, journal
+from gateway.clock import day_of
 from gateway.console import law_words, purges
 from gateway.console.blocks import (
     Badge,
@@ -38,7 +39,7 @@ from gateway.problems import Unknown
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.storage.tables.journal import journal_entry, journal_log
-from gateway.words import day, day_of, many, number, period, say, word
+from gateway.words import day, many, number, period, say, word
 from mappings.explain import explain
 
 TONES = {"active": "good", "a_venir": "wait", "suspendue": "bad", "expiree": "bad", "brouillon": "quiet"}

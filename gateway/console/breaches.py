@@ -27,7 +27,8 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import Answer, Go, Place, View, to_correct
 from gateway.problems import Invalid, Misnamed
-from gateway.words import PARIS, many, moment, number, say, word
+from gateway.words import many, moment, number, say, word
+from schemas.normalisation import PARIS
 
 _TEXTS = {"consequences": 5_000, "measures": 5_000, "delay_reason": 2_000}
 

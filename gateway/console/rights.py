@@ -14,6 +14,7 @@ from sqlalchemy import func, select, tuple_
 from starlette.datastructures import UploadFile
 
 from gateway import basis, clock, journal, person_export, rights
+from gateway.clock import today
 from gateway.console.blocks import (
     Badge,
     Facts,
@@ -36,7 +37,8 @@ from gateway.problems import Conflict, Invalid, Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
 from gateway.storage.tables.rights import rights_request as table
-from gateway.words import PARIS, many, moment, say, today, word
+from gateway.words import many, moment, say, word
+from schemas.normalisation import PARIS
 
 _NUMBER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_LETTER = 5 * 1024 * 1024

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from gateway import clock, volumes
 from gateway.categories import bridge
+from gateway.clock import local, today
 from gateway.console import law_words
 from gateway.console.blocks import Badge, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
 from gateway.console.common import Place, View
@@ -23,7 +24,7 @@ from gateway.convention_model import Flow
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
 from gateway.words import day as day_of
-from gateway.words import local, number, say, today, word
+from gateway.words import number, say, word
 from mappings import load
 
 THRESHOLDS = {

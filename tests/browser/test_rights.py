@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from gateway import basis, clock, rights, words
+from gateway import basis, clock, rights
 from gateway.console import rights as console_rights
 from gateway.console import rights_act
 from gateway.rectification import statements_of
@@ -297,8 +297,8 @@ def test_a_right_is_refused_under_its_own_texts(
 
 def test_a_day_of_the_form_is_a_day_of_paris() -> None:
     """Half past midnight in Paris, still the day before in UTC."""
-    assert words.today("2026-11-21T23:30:00Z") == "2026-11-22"
-    assert console_rights._received(words.today()) == "", "today is now"
+    assert clock.today("2026-11-21T23:30:00Z") == "2026-11-22"
+    assert console_rights._received(clock.today()) == "", "today is now"
     assert console_rights._received("2026-07-02") == "2026-07-01T22:00:00.000000Z"
 
 

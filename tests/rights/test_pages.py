@@ -38,6 +38,7 @@ from gateway.receipt import Request
 from gateway.reidentification import Account
 from gateway.storage.tables.record import exchange, identity_case
 from gateway.storage.tables.record import quarantine as quarantined
+from schemas.normalisation import PARIS
 from schemas.record import Finding, Record
 from tests.rights.conftest import ISSUER, MARIE, Office, known
 
@@ -194,8 +195,8 @@ async def test_the_day_on_which_a_sensitive_category_left_is_told(office: Office
 
 
 def _in_paris(days_ago: int, at: str) -> str:
-    day = words.local(clock.instant()).date() - timedelta(days=days_ago)
-    return clock.instant(datetime.combine(day, time.fromisoformat(at), words.PARIS))
+    day = clock.local(clock.instant()).date() - timedelta(days=days_ago)
+    return clock.instant(datetime.combine(day, time.fromisoformat(at), PARIS))
 
 
 async def test_readings_of_the_evening_and_of_the_night_are_of_two_days(office: Office) -> None:
