@@ -17,6 +17,7 @@ from sqlalchemy import insert, select, update
 
 from gateway import clock, journal
 from gateway.audit_queries import period
+from gateway.lookup import batches
 from gateway.problems import Conflict, Invalid, Misnamed, Unknown, misread
 from gateway.registry import Gateway
 from gateway.storage.tables.access import client
@@ -186,14 +187,13 @@ def _written(
     work: UnitOfWork, gateway: Gateway, body: str, client_id: str, exchanges: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """The statements that these exchanges brought, each with the person, or the persons of the household."""
-    ids = sorted(exchanges)
     found: list[dict[str, Any]] = []
-    for first in range(0, len(ids), 400):
+    for some in batches(sorted(exchanges)):
         query = (
             select(assertion_set.c.exchange_id, assertion_set.c.subject_id, assertion_set.c.document, foyer.c.id)
             .join(exchange, exchange.c.id == assertion_set.c.exchange_id)
             .outerjoin(foyer, foyer.c.id == assertion_set.c.subject_id)
-            .where(assertion_set.c.exchange_id.in_(ids[first : first + 400]), exchange.c.client_id == client_id)
+            .where(assertion_set.c.exchange_id.in_(some), exchange.c.client_id == client_id)
             .order_by(assertion_set.c.id)
         )
         for exchange_id, subject, document, home in work.connection.execute(query).all():
@@ -209,11 +209,8 @@ def _written(
 def _recorded(work: UnitOfWork, gateway: Gateway, body: str, records: Mapping[str, str]) -> list[dict[str, Any]]:
     """The basis records that were made or changed, each with its person."""
     found: list[dict[str, Any]] = []
-    ids = sorted(records)
-    for first in range(0, len(ids), 400):
-        query = select(basis_record.c.id, basis_record.c.person_id).where(
-            basis_record.c.id.in_(ids[first : first + 400])
-        )
+    for some in batches(sorted(records)):
+        query = select(basis_record.c.id, basis_record.c.person_id).where(basis_record.c.id.in_(some))
         found += [
             {"ts": records[record], "record": record, "document": "maillon.basis",
              "subject": gateway.keys.pseudonym(body, person)}

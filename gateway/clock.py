@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from calendar import monthrange
+from datetime import UTC, date, datetime, timedelta
 
 from gateway.chance import chance
 from gateway.problems import Misnamed, Unavailable
@@ -32,6 +34,12 @@ def instant(moment: datetime | None = None) -> str:
 def after(moment: str, span: timedelta) -> str:
     """The instant that comes so long after this one; before it, for a negative span."""
     return instant(datetime.fromisoformat(moment) + span)
+
+
+def same_day(day: date, months: int) -> date:
+    """The same day so many months later (earlier, for a negative number), or the last one of a shorter month."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
 def told(text: str) -> str:
@@ -96,6 +104,10 @@ def require_steady() -> None:
 
 _lock = threading.Lock()
 _last = 0
+
+
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""How an id of the gateway is written."""
 
 
 def new_id() -> str:

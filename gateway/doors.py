@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from connectors.contract import DocumentRefused
 from connectors.json import parse as parse_json
+from gateway import clock
 from gateway.access import Access
 from gateway.problems import CallerProblem, Invalid, NotAcceptable, Problem, Stale, TooLarge, Unreadable, Unsupported
 from gateway.unit_of_work import UnitOfWork
@@ -25,7 +26,6 @@ MAX_BODY = 8 * 1024 * 1024
 """Largest body of any call; larger files go through `maillon ingest`, which streams."""
 MAX_PARTS = 150_000
 """Values of a JSON document, tags of an XML one, lines of a table: what memory and time really depend on."""
-_CURSOR = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BEGINS = {b"{": "json", b"[": "json", b"<": "xml"}
 _STATUS: dict[str, type[CallerProblem]] = {
     "too-large": TooLarge,
@@ -140,7 +140,7 @@ def page(http: HttpRequest) -> tuple[str, int]:
     limit, after = queried(http, "limit", "50"), queried(http, "after")
     if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
         raise Invalid("limit", f"Ask for 1 to {MAX_PAGE} rows.")
-    if after and not _CURSOR.fullmatch(after):
+    if after and not clock.ID.fullmatch(after):
         raise Invalid("cursor", "Continue with the `next` of the last page, as it is.")
     return after, int(limit)
 

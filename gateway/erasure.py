@@ -12,7 +12,7 @@ a restored backup brought back.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from gateway.decide import decide
 from gateway.dossier import NO_DIGEST
 from gateway.identity import SHARED
 from gateway.journal import Entry
+from gateway.lookup import batches
 from gateway.past import past_recipients
 from gateway.person_history import head_of, people_of
 from gateway.problems import Conflict, Invalid, Misnamed
@@ -59,7 +60,6 @@ GROUNDS = {
     "elapsed": "RGPD 5(1)(e)",
 }
 _REASON = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ def _returned(gateway: Gateway, missing: set[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with gateway.engine.connect().execution_options(read_only=True) as connection:
         for table in (person, foyer):
-            for batch in _batches(missing):
+            for batch in batches(sorted(missing)):
                 rows = connection.execute(select(table.c.id).where(table.c.id.in_(batch)))
                 found |= dict.fromkeys(rows.scalars(), table)
     return found
@@ -221,7 +221,7 @@ def _tell(work: UnitOfWork, gateway: Gateway, record_id: str, people: list[str])
         bodies |= told
         notification.tell(
             work, record_id, "right.erase", told, action="erase", purpose="droits_personne",
-            reference=lambda body, one=one: gateway.keys.pseudonym(body, one),  # type: ignore[misc]
+            reference=gateway.keys.pseudonyms_of(one),
         )  # fmt: skip
     return tuple(sorted(bodies))
 
@@ -314,11 +314,6 @@ def _clean(gateway: Gateway) -> None:
             raw.close()
     except SQLAlchemyError as error:
         log.warning("erasure.checkpoint_failed", kind=type(error).__name__)
-
-
-def _batches(ids: Iterable[str]) -> Iterable[list[str]]:
-    ordered = sorted(ids)
-    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
 
 
 __all__ = ["GROUNDS", "Certificate", "Need", "erase", "keep_to_herself", "needs", "reconcile"]

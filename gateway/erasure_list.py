@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+from gateway import clock
 
 
 def place(home: Path) -> Path:
@@ -24,7 +23,9 @@ def read(home: Path) -> set[str]:
     """Ids of the erased subjects. A line cut by a crash names nobody: `reconcile` writes it again."""
     path = place(home)
     return (
-        {line for line in path.read_text(encoding="ascii").split() if _ID.fullmatch(line)} if path.exists() else set()
+        {line for line in path.read_text(encoding="ascii").split() if clock.ID.fullmatch(line)}
+        if path.exists()
+        else set()
     )
 
 

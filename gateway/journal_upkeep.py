@@ -126,14 +126,8 @@ def _prune_bundle(engine: Engine, log: str, cutoff: str, published: int) -> bool
 
 
 def months_before(moment: datetime, months: int) -> str:
-    year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
     moment = moment.astimezone(UTC)
-    for day in range(moment.day, 0, -1):
-        try:
-            return clock.instant(moment.replace(year=year, month=month + 1, day=day))
-        except ValueError:
-            continue  # the 31st of a shorter month
-    raise ValueError("no such month")
+    return clock.instant(datetime.combine(clock.same_day(moment.date(), -months), moment.timetz()))
 
 
 def rotate_key(keys: Keyring) -> str:

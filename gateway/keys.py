@@ -123,6 +123,10 @@ class Keyring:
         message = b"".join([len(part).to_bytes(4, "big") + part for part in told])
         return hmac_sha256(self.secret("pseudonym"), message).hex()[:40]
 
+    def pseudonyms_of(self, person_id: str) -> Callable[[str], str]:
+        """Gives her pseudonym for each body it is asked about."""
+        return lambda body: self.pseudonym(body, person_id)
+
     def keyed_digest(self, content: bytes) -> str:
         """HMAC of a payload for the journal: a plain hash of a small record could be guessed."""
         return hmac_sha256(self.secret("exchange"), content).hex()

@@ -7,15 +7,22 @@ the text, which is made once for each table, columns and number of keys.
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table
 
+T = TypeVar("T")
+
 CHUNK = 400
 """Most keys asked for at once."""
+
+
+def batches(keys: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """These keys, so many at once at the most."""
+    return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
 def rows(

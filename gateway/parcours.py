@@ -7,7 +7,6 @@ not hold it, is kept out of the record and shown to a human. An alert recalls a 
 
 from __future__ import annotations
 
-import calendar
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from gateway import binome
+from gateway import binome, clock
 from gateway.clock import local
 from gateway.registry import Gateway
 from gateway.storage.tables.record import person as person_table
@@ -46,10 +45,7 @@ class Duree(_Strict):
 
     def after(self, start: date) -> date:
         """The last day: a delay in months ends on the same day of the month, or on its last one."""
-        month = start.month - 1 + self.mois
-        year, month = start.year + month // 12, month % 12 + 1
-        day = min(start.day, calendar.monthrange(year, month)[1])
-        return date(year, month, day) + timedelta(days=self.jours, weeks=self.semaines)
+        return clock.same_day(start, self.mois) + timedelta(days=self.jours, weeks=self.semaines)
 
 
 class Delai(_Strict):

@@ -39,11 +39,11 @@ def past_recipients(work: UnitOfWork, gateway: Gateway, person_id: str, purpose:
     return sorted(delivered | _told_by_journal(work, gateway, person_id, purpose, GAVE | _LEFT).keys())
 
 
-def given(work: UnitOfWork, gateway: Gateway, person_id: str, purpose: str = "") -> dict[str, set[str]]:
+def given(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, set[str]]:
     """Body → C-codes that the journal says it was given: deliveries it acknowledged, what it read of the dossier, acts
     transmitted from a work list. What was pruned from the journal is forgotten here; the last delivery
     of each document stays in the outbox."""
-    return _told_by_journal(work, gateway, person_id, purpose, GAVE)
+    return _told_by_journal(work, gateway, person_id, "", GAVE)
 
 
 def _told_by_journal(

@@ -25,6 +25,7 @@ from gateway.basis_states import states
 from gateway.categories import legal_code
 from gateway.dossier import NO_DIGEST
 from gateway.journal import Entry
+from gateway.lookup import batches
 from gateway.past import given, past_recipients
 from gateway.person_history import HERSELF, head_of, people_of
 from gateway.policy_obligations import hours
@@ -287,7 +288,7 @@ def _part(work: UnitOfWork, gateway: Gateway, people: list[str], foyer: str, fou
             # If its sender says it again, unchanged, it must be read whole: a part of it is no longer here.
             here = source_record.c.record_h == row.origin_h
             work.connection.execute(update(source_record).where(here).values(digest=NO_DIGEST))
-    for ids in _batches([row.id for row in found.gone]):
+    for ids in batches([row.id for row in found.gone]):
         here = assertion_set.c.id.in_(ids)
         counts["assertion_set"] += work.connection.execute(delete(assertion_set).where(here)).rowcount
     ended = [row for row in found.gone if row.superseded_at is None]
@@ -327,7 +328,7 @@ def _tell(work: UnitOfWork, gateway: Gateway, record_id: str, people: list[str],
         bodies |= told
         notification.tell(
             work, record_id, "retention.elapsed", told, action="erase", purpose="droits_personne", categories=codes,
-            reference=lambda body, one=one: gateway.keys.pseudonym(body, one),  # type: ignore[misc]
+            reference=gateway.keys.pseudonyms_of(one),
         )  # fmt: skip
     return tuple(sorted(bodies))
 
@@ -343,7 +344,7 @@ def _cutoffs(work: UnitOfWork, gateway: Gateway) -> dict[str, str]:
     }
 
 
-def _old_letters(gateway: Gateway) -> list[tuple[str, str, list[str]]]:
+def _old_letters(gateway: Gateway) -> list[tuple[str, str, Sequence[str]]]:
     """(recipient, regime, ids) of letters older than the regime of their flow allows, fetched or not."""
     found: dict[tuple[str, str], list[str]] = {}
     with gateway.reading() as work:
@@ -355,10 +356,10 @@ def _old_letters(gateway: Gateway) -> list[tuple[str, str, list[str]]]:
             regime = regimes.get(row.flow)
             if regime and row.created_at < cutoffs[regime]:
                 found.setdefault((row.body, regime), []).append(row.id)
-    return [(*key, ids) for key, all_of in sorted(found.items()) for ids in _batches(all_of)]
+    return [(*key, ids) for key, all_of in sorted(found.items()) for ids in batches(all_of)]
 
 
-def _letters(work: UnitOfWork, gateway: Gateway, unit: tuple[str, str, list[str]]) -> Purged | str | None:
+def _letters(work: UnitOfWork, gateway: Gateway, unit: tuple[str, str, Sequence[str]]) -> Purged | str | None:
     body, regime, ids = unit
     rows = work.connection.execute(select(mailbox.c.id, mailbox.c.person_id).where(mailbox.c.id.in_(ids))).all()
     free = [row.id for row in rows if not hold(work, people_of(work, head_of(work, row.person_id)))]
@@ -448,7 +449,7 @@ def _quarantine(work: UnitOfWork, gateway: Gateway, unit: tuple[str, str]) -> Pu
     ids = [one for one in work.connection.execute(select(table.id).where(_waiting(*unit))).scalars() if one not in held]
     if not ids:
         return "quarantine"
-    for some in _batches(ids):
+    for some in batches(ids):
         empty = {"raw": None, "record": None, "state": "dismissed", "settled_at": work.now}
         work.connection.execute(update(quarantine_table).where(table.id.in_(some)).values(**empty))
     identifier = clock.new_id()
@@ -523,7 +524,3 @@ def _log(work: UnitOfWork, identifier: str, count: int, **fields: Any) -> Entry:
 
 def _counted(counts: Counter[str]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
-
-
-def _batches(ids: Sequence[str], size: int = 400) -> Iterator[list[str]]:
-    return (list(ids[start : start + size]) for start in range(0, len(ids), size))

@@ -136,7 +136,7 @@ def _tell(work: UnitOfWork, gateway: Gateway, people: list[str], touched: set[st
     for one, told in bodies.items():
         notification.tell(
             work, record_id, "right.rectify", told, action="rectify", purpose="droits_personne", categories=codes,
-            reference=lambda body, one=one: gateway.keys.pseudonym(body, one),  # type: ignore[misc]
+            reference=gateway.keys.pseudonyms_of(one),
         )  # fmt: skip
     return set().union(*bodies.values())
 

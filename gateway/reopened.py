@@ -33,6 +33,7 @@ from gateway.clock import today
 from gateway.convention_model import Flow
 from gateway.decide import answer, came_of_age
 from gateway.exchange import offer_again
+from gateway.lookup import batches
 from gateway.merge import Portrait
 from gateway.policy import Policy
 from gateway.problems import Problem
@@ -117,11 +118,11 @@ def look(gateway: Gateway, since: str) -> Iterator[int]:
         ended = _Ended(flows, former, born)
         if not people and not ended:
             return
-        for lot in _lots([*people]):
+        for lot in batches([*people], _LOT):
             yield _promise(gateway, lot, None)
         if ended:
             for page in _everybody(gateway):
-                for lot in _lots(page):
+                for lot in batches(page, _LOT):
                     yield _promise(gateway, lot, ended)
         seen.update(people)
         known.update(flows)
@@ -190,10 +191,6 @@ def _everybody(gateway: Gateway) -> Iterator[list[str]]:
             return
         yield page
         last = page[-1]
-
-
-def _lots(people: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (people[start : start + _LOT] for start in range(0, len(people), _LOT))
 
 
 def _promise(gateway: Gateway, people: Sequence[str], ended: _Ended | None) -> int:

@@ -15,10 +15,9 @@ person's identity is checked. Two more months need her to be told within the fir
 from __future__ import annotations
 
 import re
-from calendar import monthrange
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import datetime, time
 from itertools import chain
 from typing import Any
 
@@ -70,10 +69,7 @@ class Demand:
 
 def later(moment: str, months: int) -> str:
     """The end, in Paris, of the same day some months later, or of the last day of a shorter month."""
-    start = local(moment)
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    day = min(start.day, monthrange(year, month + 1)[1])
-    return clock.instant(datetime.combine(date(year, month + 1, day), time.max, PARIS))
+    return clock.instant(datetime.combine(clock.same_day(local(moment).date(), months), time.max, PARIS))
 
 
 def receive(
@@ -225,7 +221,7 @@ def withdraw(
     row = _record(work, identifier)
     held = _held(work, gateway, row.person_id, row.purpose)
     change = basis.withdraw(
-        work, identifier, past_recipients=held.pop(row.person_id), reference=_named(gateway, row.person_id),
+        work, identifier, past_recipients=held.pop(row.person_id), reference=gateway.keys.pseudonyms_of(row.person_id),
         append=append,
     )  # fmt: skip
     return _told_elsewhere(work, gateway, change, held, "stop")
@@ -258,7 +254,7 @@ def resolve(
     held = _held(work, gateway, row.person_id, row.purpose) if upheld else {}
     change = basis.resolve_objection(
         work, identifier, upheld=upheld, reason_hash=reason_hash, past_recipients=held.pop(row.person_id, ()),
-        reference=_named(gateway, row.person_id),
+        reference=gateway.keys.pseudonyms_of(row.person_id),
     )  # fmt: skip
     return _told_elsewhere(work, gateway, change, held, "limit")
 
@@ -276,16 +272,14 @@ def _held(work: UnitOfWork, gateway: Gateway, person_id: str, purpose: str) -> d
     return {one: past_recipients(work, gateway, one, purpose) for one in people}
 
 
-def _named(gateway: Gateway, person_id: str) -> Callable[[str], str]:
-    return lambda body: gateway.keys.pseudonym(body, person_id)
-
-
 def _told_elsewhere(
     work: UnitOfWork, gateway: Gateway, change: basis.Change, held: Mapping[str, list[str]], action: str
 ) -> basis.Change:
     """Tell also those who know her under another name than the one it was recorded under."""
     told = [
-        notification.propagate(work, change.id, change.basis, bodies, reference=_named(gateway, one), action=action)
+        notification.propagate(
+            work, change.id, change.basis, bodies, reference=gateway.keys.pseudonyms_of(one), action=action
+        )
         for one, bodies in held.items()
     ]
     return replace(change, notifications=(*change.notifications, *chain.from_iterable(told)))
@@ -296,7 +290,7 @@ def _tell(
 ) -> tuple[str, ...]:
     told = [
         notification.tell(
-            work, record_id, event, bodies, action=action, purpose=purpose, reference=_named(gateway, one)
+            work, record_id, event, bodies, action=action, purpose=purpose, reference=gateway.keys.pseudonyms_of(one)
         )
         for one, bodies in _held(work, gateway, person_id, purpose).items()
     ]

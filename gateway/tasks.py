@@ -12,6 +12,7 @@ from sqlalchemy import insert, select, update
 
 from gateway import clock
 from gateway.dossier import Place
+from gateway.lookup import batches
 from gateway.problems import Conflict, Unknown
 from gateway.receipt import Request
 from gateway.registry import Gateway
@@ -20,7 +21,6 @@ from gateway.storage.tables.record import identifier, source_record, task
 from gateway.unit_of_work import UnitOfWork
 
 ABSENT = "absent-from-stock"
-_CHUNK = 400
 
 
 def after_stock(work: UnitOfWork, gateway: Gateway, request: Request, emitted_at: str, began: str) -> int:
@@ -45,8 +45,8 @@ def after_stock(work: UnitOfWork, gateway: Gateway, request: Request, emitted_at
     already = select(task.c.subject_id).where(task.c.kind == ABSENT, task.c.state == "open")
     waiting = set(work.connection.execute(already).scalars())
     opened = 0
-    for start in range(0, len(left_out), _CHUNK):
-        part = [row for row in left_out[start : start + _CHUNK] if row.subject_id not in waiting]
+    for some in batches(left_out):
+        part = [row for row in some if row.subject_id not in waiting]
         opened += _open(work, gateway, request, part, emitted_at)
     return opened
 

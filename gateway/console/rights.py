@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import zipfile
 from datetime import datetime
 from typing import Any
@@ -40,7 +39,6 @@ from gateway.storage.tables.rights import rights_request as table
 from gateway.words import many, moment, say, word
 from schemas.normalisation import PARIS
 
-_NUMBER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAX_LETTER = 5 * 1024 * 1024
 _ANY_REFUSAL = {
     "manifestly-unfounded": "RGPD 12(5)",
@@ -243,7 +241,7 @@ def open_(view: View) -> Answer:
             view.given("droit"),
             body=view.given("ou") if view.given("ou") in view.gateway.bodies else HERSELF,
             received_at=_received(view.given("recue")),
-            identifier=view.given("numero") if _NUMBER.fullmatch(view.given("numero")) else "",
+            identifier=view.given("numero") if clock.ID.fullmatch(view.given("numero")) else "",
         )
     except Invalid as refused:
         if refused.code not in ("received-later", "bad-instant"):
