@@ -7,8 +7,8 @@ depend on which of the two she is.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from gateway.access import Caller, authenticate
 from gateway.categories import bridge
 from gateway.convention_model import Flow
 from gateway.decide import decide
-from gateway.doors import conditional, in_work, json_answer, read_json, require_empty, require_match
+from gateway.doors import T, conditional, etag, in_work, json_answer, read_json, require_empty, require_match
 from gateway.granted import opened
 from gateway.once import Told, idempotency_key, once
 from gateway.person_search import facts_of
@@ -59,6 +59,15 @@ def _nobody() -> Unknown:
 
 async def _no_sooner(started: float) -> None:
     await asyncio.sleep(max(0.0, FLOOR - (time.monotonic() - started)))
+
+
+async def _in_work(http: HttpRequest, started: float, action: Callable[[UnitOfWork], T | Problem]) -> T:
+    """As `doors.in_work`; that there is nobody, or nothing of hers, is answered no sooner than after `FLOOR`."""
+    try:
+        return await in_work(http, action)
+    except Unknown:
+        await _no_sooner(started)
+        raise
 
 
 class _Doors:
@@ -100,11 +109,7 @@ class _Doors:
             self._log(work, caller, person if shown else None, "dossier" if shown else "unknown")
             return shown or _nobody()
 
-        try:
-            shown = await in_work(http, read)
-        except Unknown:
-            await _no_sooner(started)
-            raise
+        shown = await _in_work(http, started, read)
         return conditional(http, json_answer(shown, headers={"Vary": "Accept-Document"}))
 
     def _seen_by(self, work: UnitOfWork, caller: Caller, person: str, wanted: str) -> dict[str, Any] | None:
@@ -136,12 +141,7 @@ class _Doors:
             own = self.gateway.keys.pseudonym(caller.body, person)
             return [_shown(one) for one in basis.list_(work, person) if _concerns(one["record"], own, caller.body)]
 
-        try:
-            records = await in_work(http, read)
-        except Unknown:
-            await _no_sooner(started)
-            raise
-        return conditional(http, json_answer({"records": records}))
+        return conditional(http, json_answer({"records": await _in_work(http, started, read)}))
 
     async def record_basis(self, http: HttpRequest) -> Response:
         """Record an information given, a consent, an objection…; the gateway adds whom it is about."""
@@ -163,11 +163,7 @@ class _Doors:
                 work, self.gateway, caller, key, said, lambda: _recorded(work, caller, content | named, decision)
             )
 
-        try:
-            status, render = await in_work(http, write)
-        except Unknown:
-            await _no_sooner(started)
-            raise
+        status, render = await _in_work(http, started, write)
         return Response(render(), status, media_type="application/json")
 
     async def withdraw(self, http: HttpRequest) -> Response:
@@ -176,7 +172,7 @@ class _Doors:
         await require_empty(http)
 
         def write(work: UnitOfWork) -> dict[str, Any] | Problem:
-            found, _ = self._kept(work, caller, http.path_params["id"])
+            found = self._kept(work, caller, http.path_params["id"])
             if found is None:
                 self._log(work, caller, None, "unknown")
                 return Unknown("basis-unknown", "Check the id against the person's records.")
@@ -188,20 +184,16 @@ class _Doors:
                 return problem
             return {"id": change.id, "state": change.state, "notified": len(change.notifications)}
 
-        try:
-            return json_answer(await in_work(http, write))
-        except Unknown:
-            await _no_sooner(started)
-            raise
+        return json_answer(await _in_work(http, started, write))
 
-    def _kept(self, work: UnitOfWork, caller: Caller, id: str) -> tuple[dict[str, Any] | None, str]:
-        """A record that concerns this body, whole, and whom it is about."""
+    def _kept(self, work: UnitOfWork, caller: Caller, id: str) -> dict[str, Any] | None:
+        """A record that concerns this body, whole."""
         person = work.connection.scalar(select(basis_record.c.person_id).where(basis_record.c.id == id))
         if person is None:
-            return None, ""
+            return None
         own = self.gateway.keys.pseudonym(caller.body, person)
         known = {one["record"]["record_id"]: one for one in basis.list_(work, person)}
-        return (known[id] if _concerns(known[id]["record"], own, caller.body) else None), person
+        return known[id] if _concerns(known[id]["record"], own, caller.body) else None
 
     # --- who may ask about whom ----------------------------------------------------------------------------
 
@@ -265,6 +257,6 @@ def _concerns(record: dict[str, Any], own: str, body: str) -> bool:
 def _shown(found: dict[str, Any]) -> dict[str, Any]:
     """A record as a body sees it: no internal id, no other body's pseudonym, no agent."""
     record = found["record"]
-    tag = hashlib.sha256(f"{record['record_id']}:{found['state']}:{len(found['events'])}".encode()).hexdigest()[:32]
+    tag = etag(f"{record['record_id']}:{found['state']}:{len(found['events'])}".encode())
     shown = {name: record.get(name) for name in _SHOWN}
-    return {"id": record["record_id"], "state": found["state"], "etag": f'"{tag}"'} | shown
+    return {"id": record["record_id"], "state": found["state"], "etag": tag} | shown

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -23,18 +22,13 @@ from gateway.basis_record import JOURNAL, LIFE, Basis, against_law, fold
 from gateway.basis_states import BasisStates, FlowStates, states
 from gateway.basis_states import notices_in_force as _notices
 from gateway.notification import of_record, propagate
-from gateway.policy_table import Table, read
+from gateway.policy_table import shipped
 from gateway.problems import Conflict, Invalid, Misnamed, Unknown, misread
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.unit_of_work import UnitOfWork
 
 Append = Callable[..., Any]
 """`append(work, event, **fields)`: how a change enters the journal."""
-
-
-@lru_cache(maxsize=1)
-def _law() -> Table:
-    return read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +108,7 @@ def record(
     if first not in (_FIRST[basis.kind], *(("given", "refused") if basis.kind == "consent" else ())):
         raise Invalid("basis-invalid", "A consent starts as requested, given or refused.")
     start = basis.valid_from or work.now
-    if why := against_law(basis, _law(), start):
+    if why := against_law(basis, shipped(), start):
         raise Invalid(why, "The decision table does not allow this record.")
     if journal.FIELDS["article"](list(basis.article)) is None:
         raise Invalid("article-form", "Cite each text by its abbreviation and number (CASF L263-4-1).")
@@ -140,25 +134,25 @@ def give(
     work: UnitOfWork, identifier: str, *, occurred_at: str | None = None, append: Append = journal.append
 ) -> Change:
     """The person says yes to a consent that was requested."""
-    basis, state = _open(work, identifier, "consent", {"requested"})
+    basis, _ = _open(work, identifier, "consent", {"requested"})
     if basis.evidence is None:
         raise Invalid("evidence-needed", "A consent must be demonstrable: make a new record with its evidence.")
     _require_time_left(work, basis)
     _supersede(work, identifier, basis, append)
-    return _event(work, identifier, basis, "given", occurred_at=occurred_at, append=append, state=state)
+    return _event(work, identifier, basis, "given", occurred_at=occurred_at, append=append)
 
 
 def refuse(
     work: UnitOfWork, identifier: str, *, occurred_at: str | None = None, append: Append = journal.append
 ) -> Change:
     """The person says no; only a new record may ask again."""
-    basis, state = _open(work, identifier, "consent", {"requested"})
-    return _event(work, identifier, basis, "refused", occurred_at=occurred_at, append=append, state=state)
+    basis, _ = _open(work, identifier, "consent", {"requested"})
+    return _event(work, identifier, basis, "refused", occurred_at=occurred_at, append=append)
 
 
 def reconfirm(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
-    basis, state = _open(work, identifier, "consent", {"given"})
-    return _event(work, identifier, basis, "reconfirmed", append=append, state=state)
+    basis, _ = _open(work, identifier, "consent", {"given"})
+    return _event(work, identifier, basis, "reconfirmed", append=append)
 
 
 def withdraw(
@@ -366,7 +360,6 @@ def _event(
     reason_hash: str = "",
     link: str = "",
     notifications: tuple[str, ...] = (),
-    state: str = "",
 ) -> Change:
     occurred = clock.told(occurred_at) if occurred_at else work.now
     if occurred > work.now:

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, func, select
 
 from gateway.basis_record import fold
 from gateway.lookup import rows
-from gateway.policy_table import Table, read
+from gateway.policy_table import shipped
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
@@ -246,15 +246,10 @@ def _most_protected(protections: list[Held]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _law() -> Table:
-    return read()
-
-
-@lru_cache(maxsize=1)
 def _consented() -> frozenset[str]:
-    return frozenset(name for name, regime in _law().regimes.items() if regime.consent == "required")
+    return frozenset(name for name, regime in shipped().regimes.items() if regime.consent == "required")
 
 
 @lru_cache(maxsize=1)
 def _unobjectionable() -> frozenset[str]:
-    return frozenset(name for name, regime in _law().regimes.items() if regime.objection == "not_available")
+    return frozenset(name for name, regime in shipped().regimes.items() if regime.objection == "not_available")

@@ -18,17 +18,12 @@ from pydantic import ValidationError
 from connectors.manifest import Manifest, installed
 from gateway.convention_model import Convention, Flow, codes_of, inside
 from gateway.own_documents import OWN
-from gateway.policy_table import Table, read
+from gateway.policy_table import Table, shipped
 from gateway.problems import Invalid
 from schemas.normalisation import in_plain_sight
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-
-@lru_cache(maxsize=1)
-def _law() -> Table:
-    return read()
 
 
 class Fault(NamedTuple):
@@ -71,9 +66,9 @@ def _misread(error: ErrorDetails) -> Fault:
     return Fault(place, "word", words.get(kind, error["msg"]))
 
 
-def check(convention: Convention, law: Table | None = None) -> list[Fault]:
+def check(convention: Convention) -> list[Fault]:
     """Where a convention contradicts itself, or says what the law does not allow it to say."""
-    law = law or _law()
+    law = shipped()
     found: list[Fault] = [*_check_whole(convention)]
     seen: set[str] = set()
     for place, flow in convention.placed(convention.debut):

@@ -75,7 +75,7 @@ class Assertions:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Two bodies hold different values for one path. `values` pairs each source with its fact, chosen one first."""
+    """Two bodies hold different values for one path: what each says, chosen one first."""
 
     path: str
     facts: tuple[Fact, ...]

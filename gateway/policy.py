@@ -26,6 +26,7 @@ from gateway.policy_table import (
     Regime,
     Rule,
     Table,
+    could_hold,
     read,
 )
 
@@ -65,7 +66,7 @@ class Policy:
         self._default = {rule.id: rule for rule in table.rules if rule.id in ("D00", "D05", "D19", "D99")}
         self._codes = frozenset(table.categories)
         self._permits_for = {
-            purpose: [rule for rule in permits if any(_may_hold(when, "purpose", purpose) for when in rule.when)]
+            purpose: [rule for rule in permits if any(could_hold(when, {"purpose": purpose}) for when in rule.when)]
             for purpose in table.purposes
         }
         listed = OBLIGATIONS & table.source["obligations"].keys()
@@ -309,21 +310,12 @@ class Policy:
             self._merged[key] = merge([(rule.obligations, codes) for rule, codes in rules], extra)
         return self._merged[key]
 
-    def duties(self, decision: Decision, by: str = "gateway") -> tuple[str, ...]:
-        """The obligations of a decision that `by` must carry out: `gateway`, `sender` or `recipient`."""
-        rows = self.table.source["obligations"]
-        return tuple(text for text in decision.obligations if rows[text.partition("(")[0]]["by"] == by)
-
 
 def _holds(condition: Condition, facts: Mapping[str, Any]) -> bool:
     for fact, values in condition:  # noqa: SIM110 a generator costs twice as much here
         if facts[fact] not in values:
             return False
     return True
-
-
-def _may_hold(condition: Condition, fact: str, value: Any) -> bool:
-    return all(value in values for name, values in condition if name == fact)
 
 
 def _applies(rule: Rule, facts: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ class Table:
         pair = self.pairs.get((sender, recipient, regime))
         found: dict[str, Rule] = {}
         for rule in self.rules:
-            if rule.effect != "permit" or not any(_could_hold(when, way) for when in rule.when):
+            if rule.effect != "permit" or not any(could_hold(when, way) for when in rule.when):
                 continue
             own = {code for code, identifier in pair.only_by.items() if identifier == rule.id} if pair else set()
             limit = rule.categories if rule.any_pair else (pair.allowed | own) - pair.never if pair else frozenset()
@@ -180,6 +181,12 @@ def read(path: Path = DEFAULT, *, require_signature: bool = False, trusted: byte
                 act = "the data protection officer reads it, cites its SHA-256 under [annexes] and signs again"
                 raise Misconfigured("policy-altered", f"{one} is not the one that {path.name} was signed with: {act}.")
     return table
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Table:
+    """The table that this release comes with."""
+    return read()
 
 
 def parse(content: bytes, name: str, signed: bool = False) -> Table:
@@ -387,7 +394,8 @@ def _bad_conditions(
                 yield identifier, "policy-value", f"{identifier}: unknown value for {fact}"
 
 
-def _could_hold(condition: Condition, facts: Mapping[str, Any]) -> bool:
+def could_hold(condition: Condition, facts: Mapping[str, Any]) -> bool:
+    """Does none of these facts keep the condition from holding?"""
     return all(facts[name] in values for name, values in condition if name in facts)
 
 

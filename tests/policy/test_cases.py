@@ -182,7 +182,7 @@ def test_a_person_reads_her_own_data(policy: Policy, ask: Ask) -> None:
     facts = {"link_active": False, "convention_active": False, "recipient_secrecy": False, "person_informed": False}
     decision = policy.decide(ask("departement", "personne", "SIFT", "droits_personne", "C1 C5 C11 C18 C20", **facts))
     assert decision.sent == {"C1", "C5", "C11", "C20"}
-    assert policy.duties(decision) == ("identity_check(level)", "log(full)", "redact(third-parties)")
+    assert {"identity_check(level)", "log(full)", "redact(third-parties)"} <= set(decision.obligations)
 
 
 def test_two_rules_keep_the_most_protective_obligation(with_rules: Callable[..., Policy], ask: Ask) -> None:
