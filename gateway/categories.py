@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from gateway.merge import Portrait
@@ -229,10 +228,10 @@ def _last_resort(row: _Row) -> bool:
     return not (row.champs or row.themes or row.valeurs)
 
 
-@lru_cache(maxsize=4)
-def bridge(path: Path = FOLDER / "categories.toml") -> Bridge:
-    """The bridge of a file, read once."""
-    return Bridge(tomllib.loads(path.read_text()))
+@lru_cache(maxsize=1)
+def bridge() -> Bridge:
+    """The bridge, read once."""
+    return Bridge(tomllib.loads((FOLDER / "categories.toml").read_text()))
 
 
 def legal_code(path: str, value: Any = None) -> str | None:
@@ -260,33 +259,10 @@ def codes_of(what: Told, within: Collection[str] | None = None) -> frozenset[str
     return frozenset({code for category, code in what if within is None or category in within} - {NEVER, OPEN})
 
 
-def asked(current: Current, within: Collection[str] | None = None) -> frozenset[str]:
-    """The C-codes that sending these facts would ask for, or those of them in these categories of the model.
-
-    Raises `schemas.paths.UnknownPath`.
-    """
-    return codes_of(told(current), within)
-
-
-def role_of(body: str) -> str:
-    """The role of a body whose id is its role, its name, or starts with it (`caf`, `ccas_carvin`)."""
-    for prefix, role in _ROLES:
-        if body == prefix or body.startswith((f"{prefix}_", f"{prefix}-", f"{prefix}:")):
-            return role
-    return ""
-
-
-_ROLES = (
-    ("caf", "caf_msa"), ("msa", "caf_msa"), ("departement", "departement"), ("france_travail", "france_travail"),
-    ("ccas", "ccas"), ("cias", "ccas"), ("commune", "commune"), ("delegataire", "delegataire"),
-    ("personne", "personne"), ("dpo", "dpo"),
-)  # fmt: skip
-
-
 def split(
     current: Current,
     decision: Decision,
-    role: Callable[[str], str] = role_of,
+    role: Callable[[str], str],
     wanted: Collection[str] | None = None,
 ) -> tuple[dict[str, Fact], list[Withheld]]:
     """The facts a decision lets through, and what it keeps back, counted, with the rule and the article.

@@ -7,10 +7,8 @@ register beside the files knows what was taken, `ingest` knows what was read, an
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import structlog
@@ -24,7 +22,7 @@ from connectors.hubee.reception import Arrival, Notice, Reception
 from connectors.hubee.registre import AlreadyCollecting, Piece
 from gateway import journal
 from gateway.ingest import ingest
-from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem
+from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem, where
 from gateway.registry import Gateway
 from gateway.storage.tables.record import batch
 
@@ -162,9 +160,7 @@ async def _read(gateway: Gateway, reception: Reception, arrival: Arrival, piece:
     except Problem as problem:
         return became("retry", problem.code)
     except Exception as error:  # one file nobody can read must not keep the others from being read
-        last = traceback.extract_tb(error.__traceback__)[-1]  # where, never the message: it may quote the file
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        log.error("collect.failed", case=arrival.case, error=type(error).__name__, where=where)
+        log.error("collect.failed", case=arrival.case, error=type(error).__name__, where=where(error))
         return became("retry", "unexpected-error")
     if counts.held:
         return became("held", counts.held, counts.line())
@@ -193,5 +189,4 @@ def _held(gateway: Gateway, sender: str, document: str, piece: Piece) -> str | N
 
 def _journal_refusal(gateway: Gateway, sender: str, code: str) -> None:
     with gateway.unit_of_work() as work:
-        reason = journal.fitting("reason_code", code, "refused")
-        journal.append(work, "input.reject", sender_org=sender, outcome="refused", reason_code=reason)
+        journal.refused(work, code, sender_org=sender)

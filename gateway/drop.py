@@ -7,7 +7,6 @@ committed record or finds that all was done. What the gateway itself cannot do y
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from connectors.contract import DocumentRefused
 from connectors.drop import AlreadyTaking, NotOurs, alone, left, put_away, waiting
 from gateway import journal
 from gateway.ingest import ingest
-from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem
+from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem, where
 from gateway.registry import Gateway
 from gateway.rejects import Rejects
 
@@ -79,8 +78,7 @@ def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], s
     except Problem as problem:
         return Dropped(path.name, "retry", problem.code)
     except Exception as error:  # one file nobody can read must not keep the others from being read
-        last = traceback.extract_tb(error.__traceback__)[-1]  # where, never the message: it may quote the file
-        log.error("drop.failed", error=type(error).__name__, where=f"{Path(last.filename).name}:{last.lineno}")
+        log.error("drop.failed", error=type(error).__name__, where=where(error))
         return Dropped(path.name, "retry", "unexpected-error")
     finally:
         if rejects.stat().st_size == 0:
@@ -93,8 +91,7 @@ def _refused(gateway: Gateway, path: Path, sender: str, refused: DocumentRefused
     code, told = refused.code, {"detail": refused.detail, "path": refused.path or ""}
     reason = {name: value for name, value in told.items() if value}
     with gateway.unit_of_work() as work:
-        known = journal.fitting("reason_code", code, "refused")
-        journal.append(work, "input.reject", sender_org=sender, outcome="refused", reason_code=known)
+        journal.refused(work, code, sender_org=sender)
     there = put_away(path, "rejets")
     there.with_name(f"{there.name}.motif.json").write_text(json.dumps({"code": code} | reason) + "\n", encoding="utf-8")
     return Dropped(path.name, "refused", code, reason=reason)

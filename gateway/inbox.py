@@ -33,17 +33,15 @@ class Letter:
     person: str
     created_at: str
     fetched_at: str | None
-    acknowledged_at: str | None
     delivery: str
     """Id of the delivery, under which the journal tells it."""
 
 
-def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, document: Document) -> str:
+def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, document: Document) -> None:
     """Leave a document for its recipient, sealed under the person's key."""
-    letter = clock.new_id()
     work.add(
         mailbox,
-        id=letter,
+        id=clock.new_id(),
         body=claimed.recipient,
         person_id=claimed.person_id,
         document=claimed.document,
@@ -52,7 +50,6 @@ def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, 
         delivery_id=claimed.id,
         created_at=work.now,
     )
-    return letter
 
 
 def letters(
@@ -75,7 +72,6 @@ def letters(
             "" if row.document == NOTICE else gateway.keys.pseudonym(body, row.person_id),
             row.created_at,
             row.fetched_at,
-            row.acknowledged_at,
             row.delivery_id,
         )
         for row in islice(filter(opened, rows), limit)

@@ -42,7 +42,7 @@ from gateway.unit_of_work import UnitOfWork
 
 __all__ = [
     "DEFAULT_LOG", "EVENTS", "FIELDS", "RETENTION_MONTHS", "Entry", "EntryRefused", "Logged", "about", "append", "at",
-    "fitting", "history", "kept_for", "of_exchange", "of_period", "origin_of",
+    "fitting", "history", "kept_for", "of_exchange", "of_period", "origin_of", "refused",
 ]  # fmt: skip
 
 RETENTION_MONTHS = {"6m": 6, "12m": 12, "36m": 36}
@@ -118,6 +118,11 @@ def append(work: UnitOfWork, event: str, /, *, retention: str = DEFAULT_LOG, **f
     entry = Entry(retention, *encode(event, pending.ts, pending.nonce(), work.by | fields if work.by else fields))
     pending.entries.append(entry)
     return entry
+
+
+def refused(work: UnitOfWork, code: str, **who: Any) -> Entry:
+    """Write down that something was refused whole, and whose; a code that an entry does not take becomes `refused`."""
+    return append(work, "input.reject", outcome="refused", reason_code=fitting("reason_code", code, "refused"), **who)
 
 
 def _index(work: UnitOfWork, entries: list[Entry]) -> None:

@@ -29,6 +29,7 @@ It never carries a value that identifies someone. Answered as RFC 9457 problem d
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ def misread(error: ValidationError) -> str:
 def kind(error: Exception) -> str:
     """What a log says of an error: the code of a problem, the type of anything else; never its message."""
     return error.code if isinstance(error, Problem) else type(error).__name__
+
+
+def where(error: BaseException) -> str:
+    """File and line of a defect, without its message, which may quote a value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
 
 
 class CallerProblem(Problem):

@@ -290,13 +290,7 @@ class Gateway:
     def on_refusal(self, event: str, **fields: Any) -> None:
         """Write a refused access into the journal."""
         with self.unit_of_work() as work:
-            journal.append(
-                work,
-                "input.reject",
-                client_id=journal.fitting("client_id", fields.get("client_id")),
-                outcome="refused",
-                reason_code=journal.fitting("reason_code", fields.get("reason"), "refused"),
-            )
+            journal.refused(work, fields["reason"], client_id=journal.fitting("client_id", fields["client_id"]))
 
     @property
     def journal_folder(self) -> Path:

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from gateway import clock, journal, words
 from gateway.console.blocks import Code, Form, Lines, Link, Notice, Page, Text
 from gateway.console.session import IDLE, Kept, Session, Sessions, same
-from gateway.problems import OperatorProblem, Problem, Unknown
+from gateway.problems import OperatorProblem, Problem, Unknown, where
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from gateway.words import say, word
@@ -235,7 +235,7 @@ class Console:
             except Problem as problem:
                 return await asyncio.to_thread(self.refuse, request, problem, self._leading(place, request))
             except Exception as error:
-                log.error("console.defect", kind=type(error).__name__, page=place.path, at=_where(error))
+                log.error("console.defect", kind=type(error).__name__, page=place.path, at=where(error))
                 return self._message(None, "probleme.titre", "probleme.operateur", 500)
 
         return Route(place.path, serve, methods=[place.method])
@@ -451,14 +451,6 @@ def _parts(text: str) -> list[str]:
 
 def _role_name(role: str) -> str:
     return word("role", role)
-
-
-def _where(error: BaseException) -> str:
-    """File and line of a defect, without the message: it may quote a value."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
 
 
 def _way(back: str) -> Link:

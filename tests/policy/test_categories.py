@@ -7,14 +7,23 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.categories import asked, bridge, legal_code, role_of, split
+from gateway import categories
+from gateway.categories import Withheld, bridge, codes_of, legal_code, told
 from gateway.merge import Assertions, Portrait
-from gateway.policy import Policy, Question
+from gateway.policy import Decision, Policy, Question
 from gateway.policy_table import FOLDER
 from schemas import paths
-from schemas.record import Fact
+from schemas.record import Current, Fact
 
 Ask = Callable[..., Question]
+ROLES = {"caf": "caf_msa", "ccas_voisin": "ccas"}
+
+
+def split(
+    current: Current, decision: Decision, role: Callable[[str], str] = lambda body: ROLES.get(body, body)
+) -> tuple[dict[str, Fact], list[Withheld]]:
+    return categories.split(current, decision, role)
+
 
 CODES = {
     "personne.nom_naissance": "C1",
@@ -108,7 +117,7 @@ NAMED = {
 )
 def test_a_structure_whose_name_reveals_health_or_more_is_of_that_category(path: str, name: str, code: str) -> None:
     assert legal_code(path, name) == code
-    assert asked({path: Fact(name, "ccas", "essai", "2026-11-21")}) == {code}
+    assert codes_of(told({path: Fact(name, "ccas", "essai", "2026-11-21")})) == {code}
 
 
 def test_an_appointment_at_a_hospital_leaves_without_what_tells_where(policy: Policy, ask: Ask) -> None:
@@ -119,11 +128,13 @@ def test_an_appointment_at_a_hospital_leaves_without_what_tells_where(policy: Po
         }
 
     current = meeting("1", "Centre hospitalier") | meeting("2", "CCAS de Dax")
-    question = ask("departement", "ccas", "PIE", "accompagnement", " ".join(asked(current)), art9_gate="none")
+    question = ask("departement", "ccas", "PIE", "accompagnement", " ".join(codes_of(told(current))), art9_gate="none")
     permitted, withheld = split(current, policy.decide(question))
     assert set(permitted) == {"rendez_vous[ccas:1].statut", *meeting("2", "CCAS de Dax")}
     assert [(row.code, row.count, row.rule, row.article) for row in withheld] == [("C13", 3, "D09", "RGPD 9")]
-    opened = ask("departement", "ccas", "L121-6-2", "accompagnement", " ".join(asked(current)), art9_gate="9.2.h")
+    opened = ask(
+        "departement", "ccas", "L121-6-2", "accompagnement", " ".join(codes_of(told(current))), art9_gate="9.2.h"
+    )
     assert policy.decide(opened).sent == {"C7", "C13"}
     assert set(split(current, policy.decide(opened))[0]) == set(permitted), (
         "a need of health goes coded, and no further"
@@ -161,7 +172,7 @@ def test_what_is_sent_and_what_is_withheld_add_up(policy: Policy, ask: Ask) -> N
         "france_travail",
         "SIFT",
         "orientation",
-        " ".join(sorted(asked(current) - {"C3"})),
+        " ".join(sorted(codes_of(told(current)) - {"C3"})),
         art9_gate="none",
     )
     current |= unknown
@@ -180,8 +191,8 @@ def test_only_what_is_there_and_what_the_document_writes_is_asked_for() -> None:
     current = facts(
         "freins[mobilite].valeur", "personne.nom_naissance", "participations[d:1].reponses_sensibles.handicap"
     )
-    assert asked(current) == {"C1", "C9"}
-    assert asked(current, {"frein_theme"}) == {"C9"}
+    assert codes_of(told(current)) == {"C1", "C9"}
+    assert codes_of(told(current), {"frein_theme"}) == {"C9"}
 
 
 def test_a_refusal_withholds_everything_with_its_article(policy: Policy, ask: Ask) -> None:
@@ -208,7 +219,8 @@ BORN = "personne.date_naissance"
 
 def born(told: dict[str, str]) -> Portrait:
     """Her birth date as each of these bodies knows it."""
-    return Portrait([Assertions(one, role_of(one), "d", "2026-11-01", "2026-11-01", {BORN: told[one]}) for one in told])
+    roles = {one: ROLES.get(one, one) for one in told}
+    return Portrait([Assertions(one, roles[one], "d", "2026-11-01", "2026-11-01", {BORN: told[one]}) for one in told])
 
 
 @pytest.mark.parametrize(
@@ -241,7 +253,7 @@ def test_the_caf_file_stays_at_the_departement(policy: Policy, ask: Ask) -> None
 
 def test_what_a_ccas_said_never_serves_a_control_of_the_rsa(policy: Policy, ask: Ask) -> None:
     current = facts("orientations[o].referent_pressenti.nom", source="ccas") | facts("personne.nom_naissance")
-    (code,) = asked(current) - {"C1"}
+    (code,) = codes_of(told(current)) - {"C1"}
     decision = policy.decide(ask("departement", "caf_msa", "RSA", "liquidation_controle_rsa", f"C1 {code}"))
     permitted, withheld = split(current, decision)
     assert set(permitted) == {"personne.nom_naissance"}
@@ -267,9 +279,3 @@ def test_only_the_level_of_health_leaves(with_rules: Callable[..., Policy], ask:
     permitted, withheld = split(current, decision)
     assert set(permitted) == {"freins[sante].impact"}
     assert [(row.code, row.count) for row in withheld] == [("C13", 2)]
-
-
-def test_the_role_of_a_body() -> None:
-    assert [role_of(body) for body in ("caf", "msa", "ccas_carvin", "departement", "france_travail", "cafeteria")] == [
-        "caf_msa", "caf_msa", "ccas", "departement", "france_travail", "",
-    ]  # fmt: skip
