@@ -287,10 +287,10 @@ class Gateway:
             for purpose, its in flows.items()
         }
 
-    def on_refusal(self, event: str, **fields: Any) -> None:
+    def on_refusal(self, event: str, *, reason: str, client_id: str | None) -> None:
         """Write a refused access into the journal."""
         with self.unit_of_work() as work:
-            journal.refused(work, fields["reason"], client_id=journal.fitting("client_id", fields["client_id"]))
+            journal.refused(work, reason, client_id=journal.fitting("client_id", client_id))
 
     @property
     def journal_folder(self) -> Path:

@@ -88,8 +88,7 @@ class _Door:
             problem = Unauthenticated(refused.code, refused.detail, headers=headers)
         if access.rates.exceeded("refused-address", peer) and not access.rates.first_excess("refused-address", peer):
             return access.rates.too_many("refused-address", peer)
-        fields = {"reason": refused.code, "client_id": None, "endpoint": "/v1/webhooks", "method": "POST"}
-        await asyncio.to_thread(access.on_refusal, "webhook.refused", **fields, status=problem.status)
+        await asyncio.to_thread(access.on_refusal, "webhook.refused", reason=refused.code, client_id=None)
         return problem
 
     def _take(self, work: UnitOfWork, body_id: str, message: Any, records: list[Record]) -> dict[str, Any]:

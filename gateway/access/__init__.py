@@ -3,7 +3,7 @@
 Modelled on FAPI 2.0 Security Profile for machines: client credentials with a signed assertion or a certificate, tokens
 bound to a key (DPoP) or a certificate, a purpose in each token, five minutes of life.
 
-    app.router.routes.extend(access.routes(gateway, on_refusal=…))
+    app.router.routes.extend(access.routes(gateway))
     caller = await access.authenticate(request)
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -72,28 +71,25 @@ class GatewayLike(Protocol):
     @property
     def settings(self) -> Settings: ...
 
+    def allowed_purposes(self, body: str) -> Allowed:
+        """The purposes that the conventions in force allow a body, as names or each with its `Perimeter`; asked at each
+        token without any memory, and every five seconds for the tokens alive. In threads."""
+        ...
+
+    def on_refusal(self, event: str, *, reason: str, client_id: str | None) -> None:
+        """Told of every refused attempt, in a thread; `client_id` is None unless it is a registered client's, and
+        nothing else of the request is passed."""
+        ...
+
 
 class Access:
     """The authorization server and the resource check of one process.
-
-    `allowed_purposes(body)` gives the purposes that the conventions in force allow a body, as names or as a mapping to
-    their `Perimeter`; asked at each token without any memory, and every five seconds for the tokens alive. It is called
-    in threads. `on_refusal(event, *, reason, client_id, endpoint, method, status)` is told of every refused attempt, in
-    a thread; `client_id` is None unless it is a registered client's, and nothing else of the request is passed.
 
     Raises `Misconfigured` for an issuer that is not https, except on loopback in the demo and test profiles, and for
     proxies that are not addresses.
     """
 
-    def __init__(
-        self,
-        gateway: GatewayLike,
-        *,
-        allowed_purposes: Callable[[str], Allowed],
-        on_refusal: Callable[..., None] | None = None,
-        trust: ProxyTrust | None = None,
-        rates: Rates | None = None,
-    ) -> None:
+    def __init__(self, gateway: GatewayLike, *, trust: ProxyTrust | None = None, rates: Rates | None = None) -> None:
         self.issuer = checked_issuer(gateway.settings.issuer, gateway.settings.profile)
         self.https = self.issuer.startswith("https:")
         self.trust = trust or ProxyTrust.of(gateway.settings.proxies, gateway.settings.proxy_certificate)
@@ -101,15 +97,15 @@ class Access:
         self.keys = TokenKeys(gateway.keys)
         self.nonces = Nonces(gateway.keys.secret("dpop-nonce")) if gateway.settings.dpop_nonce else None
         self.replay = ReplayMemory(gateway.engine)
-        self.live = Live(gateway.engine, allowed_purposes)
-        self._journal = on_refusal
+        self.live = Live(gateway.engine, gateway.allowed_purposes)
+        self._journal = gateway.on_refusal
         self.server = Server(
             gateway.engine,
             self.issuer,
             self.keys,
             self.replay,
             self.nonces,
-            allowed_purposes,
+            gateway.allowed_purposes,
             lambda client_id: self.rates.exceeded("token-client", client_id),
         )
         self.resource = Resource(
@@ -119,14 +115,12 @@ class Access:
     def endpoint(self, path: str) -> str:
         return self.issuer.rstrip("/") + path
 
-    def on_refusal(self, event: str, **fields: Any) -> None:
+    def on_refusal(self, event: str, *, reason: str, client_id: str | None) -> None:
         """Report a refused attempt. It stays refused even when it cannot be journaled; that is an operator's alarm."""
-        if self._journal is None:
-            return
         try:
-            self._journal(event, **fields)
+            self._journal(event, reason=reason, client_id=client_id)
         except Exception as error:
-            log.error("access.refusal_not_journaled", kind=type(error).__name__, refused=event, reason=fields["reason"])
+            log.error("access.refusal_not_journaled", kind=type(error).__name__, refused=event, reason=reason)
 
     def routes(self) -> list[Route]:
         return endpoints.routes(self)
@@ -136,14 +130,14 @@ class Access:
         request: HTTPConnection,
         *,
         scope: str = "exchange",
-        purpose: bool | str = True,
+        purpose: bool = True,
         later: bool = False,
         action: Action = "read",
     ) -> Caller:
         """The caller of this request, every proof checked.
 
-        `purpose`: True demands at least one granted purpose, a name demands that one, False none (endpoints that give
-        no personal data); granted for this `action`. `later` leaves the proof's single use to be recorded by
+        `purpose` demands at least one that was granted for this `action`; endpoints that give no personal data ask for
+        none. `later` leaves the proof's single use to be recorded by
         `burn(work, caller)` in the call's own transaction, which saves one commit.
 
         Raises `Unauthenticated`, `Forbidden` (each with `WWW-Authenticate`), `CallerProblem` (400), `TooMany`, and
@@ -160,28 +154,11 @@ class Access:
         return self.rates.headers("calls", caller.client_id)
 
 
-def routes(
-    gateway: Any,
-    *,
-    allowed_purposes: Callable[[str], Allowed] | None = None,
-    on_refusal: Callable[..., None] | None = None,
-    trust: ProxyTrust | None = None,
-    rates: Rates | None = None,
-) -> list[Route]:
-    """Open the access of `gateway` (kept as `gateway.access`) and give its routes.
-
-    Hooks that are not given are taken from `gateway.allowed_purposes` and `gateway.on_refusal`; without the first, no
-    purpose is allowed at all. Query strings leave uvicorn's access log.
-    """
+def routes(gateway: Any, *, trust: ProxyTrust | None = None, rates: Rates | None = None) -> list[Route]:
+    """Open the access of `gateway` (kept as `gateway.access`) and give its routes. Query strings leave uvicorn's access
+    log."""
     logging.getLogger("uvicorn.access").addFilter(_query_free)
-    allowed_purposes = allowed_purposes or getattr(gateway, "allowed_purposes", None)
-    gateway.access = Access(
-        gateway,
-        allowed_purposes=allowed_purposes or (lambda _body: frozenset()),
-        on_refusal=on_refusal or getattr(gateway, "on_refusal", None),
-        trust=trust,
-        rates=rates,
-    )
+    gateway.access = Access(gateway, trust=trust, rates=rates)
     routes: list[Route] = gateway.access.routes()
     return routes
 
@@ -190,7 +167,7 @@ async def authenticate(
     request: HTTPConnection,
     *,
     scope: str = "exchange",
-    purpose: bool | str = True,
+    purpose: bool = True,
     later: bool = False,
     action: Action = "read",
 ) -> Caller:

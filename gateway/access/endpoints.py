@@ -96,8 +96,9 @@ class _Doors:
         else:
             answer = await self._ask(request, path, endpoint)
         if answer.refusal is not None and journaled:
-            fields = {"reason": answer.refusal, "client_id": answer.client_id, "endpoint": path, "method": "POST"}
-            await asyncio.to_thread(access.on_refusal, "token.refused", **fields, status=answer.status)
+            await asyncio.to_thread(
+                access.on_refusal, "token.refused", reason=answer.refusal, client_id=answer.client_id
+            )
         headers = access.rates.headers("token-address", peer)
         if access.nonces is not None:
             headers["DPoP-Nonce"] = access.nonces.give()

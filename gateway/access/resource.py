@@ -99,7 +99,7 @@ class Resource:
         self._generation = 0
         self._verified: OrderedDict[bytes, tokens.AccessToken] = OrderedDict()
 
-    async def admit(self, request: HTTPConnection, scope: str, purpose: bool | str, later: bool, action: str) -> Caller:
+    async def admit(self, request: HTTPConnection, scope: str, purpose: bool, later: bool, action: str) -> Caller:
         seen: list[str | None] = [None]
         refusal: CallerProblem
         try:
@@ -110,22 +110,20 @@ class Resource:
             reason, refusal = refused.reason, self._refusal(refused.reason)
         except CallerProblem as problem:
             reason, refusal = problem.code, problem
-        endpoint, method = getattr(request.scope.get("route"), "path", ""), request.scope.get("method", "")
         peer = self.trust.peer(request.scope)
         # One address may fill the journal up to a point; beyond, one entry a minute says that it went on.
         if self.rates.exceeded("refused-address", peer):
             if not self.rates.first_excess("refused-address", peer):
                 raise self.rates.too_many("refused-address", peer)
             reason = "address-rate"
-        fields = {"reason": reason, "client_id": seen[0], "endpoint": endpoint, "method": method}
-        await asyncio.to_thread(self.on_refusal, "resource.refused", **fields, status=refusal.status)
+        await asyncio.to_thread(self.on_refusal, "resource.refused", reason=reason, client_id=seen[0])
         raise refusal
 
     async def _admit(
         self,
         request: HTTPConnection,
         scope: str,
-        purpose: bool | str,
+        purpose: bool,
         later: bool,
         action: str,
         seen: list[str | None],
@@ -192,15 +190,15 @@ class Resource:
             raise Refused("proof-other-key")
         return proof.use
 
-    def _authorised(self, token: tokens.AccessToken, purposes: frozenset[str], scope: str, purpose: bool | str) -> None:
+    def _authorised(self, token: tokens.AccessToken, purposes: frozenset[str], scope: str, purpose: bool) -> None:
         if scope not in token.scopes:
             header = self._challenge("insufficient_scope", f', scope="{scope}"')
             raise Forbidden("insufficient-scope", "The token's scopes do not open this.", headers=header)
-        if purpose is False:
+        if not purpose:
             return
         if not token.details:
             raise Forbidden("purpose-required", "Ask for a token with authorization_details that name a purpose.")
-        if not purposes or (isinstance(purpose, str) and purpose not in purposes):
+        if not purposes:
             raise Forbidden("purpose-not-allowed", "Nothing in force allows this caller this purpose, or this action.")
 
     def _refusal(self, reason: str) -> CallerProblem:
