@@ -1,29 +1,26 @@
 """The caisses (CAF and MSA) as the Département meets them: RSA files of several kinds, read only.
 
-connector = create(Settings(departement="040"))
+connector = create({"departement": "040"})
 reading = connector.read("caf.flux_beneficiaire", open("RSABEM.xml", "rb"))
 reading.envelope.held, [record.key for record in reading]
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from connectors import manifest
 from connectors.caf import contacts, controle, lecture
 from connectors.caf.flux import GENRES
-from connectors.caf.lecture import Lecture, Part
+from connectors.caf.lecture import Lecture
 from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading
+from connectors.source import rewindable
 from schemas.record import Current, Written
 
 if TYPE_CHECKING:
     from connectors.transport import Transport
-
-SPOOL = 8 << 20
-"""Bytes kept in memory of a source that cannot be read twice; beyond, a temporary file."""
 
 
 class Caf:
@@ -42,34 +39,15 @@ class Caf:
         source: BinaryIO,
         *,
         content_type: str = "",
-        tick: Callable[[int], None] | None = None,
     ) -> Reading:
-        """Control the whole document, then read it. Raises `DocumentRefused` before the first record, or not at all.
-
-        `tick` hears the byte position while a big file is being controlled.
-        """
+        """Control the whole document, then read it. Raises `DocumentRefused` before the first record, or not at all."""
         if document == contacts.DOCUMENT:
             return contacts.Contacts(rewindable(source))
         if document not in GENRES:
             raise DocumentRefused("unknown-document", f"the caisses do not send {document}")
         seekable = rewindable(source)
-        plan = controle.preflight(GENRES[document], seekable, self.departement, tick)
+        plan = controle.preflight(GENRES[document], seekable, self.departement)
         return Lecture(seekable, plan, lecture.reader(plan))
-
-    def preview(self, document: str, source: BinaryIO) -> Reading:
-        """The same records without the control of the whole file: to look at a file, never to publish it.
-
-        What breaks in the middle is told only there, as a rejected record; totals are not compared.
-        """
-        if document not in GENRES:
-            return self.read(document, source)
-        seekable = rewindable(source)
-        plan = controle.glance(GENRES[document], seekable, self.departement)
-        return Lecture(seekable, plan, lecture.reader(plan))
-
-    def read_part(self, part: Part, source: BinaryIO) -> Lecture:
-        """Read one part of a file controlled elsewhere; `source` is the same file, seekable."""
-        return Lecture(source, part.plan, lecture.reader(part.plan), part)
 
     def write(self, document: str, current: Current, **context: Any) -> Written:
         raise DocumentRefused("unknown-document", "nothing is written to the caisses: they are read only")
@@ -83,16 +61,6 @@ class Caf:
         """The caisses give nothing on request here: their API is another connector (`api_particulier`)."""
         return
         yield
-
-
-def rewindable(source: BinaryIO) -> BinaryIO:
-    """The same source when it can be read twice, else a copy of it: in memory when small, else an unnamed file."""
-    if source.seekable():
-        return source
-    spool = tempfile.SpooledTemporaryFile(max_size=SPOOL)  # noqa: SIM115 - lives as long as the reading
-    while chunk := source.read(1 << 20):
-        spool.write(chunk)
-    return cast(BinaryIO, spool)
 
 
 def recognise(head: bytes) -> str:

@@ -8,11 +8,9 @@ becomes a finding of the envelope; what forbids publishing sets `held`.
 from __future__ import annotations
 
 import codecs
-import hashlib
 import re
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from lxml import etree
@@ -43,15 +41,12 @@ _ENCODINGS = {
 
 @dataclass(slots=True)
 class Plan:
-    """What the control learned: enough to read any part of the file, in any process."""
+    """What the control learned: enough to read any record of the file, in any process."""
 
     genre: Genre
     encoding: str
     envelope: Envelope
-    sha256: str = ""
     offsets: array[int] = field(default_factory=lambda: array("Q"))
-    end: int = 0
-    """Where the last record ends."""
     last: dict[int, int] = field(default_factory=dict)
     """Files told several times: digest of the file's key to the position that counts."""
     shared: frozenset[int] = frozenset()
@@ -92,7 +87,7 @@ _ROOT = "the root element must be Racine: this is not a file of the caisses"
 
 
 class _Passage:
-    """A source that is checked while it is read: well formed, encoded as declared, hashed."""
+    """A source that is checked while it is read: well formed, encoded as declared."""
 
     def __init__(self, source: BinaryIO, encoding: str) -> None:
         self._source, self._encoding = source, encoding
@@ -105,14 +100,12 @@ class _Passage:
         )
         self._utf8 = codecs.getincrementaldecoder("utf-8")() if encoding in ("cp1252", "iso-8859-15") else None
         self._beyond_ascii = False
-        self.hash = hashlib.sha256()
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._source.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._source.read(size)
-        self.hash.update(chunk)
         try:
             if chunk:
                 if chunk.count(b"=") > MAX_ATTRIBUTES:
@@ -164,8 +157,8 @@ def _malformed(error: etree.XMLSyntaxError, ended: bool) -> DocumentRefused:
     return DocumentRefused("xml-not-well-formed", f"the XML breaks at line {line}")
 
 
-def check_end(source: BinaryIO) -> bytes:
-    """The end of the file, which must hold the footer and the closing tag."""
+def check_end(source: BinaryIO) -> None:
+    """Refuse a file whose end does not hold the footer and the closing tag."""
     size = source.seek(0, 2)
     source.seek(max(0, size - 8192))
     tail = source.read()
@@ -175,14 +168,10 @@ def check_end(source: BinaryIO) -> bytes:
         raise DocumentRefused("truncated", "the closing tag is missing: ask the caisse to send the file again")
     if b"<TransmissionFlux" not in tail:
         raise DocumentRefused("truncated", "the footer is missing: ask the caisse to send the file again")
-    return tail
 
 
-def preflight(genre: Genre, source: BinaryIO, ours: str, tick: Callable[[int], None] | None = None) -> Plan:
-    """Control a whole seekable file for the Département `ours`. Raises `DocumentRefused`; otherwise all may be read.
-
-    `tick` hears the position after each stride, for progress.
-    """
+def preflight(genre: Genre, source: BinaryIO, ours: str) -> Plan:
+    """Control a whole seekable file for the Département `ours`. Raises `DocumentRefused`; otherwise all may be read."""
     _, encoding = opening(source)
     check_end(source)
     passage = _Passage(source, encoding)
@@ -196,28 +185,9 @@ def preflight(genre: Genre, source: BinaryIO, ours: str, tick: Callable[[int], N
                 survey.open(bytes(gap), encoding)
             gap.clear()
             survey.add(offset, raw)
-            if tick and survey.count % STRIDE == 0:
-                tick(offset)
     except TooLong:
         raise DocumentRefused("too-long", "a record or the header is longer than any real one") from None
-    return survey.plan(bytes(gap), encoding, passage.hash.hexdigest())
-
-
-def glance(genre: Genre, source: BinaryIO, ours: str) -> Plan:
-    """A plan from the two ends of the file alone: nothing in between is proved, and `counted` stays unknown."""
-    _, encoding = opening(source)
-    tail = check_end(source)
-    size = source.seek(0, 2)
-    survey, gap = _Survey(genre, departement(ours) if ours.strip() else ""), bytearray()
-    offset, raw = next(raw_records(source, genre.record, gap=gap), (size, b""))
-    if not raw:
-        return survey.plan(bytes(gap), encoding, "")
-    survey.open(bytes(gap), encoding)
-    survey.add(offset, raw)
-    plan = survey.plan(tail[tail.rindex(b"<TransmissionFlux") :], encoding, "")
-    plan.envelope = replace(plan.envelope, counted=None, held=None)
-    plan.end = size
-    return plan
+    return survey.plan(bytes(gap), encoding)
 
 
 class _Survey:
@@ -229,7 +199,6 @@ class _Survey:
         self.entete: enveloppe.Entete | None = None
         self._head = b""
         self._offsets = array("Q")
-        self._end = 0
         self._dossiers, self._demandes = Doublons(), Doublons()
         self._organismes: set[str] = set()
         self._padded = 0
@@ -256,10 +225,9 @@ class _Survey:
         if self._genre.whole:
             self._dossiers.add(dossier.empreinte, self.count)
         self._demandes.add(dossier.demande, dossier.empreinte)
-        self._end = offset + len(raw)
         self.count += 1
 
-    def plan(self, rest: bytes, encoding: str, sha256: str) -> Plan:
+    def plan(self, rest: bytes, encoding: str) -> Plan:
         """Close the survey with what follows the last record. Raises `DocumentRefused`."""
         genre = self._genre
         if self.entete is None:
@@ -279,4 +247,4 @@ class _Survey:
         envelope = enveloppe.envelope(
             genre, self.entete, totals, self.count, sorted(self._organismes), self._ours, findings
         )
-        return Plan(genre, encoding, envelope, sha256, self._offsets, self._end, last, shared, self._head)
+        return Plan(genre, encoding, envelope, self._offsets, last, shared, self._head)

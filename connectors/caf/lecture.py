@@ -1,4 +1,4 @@
-"""Reading the records of a controlled file: in order, from any record, or one part of it per process.
+"""Reading the records of a controlled file: in order, from any record, or some of them in another process.
 
 Records are cut by bytes, parsed a few at a time, held against the partner's schema, then read by the mapping. One bad
 record never stops the file: it becomes a rejected `Record` that says where and why, without its content.
@@ -32,29 +32,14 @@ LOT = structure.LOT.encode("ascii")
 ReadOne = Callable[[etree._Element, bytes], Record]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A run of records of one file, that another process can read (`Connector.read_part`)."""
-
-    plan: Plan
-    first: int
-    """Position of its first record in the file."""
-    start: int
-    end: int
-    """Byte range in which its records begin."""
-
-
 class Lecture:
     """The `Reading` of a caisse's file. Iterating starts at the first record, or where `skip` said."""
 
-    def __init__(self, source: BinaryIO, plan: Plan, read_one: ReadOne, part: Part | None = None) -> None:
+    def __init__(self, source: BinaryIO, plan: Plan, read_one: ReadOne) -> None:
         self.envelope: Envelope = plan.envelope
-        self.sha256 = plan.sha256
-        """Of the whole file, hexadecimal: tells a replay from another file under the same key."""
         self.plan = plan
         self._source = source
         self._read_one = read_one
-        self._part = part or Part(plan, 0, plan.offsets[0] if plan.offsets else 0, plan.end)
         self._skipped = 0
 
     def skip(self, n: int) -> Lecture:
@@ -62,30 +47,19 @@ class Lecture:
         self._skipped = n
         return self
 
-    def parts(self, k: int) -> list[Part]:
-        """At most `k` parts of about the same size, each beginning with a record."""
-        offsets = self.plan.offsets
-        wanted = max(1, min(k, len(offsets)))
-        cuts = [len(offsets) * i // wanted for i in range(wanted)] if offsets else []
-        ends = [*(offsets[cut] for cut in cuts[1:]), self.plan.end]
-        return [Part(self.plan, cut * STRIDE, offsets[cut], end) for cut, end in zip(cuts, ends, strict=True)]
-
-    def raw(self) -> Iterator[tuple[int, int, bytes]]:
-        """(position, offset, bytes) of each record still to read: hashing them needs no parsing."""
-        position, start, end = self._part.first, self._part.start, self._part.end
-        wanted = position + self._skipped
+    def raw(self) -> Iterator[tuple[int, bytes]]:
+        """(position, bytes) of each record still to read: hashing them needs no parsing."""
         offsets: array[int] = self.plan.offsets
-        if self._skipped >= STRIDE and wanted // STRIDE < len(offsets):
-            position, start = wanted // STRIDE * STRIDE, offsets[wanted // STRIDE]
-        for offset, raw in raw_records(self._source, self.plan.genre.record, start, end):
-            if position >= wanted:
-                yield position, offset, raw
-            position += 1
+        stride = min(self._skipped // STRIDE, len(offsets) - 1)
+        start = offsets[stride] if offsets else 0
+        for position, (_, raw) in enumerate(raw_records(self._source, self.plan.genre.record, start), stride * STRIDE):
+            if position >= self._skipped:
+                yield position, raw
 
     def __iter__(self) -> Iterator[Record]:
         batch: list[tuple[int, bytes]] = []
-        for position, _, raw in self.raw():
-            batch.append((position, raw))
+        for one in self.raw():
+            batch.append(one)
             if len(batch) == BATCH:
                 yield from self._read(batch)
                 batch = []
@@ -93,7 +67,7 @@ class Lecture:
 
     def sketches(self) -> Iterator[Sketch]:
         """Each record still to read, told by its key and its bytes: no parsing."""
-        for position, _, raw in self.raw():
+        for position, raw in self.raw():
             dossier = Dossier.of(raw)
             last = self.plan.last.get(dossier.empreinte, position) == position
             key = dossier.key_apart if dossier.demande in self.plan.shared else dossier.key

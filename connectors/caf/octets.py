@@ -24,9 +24,9 @@ class TooLong(Exception):
 
 
 def raw_records(
-    source: BinaryIO, record: str, start: int = 0, end: int | None = None, gap: bytearray | None = None
+    source: BinaryIO, record: str, start: int = 0, gap: bytearray | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, bytes) of each record whose first byte lies in `[start, end)`; `source` must be seekable.
+    """Yield (offset, bytes) of each record from `start` on; `source` must be seekable.
 
     What lies outside records is added to `gap`, which the caller empties as it goes. Raises `TooLong`.
     """
@@ -37,8 +37,6 @@ def raw_records(
         first = _tag(buffer, opening, position)
         last = -1 if first < 0 else _last(buffer, closing, first)
         if last >= 0:
-            if end is not None and base + first >= end:
-                return
             if last - first > MAX_RECORD:
                 raise TooLong
             if gap is not None:
@@ -51,8 +49,6 @@ def raw_records(
             gap += buffer[position:keep]
         if (first >= 0 and len(buffer) - first > MAX_RECORD) or (gap is not None and len(gap) > MAX_GAP):
             raise TooLong
-        if end is not None and base + keep >= end:
-            return
         more = source.read(CHUNK)
         if not more:
             if gap is not None:

@@ -1,6 +1,6 @@
 """One CCAS: what its follow-up software sends, and the sheet its delegated référent receives in the mailbox.
 
-connector = create(Settings(organisme="ccas", departement="62"))
+connector = create({"organisme": "ccas", "departement": "62"})
 for record in connector.read("ccas.suivi", open("suivi.json", "rb")): …
 written = connector.write("ccas.beneficiaires", current)      # a JSON sheet; `fiche.render` makes the readable forms
 """

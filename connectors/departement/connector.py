@@ -1,6 +1,6 @@
 """One Département: its référentiel, its ALI flows both ways, its accompagnements and its tables.
 
-connector = create(Settings(departement="40", structure_ali="7"))
+connector = create({"departement": "40", "structure_ali": "7"})
 connector.read("departement.referentiel", open("referentiel.xml", "rb"))   # first: nothing is read without it
 for record in connector.read("departement.webrsa_ali", open("flux.xml", "rb")): …
 """

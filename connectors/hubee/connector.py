@@ -1,7 +1,7 @@
 """HubEE, the State's exchange hub: it carries the files of the CAF and MSA to a Département, and says what became of
 them. It is a way, not a party: it has no document of its own and nothing of a person is ever written to it.
 
-    hubee = create(Settings(...))
+    hubee = create({"siret": "…", "guichet": "…", …})
     with hubee.open_registre(folder) as registre, registre.alone():
         reception = hubee.reception(transport, registre)
         async for found in reception.arrivals():

@@ -1,6 +1,6 @@
 """rdv-insertion: webhooks received, user tables read. Nothing is written to it.
 
-connector = create(Settings(departement="26", secret="…"))
+connector = create({"departement": "26", "secret": "…"})
 webhook = connector.webhook(headers, body, now)             # proved, or DocumentRefused
 for record in connector.read(webhook.document, io.BytesIO(webhook.body)): …
 """
