@@ -19,6 +19,7 @@ from pydantic_core import from_json
 
 from connectors.archive import refuse_archive
 from connectors.contract import DocumentRefused
+from schemas.composition import normal
 from schemas.record import Finding
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -183,7 +184,7 @@ def clean_text(text: str) -> str:
         return text
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise DocumentRefused("json-text", "a text holds a NUL or half a character")
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return normal("NFC", _INVISIBLE.sub("", text))
 
 
 def digest(value: Any, findings: Iterable[Finding] = ()) -> bytes:

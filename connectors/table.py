@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import re
-import unicodedata
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from connectors.archive import check_archive
 from connectors.contract import DocumentRefused
 from connectors.source import rewindable
 from connectors.workbook import measured
+from schemas.composition import normal
 from schemas.nomenclatures.labels import bare_words
 from schemas.record import Finding
 
@@ -316,7 +316,7 @@ def _row(line: int, headers: tuple[str, ...], cells: list[tuple[str, bool]]) -> 
 
 
 def _tidy(cell: str) -> str:
-    text = unicodedata.normalize("NFC", cell.replace("\u00a0", " ").replace("\u202f", " ")).strip()
+    text = normal("NFC", cell.replace("\u00a0", " ").replace("\u202f", " ")).strip()
     return "" if text in {"NULL", "null", "#N/A"} else text
 
 

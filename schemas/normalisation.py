@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo
 
 from stdnum.fr import nir as _stdnum_nir
 
+from schemas.composition import normal
+
 Controle = Literal["valide", "invalide", "non_verifiable"]
 """Result of checking a number: its key agrees, its form or key is wrong, or it carries nothing to check."""
 
@@ -58,9 +60,7 @@ def clean(text: str) -> str:
     """Text as it is kept: NFC, without control or invisible formatting characters, blanks collapsed."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split()) if " " in text else text
-    visible = "".join(
-        " " if c.isspace() else c for c in unicodedata.normalize("NFC", text) if c.isspace() or not _is_invisible(c)
-    )
+    visible = "".join(" " if c.isspace() else c for c in normal("NFC", text) if c.isspace() or not _is_invisible(c))
     return _BLANKS.sub(" ", visible).strip()
 
 
@@ -80,7 +80,7 @@ def name_key(name: str) -> str:
     """
     if not name.isascii():
         # Case first: `ß` only becomes SS there. Transliteration last: accents are gone by then (Ǿ → Ø → O).
-        folded = unicodedata.normalize("NFKD", clean(name).upper()).upper()
+        folded = normal("NFKD", clean(name).upper()).upper()
         name = "".join(c for c in folded if not unicodedata.combining(c)).translate(_LETTERS_WITHOUT_DECOMPOSITION)
     return _NOT_ALNUM.sub(" ", name).strip().upper()
 

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from schemas.composition import normal
+
 _WORDS = re.compile(r"[a-z0-9]+")
 _BLANKS = re.compile(r"\s+")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "…": "...", "«": '"', "»": '"', "“": '"',
@@ -65,16 +67,16 @@ def _byte(char: str) -> bytes:
 
 def clean_label(label: str) -> str:
     """A label of a list as it is kept: repaired, NFC, blanks collapsed."""
-    return _BLANKS.sub(" ", unicodedata.normalize("NFC", repair(label).text)).strip()
+    return _BLANKS.sub(" ", normal("NFC", repair(label).text)).strip()
 
 
 def bare_words(text: str) -> str:
     """A title or a local label reduced to its lower-case, unaccented words: what else it holds says nothing."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    bare = "".join(c for c in normal("NFKD", text) if not unicodedata.combining(c))
     return " ".join(_WORDS.findall(bare.lower()))
 
 
 def label_key(label: str) -> str:
     """What two labels are compared on: lower case, unaccented, plain quotes and dashes, single blanks."""
-    plain = unicodedata.normalize("NFKD", label.casefold().translate(_QUOTES))
+    plain = normal("NFKD", label.casefold().translate(_QUOTES))
     return _BLANKS.sub(" ", "".join(c for c in plain if not unicodedata.combining(c))).strip()

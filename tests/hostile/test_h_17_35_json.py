@@ -16,6 +16,7 @@ import pytest
 from connectors.caf import generator
 from connectors.contract import DocumentRefused
 from connectors.json import parse
+from schemas.composition import normal
 from tests.api.house import House, bounded, problem
 from tests.api.test_webhooks import message, push
 
@@ -160,6 +161,25 @@ def test_h_28_two_spellings_of_one_name_are_equal(house: House) -> None:
     ):  # fmt: skip
         assert [one["status"] for one in sent(apart).json()["results"]] == ["accepted"]
         assert [one["status"] for one in sent(whole).json()["results"]] == ["unchanged"]
+
+
+def test_marks_in_a_row_take_no_more_time_than_letters(house: House) -> None:
+    """In JSON, tables, titles and XML: put in order all at once, these would hold every thread for a minute."""
+    name = "Can" + "\u0301" * 16_000 + "\u0316" * 16_000
+    said = {"birthName": name * 4, "firstName": "Trois", "birthDate": "1971-01-05"}
+    for send in (
+        lambda: house.send("ccas", "ccas.suivi", json.dumps(said, ensure_ascii=False).encode()),
+        lambda: house.send("ccas", "ccas.beneficiaires", f"{name};Pr\u00e9nom\nA;B\n".encode(), "text/csv"),
+        lambda: house.send(
+            "ccas", "ccas.beneficiaires",
+            f"Nom de naissance;Pr\u00e9nom;Date de naissance\n{name[:32_000]};Trois;1971-01-05\n".encode(), "text/csv",
+        ),
+        lambda: house.send("caf", "caf.flux_beneficiaire", household(name), "application/xml"),
+        lambda: house.search("ccas", {"nom_naissance": name[:30_000], "prenom": "T", "date_naissance": "1971-01-05"}),
+    ):  # fmt: skip
+        with bounded(cpu=5.0):
+            assert send().status_code < 500
+    assert len(normal("NFC", name)) > len(name), "nothing of it is left out"
 
 
 def household(name: str) -> bytes:
