@@ -445,16 +445,14 @@ def _waiting(sender: str, before: str) -> Any:
 def _quarantine(work: UnitOfWork, gateway: Gateway, unit: tuple[str, str]) -> Purged | str | None:
     """What was never understood is dismissed, and its content not kept, unless it speaks of someone on hold."""
     table = quarantine_table.c
-    held = {row_id for row_id, *_ in quarantine.holding(work, gateway, _on_hold(work))}
-    ids = [one for one in work.connection.execute(select(table.id).where(_waiting(*unit))).scalars() if one not in held]
-    if not ids:
+    held = {one.id for one, *_ in quarantine.holding(work, gateway, _on_hold(work))}
+    kept = work.connection.execute(select(table.id, table.exchange_id, table.position).where(_waiting(*unit))).all()
+    closed = sum(quarantine.settle_record(work, one, "dismissed") for one in kept if one.id not in held)
+    if not closed:
         return "quarantine"
-    for some in batches(ids):
-        empty = {"raw": None, "record": None, "state": "dismissed", "settled_at": work.now}
-        work.connection.execute(update(quarantine_table).where(table.id.in_(some)).values(**empty))
     identifier = clock.new_id()
-    entry = _log(work, identifier, len(ids), sender_org=unit[0])
-    return Purged(identifier, "quarantine", "", {"quarantine": len(ids)}, (), (), entry)
+    entry = _log(work, identifier, closed, sender_org=unit[0])
+    return Purged(identifier, "quarantine", "", {"quarantine": closed}, (), (), entry)
 
 
 def _on_hold(work: UnitOfWork, among: Collection[str] | None = None) -> list[str]:

@@ -47,9 +47,10 @@ def reject(work: UnitOfWork, gateway: Gateway, request: Request, record: Record,
 
 
 def keep(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, position: int) -> None:
-    """Write down each finding that a human must see, with the record it was found in."""
+    """Write down each finding that a human must see, and with the first the record they were found in: with each, a
+    record of a thousand findings would weigh a thousand times what was sent."""
     key = gateway.keys.secret("quarantine")
-    whole = _pack(record)
+    whole: bytes | None = _pack(record)
     for finding in record.findings:
         if finding.severity == "notice":
             continue
@@ -66,11 +67,12 @@ def keep(work: UnitOfWork, gateway: Gateway, request: Request, record: Record, p
             severity=finding.severity,
             detail=finding.detail,
             raw=seal(key, finding.raw.encode(), id.encode()) if finding.raw else None,
-            record=seal(key, whole, id.encode()),
+            record=seal(key, whole, id.encode()) if whole else None,
             state="open",
             created_at=work.now,
             settled_at=None,
         )
+        whole = None
 
 
 def with_bytes(records: list[Record], content: bytes) -> list[Record]:
@@ -102,20 +104,40 @@ def raw(work: UnitOfWork, gateway: Gateway, row_id: str) -> str:
 
 def kept_record(work: UnitOfWork, gateway: Gateway, row_id: str) -> Record:
     """The record as it was read, to be exchanged again."""
-    kept = row(work, row_id).record
+    one = row(work, row_id)
+    holds = select(quarantine.c.id, quarantine.c.record).where(_together(one), quarantine.c.record.is_not(None))
+    kept = work.connection.execute(holds.limit(1)).first() if one.state == "open" else None
     if kept is None:
         raise Conflict("quarantine-settled", "This finding was settled already; its content is no longer kept.")
-    return _unpack(unseal(gateway.keys.secret("quarantine"), kept, row_id.encode()))
+    return _unpack(unseal(gateway.keys.secret("quarantine"), kept.record, kept.id.encode()))
 
 
 def settle(work: UnitOfWork, row_id: str, state: str) -> None:
-    """Close a finding as `replayed` or `dismissed`; its content is not kept any longer. Raises `Conflict` when it was
-    settled already."""
-    row(work, row_id)
-    open_ = (quarantine.c.id == row_id) & (quarantine.c.state == "open")
-    settled = {"state": state, "settled_at": work.now, "raw": None, "record": None}
-    if not work.connection.execute(update(quarantine).where(open_).values(**settled)).rowcount:
+    """Close a finding as `replayed` or `dismissed`; its value is not kept any longer, nor its record once the last of
+    its findings is closed. Raises `Conflict` when it was settled already."""
+    one = row(work, row_id)
+    if not _close(work, quarantine.c.id == row_id, state):
         raise Conflict("quarantine-settled", "This finding was settled already; read the list again.")
+    if not found_with(work, row_id):
+        work.connection.execute(update(quarantine).where(_together(one)).values(record=None))
+
+
+def settle_record(work: UnitOfWork, one: Any, state: str) -> int:
+    """Close all that waits of the record of this row; nothing of it is kept any longer. Returns how many findings."""
+    closed = _close(work, _together(one), state)
+    work.connection.execute(update(quarantine).where(_together(one)).values(record=None))
+    return closed
+
+
+def _close(work: UnitOfWork, where: Any, state: str) -> int:
+    closed = {"state": state, "settled_at": work.now, "raw": None}
+    open_ = where & (quarantine.c.state == "open")
+    return work.connection.execute(update(quarantine).where(open_).values(**closed)).rowcount
+
+
+def _together(one: Any) -> Any:
+    """The findings of one record of one exchange."""
+    return (quarantine.c.exchange_id == one.exchange_id) & (quarantine.c.position == one.position)
 
 
 def dismiss(work: UnitOfWork, row_id: str) -> None:
@@ -141,8 +163,7 @@ def _released(work: UnitOfWork, one: Any, outcome: str) -> None:
 def found_with(work: UnitOfWork, row_id: str) -> list[str]:
     """The open findings of the same record of the same exchange, this one among them."""
     one = row(work, row_id)
-    same = (quarantine.c.exchange_id == one.exchange_id) & (quarantine.c.position == one.position)
-    query = select(quarantine.c.id).where(same, quarantine.c.state == "open").order_by(quarantine.c.id)
+    query = select(quarantine.c.id).where(_together(one), quarantine.c.state == "open").order_by(quarantine.c.id)
     return list(work.connection.execute(query).scalars())
 
 
@@ -151,17 +172,17 @@ def forget(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> int:
 
     The verbatim value of a finding goes too, as it may be theirs. Returns how many rows were changed.
     """
-    found = list(holding(work, gateway, people))
-    key = gateway.keys.secret("quarantine")
-    for row_id, record, others in found:
+    key, changed = gateway.keys.secret("quarantine"), 0
+    for one, record, others in list(holding(work, gateway, people)):
         if not others:
-            work.connection.execute(delete(quarantine).where(quarantine.c.id == row_id))
+            changed += work.connection.execute(delete(quarantine).where(_together(one))).rowcount
             continue
         record.personnes, record.original = others, None
         record.findings = [replace(finding, raw="") for finding in record.findings]
-        resealed = {"raw": None, "record": seal(key, _pack(record), row_id.encode())}
-        work.connection.execute(update(quarantine).where(quarantine.c.id == row_id).values(**resealed))
-    return len(found)
+        resealed = seal(key, _pack(record), one.id.encode())
+        changed += work.connection.execute(update(quarantine).where(_together(one)).values(raw=None)).rowcount
+        work.connection.execute(update(quarantine).where(quarantine.c.id == one.id).values(record=resealed))
+    return changed
 
 
 def erased_at_source(work: UnitOfWork, gateway: Gateway, sender: str, document: str, keys: Collection[str]) -> None:
@@ -170,18 +191,18 @@ def erased_at_source(work: UnitOfWork, gateway: Gateway, sender: str, document: 
     if not keys:
         return
     key = gateway.keys.secret("quarantine")
-    columns = (quarantine.c.id, quarantine.c.record)
+    columns = (quarantine.c.id, quarantine.c.exchange_id, quarantine.c.position, quarantine.c.record)
     kept = (quarantine.c.sender == sender, quarantine.c.document == document, quarantine.c.record.is_not(None))
     rows = work.connection.execute(select(*columns).where(*kept)).all()
-    hers = [row.id for row in rows if _unpack(unseal(key, row.record, row.id.encode())).key in keys]
-    settled = {"raw": None, "record": None, "state": "dismissed", "settled_at": work.now}
-    work.connection.execute(update(quarantine).where(quarantine.c.id.in_(hers)).values(**settled))
+    for one in rows:
+        if _unpack(unseal(key, one.record, one.id.encode())).key in keys:
+            settle_record(work, one, "dismissed")
 
 
 def holding(
     work: UnitOfWork, gateway: Gateway, people: Collection[str]
-) -> Iterator[tuple[str, Record, list[PersonFacts]]]:
-    """Rows whose record speaks of one of these people: (row id, the record, the others it speaks of).
+) -> Iterator[tuple[Any, Record, list[PersonFacts]]]:
+    """Records that speak of one of these people: (the row that holds it, the record, the others it speaks of).
 
     She is recognised by her identifiers, by the sender's own key of the record, or by her name, first name and birth
     date when no other NIR contradicts. Every record is opened: this is for the rights of one person, not for traffic.
@@ -196,11 +217,11 @@ def holding(
     named = select(identifier.c.index_h).where(identifier.c.subject_id.in_(homes), identifier.c.system == "foyer")
     households = frozenset(bytes(one) for one in work.connection.execute(named).scalars())
     key = gateway.keys.secret("quarantine")
-    columns = (quarantine.c.id, quarantine.c.sender, quarantine.c.document, quarantine.c.record)
+    columns = (quarantine.c[name] for name in ("id", "exchange_id", "position", "sender", "document", "record"))
     for row in work.connection.execute(select(*columns).where(quarantine.c.record.is_not(None))).all():
         record = _unpack(unseal(key, row.record, row.id.encode()))
         if not record.personnes and gateway.dossiers.record_index(row.sender, row.document, record.key) in households:
-            yield row.id, record, []  # unreadable, of a household she lives or lived in
+            yield row, record, []  # unreadable, of a household she lives or lived in
             continue
         ranked = list(enumerate(record.personnes)) or [(0, PersonFacts({}))]
         keyed = [(one, f"{record.key}\x00{one.key or rank}") for rank, one in ranked]
@@ -211,7 +232,7 @@ def holding(
             or _is_one_of(gateway, one, people, indexes)
         ]
         if hers:
-            yield row.id, record, [one for one in record.personnes if one not in hers]
+            yield row, record, [one for one in record.personnes if one not in hers]
 
 
 def _is_one_of(gateway: Gateway, one: PersonFacts, people: Collection[str], indexes: frozenset[bytes]) -> bool:

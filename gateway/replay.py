@@ -41,8 +41,7 @@ def replay_in(work: UnitOfWork, gateway: Gateway, row_id: str) -> Receipt:
     (receipt,) = exchange(work, gateway, request, [record], first=row.position)
     if record.quarantined:  # the exchange itself refused something in it
         raise _still(record)
-    for one in rows:
-        quarantine.settle(work, one, "replayed")
+    quarantine.settle_record(work, row, "replayed")
     journal.append(
         work, "input.release", exchange_id=request.id, sender_org=row.sender, n_records=1, outcome="replayed",
         reason_code=row.code,

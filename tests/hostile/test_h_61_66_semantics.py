@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import func, select
 
 from connectors.caf import generator
-from gateway import clock
+from gateway import clock, quarantine
 from gateway.storage.tables.record import identity_case, person
+from gateway.storage.tables.record import quarantine as quarantined
 from tests.api.house import House, opened
 from tests.api.test_webhooks import message, push
 from tests.hostile.test_h_17_35_json import EXAMPLES
@@ -143,3 +144,28 @@ def test_h_66_an_unknown_code_waits_for_a_human(house: House, code: str) -> None
     assert result["status"] == "quarantined", told
     assert {finding["code"] for finding in result["findings"]} & {"unknown-code", "bad-type"}
     assert f'"{code}"' not in json.dumps(result["findings"], ensure_ascii=False)
+
+
+def test_a_record_of_many_findings_is_kept_once_until_the_last_is_closed(house: House) -> None:
+    """Kept with each of its findings, a quarter of a megabyte would weigh a gigabyte in the database."""
+    said = json.loads((EXAMPLES.parents[2] / "france_travail/examples/dossier_diagnostic/v1.json").read_bytes())
+    aims = said["contraintesIndividusDto"]["contraintes"][0]["objectifs"]
+    aims[:] = [aims[0] | {"code": f"9{rank}", "libelle": f"Objectif {rank}"} for rank in range(200)]
+    body = json.dumps(said).encode()
+    told = house.send("france_travail", "france_travail.dossier_diagnostic", body).json()
+    assert told["results"][0]["status"] == "quarantined"
+    hers = quarantined.c.exchange_id == told["id"]
+    with house.gateway.unit_of_work() as work:
+        weight = func.sum(func.length(quarantined.c.record))
+        assert len(body) < work.connection.execute(select(weight).where(hers)).scalar_one() < 4 * len(body)
+        first, *others = work.connection.execute(select(quarantined.c.id).where(hers)).scalars()
+        assert len(others) >= 199
+        quarantine.dismiss(work, first)
+        for one in (others[0], others[-1]):
+            original = quarantine.kept_record(work, house.gateway, one).original
+            assert original is not None
+            assert original() == body
+        for one in others:
+            quarantine.dismiss(work, one)
+    with house.gateway.unit_of_work() as work:
+        assert not work.connection.execute(select(weight).where(hers)).scalar_one()
