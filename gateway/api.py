@@ -49,6 +49,8 @@ from gateway.unit_of_work import UnitOfWork
 
 __all__ = ["listing", "page", "read_body", "read_json", "routes"]
 
+SHOWN = 50
+"""Deliveries of each exchange that a list shows; the others, a page at a time, where that exchange is shown."""
 SMALL = 64 * 1024
 """Below, reading a document costs less than handing it to another thread."""
 
@@ -119,31 +121,34 @@ class _Doors:
         caller = await authenticate(http)
         after, limit = page(http)
 
-        def read(work: UnitOfWork) -> list[dict[str, Any]]:
+        def read() -> list[dict[str, Any]]:
             received = select(outbox.c.exchange_id).where(outbox.c.recipient == caller.body)
             query = select(exchange_table).where(
                 or_(exchange_table.c.sender == caller.body, exchange_table.c.id.in_(received))
             )
             if after:
                 query = query.where(exchange_table.c.id < after)
-            rows = work.connection.execute(query.order_by(exchange_table.c.id.desc()).limit(limit)).all()
-            return [_exchange(work, row, caller.body) for row in rows]
+            with self.gateway.reading() as work:
+                rows = work.connection.execute(query.order_by(exchange_table.c.id.desc()).limit(limit)).all()
+                return [_exchange(work, row, caller.body) for row in rows]
 
-        return listing("exchanges", await in_work(http, read), limit)
+        return listing("exchanges", await asyncio.to_thread(read), limit)
 
     async def show_exchange(self, http: HttpRequest) -> Response:
-        """One exchange this body took part in, with the state of each delivery."""
+        """One exchange this body took part in, with the state of each delivery, a page at a time."""
         caller = await authenticate(http)
+        after, limit = page(http)
 
-        def read(work: UnitOfWork) -> dict[str, Any] | Problem:
+        def read() -> dict[str, Any]:
             query = select(exchange_table).where(exchange_table.c.id == http.path_params["id"])
-            row = work.connection.execute(query).first()
-            shown = _exchange(work, row, caller.body) if row else None
+            with self.gateway.reading() as work:
+                row = work.connection.execute(query).first()
+                shown = _exchange(work, row, caller.body, after, limit) if row else None
             if row is None or shown is None or not (row.sender == caller.body or shown["deliveries"]):
-                return Unknown("exchange-unknown", "Check the id against the list of your exchanges.")
+                raise Unknown("exchange-unknown", "Check the id against the list of your exchanges.")
             return shown | (json.loads(row.response) if row.sender == caller.body and row.response else {})
 
-        return conditional(http, json_answer(await in_work(http, read)))
+        return conditional(http, json_answer(await asyncio.to_thread(read)))
 
     # --- the mailbox ---------------------------------------------------------------------------------------
 
@@ -262,15 +267,17 @@ def _peer_idx(http: HttpRequest) -> int | None:
     return index
 
 
-def _exchange(work: UnitOfWork, row: Any, body: str) -> dict[str, Any]:
-    """An exchange as this body may see it: all its deliveries if it sent it, else those addressed to it."""
-    query = select(outbox).where(outbox.c.exchange_id == row.id)
+def _exchange(work: UnitOfWork, row: Any, body: str, after: str = "", limit: int = SHOWN) -> dict[str, Any]:
+    """An exchange as this body may see it: its deliveries if it sent it, else those addressed to it; so many of them,
+    as those of a monthly file are tens of thousands."""
+    query = select(outbox).where(outbox.c.exchange_id == row.id, outbox.c.id > after)
     if body != row.sender:
         query = query.where(outbox.c.recipient == body)
     deliveries = [
         {"id": one.id, "recipient": one.recipient, "document": one.document, "state": one.state, "reason": one.reason,
          "article": one.article, "attempts": one.attempts, "settled_at": one.settled_at}
-        for one in work.connection.execute(query.order_by(outbox.c.id))
+        for one in work.connection.execute(query.order_by(outbox.c.id).limit(limit + 1))
     ]  # fmt: skip
+    more = deliveries[limit - 1]["id"] if len(deliveries) > limit else None
     return {"id": row.id, "received_at": row.received_at, "document": row.document, "sender": row.sender,
-            "records": row.records, "deliveries": deliveries}  # fmt: skip
+            "records": row.records, "deliveries": deliveries[:limit], "next": more}  # fmt: skip

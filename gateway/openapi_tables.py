@@ -127,9 +127,9 @@ SCHEMAS: Json = {
         settled_at=_WHEN,
     ),
     "Exchange": _object(
-        "id received_at document sender records deliveries", closed=False,
+        "id received_at document sender records deliveries next", closed=False,
         id={"type": "string", "format": "uuid"}, received_at=_INSTANT, document=_TEXT, sender=_TEXT, records={},
-        deliveries=_list("Delivery"),
+        deliveries=_list("Delivery"), next=_MAYBE | {"description": "`after` of this exchange's other deliveries."},
     ),
     "Exchanges": _page("exchanges", "Exchange"),
     "Letter": _object(
@@ -274,7 +274,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "get", "/v1/exchanges/{id}", "show_exchange", "One exchange, with the state of each delivery", "exchanges",
-        scope="exchange", parameters=(_ID, *param("IfNoneMatch")), problems=(503,),
+        scope="exchange", parameters=(_ID, *param("After", "Limit", "IfNoneMatch")), problems=(422, 503),
+        description="`after` and `limit` page its deliveries, of which the list shows the first 50.",
         answers={200: _json("The exchange; for its sender, also the answer it was given.", "Exchange", ETag=_TAG),
                  304: _UNCHANGED},
     ),

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
-from gateway import journal
+from gateway import clock, journal, outbox
+from gateway.receipt import row_of
+from gateway.storage.tables.delivery import outbox as outbox_table
+from gateway.storage.tables.record import exchange
 from tests.api.house import House, opened, problem
 
 MARIE = {
@@ -138,6 +142,29 @@ def test_listings_page_by_cursor_and_refuse_other_cursors(house: House) -> None:
         problem(client.get("/v1/exchanges?limit=2&limit=3"), 422, "parameter-repeated")
         for limit in ("0", "201", "-1", "abc", "٣"):
             problem(client.get("/v1/exchanges", params={"limit": limit}), 422, "limit")
+
+
+def test_the_deliveries_of_a_file_are_listed_a_page_at_a_time(house: House) -> None:
+    """Those of a monthly file are tens of thousands: one call for a list would hold them all in memory."""
+    with house.gateway.unit_of_work() as work:
+        request = house.gateway.request(work, "ccas_voisin", "ccas.beneficiaires", clock.new_id())
+        work.add(exchange, **row_of(request, work.now, records=120))
+        made = [
+            outbox.enqueue(work, recipient="departement", person_id=clock.new_id(), sender=request.sender,
+                           document="maillon.dossier", item="", flow="f", exchange_id=request.id)
+            for _ in range(120)
+        ]  # fmt: skip
+    for body in ("ccas_voisin", "departement"):
+        with house.client(body) as client:
+            (first, *_) = client.get("/v1/exchanges", params={"limit": 1}).json()["exchanges"]
+            assert len(first["deliveries"]) == 50
+            found, after = first["deliveries"], first["next"]
+            while after:
+                then = client.get(f"/v1/exchanges/{request.id}", params={"after": after, "limit": 35}).json()
+                found, after = found + then["deliveries"], then["next"]
+            assert [one["id"] for one in found] == made
+    with house.gateway.unit_of_work() as work:
+        work.connection.execute(delete(outbox_table).where(outbox_table.c.exchange_id == request.id))
 
 
 def test_an_exchange_is_shown_to_those_who_took_part_and_answers_304(house: House) -> None:
