@@ -194,6 +194,8 @@ class Outgoing:
     """The person's pairwise reference for this recipient."""
     remote_id: str | None = None
     """The recipient's id of the object, from an earlier delivery."""
+    withdraw: bool = False
+    """The object is another person's: take it back. Only for a document that its manifest says `withdrawn`."""
 
 
 @dataclass(frozen=True, slots=True)

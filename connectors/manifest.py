@@ -119,6 +119,8 @@ class Document(_Table):
     """A file of many persons, read by `maillon ingest`."""
     item: str = Field(default="", pattern=r"^[a-z_]*$")
     """Canonical list (`rendez_vous`) of which this form carries one entry: each entry is a delivery of its own."""
+    withdrawn: bool = False
+    """An entry that turns out to be another person's can be taken back from the partner (`Outgoing.withdraw`)."""
     source: str = ""
     """The partner's own description of the format."""
 

@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from sqlalchemy import select
+
+from connectors.manifest import Document
 from gateway import outbox
 from gateway.lookup import rows
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox as table
+from gateway.storage.tables.record import identity_case
 from gateway.unit_of_work import UnitOfWork
 from schemas import paths
+from schemas.record import Current
 
 _COLUMNS = ("id", "recipient", "person_id", "sender", "document", "item", "flow", "exchange_id", "categories")
 
@@ -68,6 +73,21 @@ def settled(work: UnitOfWork, gateway: Gateway, one: str, other: str) -> None:
     send_again(work, gateway, [one, other], changed)
     for each in (one, other):
         outbox.replay_waiting(work, each)
+
+
+def of_another(
+    work: UnitOfWork, gateway: Gateway, person_id: str, document: Document, item: str, current: Current
+) -> bool:
+    """Is the object that a delivery was about another person's, whom a human told apart from her after a merge?
+
+    An object that its sender merely says no more is nobody else's: a silence takes nothing back.
+    """
+    object_ = f"{document.item}[{item}]."
+    if not item or any(path.startswith(object_) for path in current):
+        return False
+    apart = (identity_case.c.candidate_id == person_id) & (identity_case.c.state == "reversed")
+    others = work.connection.execute(select(identity_case.c.person_id).where(apart)).scalars().all()
+    return any(path.startswith(object_) for other in others for path in gateway.dossiers.current(work, other))
 
 
 def last_delivered(work: UnitOfWork, people: Sequence[str], *, promised: bool = False) -> list[Any]:

@@ -22,10 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Acknowledgement, Outgoing
 from connectors.manifest import Document
-from gateway import clock, convention, decision_record, deposit, inbox, journal, outbox, recipients
+from gateway import clock, convention, decision_record, deposit, inbox, journal, outbox, recipients, tasks
 from gateway.basis_states import states
 from gateway.categories import Withheld
 from gateway.convention_model import Flow
+from gateway.corrections import of_another
 from gateway.decide import identifiers_for, question
 from gateway.outbox import Claim
 from gateway.policy import Decision, Question
@@ -35,11 +36,14 @@ from gateway.registry import Gateway
 from gateway.storage import upsert
 from gateway.storage.tables.delivery import held_by_recipient
 from gateway.unit_of_work import UnitOfWork
+from schemas.record import Current
 
 log = structlog.get_logger(__name__)
 
 LEFT_ALONE = "circuit-open"
 """Why a delivery to a recipient that fails was not tried: it is no attempt of that delivery's."""
+OF_ANOTHER = "of-another-person"
+"""Why an object does not leave, and the task about one that left: a human told apart from her whom it is about."""
 
 Answered = Sequence[tuple["Prepared", Acknowledgement]]
 
@@ -118,23 +122,66 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
         _orphan(work, gateway, claimed)
         return None
     current = gateway.dossiers.current(work, claimed.person_id)
-    facts, withheld, question, decision = permitted(work, gateway, claimed.person_id, flow, current)
-    if not decision.permits:
-        _withhold(work, gateway, claimed, flow, question, decision)
-        return None
     document = gateway.document(claimed.recipient, claimed.document)
-    written = gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id)
-    digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(written)))
-    outgoing = Outgoing(
+    if of_another(work, gateway, claimed.person_id, document, claimed.item, current):
+        return _taken_back(work, gateway, claimed, flow, current, held)
+    facts, withheld, asked_of, decision = permitted(work, gateway, claimed.person_id, flow, current)
+    if not decision.permits:
+        _withhold(work, gateway, claimed, flow, asked_of, decision, decision.reason)
+        return None
+    outgoing = _outgoing(work, gateway, claimed, flow, current, facts, held)
+    return _prepared(work, gateway, claimed, flow, asked_of, decision, outgoing, withheld, held)
+
+
+def _taken_back(
+    work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, current: Current, held: Any
+) -> Prepared | None:
+    """An object that is another's does not leave, and is taken back from whoever holds it under her name: as the
+    recipient's format allows and the law still lets her be told of, else by a human, who is asked."""
+    codes = frozenset(held.categories.split(",")) if held is not None else None
+    asked_of = question(work, gateway, claimed.person_id, flow, current, codes)
+    decision = gateway.policy.decide(asked_of)
+    can = gateway.document(claimed.recipient, claimed.document).withdrawn and not gateway.drop(claimed.recipient)
+    if held is not None and can and decision.permits:
+        outgoing = replace(_outgoing(work, gateway, claimed, flow, current, {}, held), withdraw=True)
+        return _prepared(work, gateway, claimed, flow, asked_of, decision, outgoing, [], held)
+    if held is not None:
+        record = gateway.dossiers.record_index(claimed.recipient, claimed.document, claimed.item)
+        place = (claimed.recipient, claimed.document, record)
+        tasks.open_once(work, OF_ANOTHER, claimed.person_id, place, claimed.exchange_id, work.now)
+    _withhold(work, gateway, claimed, flow, asked_of, decision, OF_ANOTHER)
+    return None
+
+
+def _outgoing(
+    work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, current: Current, facts: Current, held: Any
+) -> Outgoing:
+    return Outgoing(
         delivery=claimed.id,
         document=claimed.document,
-        written=written,
+        written=gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id),
         current=facts,
         identifiers=identifiers_for(work, gateway, claimed.person_id, flow, current),
         reference=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
         remote_id=_remote_id(work, gateway, claimed, held),
     )
-    told = _told(decision_record.told(work, flow, question, decision), claimed, outgoing.reference, withheld, digest)
+
+
+def _prepared(
+    work: UnitOfWork,
+    gateway: Gateway,
+    claimed: Claim,
+    flow: Flow,
+    asked_of: Question,
+    decision: Decision,
+    outgoing: Outgoing,
+    withheld: list[Withheld],
+    held: Any,
+) -> Prepared | None:
+    """What is to be sent, with its journal entry; None when its recipient holds the same already."""
+    document = gateway.document(claimed.recipient, claimed.document)
+    digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(outgoing.written)))
+    told = _told(decision_record.told(work, flow, asked_of, decision), claimed, outgoing.reference, withheld, digest)
     prepared = Prepared(claimed, decision, document, outgoing, digest, withheld, told)
     if held is not None and held.digest == digest:
         conclude(work, gateway, prepared, Acknowledgement("duplicate", "already-held"))
@@ -184,7 +231,8 @@ _STATES = {"delivered": "delivered", "duplicate": "delivered", "refused": "dead"
 def _orphan(work: UnitOfWork, gateway: Gateway, claimed: Claim) -> None:
     """It ends as any flow without a convention does."""
     flow, asked_of = ended(work, gateway, claimed)
-    _withhold(work, gateway, claimed, flow, asked_of, gateway.policy.decide(asked_of))
+    decision = gateway.policy.decide(asked_of)
+    _withhold(work, gateway, claimed, flow, asked_of, decision, decision.reason)
 
 
 def ended(work: UnitOfWork, gateway: Gateway, claimed: Any) -> tuple[Flow, Question]:
@@ -219,18 +267,18 @@ def _nothing_known(gateway: Gateway, flow: Flow) -> Question:
 
 
 def _withhold(
-    work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, question: Question, decision: Decision
+    work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, question: Question, decision: Decision, reason: str
 ) -> None:
-    """The law stops it now: an ordinary end, with its article, visible to the sender."""
+    """The law stops it now, or it is another's: an ordinary end, with its article, visible to the sender."""
     outbox.settle(
         work,
         claimed,
         "withheld",
-        reason=decision.reason,
+        reason=reason,
         article="; ".join(decision.articles),
         withheld=kept_back(decision),
     )
-    deny(work, gateway, claimed, flow, question, decision, decision.reason)
+    deny(work, gateway, claimed, flow, question, decision, reason)
 
 
 def kept_back(decision: Decision) -> str:

@@ -72,7 +72,7 @@ class FranceTravail:
         if deliver is None:
             return Acknowledgement("refused", "document-unknown")
         codes = {finding.code for finding in outgoing.written.findings}
-        if codes & {"missing-required", "several-items"}:
+        if codes & {"missing-required", "several-items"} and not outgoing.withdraw:
             return Acknowledgement("refused", "incomplete_document")
         try:
             person = Person.of(_identifiers(outgoing))

@@ -209,7 +209,7 @@ async def rendez_vous(
     sent, told = outgoing.written.document, outgoing.written.metadata
     if str(told.get("item", "")).startswith("france_travail:"):
         return _refused("owned_by_recipient")
-    if told.get("etat") == "efface_source":
+    if outgoing.withdraw or told.get("etat") == "efface_source":
         return await _erase(client, outgoing, person, transport)
     if outgoing.remote_id:
         try:
@@ -275,7 +275,7 @@ async def _create(
 
 
 async def _erase(client: Client, outgoing: Outgoing, person: Person, transport: Transport) -> Acknowledgement:
-    """The source erased it: it goes from France Travail too, wherever a merge put it."""
+    """The source erased it, or it is another person's: it goes from France Travail too, wherever a merge put it."""
     identifier = outgoing.remote_id
     for _ in range(2):
         if identifier is None:
