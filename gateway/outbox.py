@@ -52,6 +52,15 @@ _PUT_BACK = _OURS.values(
     state="queued", reason=bindparam("why"), lease_until=None, next_at=bindparam("again"), attempts=bindparam("tried")
 )
 _RENEW = _OURS.values(lease_until=bindparam("until"), next_at=bindparam("until"))
+REPLACED = "replaced"
+"""Why a delivery that waited for somebody does not any more: a later one of the same document waits in its place."""
+_REPLACE = (
+    update(outbox)
+    .where(outbox.c.person_id == bindparam("person"), outbox.c.recipient == bindparam("body"))
+    .where(outbox.c.document == bindparam("form"), outbox.c.item == bindparam("about"))
+    .where(outbox.c.flow == bindparam("by"), outbox.c.state == "waiting", outbox.c.id < bindparam("later"))
+    .values(state="withheld", reason=REPLACED, settled_at=bindparam("moment"))
+)
 _IN_FLIGHT = outbox.alias("in_flight")
 _TAKE = (
     update(outbox)
@@ -238,7 +247,8 @@ def settle(
     categories: str | None = None,
     withheld: str | None = None,
 ) -> None:
-    """Close a claim as `delivered`, `withheld`, `waiting` or `dead`, unless its lease has passed to another."""
+    """Close a claim as `delivered`, `withheld`, `waiting` or `dead`, unless its lease has passed to another. One that
+    waits takes the place of those before it: it is decided and written anew when it goes, and says all of it."""
     work.change(
         _SETTLE,
         delivery=claimed.id,
@@ -250,6 +260,10 @@ def settle(
         kept_back=withheld,
         moment=work.now,
     )
+    if state == "waiting":
+        place = {"person": claimed.person_id, "body": claimed.recipient, "form": claimed.document}
+        place |= {"about": claimed.item, "by": claimed.flow, "later": claimed.id}
+        work.change(_REPLACE, moment=work.now, **place)
 
 
 def put_back(

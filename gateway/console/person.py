@@ -35,6 +35,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
 from gateway.console.rights import records
+from gateway.outbox import REPLACED
 from gateway.person_history import head_of, pseudonyms
 from gateway.policy_table import Rule
 from gateway.problems import Unknown
@@ -266,7 +267,10 @@ def _sent(view: View, person: str, entries: Sequence[journal.Logged]) -> list[_S
                 known.kept = [(c, r, a, n) for c, r, a, n in json.loads(row.withheld)]
             if row.state in ("dead", "waiting"):
                 known.state, known.reason = row.state, row.reason or ""
-    return sorted(found.values(), key=lambda one: one.at, reverse=True)
+            if row.reason == REPLACED:
+                known.state = REPLACED
+    told_once = (one for one in found.values() if one.state != REPLACED)  # what waits in its place has a line
+    return sorted(told_once, key=lambda one: one.at, reverse=True)
 
 
 def _is_reading(told: Mapping[str, Any]) -> bool:

@@ -56,6 +56,19 @@ def test_a_rendez_vous_taken_before_the_number_was_known_leaves_when_it_is(
     assert len(landes.sandbox.calls("rdv_post")) == 1
 
 
+def test_what_changes_while_the_number_is_missing_waits_once_and_leaves_as_it_is_then(landes: Territory) -> None:
+    for hour in ("09", "10", "11"):
+        who = landes.known(NUMERO, number=False, nir=False, **appointment(debut=f"2026-12-02T{hour}:00:00Z"))
+        landes.deliver()
+    told = [(state, reason) for document, state, reason in landes.deliveries(who) if document.endswith("rendez_vous")]
+    assert told == [("withheld", "replaced")] * 2 + [("waiting", "identifier_missing")]
+    landes.known(NUMERO, nir=False, **appointment(debut="2026-12-02T11:00:00Z"))
+    landes.deliver()
+    (held,) = landes.sandbox.usagers[NUMERO].rendez_vous.values()
+    assert held["date"] == "2026-12-02T11:00:00.000Z"
+    assert rdv(landes, who) == ("delivered", "created")
+
+
 def test_a_person_france_travail_does_not_know_waits_until_it_does(landes: Territory) -> None:
     usager = landes.sandbox.usagers[NUMERO]
     who = landes.known(NUMERO, number=False, **appointment())
