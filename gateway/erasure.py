@@ -152,13 +152,16 @@ def erase(
 
 
 def keep_to_herself(work: UnitOfWork, people: Collection[str]) -> None:
-    """Wait until whoever speaks of these people has finished, and let nobody find them until this transaction ends:
-    what would be said meanwhile would stay, under a key that is gone. Before any row of theirs is locked."""
+    """Wait until whoever speaks of these people, or promises something of them, has finished, and let nobody find them
+    until this transaction ends: what would be said meanwhile would stay, under a key that is gone. Before any other row
+    of theirs is locked."""
     hers = select(identifier.c.index_h).where(identifier.c.subject_id.in_(people))
     take(work, Turn.RECORD, work.connection.execute(hers.where(identifier.c.system == "place")).scalars().all())
     shared = hers.where(identifier.c.system.in_(SHARED))
     while take(work, Turn.PERSON, work.connection.execute(shared).scalars().all()):
         pass
+    hers_alone = select(person.c.id).where(person.c.id.in_(people)).order_by(person.c.id).with_for_update()
+    work.connection.execute(hers_alone).all()
 
 
 def forget_household(work: UnitOfWork, gateway: Gateway, foyer_id: str, entry: Entry) -> dict[str, int]:

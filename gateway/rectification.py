@@ -23,7 +23,9 @@ from gateway.problems import Conflict, Invalid
 from gateway.registry import Gateway
 from gateway.storage.tables.record import exchange
 from gateway.storage.tables.rights import statement
+from gateway.turns import kept
 from gateway.unit_of_work import UnitOfWork
+from gateway.vault import Erased
 from schemas import paths
 
 MAX_STATEMENT = 10_000
@@ -52,10 +54,12 @@ def rectify(
     """Correct facts of a person, or attach her statement to appreciations.
 
     `expected` is the value each path had when she contested it: if a body has said something else since, a human looks
-    again (`Conflict("newer-value")`). Raises `Unknown`, `Invalid("rectification-invalid")`.
+    again (`Conflict("newer-value")`). Raises `Unknown`, `Invalid("rectification-invalid")`, `Erased`.
     """
     head = head_of(work, person_id)
     _check(facts, statements or {})
+    if not kept(work, [head]):
+        raise Erased(head)
     current = gateway.dossiers.current(work, head)
     for path, value in (expected or {}).items():
         if (current[path].value if path in current else None) != value:

@@ -41,6 +41,7 @@ from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.storage.tables.record import person
 from gateway.storage.tables.schedule import schedule
+from gateway.turns import kept
 from gateway.unit_of_work import UnitOfWork
 
 JOB = "withheld-again"
@@ -196,9 +197,10 @@ def _everybody(gateway: Gateway) -> Iterator[list[str]]:
 def _promise(gateway: Gateway, people: Sequence[str], ended: _Ended | None) -> int:
     """Offer again what was said of these persons: through what ended for everybody opens, or through all flows."""
     with gateway.unit_of_work() as work:
-        gateway.dossiers.prefetch_people(work, people)
-        states(work, people)
-        for one in people:
+        here = kept(work, people)
+        gateway.dossiers.prefetch_people(work, here)
+        states(work, here)
+        for one in here:
             if flows := ended.opens(work, gateway, one) if ended else convention.declared(work):
                 offer_again(work, gateway, one, flows)
     return len(people)

@@ -9,10 +9,13 @@ two writers never wait for one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import IntEnum
 
+from sqlalchemy import select
+
 from gateway.problems import Unavailable
+from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
 
 _WAIT = "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS number"
@@ -45,3 +48,11 @@ def take(work: UnitOfWork, turn: Turn, indexes: Iterable[bytes]) -> bool:
         raise Unavailable("busy", "Another exchange about the same person is being written; send again.", retry_after=1)
     held[turn] |= wanted
     return True
+
+
+def kept(work: UnitOfWork, people: Collection[str]) -> list[str]:
+    """Those of these persons who are not erased: who erases one of them waits until this transaction ends
+    (`erasure.keep_to_herself`). For whoever promises or writes something of hers without saying anything new, and so
+    takes no turn; it waits for no exchange, and none waits for it."""
+    here = select(person.c.id).where(person.c.id.in_(people), person.c.erased_at.is_(None)).order_by(person.c.id)
+    return list(work.connection.execute(here.with_for_update(read=True, key_share=True)).scalars())

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillWaiting
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
 from connectors.departement import synthetic
-from gateway import basis, clock, convention, identity_review, reopened, rights
+from gateway import basis, clock, convention, erasure, identity_review, reopened, rights
 from gateway.access import partners
 from gateway.demo.forms import objection
-from gateway.exchange import exchange
+from gateway.exchange import exchange, offer_again
 from gateway.policy_table import DEFAULT
 from gateway.receipt import Request
 from gateway.registry import Gateway
@@ -274,3 +278,28 @@ def test_what_one_had_refused_withholds_nothing_of_the_other_once_they_are_two_a
         identity_review.reverse(work, landes.gateway, case, "agent")
     landes.deliver("ccas")
     assert [sheet["phone1"] for sheet in landes.sheets("ccas")] == ["0558000001"]
+
+
+def test_of_whoever_is_erased_while_this_looks_at_her_nothing_is_promised(
+    landes: Territory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    her, since = oriented_without_being_told(landes), clock.instant()
+    landes.inform(her)
+
+    def erase() -> None:
+        with landes.gateway.unit_of_work() as work:
+            erasure.erase(work, landes.gateway, her, forced_by="ab" * 32)
+
+    with ThreadPoolExecutor(1) as another:
+        erasing = []
+
+        def meanwhile(*of: Any) -> None:
+            offer_again(*of)
+            erasing.append(another.submit(erase))
+            with suppress(StillWaiting):
+                erasing[0].result(0.5)
+
+        monkeypatch.setattr(reopened, "offer_again", meanwhile)
+        assert sum(reopened.look(landes.gateway, since)) == 1
+        erasing[0].result(60)
+    assert landes.states("ccas") == []
