@@ -207,9 +207,9 @@ def following(gateway: Gateway, current: Current) -> tuple[frozenset[str], str]:
     return frozenset(id for id, body in gateway.bodies.items() if seen.linked(id, body.role)), seen.referent
 
 
-def came_of_age(current: Current, since: str, now: str) -> bool:
-    """Was this person a minor at an instant, and is no more?"""
-    return [_age_status("adult", current, moment) for moment in (since, now)] == ["minor", "adult"]
+def came_of_age(before: Current, since: str, current: Current, now: str) -> bool:
+    """Was this person a minor at an instant, by what was said of her then, and is no more?"""
+    return (_age_status("adult", before, since), _age_status("adult", current, now)) == ("minor", "adult")
 
 
 def absent_flow(gateway: Gateway, like: Flow, recipient: str) -> Flow:

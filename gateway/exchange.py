@@ -18,7 +18,7 @@ from gateway import clock, decision_record, journal, outbox, parcours, quarantin
 from gateway.categories import bridge
 from gateway.convention_model import Flow
 from gateway.corrections import items_of, send_again
-from gateway.decide import FOLLOWING, absent_flow, answer, followers, following, refusal_of
+from gateway.decide import FOLLOWING, absent_flow, answer, came_of_age, followers, following, refusal_of
 from gateway.dossier import Place, Seen
 from gateway.identity import NIR, NIR_ONLY, Keys, Match, borrowed, confirmed
 from gateway.journal_files import require_available
@@ -152,6 +152,7 @@ def _carry_person(
     return who.own
 
 
+_BORN = "personne.date_naissance"
 _RIGHT = "droit_rsa.etat"
 _LIVES = ("personne.adresses[residence].code_insee", "personne.adresses[domiciliation].code_insee")
 _DECIDES_WHERE = frozenset({_RIGHT, *_LIVES})
@@ -162,26 +163,29 @@ _BY_RIGHT = frozenset({"departement", "caf_msa", "france_travail"})
 def _opened(
     work: UnitOfWork, gateway: Gateway, request: Request, who: _Who, entered: _Entered, changed: set[str]
 ) -> list[Flow]:
-    """The flows that may be open to her since this: she moved, her right began or ended, another body follows her or
-    speaks of her. What repeats where all say that she lives opens none."""
+    """The flows that may be open to her since this: she moved, is no minor after all, her right began or ended,
+    another body follows her or speaks of her. What repeats where all say that she lives opens none."""
     where = not changed.isdisjoint(_DECIDES_WHERE)
     follows = not entered.before or any(path.startswith(FOLLOWING) for path in entered.changed)
-    if not (where or follows):
+    if not (where or follows or _BORN in changed):
         return []
     said = gateway.dossiers.said(work, who.person)
+    grown = _BORN in changed and came_of_age(
+        Portrait(_said_before(work, gateway, who, entered, said)), work.now, Portrait(said), work.now
+    )
     moved = False
     for path in changed.intersection(_LIVES):
         values = [each.facts[path] for each in said if path in each.facts]
         moved |= path in entered.before or len(values) < 2 or any(value != values[0] for value in values)
     bodies, referent = _new_followers(work, gateway, request, who, entered, said) if follows else (set(), "")
     by_right = _RIGHT in changed
-    if not (moved or by_right or bodies or referent):
+    if not (moved or grown or by_right or bodies or referent):
         return []
 
     def may_open(flow: Flow) -> bool:
         de, vers = gateway.role(flow.de), gateway.role(flow.vers)
         follows = flow.vers in bodies or (referent and referent in (de, vers))
-        return bool(moved or follows or (by_right and vers in _BY_RIGHT))
+        return bool(moved or grown or follows or (by_right and vers in _BY_RIGHT))
 
     sources = sorted({each.source for each in said})
     return [flow for sender in sources for flow in gateway.flows(work, sender) if may_open(flow)]
@@ -194,11 +198,18 @@ def _new_followers(
     told_before = entered.before or sum(each.source == request.sender for each in said) > 1
     if told_before and not any(path.startswith(FOLLOWING) for path in entered.changed):
         return (), ""
+    linked, referent = following(gateway, Portrait(said))
+    linked_before, referent_before = following(gateway, Portrait(_said_before(work, gateway, who, entered, said)))
+    return linked - linked_before, referent if referent != referent_before else ""
+
+
+def _said_before(
+    work: UnitOfWork, gateway: Gateway, who: _Who, entered: _Entered, said: Sequence[Assertions]
+) -> Iterator[Assertions]:
+    """What was said of her before this record."""
     now = gateway.dossiers.told_in(work, who.own, entered.place)
     then = (replace(each, facts=entered.before) if each.facts is now else each for each in said)
-    linked, referent = following(gateway, Portrait(said))
-    linked_before, referent_before = following(gateway, Portrait(each for each in then if each.facts))
-    return linked - linked_before, referent if referent != referent_before else ""
+    return (each for each in then if each.facts)
 
 
 def answered(gateway: Gateway, request: Request, changed: set[str]) -> set[tuple[str, str]]:

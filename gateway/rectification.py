@@ -13,9 +13,11 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from gateway import clock, journal, notification
+from gateway import clock, convention, journal, notification
 from gateway.categories import bridge, legal_code
 from gateway.corrections import last_delivered, send_again
+from gateway.decide import came_of_age
+from gateway.exchange import offer_again
 from gateway.merge import RECTIFIED
 from gateway.past import given
 from gateway.person_history import HERSELF, head_of, people_of
@@ -75,6 +77,8 @@ def rectify(
     changed = {path for path, value in facts.items() if path not in current or current[path].value != value}
     people = people_of(work, head)
     deliveries, holders = send_again(work, gateway, people, changed, identifier)
+    if came_of_age(current, work.now, gateway.dossiers.current(work, head), work.now):
+        offer_again(work, gateway, head, convention.declared(work))
     touched = changed | set(statements or {})
     told = _tell(work, gateway, people, touched, identifier)
     journal.append(

@@ -83,7 +83,7 @@ class _Ended:
         if not (self.former or self.minors_at):
             return self.flows
         current, every = gateway.dossiers.current(work, one), convention.declared(work)
-        if self.minors_at and came_of_age(current, self.minors_at, work.now):
+        if self.minors_at and came_of_age(current, self.minors_at, current, work.now):
             return every
         return [flow for flow in every if flow in self.flows or self._given_more(work, gateway, one, flow, current)]
 

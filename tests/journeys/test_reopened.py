@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select, update
 
 from connectors.departement import synthetic
-from gateway import basis, clock, convention, erasure, identity_review, reopened, rights
+from gateway import basis, clock, convention, erasure, identity_review, rectification, reopened, rights
 from gateway.access import partners
 from gateway.demo.forms import objection
 from gateway.exchange import exchange, offer_again
@@ -303,3 +303,23 @@ def test_of_whoever_is_erased_while_this_looks_at_her_nothing_is_promised(
         assert sum(reopened.look(landes.gateway, since)) == 1
         erasing[0].result(60)
     assert landes.states("ccas") == []
+
+
+@pytest.mark.parametrize("herself", [False, True], ids=["another body", "herself"])
+def test_what_was_withheld_of_a_minor_goes_when_her_birth_date_is_corrected(landes: Territory, herself: bool) -> None:
+    young = replace(AMELIA, date_naissance="2015-04-12")
+    her = landes.oriented(young)
+    landes.tell("departement", "departement.accompagnement", accompaniment(young))
+    landes.deliver("ccas")
+    assert landes.sheets("ccas") == []
+    if herself:
+        with landes.gateway.unit_of_work() as work:
+            told = rectification.rectify(work, landes.gateway, her, {"personne.date_naissance": "1988-04-12"})
+            assert told.changed == ("personne.date_naissance",)
+    else:
+        told = {"personne.date_naissance": "1988-04-12", "personne.nom_naissance": AMELIA.nom}
+        with landes.gateway.unit_of_work() as work:
+            request = Request(clock.new_id(), "caf", "caf.flux_beneficiaire", landes.gateway.flows(work, "caf"))
+            exchange(work, landes.gateway, request, [Record("K", [PersonFacts(told, person_id=her)])])
+    landes.deliver("ccas")
+    assert [sheet["birthDate"] for sheet in landes.sheets("ccas")] == ["1988-04-12"]
