@@ -180,13 +180,17 @@ class _Doors:
 
     def exchange(self, work: UnitOfWork, http: Request) -> dict[str, Any]:
         """All that was written of an exchange: each decision explained by the table of its day, each delivery."""
-        identifier = http.path_params["id"]
-        entries = journal.of_exchange(work.connection, identifier)
-        if not entries:
+        identifier, limit = http.path_params["id"], _limit(http)
+        told, _, delivered = queried(http, "after").partition(",")
+        entries = journal.of_exchange(work.connection, identifier, after=_cursor(told), limit=limit)
+        if not (told or entries):
             raise Unknown("exchange-unknown", "No entry of the journal is about this exchange.")
-        query = select(outbox).where(outbox.c.exchange_id == identifier).order_by(outbox.c.id)
+        query = select(outbox).where(outbox.c.exchange_id == identifier, outbox.c.id > delivered)
+        deliveries = work.connection.execute(query.order_by(outbox.c.id).limit(limit)).all()
+        last = _told(entries[-1]) if entries else told, deliveries[-1].id if deliveries else delivered
         return {
             "id": identifier,
+            "next": ",".join(last) if limit in (len(entries), len(deliveries)) else None,
             "entries": [
                 _entry(one)
                 | {"explained": audit_queries.explain(self.gateway, one.fields), "receipt": self._receipt(work, one)}
@@ -196,7 +200,7 @@ class _Doors:
                 {"id": row.id, "recipient": row.recipient, "document": row.document, "state": row.state,
                  "reason": row.reason, "article": row.article, "attempts": row.attempts, "settled_at": row.settled_at,
                  "subject": self.gateway.keys.pseudonym(row.recipient, row.person_id)}
-                for row in work.connection.execute(query)
+                for row in deliveries
             ],
         }  # fmt: skip
 
@@ -393,8 +397,11 @@ def _entry(one: Logged) -> dict[str, Any]:
 
 
 def _entries(rows: list[Logged], limit: int) -> dict[str, Any]:
-    following = "~".join(map(str, rows[-1].cursor)) if len(rows) == limit else None
-    return {"entries": [_entry(one) for one in rows], "next": following}
+    return {"entries": [_entry(one) for one in rows], "next": _told(rows[-1]) if len(rows) == limit else None}
+
+
+def _told(last: Logged) -> str:
+    return "~".join(map(str, last.cursor))
 
 
 def _cursor(text: str) -> Cursor | None:

@@ -232,7 +232,7 @@ _ORDER = (journal_entry.c.ts, journal_entry.c.log, journal_entry.c.idx)
 _READ = select(journal_entry.c.log, journal_entry.c.idx, journal_entry.c.ts, journal_entry.c.entry)
 
 
-def _page(connection: Connection, query: Select[Any], after: Cursor | None, limit: int) -> Iterator[Logged]:
+def _page(connection: Connection, query: Select[Any], after: Cursor | None, limit: int | None) -> Iterator[Logged]:
     if after is not None:
         query = query.where(tuple_(*_ORDER) > tuple_(*after))
     for row in connection.execute(query.order_by(*_ORDER).limit(limit)):
@@ -260,10 +260,11 @@ def about(connection: Connection, subjects: Collection[str], events: Collection[
     return [Logged(row.log, row.idx, row.ts, row.entry) for row in connection.execute(query)]
 
 
-def of_exchange(connection: Connection, exchange_id: str) -> list[Logged]:
-    """All that was written of one exchange: request, decisions, deliveries, acknowledgements."""
-    query = _READ.where(journal_entry.c.exchange_id == exchange_id).order_by(*_ORDER)
-    return [Logged(row.log, row.idx, row.ts, row.entry) for row in connection.execute(query)]
+def of_exchange(
+    connection: Connection, exchange_id: str, *, after: Cursor | None = None, limit: int | None = None
+) -> list[Logged]:
+    """What was written of one exchange: request, decisions, deliveries, acknowledgements; all of it without `limit`."""
+    return list(_page(connection, _READ.where(journal_entry.c.exchange_id == exchange_id), after, limit))
 
 
 def at(connection: Connection, log: str, index: int) -> list[Logged]:

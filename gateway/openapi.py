@@ -30,6 +30,7 @@ _PACK = "/v1/audit/exchanges/{id}/evidence"
 _PERIOD, _PAGE = ("From", "To"), ("After", "Limit")
 _ASKED = {
     "persons/{ref}/history": ("Place", "Limit"), "subjects/{subject}/history": ("Place", "Limit"),
+    "exchanges/{id}": ("Place", "Limit"),
     "decisions/replay": ("Policy",), "decisions/period": _PERIOD, "denials": _PERIOD, "lookups": _PERIOD,
     "categories": _PERIOD, "register": _PERIOD, "consents": _PAGE, "requests": _PAGE,
 }  # fmt: skip

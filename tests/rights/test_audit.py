@@ -95,6 +95,25 @@ async def test_each_decision_of_an_exchange_is_explained_by_the_table_of_its_day
     assert {rule["effect"] for one in explained for rule in one["rules"]} >= {"deny", "permit"}
 
 
+async def test_an_exchange_is_read_page_by_page_as_its_neighbours_are(office: Office, dpo: AsyncClient) -> None:
+    office.says("departement", MARIE)
+    office.says("ccas", MARIE | {"personne.nom_usage": "CANARIUSAGE"})
+    await known(office)
+    identifier = _events(office, "exchange.request")[0]["exchange_id"]
+    whole = (await dpo.get(f"/v1/audit/exchanges/{identifier}", params={"limit": 200})).raise_for_status().json()
+    assert whole["next"] is None
+    assert len(whole["entries"]) > 1
+    entries, deliveries, after = [], [], ""
+    while after is not None:
+        asked = {"limit": 1} | ({"after": after} if after else {})
+        page = (await dpo.get(f"/v1/audit/exchanges/{identifier}", params=asked)).raise_for_status().json()
+        assert len(page["entries"]) <= 1
+        entries, deliveries, after = entries + page["entries"], deliveries + page["deliveries"], page["next"]
+    assert (entries, deliveries) == (whole["entries"], whole["deliveries"])
+    wrong = await dpo.get(f"/v1/audit/exchanges/{identifier}", params={"after": "hier"})
+    assert wrong.status_code == 422
+
+
 async def test_a_decision_record_is_taken_again_under_the_table_of_its_day(office: Office, dpo: AsyncClient) -> None:
     marie = await known(office)
     gateway = office.gateway
