@@ -492,10 +492,10 @@ def _traces(work: UnitOfWork, gateway: Gateway, unit: tuple[str, list[str]]) -> 
     kind, ids = unit
     table, past = traces.past(work, gateway)[kind]
     here = table.c.id.in_(ids) & past
-    if kind == "deliveries":
-        theirs = select(outbox.c.person_id).where(outbox.c.id.in_(ids))
+    for whose in traces.ABOUT.get(kind, ()):
+        theirs = select(whose).where(table.c.id.in_(ids))
         heads = select(func.coalesce(person.c.merged_into, person.c.id)).where(person.c.id.in_(theirs)).distinct()
-        here &= outbox.c.person_id.not_in(_on_hold(work, list(work.connection.execute(heads).scalars())))
+        here &= whose.not_in(_on_hold(work, list(work.connection.execute(heads).scalars())))
     # What another transaction holds waits for the next run: neither waits for the other.
     free = select(table.c.id).where(here).order_by(table.c.id).with_for_update(skip_locked=True, of=table)
     ids = list(work.connection.execute(free).scalars())

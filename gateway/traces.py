@@ -1,7 +1,8 @@
 """What the database tells of past exchanges beside the journal, and for how long: no longer than the journal does.
 
-A delivery that ended is a trace of the regime of its flow (`traces` in the decision table); what came in, and what a
-body answered to a notice, are traces of the journal's default class. Kept for longer, as it still serves:
+A delivery that ended is a trace of the regime of its flow (`traces` in the decision table); what came in, what a body
+answered to a notice, and what a human settled (a task, a doubt of identity) are traces of the journal's default class.
+Kept for longer, as it still serves:
 
 | row | as long as |
 |---|---|
@@ -9,6 +10,8 @@ body answered to a notice, are traces of the journal's default class. Kept for l
 | a delivery that waits for somebody, or whose letter is in its mailbox | that lasts |
 | an exchange | anything that came with it, or was promised of it, is here; a file, a change of code lists: always |
 | a notice | its basis record is here, or its recipient has not answered |
+| a doubt that made two persons one | she is known: it is what undoes the merge |
+| a file that was read | always: read again, it must change nothing; it names nobody |
 
 An idempotency key lasts as long as its exchange: a year at least.
 """
@@ -27,9 +30,15 @@ from gateway.policy_obligations import hours
 from gateway.registry import Gateway
 from gateway.storage.tables.basis import basis_notification, basis_record
 from gateway.storage.tables.delivery import mailbox, outbox
-from gateway.storage.tables.record import assertion_set, batch, exchange, quarantine
+from gateway.storage.tables.record import assertion_set, batch, exchange, identity_case, quarantine, task
 from gateway.unit_of_work import UnitOfWork
 
+ABOUT = {
+    "deliveries": (outbox.c.person_id,),
+    "tasks": (task.c.subject_id,),
+    "identities": (identity_case.c.person_id, identity_case.c.candidate_id),
+}
+"""By kind, whom its rows are about: those of somebody on hold stay."""
 _SAME = ("person_id", "recipient", "document", "item", "flow")
 """What two deliveries of one document share."""
 
@@ -41,6 +50,8 @@ def past(work: UnitOfWork, gateway: Gateway) -> dict[str, tuple[Table, ColumnEle
         "deliveries": (outbox, _deliveries(_terms(work, gateway))),
         "exchanges": (exchange, _exchanges(default)),
         "notices": (basis_notification, _notices(default)),
+        "tasks": (task, and_(task.c.state != "open", task.c.settled_at < default)),
+        "identities": (identity_case, _identities(default)),
     }
 
 
@@ -81,3 +92,7 @@ def _exchanges(before: str) -> ColumnElement[bool]:
 def _notices(before: str) -> ColumnElement[bool]:
     about = exists().where(basis_record.c.id == basis_notification.c.record_id)
     return and_(basis_notification.c.answered_at < before, ~about)
+
+
+def _identities(before: str) -> ColumnElement[bool]:
+    return and_(identity_case.c.state.in_(("different", "reversed")), identity_case.c.decided_at < before)

@@ -17,6 +17,7 @@ from gateway import (
     clock,
     decision_record,
     erasure_list,
+    identity_review,
     journal,
     notification,
     notifier,
@@ -25,6 +26,7 @@ from gateway import (
     quarantine,
     retention,
     rights,
+    tasks,
 )
 from gateway import outbox as outbox_
 from gateway.console import purges
@@ -37,7 +39,7 @@ from gateway.problems import Unavailable
 from gateway.receipt import Receipt, Request
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.delivery import mailbox, outbox
-from gateway.storage.tables.record import assertion_set, foyer, membership, source_record
+from gateway.storage.tables.record import assertion_set, foyer, identity_case, membership, source_record
 from gateway.words import say
 from schemas.record import Finding, PersonFacts, Record
 from tests.rights.conftest import MARIE, PAUL, Office
@@ -339,6 +341,33 @@ def test_a_refusal_is_forgotten_with_the_traces_unless_it_was_tried_again(both: 
         work.connection.execute(update(outbox).values(withheld))
     assert "deliveries" in [one.kind for one in purge.purge(both.gateway).purged]
     assert count(both, outbox) == 0
+
+
+def test_what_a_human_settled_is_forgotten_but_not_what_waits_nor_what_undoes_a_merge(
+    both: Office, later: Later
+) -> None:
+    for person, same in ((MARIE, True), (PAUL, False)):
+        name = person["personne.nom_naissance"]
+        both.says("departement", person, key=name)
+        told = {path: value for path, value in person.items() if not path.startswith("identifiants")}
+        (doubtful,) = both.says("ccas", told | {"personne.prenoms": ["C."]}, key=name).persons
+        with both.gateway.unit_of_work() as work:
+            asked = select(identity_case.c.id).where(identity_case.c.person_id == doubtful)
+            identity_review.decide(work, both.gateway, work.connection.execute(asked).scalar_one(), same, "agent")
+            for kind in ("settled", "waiting"):
+                tasks.open_once(work, kind, doubtful, ("ccas", "essai", b"1" * 32), clock.new_id(), work.now)
+            (looked_at,) = (one["id"] for one in tasks.open_tasks(work, [doubtful]) if one["kind"] == "settled")
+            tasks.dismiss(work, looked_at)
+    later(360)
+    assert not {"tasks", "identities"} & {one.kind for one in purge.purge(both.gateway).purged}
+    later(20)
+    counts = {one.kind: one.counts for one in purge.purge(both.gateway).purged}
+    assert counts["tasks"] == {"task": 2}
+    assert counts["identities"] == {"identity_case": 1}
+    with both.gateway.unit_of_work() as work:
+        assert [one["kind"] for one in tasks.open_tasks(work)] == ["waiting", "waiting"]
+        undone = work.connection.execute(select(identity_case.c.id)).scalar_one()
+        identity_review.reverse(work, both.gateway, undone, "agent")
 
 
 def test_what_recipients_answered_goes_unless_its_basis_is_here(both: Office, later: Later) -> None:
