@@ -92,6 +92,11 @@ def _of_the_system(error: OSError) -> tuple[str, str, int]:
     return "system-refused", f"{error.strerror or kind(error)}: free what this machine lacks, then repeat.", REFUSED
 
 
+def _placed(refused: Problem | DocumentRefused) -> str:
+    """The words of a refusal, after the place that they are about when it names one: a column, an element."""
+    return ": ".join(filter(None, (refused.path, refused.detail)))
+
+
 _OF_A_PATH = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
@@ -104,7 +109,7 @@ def main() -> None:
     try:
         application(*(["run"] if long else []))()
     except Problem as problem:
-        told(problem.code, problem.detail)
+        told(problem.code, _placed(problem))
         sys.exit(status_of(problem))
     except DBAPIError as error:
         told(*_of_the_database(error))
@@ -120,7 +125,7 @@ def main() -> None:
         told("keys-wrong", "The keys in MAILLON_HOME are not those of this database: the operator puts back its own.")
         sys.exit(REFUSED)
     except DocumentRefused as refused:
-        told(refused.code, refused.detail)
+        told(refused.code, _placed(refused))
         sys.exit(REFUSED)
     except ManifestError as error:
         told("manifest", str(error))

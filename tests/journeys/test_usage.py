@@ -139,6 +139,15 @@ def test_a_file_that_is_refused_is_no_wrong_usage(maillon: Callable[..., Typed])
     assert maillon("ingest", "autre.xml", "--from", "caf", "--document", "caf.flux_beneficiaire").status == 1
 
 
+def test_a_file_that_lacks_a_column_is_refused_with_its_name(
+    maillon: Callable[..., Typed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILLON_DEPARTEMENT", "040")
+    Path("bref.csv").write_text("ID_CD;Nom\n")
+    told = maillon("map", "bref.csv", "--read", "departement.orientation_csv")
+    assert (told.status, told.said) == (1, "missing-header: PRENOM: a mandatory column is missing")
+
+
 @pytest.mark.parametrize("words", ["map flux.xml --read", "ingest flux.xml --from departement --document"])
 def test_a_setting_that_lacks_is_named_as_it_is_set(
     maillon: Callable[..., Typed], monkeypatch: pytest.MonkeyPatch, words: str
