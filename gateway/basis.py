@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Row, exists, insert, select
 
 from gateway import clock, journal
-from gateway.basis_record import JOURNAL, LIFE, Basis, against_law, fold
+from gateway.basis_record import AGAINST_LAW, JOURNAL, LIFE, Basis, against_law, fold
 from gateway.basis_states import BasisStates, FlowStates, states
 from gateway.basis_states import notices_in_force as _notices
 from gateway.notification import of_record, propagate
@@ -109,7 +109,7 @@ def record(
         raise Invalid("basis-invalid", "A consent starts as requested, given or refused.")
     start = basis.valid_from or work.now
     if why := against_law(basis, shipped(), start):
-        raise Invalid(why, "The decision table does not allow this record.")
+        raise Invalid(why, AGAINST_LAW[why])
     if journal.FIELDS["article"](list(basis.article)) is None:
         raise Invalid("article-form", "Cite each text by its abbreviation and number (CASF L263-4-1).")
     if first == "given" and basis.evidence is None:

@@ -124,8 +124,25 @@ class Basis(_Strict):
         return bool({"C13", "C14", "C15"}.intersection(self.categories))
 
 
+AGAINST_LAW: Mapping[str, str] = {
+    "regime-unknown": "Name a regime of the decision table.",
+    "purpose-unknown": "Name a purpose of the decision table.",
+    "category-unknown": "Name categories of the decision table.",
+    "gate-unknown": "Name a gate of article 9 that the decision table has.",
+    "objection-not-available": "This regime leaves no right to object: tell her so, or name another regime.",
+    "consent-not-the-basis": "This regime does not rest on consent: inform her instead.",
+    "basis-mismatch": "Give the legal basis that the decision table gives to this regime.",
+    "consent-not-specific": "Name what she agrees to: a purpose, recipients and categories.",
+    "category-never-leaves": "Leave out C18 and C19: no consent makes them leave.",
+    "explicit-consent-needed": "Leave health data out, or ask for her explicit consent: art9_gate 9.2.a.",
+    "expiry-needed": "Say when the consent ends: valid_until.",
+    "expiry-too-late": "Bring valid_until nearer: the consent would outlive what its regime allows.",
+}
+"""What whoever makes a record has to correct, by code of `against_law`."""
+
+
 def against_law(basis: Basis, law: Table, start: str) -> str:
-    """Why the law refuses this record (a stable code), or nothing."""
+    """Why the law refuses this record (a code of `AGAINST_LAW`), or nothing."""
     if basis.regime and basis.regime not in law.regimes:
         return "regime-unknown"
     if basis.purpose and basis.purpose not in law.purposes:

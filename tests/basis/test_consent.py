@@ -182,6 +182,17 @@ def test_a_consent_that_is_no_consent_is_refused(
         assert connection.execute(select(basis_record)).all() == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [({"recipients": []}, "recipients"), ({"valid_until": "2028-01-01T00:00:00Z"}, "valid_until")],
+)
+def test_a_consent_that_the_law_refuses_says_what_to_correct(
+    at: At, said: Said, append: Any, fields: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(Invalid, match=word), at() as work:
+        basis.record(work, said("consent", **fields), decision="given", append=append)
+
+
 def test_at_one_instant_the_most_restrictive_wins_in_any_order() -> None:
     """Two events at the same instant, and a third later: the answer never depends on the order of the rows."""
     same = "2026-11-21T09:00:00.000000Z"
