@@ -261,7 +261,10 @@ def _month(text: str) -> str:
 
 def demo_data(
     source: Annotated[str, typer.Argument(help="caf")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; with --suite, folder.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, or folder with --suite; named by the flux's code if none."),
+    ] = None,
     foyers: Annotated[int, typer.Option(min=0, help="Households.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed writes the same file.")] = 1,
     flux: Annotated[Flux | None, typer.Option(help="mensuel by default; with --suite, both.")] = None,
@@ -278,12 +281,23 @@ def demo_data(
     if source != "caf":
         fail("demo-data", "Files are written in the name of: caf.", WRONG_USAGE)
     departement = settings().departement or "040"
+    output = output or _by_code(flux, organisme, suite)
     if suite:
         _successive_months(output, foyers, seed, flux, organisme, mois, departement, suite)
         return
     one, whose = flux or Flux.mensuel, organisme or Organisme.caf
     generator.write_file(output, foyers, seed, one.value, whose.value, mois=mois, departement=departement)
     data({"file": str(output), "bytes": output.stat().st_size, "foyers": foyers})
+
+
+def _by_code(flux: Flux | None, organisme: Organisme | None, suite: int) -> Path:
+    """Where to write when nobody says: under the code that the caisses give the file (RSABEM.xml), or a folder of its
+    network. Ends as wrong usage where something is: it may be a file of theirs."""
+    network = "MSA" if organisme == "msa" else "RSA"
+    path = Path(f"{network}BE" if suite else f"{network}BE{'I' if flux == 'quotidien' else 'M'}.xml")
+    if path.exists():
+        fail("path-taken", f"{path} exists: name another place with --output.", WRONG_USAGE)
+    return path
 
 
 def _successive_months(

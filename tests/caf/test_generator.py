@@ -183,6 +183,16 @@ def test_la_commande_ecrit_un_fichier_comme_avant(tmp_path: Path) -> None:
             assert (tmp_path / "un.xml").read_bytes() == attendu.getvalue()
 
 
+def test_sans_lieu_le_fichier_porte_le_code_des_caisses_et_n_en_remplace_aucun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commande = ["demo-data", "caf", "--foyers", "2", "--flux", "quotidien", "--organisme", "msa"]
+    assert CliRunner().invoke(cli.app, commande).exit_code == 0
+    assert (tmp_path / "MSABEI.xml").is_file()
+    assert CliRunner().invoke(cli.app, commande).exit_code == 2
+
+
 def test_un_dossier_clos_est_dit_une_fois_puis_plus() -> None:
     monde = Monde(seed=5, n=300)
     premier, second = io.BytesIO(), io.BytesIO()
