@@ -95,8 +95,12 @@ def _operations(gateway: Gateway) -> list[Route]:
     async def home(_: Request) -> Response:
         return Response(status_code=307, headers={"Location": "/console/"})
 
+    async def statement(_: Request) -> Response:
+        return Response(status_code=307, headers={"Location": "/console/accessibilite"})
+
     return [
         Route("/", home, methods=["GET"]),
+        Route("/accessibilite", statement, methods=["GET"]),
         Route("/console", home, methods=["GET"]),
         Route("/healthz", alive, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),

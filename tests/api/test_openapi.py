@@ -58,6 +58,11 @@ def test_no_door_replaces_what_somebody_else_may_have_changed(house: House) -> N
     assert methods <= {"get", "post"}
 
 
+def test_the_statement_of_accessibility_is_found_where_it_is_looked_for(house: House) -> None:
+    found = httpx.get(f"{house.base}/accessibilite", follow_redirects=True)
+    assert (found.status_code, found.url.path) == (200, "/console/accessibilite")
+
+
 def test_the_page_for_people_needs_nothing_from_elsewhere(house: House) -> None:
     page = httpx.get(f"{house.base}/docs")
     assert page.status_code == 200
