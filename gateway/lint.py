@@ -14,7 +14,7 @@ from connectors.manifest import load as load_manifest
 from gateway import convention_checks
 from gateway.policy_table import DEFAULT
 from gateway.policy_table import lint as lint_policy
-from mappings.coverage import Places
+from mappings.coverage import Places, leaves
 from mappings.grammar import MappingError
 from mappings.lint import Explained, explained, shown
 from mappings.lint import lint as lint_mappings
@@ -48,6 +48,15 @@ def lint(paths: list[Path]) -> list[str]:
         *(one for file in kinds.get("policy", ()) for one in lint_policy(file)),
         *_conventions(kinds.get("convention", ())),
     ]
+
+
+def coverage() -> Iterator[tuple[str, int, int, int]]:
+    """Of each mapping that reads a document whose schema is listed: its id, the elements it maps, those it declares
+    not shared, and all those of the schema."""
+    for mapping in mappings.all_mappings():
+        if mapping.file.direction == "read" and (elements := leaves(mapping)):
+            read = sum(bool(one.canonical) for one in elements)
+            yield mapping.id, read, sum(bool(one.reason) and not one.canonical for one in elements), len(elements)
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -20,8 +20,8 @@ from gateway import preview
 from gateway.commands import group, kit
 from gateway.commands.output import REFUSED, WRONG_USAGE, body_of, data, fail, people, told
 from gateway.ingest import ingest as ingest_file
+from gateway.lint import coverage, lints
 from gateway.lint import lint as lint_files
-from gateway.lint import lints
 from gateway.problems import Problem
 from gateway.registry import Gateway
 from gateway.rejects import Rejects
@@ -103,9 +103,14 @@ def ingest(
             "An earlier run of this file told them in its own --rejects; `maillon quarantine list` counts what waits."
         )
         told("rejects-told-before", f"{absent} of these records have no line in {rejects}. {where}", "yellow")
+    if counts.held and not dry_run:
+        told("held", f"{counts.held}. {_HELD}", "yellow")
     if dry_run:
         preview.print_changes(counts, people)
     data(counts.line())
+
+
+_HELD = "Nothing of this file is applied: ask its sender for a right one, or take it as it is with --publish-held."
 
 
 def map_(
@@ -214,6 +219,8 @@ def lint(
     if found:
         people.print("[dim]Each page: maillon lint --explain CODE[/]")
         raise typer.Exit(REFUSED)
+    for id, read, kept, of in [] if paths else coverage():
+        people.print(f"{id}: {read} elements mapped and {kept} declared not shared, of {of}")
     people.print("[green]nothing to report[/]")
 
 

@@ -191,9 +191,11 @@ def test_after_a_crash_each_reject_is_told_once(desk: Desk, twelve_to_look_at: P
 
 
 def test_a_wrong_footer_holds_the_whole_file(desk: Desk) -> None:
-    status, told, _ = desk.ingest(desk.file("pied_faux"))
+    status, told, said = desk.ingest(desk.file("pied_faux"))
     assert status == 0
     assert told["held"] == "footer-mismatch"
+    assert "held: footer-mismatch. " in said
+    assert "--publish-held" in said
     assert told["quarantined"] == told["records"] == FOYERS
     assert desk.count(person, assertion_set) == [0, 0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,3 +123,12 @@ def test_a_package_is_linted_where_it_lies_from_any_folder(tmp_path: Path, monke
     manifest = tmp_path / "examples/connecteur-externe/maillon_mobilite_solidaire/manifest.toml"
     manifest.write_text(manifest.read_text("utf-8").replace("mobilite_solidaire.suivi", "mobilite_solidaire.autre"))
     assert [one.partition(": ")[2].partition(" ")[0] for one in lint([Path("examples")])] == ["mapping-unknown"]
+
+
+def test_a_lint_that_passes_says_that_no_element_of_the_caisses_files_is_forgotten() -> None:
+    told = CliRunner().invoke(cli.application(), ["lint"])
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert re.findall(r"(.+): (\d+) elements mapped and (\d+) declared not shared, of (\d+)", told.stderr) == [
+        ("caf.flux_beneficiaire", "66", "136", "202"),
+        ("caf.instruction", "47", "86", "133"),
+    ]
