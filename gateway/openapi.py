@@ -72,10 +72,11 @@ def routes(gateway: Gateway) -> list[Route]:
 def negotiated(routed: list[Any]) -> list[Any]:
     """The same doors, each closed with 406 to whoever accepts no form of its answer (RFC 9110 §12.5.1).
 
-    The form is the one described. A door that chooses it itself, or answers nothing, stays as it was.
+    The form is the one described. A door that chooses it itself, or answers nothing, stays as it was; one of FastAPI's
+    says by a dependency what it takes.
     """
     forms = {(one.method.upper(), one.path): one.form for one in (*OPERATIONS, *_audit(routed))}
-    return [_negotiated(route, forms) if isinstance(route, Route) else route for route in routed]
+    return [_negotiated(route, forms) if type(route) is Route else route for route in routed]
 
 
 def _negotiated(route: Route, forms: dict[tuple[str, str], str]) -> Route:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
 from gateway import logs, parent
 from gateway.app import build
@@ -10,13 +10,13 @@ from gateway.registry import Gateway
 from gateway.settings import settings
 
 
-def app() -> Starlette:
+def app() -> FastAPI:
     """The application of one of several processes, from its settings."""
     logs.configure()
     parent.end_with_it()
     return of(Gateway.open(settings()))
 
 
-def of(gateway: Gateway) -> Starlette:
+def of(gateway: Gateway) -> FastAPI:
     """The application of the only process; on an embedded database it also delivers."""
     return build(gateway, embedded_worker=gateway.engine.dialect.name == "sqlite")
