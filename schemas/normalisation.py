@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from calendar import monthrange
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -355,15 +356,15 @@ def phones(cell: str) -> Numeros:
     """Every number of a cell, in order and without repetition: `06 12 34 56 78 / 0712345678`."""
     read: dict[str, None] = {}
     unread: list[str] = []
-    pending = _PHONE_SPLIT.split(cell)
+    pending = deque(_PHONE_SPLIT.split(cell))
     while pending:
-        piece = pending.pop(0).strip()
+        piece = pending.popleft().strip()
         if number := phone(piece):
             read[number] = None
         elif joined := _TWO_NATIONAL.fullmatch(_PHONE_NOISE.sub("", piece)):
-            pending[:0] = joined.groups()
+            pending.extendleft(reversed(joined.groups()))
         elif "/" in piece:
-            pending[:0] = piece.split("/")
+            pending.extendleft(reversed(piece.split("/")))
         elif piece:
             unread.append(piece)
     return Numeros(tuple(read), tuple(unread))

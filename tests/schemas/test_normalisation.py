@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -357,6 +358,12 @@ def test_rien_d_une_cellule_ne_se_perd(numbers: list[str]) -> None:
     for separator in (" / ", ";"):
         read = phones(separator.join(numbers))
         assert (read.numeros, len(read.illisibles)) == (known, unread)
+
+
+def test_une_cellule_de_separateurs_ne_coute_que_sa_longueur() -> None:
+    began = time.process_time()
+    assert phones("/" * 300_000) == phones("")
+    assert time.process_time() - began < 5.0
 
 
 @given(st.text("0123456789+ ./-()", max_size=24))
