@@ -13,7 +13,7 @@ from gateway import witness
 from gateway.access import authenticate
 from gateway.doors import access_of, conditional, read_body
 from gateway.journal_files import published_file
-from gateway.problems import Unknown
+from gateway.problems import Forbidden, Unknown
 from gateway.registry import Gateway
 
 FOLLOWED = "witness.logs"
@@ -45,8 +45,14 @@ class _Doors:
         return await self._file(http, _SHORT, "text/plain; charset=utf-8")
 
     async def tile(self, http: HttpRequest) -> Response:
-        """Hashes and content-free entries, for those whose token has the scope `journal`."""
-        await authenticate(http, scope="journal", purpose=False)
+        """Hashes, for those whose token has the scope `journal`; content-free entries, for a data protection officer.
+
+        Whoever took part in an exchange knows its id and how it calls the person: the entries of that id tell it who
+        else follows her, what each got, and why one did not.
+        """
+        caller = await authenticate(http, scope="journal", purpose=False)
+        if caller.role != "dpo" and http.path_params["tile"].startswith("entries/"):
+            raise Forbidden("role", "Only a data protection officer reads the entries; hashes are open to you.")
         return await self._file(http, _FOREVER, "application/octet-stream")
 
     async def _file(self, http: HttpRequest, cache: str, media: str) -> Response:

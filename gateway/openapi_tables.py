@@ -355,6 +355,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "get", "/v1/journal/tile/{tile}", "tile", "A hash tile or an entry bundle", "journal", scope="journal",
+        description="Entries are for a data protection officer (403 `role`); hashes, for every partner.",
         parameters=(_path("tile", "`0/000`, `entries/000.p/12`…"), *param("IfNoneMatch")),
         answers={200: _raw("The tile.", "application/octet-stream"), 304: _UNCHANGED},
     ),

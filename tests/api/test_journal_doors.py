@@ -49,6 +49,19 @@ def test_tiles_need_the_journal_scope_and_only_published_files_are_served(publis
         assert anyone.get("/v1/journal/36m/checkpoint").status_code in (200, 404)
 
 
+def test_a_partners_program_reads_hashes_and_no_entry(published: House) -> None:
+    """It knows the id of its exchanges: their entries would tell it who else follows a person, and what each got."""
+    folder = published.gateway.journal_folder / "tile"
+    with published.client("ccas", scope="journal") as program:
+        for path in (folder / "entries").rglob("*"):
+            if path.is_file():
+                problem(program.get(f"/v1/journal/tile/{path.relative_to(folder)}"), 403, "role", "caf")
+        problem(program.get("/v1/journal/tile/%65ntries/000"), 403, "role")
+        problem(program.get("/v1/journal/6m/tile/entries/000"), 403, "role")
+        hashes = next(path for path in (folder / "0").rglob("*") if path.is_file())
+        assert program.get(f"/v1/journal/tile/{hashes.relative_to(folder)}").status_code == 200
+
+
 def test_this_gateway_is_a_witness_of_the_logs_its_operator_follows(house: House) -> None:
     key, origin = Ed25519PrivateKey.generate(), "voisin.example/journal"
     with house.anyone() as anyone:
