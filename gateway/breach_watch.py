@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from gateway import breach, clock, verify
+from gateway import breach, clock
 from gateway.audit_queries import MASS, lookups, period
 from gateway.clock import day_of
 from gateway.journal import DEFAULT_LOG
+from gateway.journal_copy import verify_own
 from gateway.journal_files import JournalBroken
 from gateway.problems import Unknown
 from gateway.registry import Gateway
@@ -85,7 +86,7 @@ def verify_journal(gateway: Gateway) -> list[str]:
     """Have every entry checked by the independent reader; a bad one is written down. Raises `JournalBroken` then."""
     found = _broken_publication(gateway)
     if not found:
-        for log, report in verify.verify_all(gateway.journal_folder):
+        for log, report in verify_own(gateway.engine, gateway.settings):
             if not report.ok:
                 place = f"écriture {report.first_bad}" if report.first_bad is not None else "dossier publié"
                 found.append(_journal(log or DEFAULT_LOG, f"{place} : {report.reason}"))

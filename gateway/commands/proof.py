@@ -16,7 +16,8 @@ from connectors import service
 from gateway import bundle, clock, decision_record, journal, journal_files, journal_recovery, verify, witness
 from gateway.commands import group
 from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
-from gateway.journal import Logged
+from gateway.journal import DEFAULT_LOG, Logged
+from gateway.journal_copy import verify_own
 from gateway.journal_files import WITNESS_POLICY
 from gateway.policy import Policy
 from gateway.problems import Problem
@@ -51,14 +52,19 @@ def verify_(
         ),
     ] = None,
 ) -> None:
-    """Check every entry against the signed checkpoint, with a reader that shares nothing with the writer."""
-    if folder is None:
-        gateway = Gateway.open(settings())
-        gateway.publish_journal()
-        folder = gateway.journal_folder
+    """Check every entry against the signed checkpoint, with a reader that shares nothing with the writer; of this
+    gateway's own journal, also that its database still holds what was published."""
+    own = Gateway.open(settings()) if folder is None else None
+    if own is not None:
+        own.publish_journal()
+        folder = own.journal_folder
     kept = [word for one in since or () for word in ("--since", str(one))]
     asked = [*(["--vkey", vkey] if vkey else []), *kept, *(["--policy", str(policy)] if policy else [])]
-    raise typer.Exit(verify.main([str(folder), *asked]))
+    if code := verify.main([str(folder), *asked]):
+        raise typer.Exit(code)
+    for log, report in verify_own(own.engine, own.settings) if own is not None else ():
+        if not report.ok:
+            fail("journal-altered", f"{log or DEFAULT_LOG}, entry {report.first_bad}: {report.reason}.", REFUSED)
 
 
 def export(folder: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write.")]) -> None:

@@ -17,6 +17,7 @@ from gateway import clock, verify
 from gateway.console.blocks import Badge, Code, Facts, Form, Notice, Num, Page, Table, Text, Title, When
 from gateway.console.common import Answer, Download, Go, Place, View
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS
+from gateway.journal_copy import verify_own
 from gateway.journal_files import WITNESS_POLICY, alone, folder_of
 from gateway.problems import Unavailable
 from gateway.settings import Settings
@@ -149,20 +150,20 @@ def start(view: View) -> Answer:
     if known is None or known.done.is_set():
         check = _last[view.gateway.engine] = Check(clock.instant())
         keys = view.connection.scalars(select(journal_key.c.vkey).where(journal_key.c.log == DEFAULT_LOG))
-        arguments = (check, view.gateway.settings, list(keys) or None)
+        arguments = (check, view.gateway.engine, view.gateway.settings, list(keys) or None)
         view.work.after_commit(threading.Thread(target=_check, args=arguments, daemon=True).start)
         view.journal("log.read", outcome="journal-verification")
     return Go("/console/integrite")
 
 
-def _check(check: Check, settings: Settings, vkeys: list[str] | None) -> None:
+def _check(check: Check, engine: Engine, settings: Settings, vkeys: list[str] | None) -> None:
     """Verify while nobody publishes: a tile replaced under the reader's eyes would look like a lost one."""
     try:
         with ExitStack() as held:
             for log in RETENTION_MONTHS:
                 if folder_of(settings, log).is_dir():
                     held.enter_context(alone(folder_of(settings, log)))
-            check.lines = list(verify.verify_all(folder_of(settings), vkeys))
+            check.lines = list(verify_own(engine, settings, vkeys))
     except Exception as error:
         check.lines = [("", verify.Report(ok=False, reason=type(error).__name__))]
     finally:

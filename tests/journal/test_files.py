@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from gateway import clock, journal, journal_files, journal_upkeep, merkle, note, verify
 from gateway.commands import proof
+from gateway.journal_copy import verify_own
 from gateway.keys import Keyring
 from gateway.logs import LastingFailure
 from gateway.problems import Unavailable
@@ -226,6 +227,59 @@ def test_a_rewritten_database_that_also_remembers_another_checkpoint_is_refused(
     with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
         a_journal.publish()
     assert _contents(a_journal.folder) == published
+
+
+EDITS = (
+    journal_entry.delete(),
+    update(journal_entry).values(entry=b"{}"),
+    update(journal_entry).values(subject="0" * 40),
+    update(journal_entry).values(recipient="caf"),
+)
+
+
+@pytest.mark.parametrize("base", ["a_journal", "a_journal_on_postgresql"])
+def test_what_only_the_database_lost_or_says_otherwise_is_told(base: str, request: pytest.FixtureRequest) -> None:
+    """What the officer reads is the database's copy: files that verify do not make it whole."""
+    log = request.getfixturevalue(base)
+    log.write(300)
+    log.write(10, retention="6m")
+    log.publish()
+    assert [report.ok for _, report in verify_own(log.engine, log.settings)] == [True, True]
+    for rank, edit in enumerate(EDITS):
+        with log.engine.connect() as connection:
+            (kept,) = connection.execute(select(journal_entry).where(OLD)).all()
+        with log.engine.begin() as connection:
+            connection.execute(edit.where(OLD))
+        log.publish()
+        told = [(name, report.ok, report.first_bad) for name, report in verify_own(log.engine, log.settings)]
+        assert told == [("", False, 20), ("6m", True, None)], rank
+        with log.engine.begin() as connection:
+            connection.execute(journal_entry.delete().where(OLD))
+            connection.execute(journal_entry.insert().values(**kept._mapping))
+
+
+OLD = (journal_entry.c.log == "12m") & (journal_entry.c.idx == 20)
+
+
+def test_the_operator_is_told_of_an_entry_that_only_the_database_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILLON_HOME", str(tmp_path))
+    monkeypatch.setenv("MAILLON_PROFILE", "test")
+    settings.cache_clear()
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        for _ in range(300):
+            journal.append(work, "log.read", outcome="essai")
+    app = typer.Typer()
+    app.command()(proof.verify_)
+    assert CliRunner().invoke(app, []).exit_code == 0
+    with gateway.engine.begin() as connection:
+        connection.execute(journal_entry.delete().where(OLD))
+    told = CliRunner().invoke(app, [])
+    settings.cache_clear()
+    assert told.exit_code == 1
+    assert "entry 20" in told.stderr
 
 
 def test_an_empty_journal_has_a_checkpoint_too(a_journal) -> None:
