@@ -6,15 +6,17 @@ Same fields, same checks of each field, same findings, same meter of what was fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import _common  # noqa: F401 puts the checkout on the path
 
 from mappings import document
+from mappings.document import scalar
 from mappings.grammar import Row
 from mappings.types import Bad, codec
+from schemas import nomenclatures
 from schemas.record import Current, Fact, Finding, PersonFacts, Record, Written
 
 ROLES = {
@@ -34,6 +36,9 @@ def _field(kind: str) -> Callable[[str], Any]:
 
 nir, matricule, demande, date_fr, phone, email, date = map(
     _field, ("nir", "matricule_caf", "numero_demande", "date_fr", "phone", "email", "date")
+)
+words, identifier, boolean, instant, integer, decimal, rome = map(
+    _field, ("text", "identifier", "boolean", "instant", "integer", "decimal", "rome")
 )
 
 
@@ -136,6 +141,189 @@ def read_statut(told: dict[str, Any]) -> Record:
         if word := text(name):
             facts[f"inscription_emploi.{path}"] = word.strip()
     return Record("", [PersonFacts(facts)], {}, findings, None, document.digest(told, None), partial=False)
+
+
+FOLLOWED = frozenset({"fileNumber", "followups", "helpRequests", "freins", "rendezVous", "resultats"})
+MEDIUMS = {
+    "PlannedInPerson": "accueil_rdv", "UnplannedInPerson": "accueil_spontane", "PhoneCall": "telephone",
+    "BeneficiaryHouseAppointment": "domicile", "ExternalAppointment": "exterieur", "PostalMail": "courrier",
+    "Email": "courriel", "Videoconference": "visio", "ThirdParty": "tiers",
+}  # fmt: skip
+FOLLOWUPS = {"Todo": "a_faire", "InProgress": "en_cours", "Done": "fait"}
+REQUESTS = {
+    "WaitingAdditionalInformation": "en_attente_pieces", "InvestigationOngoing": "instruction", "Accepted": "acceptee",
+    "Refused": "refusee", "Adjourned": "ajournee", "ClosedByBeneficiary": "close_personne", "Dismissed": "classee",
+}  # fmt: skip
+REASONS = {"Energy": "energie", "Food": "alimentation", "Housing": "logement", "Other": "autre"}
+THEMES = {row["theme_canonique"]: row["theme_canonique"] for row in nomenclatures.crosswalk("freins")}
+SITUATIONS = {
+    row["situation_canonique"]: row["situation_canonique"] for row in nomenclatures.crosswalk("freins_situations")
+}
+TYPES = {
+    each: row["theme_canonique"] for row in nomenclatures.crosswalk("freins") for each in row["mss_types"].split("|")
+} | dict.fromkeys((
+    "Demande d'aides ménagères", "Obligation alimentaire", "Entrée en famille d'accueil",
+    "Entrée en hébergement pour personnes âgées", "Entrée en établissement pour personnes handicapées",
+    "Accompagnement social", "Plan alerte et urgence",
+))  # fmt: skip
+
+
+def _same(*words: str) -> dict[str, str]:
+    return {word: word for word in words}
+
+
+VALEURS = _same("non_aborde", "present", "absent", "cloture")
+IMPACTS = _same("fort", "moyen", "faible", "non_renseigne")
+OUI_NON = _same("oui", "non", "non_aborde")
+MOTIFS_RDV = _same("orientation", "accompagnement", "contrat", "atelier", "autre")
+MODALITES_RDV = _same("presentiel", "telephone", "visio", "domicile")
+STATUTS_RDV = _same("prevu", "a_renseigner", "honore", "excuse_usager", "annule_service", "absent")
+PROFESSIONS = _same(
+    "assistant_social", "cesf", "referent_social_ag", "conseiller_emploi", "cae", "referent_solidarite",
+    "agent_accueil", "instructeur", "responsable_structure",
+)  # fmt: skip
+RESULTS = _same("emploi", "formation", "creation", "sortie_rsa", "logement", "qualification", "autre")
+HOURS = _same("plein", "partiel")
+_ITEM = {
+    "followups": {"id", "date", "medium", "types", "status", "structureName", "dueDate", "firstFollowup"},
+    "helpRequests": {"id", "type", "status", "openingDate", "decisionDate", "financialSupport",
+                     "examiningOrganisation", "askedAmount", "allocatedAmount", "reason"},
+    "freins": {"theme", "valeur", "impact", "prioritaire", "bloqueEmploi", "exploreLe", "situations"},
+    "situations": {"code", "valeur"},
+    "rendezVous": {"id", "debut", "dureeMin", "motif", "modalite", "premierAccompagnement", "conjoint", "lieu",
+                   "statut", "professionnels"},
+    "professionnels": {"id", "nom", "prenom", "role"},
+    "resultats": {"id", "nature", "date", "typeContrat", "tempsTravail", "rome", "maintenu6Mois"},
+}  # fmt: skip
+
+
+class _Suivi:
+    """`ccas.suivi`: one JSON object of lists, two of which hold lists themselves."""
+
+    def __init__(self, context: dict[str, str]) -> None:
+        self.organisme, self.structure = context["organisme"], context["nom_structure"]
+        self.facts: dict[str, Any] = {}
+        self.findings: list[Finding] = []
+
+    def each(self, told: dict[str, Any], name: str, where: str) -> Iterator[tuple[dict[str, Any], str]]:
+        for rank, item in enumerate(told.get(name) or (), 1):
+            at = f"{where}{name}[{rank}]"
+            for unknown in item.keys() - _ITEM[name]:
+                self.findings.append(Finding("unknown-element", f"{at}/{unknown}", "quarantine"))
+            yield item, at
+
+    def take(self, item: dict[str, Any], name: str, at: str, path: str, read: Callable[[str], Any]) -> None:
+        if (found := item.get(name)) is None or not (text := found if isinstance(found, str) else scalar(found)):
+            return
+        try:
+            value = read(text)
+        except Bad as error:
+            self.findings.append(Finding(error.code, f"{at}/{name}", "quarantine", "", error.detail))
+            return
+        if value is not None:
+            self.facts[path] = value
+
+    def code(self, item: dict[str, Any], name: str, at: str, path: str, codes: dict[str, str], table: str) -> None:
+        if not (text := item.get(name)):
+            return
+        if (value := codes.get(text)) is not None:
+            self.facts[path] = value
+        else:
+            self.findings.append(Finding("unknown-code", f"{at}/{name}", "quarantine", text, table))
+
+    def name(self, item: dict[str, Any], at: str) -> str | None:
+        if text := item.get("id"):
+            return identifier(text)  # type: ignore[no-any-return]
+        self.findings.append(Finding("missing-key", at, "quarantine"))
+        return None
+
+    def followup(self, one: dict[str, Any], at: str) -> None:
+        if (id := self.name(one, at)) is None:
+            return
+        path = f"entretiens[{self.organisme}:{id}]"
+        self.take(one, "date", at, f"{path}.date", date)
+        self.code(one, "medium", at, f"{path}.medium", MEDIUMS, "medium")
+        if themes := [TYPES[each] for each in one.get("types") or () if TYPES[each] is not None]:
+            self.facts[f"{path}.themes"] = themes
+        self.code(one, "status", at, f"{path}.statut", FOLLOWUPS, "statut_suivi")
+        self.take(one, "structureName", at, f"{path}.reoriente_vers", words)
+        self.take(one, "dueDate", at, f"{path}.echeance", date)
+        self.take(one, "firstFollowup", at, f"{path}.premier", boolean)
+
+    def request(self, one: dict[str, Any], at: str) -> None:
+        if (id := self.name(one, at)) is None:
+            return
+        path = f"demandes_aide[{self.organisme}:{id}]"
+        self.take(one, "type", at, f"{path}.nature", words)
+        self.code(one, "status", at, f"{path}.statut", REQUESTS, "statut_aide")
+        self.take(one, "openingDate", at, f"{path}.ouverte_le", date)
+        self.take(one, "decisionDate", at, f"{path}.decidee_le", date)
+        self.take(one, "financialSupport", at, f"{path}.financiere", boolean)
+        self.take(one, "examiningOrganisation", at, f"{path}.organisme_instructeur.nom", words)
+        self.take(one, "askedAmount", at, f"{path}.montant_demande", decimal)
+        self.take(one, "allocatedAmount", at, f"{path}.montant_accorde", decimal)
+        self.code(one, "reason", at, f"{path}.motif", REASONS, "motif_aide")
+
+    def obstacle(self, one: dict[str, Any], at: str) -> None:
+        if (theme := THEMES.get(one.get("theme") or "")) is None:
+            self.findings.append(Finding("unknown-code", f"{at}/theme", "quarantine", one.get("theme") or "", "theme"))
+            return
+        path = f"freins[{theme}]"
+        self.code(one, "valeur", at, f"{path}.valeur", VALEURS, "valeur_frein")
+        self.code(one, "impact", at, f"{path}.impact", IMPACTS, "impact")
+        self.take(one, "prioritaire", at, f"{path}.prioritaire", boolean)
+        self.take(one, "bloqueEmploi", at, f"{path}.bloque_emploi", boolean)
+        self.take(one, "exploreLe", at, f"{path}.explore_le", instant)
+        self.facts[f"{path}.explore_par"] = self.organisme
+        for situation, there in self.each(one, "situations", f"{at}/"):
+            if (code := SITUATIONS.get(situation.get("code") or "")) is not None:
+                self.code(situation, "valeur", there, f"{path}.situations[{code}].valeur", OUI_NON, "oui_non")
+
+    def meeting(self, one: dict[str, Any], at: str) -> None:
+        if (id := self.name(one, at)) is None:
+            return
+        path = f"rendez_vous[{self.organisme}:{id}]"
+        self.take(one, "debut", at, f"{path}.debut", instant)
+        self.take(one, "dureeMin", at, f"{path}.duree_min", integer)
+        self.code(one, "motif", at, f"{path}.motif", MOTIFS_RDV, "motif_rdv")
+        self.code(one, "modalite", at, f"{path}.modalite", MODALITES_RDV, "modalite")
+        self.take(one, "premierAccompagnement", at, f"{path}.premier_accompagnement", boolean)
+        self.take(one, "conjoint", at, f"{path}.conjoint", boolean)
+        self.take(one, "lieu", at, f"{path}.lieu", words)
+        self.code(one, "statut", at, f"{path}.statut", STATUTS_RDV, "statut_rdv")
+        self.facts[f"{path}.organisme.nom"] = self.structure
+        self.facts[f"{path}.organisme.nature"] = "ccas"
+        for agent, there in self.each(one, "professionnels", f"{at}/"):
+            if (who := self.name(agent, there)) is not None:
+                whose = f"{path}.professionnels[{who}].professionnel"
+                self.take(agent, "nom", there, f"{whose}.nom", words)
+                self.take(agent, "prenom", there, f"{whose}.prenom", words)
+                self.code(agent, "role", there, f"{whose}.role", PROFESSIONS, "role")
+
+    def result(self, one: dict[str, Any], at: str) -> None:
+        if (id := self.name(one, at)) is None:
+            return
+        path = f"resultats[{self.organisme}:{id}]"
+        self.code(one, "nature", at, f"{path}.nature", RESULTS, "nature_resultat")
+        self.take(one, "date", at, f"{path}.date", date)
+        self.take(one, "typeContrat", at, f"{path}.type_contrat", words)
+        self.code(one, "tempsTravail", at, f"{path}.temps_travail", HOURS, "temps_travail")
+        self.take(one, "rome", at, f"{path}.rome", rome)
+        self.take(one, "maintenu6Mois", at, f"{path}.maintenu_6_mois", boolean)
+
+
+def read_suivi(told: dict[str, Any], context: dict[str, str]) -> Record:
+    found = _Suivi(context)
+    for unknown in told.keys() - FOLLOWED:
+        found.findings.append(Finding("unknown-element", unknown, "quarantine"))
+    for name, take in (
+        ("followups", found.followup), ("helpRequests", found.request), ("freins", found.obstacle),
+        ("rendezVous", found.meeting), ("resultats", found.result),
+    ):  # fmt: skip
+        for item, at in found.each(told, name, ""):
+            take(item, at)
+    key = identifier(told["fileNumber"]) if told.get("fileNumber") else ""
+    return Record(key, [PersonFacts(found.facts)], {}, found.findings, None, document.digest(told, None), partial=True)
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

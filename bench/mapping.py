@@ -4,8 +4,9 @@ result, compared before anything is timed.
     python bench/mapping.py [--rounds K] [--full] [--json]
 
 One document at least per kind: a row of a table (`caf.contacts_allocataires`), a JSON object
-(`france_travail.statut_usager`), forms of what agents wrote (`sanction_rsa`), of dates (`contrat_engagement`), of facts
-and decisions (`rendez_vous`). XML is in `bench/read.py`, beside its own hand-written reader.
+(`france_travail.statut_usager`), one of lists within lists (`ccas.suivi`), forms of what agents wrote (`sanction_rsa`),
+of dates (`contrat_engagement`), of facts and decisions (`rendez_vous`).
+XML is in `bench/read.py`, beside its own hand-written reader.
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ def pairs() -> dict[str, list[tuple[Callable[[], Any], Callable[[], Any]]]]:
     for name in ("inscrit", "inconnu"):
         told = example(f"france_travail/examples/statut_usager/{name}.json")
         found["read_statut"].append((partial(statut.read, told), partial(_by_hand.read_statut, told)))
+    suivi, where = mappings.load("ccas.suivi"), {"organisme": "ccas", "nom_structure": "CCAS", "departement": "40"}
+    for name in ("premier_rendez_vous_conjoint", "medium_inconnu"):
+        told = example(f"ccas/examples/suivi/{name}.json")
+        pair = partial(suivi.read, told, **where), partial(_by_hand.read_suivi, told, where)
+        found.setdefault("read_suivi", []).append(pair)
     forms: list[tuple[str, Callable[..., Written], dict[str, Fact], dict[str, Any]]] = [
         ("sanction_rsa", _by_hand.write_sanction, {}, SANCTION),
         ("sanction_rsa", _by_hand.write_sanction, {}, {}),
