@@ -270,8 +270,8 @@ class Gateway:
 
     def allowed_purposes(self, body: str) -> dict[str, Perimeter]:
         """Purposes that the conventions in force open to a body, each with its regimes, its conventions and the
-        categories it is restricted to; asked by the authorization server. Flow by flow, they are looked at when a token
-        serves."""
+        categories that law and conventions leave open; asked by the authorization server. Flow by flow, they are looked
+        at when a token serves."""
         from gateway.access.details import Perimeter  # for whoever opened the access: commands do without
 
         flows: dict[str, list[Flow]] = {}
@@ -280,12 +280,17 @@ class Gateway:
                 flows.setdefault(one.purpose, []).append(one)
         return {
             purpose: Perimeter(
-                datatypes=_all_of([one.codes for one in its]),
+                datatypes=frozenset().union(*map(self._open, its)),
                 regimes=frozenset(one.regime for one in its),
                 conventions=frozenset(one.convention for one in its),
             )
             for purpose, its in flows.items()
         }
+
+    def _open(self, flow: Flow) -> frozenset[str]:
+        """The categories that a flow could ever carry: what some rule lets through, as far as its convention goes."""
+        law = frozenset(self.policy.table.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose))
+        return law if flow.codes is None else law & flow.codes
 
     def on_refusal(self, event: str, *, reason: str, client_id: str | None) -> None:
         """Write a refused access into the journal."""
@@ -356,9 +361,3 @@ def configured(one: Installed, settings: Settings, body_id: str = "", name: str 
         who = "set MAILLON_DEPARTEMENT to the Département served, as CAF files write it (040)"
         raise ManifestError(Path(f"{body_id} settings"), [("departement", who)])
     return one.create(values)
-
-
-def _all_of(codes: list[frozenset[str] | None]) -> frozenset[str] | None:
-    """Categories that any of these flows opens; None when one of them is restricted by the law alone."""
-    limits = [one for one in codes if one is not None]
-    return frozenset().union(*limits) if len(limits) == len(codes) else None

@@ -136,7 +136,7 @@ def test_a_token_may_name_the_categories_that_a_purpose_is_restricted_to(tmp_pat
         convention.add(work, text.replace(purpose, f'{purpose}\ncategories = ["C1", "C6"]').encode())
     allowed = gateway.allowed_purposes("departement")
     assert allowed["instruction_rsa"].datatypes == {"C1", "C6"}
-    assert allowed["accompagnement"].datatypes is None, "restricted by the law alone"
+    assert allowed["accompagnement"].datatypes == {"C1", "C2", "C7", "C9", "C11", "C12"}, "restricted by the law alone"
     gateway.engine.dispose()
 
 
