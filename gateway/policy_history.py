@@ -19,10 +19,7 @@ from gateway.problems import Misconfigured, NotKept
 def keep(home: Path, table: Path, *, signed: bool = False) -> str:
     """Copy the table in force, if that is not done; gives its digest. Its signature too once it was checked (`signed`):
     it puts in force the rules that waited for one."""
-    try:
-        content = table.read_bytes()
-    except OSError:
-        raise Misconfigured("policy-missing", f"Provide the decision table {table.name}.") from None
+    content = table.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     folder = home / "policies"
     target, signature = folder / f"{digest}.toml", _signature(folder, digest)

@@ -169,8 +169,9 @@ def read(path: Path = DEFAULT, *, require_signature: bool = False, trusted: byte
     """
     try:
         content = path.read_bytes()
-    except OSError:
-        raise Misconfigured("policy-missing", f"Provide the decision table {path.name}.") from None
+    except FileNotFoundError:
+        act = "the operator puts the decision table there, or names it in MAILLON_POLICY_FILE"
+        raise Misconfigured("policy-missing", f"{path} does not exist: {act}.") from None
     signed = _signed(path, content, trusted, require_signature)
     table = parse(content, path.name, signed)
     for name, digest in table.source.get("annexes", {}).items():
@@ -193,8 +194,9 @@ def parse(content: bytes, name: str, signed: bool = False) -> Table:
     """The table of these bytes, without looking at its signature and annexes. Raises `Misconfigured`."""
     try:
         source = tomllib.loads(content.decode())
-    except (ValueError, RecursionError):  # also a number of 5,000 digits, and lists in lists without end
-        raise Misconfigured("policy-invalid", f"{name} is not readable TOML.") from None
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and lists in lists without end
+        act = "whoever wrote the table mends it, and the data protection officer signs it again"
+        raise Misconfigured("policy-invalid", f"{name} is not readable TOML ({error}): {act}.") from None
     for _, code, message in _problems(source):
         raise Misconfigured("policy-invalid", f"{name}: {code}: {message}")
     return _table(source, hashlib.sha256(content).hexdigest(), signed)

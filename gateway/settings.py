@@ -159,6 +159,8 @@ def settings() -> Settings:
         return Settings()
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured("settings-invalid", f"{file} is not TOML: {error}.") from None
+    except UnicodeDecodeError as error:
+        raise Misconfigured("settings-invalid", f"{file} is not TOML: save it as UTF-8 (byte {error.start}).") from None
     except ValidationError as error:
         raise Misconfigured("settings-invalid", f"{misread(error)} (MAILLON_… variables, {file}).") from None
 

@@ -270,7 +270,11 @@ def the_kept_counts(installation: Installed) -> None:
 
 def test_what_an_operator_gets_wrong_is_one_line_that_says_what_to_do(installation: Installed) -> None:
     environment = dict(installation.environment)
+    latin = installation.home.parent / "etc" / "latin.toml"
+    latin.write_bytes('departement = "é"'.encode("latin-1"))
     for name, value, code, named in (
+        ("MAILLON_SETTINGS", str(latin), "settings-invalid", f"{latin}.*UTF-8"),
+        ("MAILLON_POLICY_FILE", "/nowhere.toml", "policy-missing", "/nowhere.toml.*MAILLON_POLICY_FILE"),
         ("MAILLON_LEASE", "soon", "settings-invalid", "lease"),
         ("MAILLON_BODIES", '{"caf": {"concurrent": "dix"}}', "settings-invalid", "caf.concurrent"),
         ("MAILLON_BODIES", '{"caf": {"rate": "souvent"}}', "settings-invalid", "caf.rate"),

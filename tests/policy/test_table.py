@@ -122,6 +122,15 @@ def test_the_lint_tells_whatever_a_hand_may_have_saved(tmp_path: Path) -> None:
     assert told.startswith(f"{latin}:1: policy-toml ")
 
 
+def test_a_table_that_cannot_be_read_is_told_as_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"policy-missing.* operator .*MAILLON_POLICY_FILE"):
+        Policy.load(tmp_path / "none.toml")
+    with pytest.raises(Misconfigured, match=r"policy-invalid.*line 1.* officer "):
+        Policy.load(_write(tmp_path, "[[rule]"))
+    with pytest.raises(IsADirectoryError):  # it is there: what the system says of it is told, as of a closed file
+        Policy.load(tmp_path)
+
+
 def test_production_refuses_a_table_that_is_unsigned_or_altered(
     tmp_path: Path, signed_table: Callable[..., Path], dpo_pem: bytes
 ) -> None:
