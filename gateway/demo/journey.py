@@ -63,7 +63,13 @@ class Told:
 
 
 def run_demo(*, once: bool, port: int) -> int:
-    """Play the journey, print what happened, then serve the console unless `once`. Returns an exit status."""
+    """Play the journey, print what happened, then serve the console unless `once`. Returns an exit status.
+
+    Raises `Misconfigured` (`demo-in-production`): it would take that gateway's settings, and leave a home in its own.
+    """
+    if settings().profile == "production":
+        act = "play it from another folder, without these settings"
+        raise Misconfigured("demo-in-production", f"These are the settings of a production gateway: {act}.")
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     home = settings().home / "demo"
     with alone(home), opened(home, port=0 if once else port) as on:

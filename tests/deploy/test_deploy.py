@@ -78,9 +78,10 @@ class Installed:
     """An installation as the guide makes it, but for its folders and ports."""
 
     def __init__(self, folder: Path, database: str) -> None:
-        self.home, self.ports = folder / "home", (free_port(), free_port())
+        self.home, self.ports, self.dropped = folder / "home", (free_port(), free_port()), folder / "caf"
         etc = folder / "etc"
         self.home.mkdir()
+        self.dropped.mkdir()
         etc.mkdir()
         subprocess.run([DEPLOY / "keys", self.home / "keys"], check=True)
         key, table = etc / "dpo.key", etc / "decision.toml"
@@ -111,6 +112,8 @@ class Installed:
 
     def command(self, name: str) -> list[str]:
         words = shlex.split(unit(name)["ExecStart"].replace("841%i", str(self.ports[1])))
+        words = [word.replace("/srv/maillon/%i", str(self.dropped)).replace("%i", "caf") for word in words]
+        words = [word for word in words if word != "$DROP_OPTIONS"]
         assert words[0] == "/opt/maillon/.venv/bin/maillon"
         return [str(MAILLON), *(str(self.ports[0]) if word == "8400" else word for word in words[1:])]
 
@@ -176,6 +179,26 @@ def test_the_units_commands_run_in_production_as_an_unprivileged_user(installati
     assert owners == {65534 if installation.user else os.geteuid()}
 
 
+def test_a_file_that_a_body_drops_is_read_by_its_unit(installation: Installed) -> None:
+    registered(installation, "caf")
+    file = installation.dropped / "flux.xml"
+    written = installation.maillon("demo-data", "caf", "-o", str(file), "--foyers", "2")
+    assert written.returncode == 0, written.stderr
+    os.utime(file, (0, 0))
+    watching = installation.start("maillon-drop@.service")
+    eventually(lambda: [*installation.dropped.glob("archive/*")] or watching.poll() is not None, timeout=60)
+    assert watching.poll() is None, watching.stderr and watching.stderr.read()
+    watching.send_signal(signal.SIGTERM)
+    assert watching.wait(60) in (0, -signal.SIGTERM)
+
+
+def test_the_demonstration_leaves_nothing_in_a_production_home(installation: Installed) -> None:
+    before = {path.name for path in installation.home.iterdir()}
+    done = installation.maillon("demo", "--once")
+    assert (done.returncode, done.stderr.partition(":")[0]) == (1, "demo-in-production"), done.stderr
+    assert {path.name for path in installation.home.iterdir()} == before
+
+
 def test_a_server_killed_at_once_leaves_no_process_behind(installation: Installed) -> None:
     """As memory or `kill -9` ends it, elsewhere than under systemd: its children held the port, watched by nobody."""
     serving = installation.start("maillon-serve.service")
@@ -204,18 +227,23 @@ class ThroughTheProxy(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
+def registered(installation: Installed, id: str) -> ECKey:
+    """A partner registered by command; its key."""
+    key = ECKey.generate_key("P-256", auto_kid=True)
+    jwks = installation.home.parent / "etc" / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    jwks.chmod(0o644)
+    done = installation.maillon("partner", "add", id, "--connector", id, "--jwks", str(jwks))
+    assert done.returncode == 0, done.stderr
+    return key
+
+
 def an_exchange(installation: Installed) -> None:
     """A partner registered by command sends its first document through the proxy that ends TLS; in clear it may not."""
-    issuer, etc, keys = installation.environment["MAILLON_ISSUER"], installation.home.parent / "etc", {}
+    issuer, etc = installation.environment["MAILLON_ISSUER"], installation.home.parent / "etc"
     agreement = Path(shutil.copy(FOLDER / "convention.toml", etc))
     agreement.chmod(0o644)
-    for id in ("caf", "departement", "ccas", "france_travail"):
-        keys[id] = ECKey.generate_key("P-256", auto_kid=True)
-        jwks = etc / "jwks.json"
-        jwks.write_text(json.dumps({"keys": [keys[id].as_dict(private=False)]}))
-        jwks.chmod(0o644)
-        done = installation.maillon("partner", "add", id, "--connector", id, "--jwks", str(jwks))
-        assert done.returncode == 0, done.stderr
+    keys = {id: registered(installation, id) for id in ("caf", "departement", "ccas", "france_travail")}
     done = installation.maillon("convention", "add", str(agreement))
     assert done.returncode == 0, done.stderr
 
