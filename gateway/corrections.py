@@ -22,7 +22,9 @@ from gateway.unit_of_work import UnitOfWork
 from schemas import paths
 from schemas.record import Current
 
-_COLUMNS = ("id", "recipient", "person_id", "sender", "document", "item", "flow", "exchange_id", "categories")
+_COLUMNS = (
+    "id", "recipient", "person_id", "sender", "document", "item", "flow", "exchange_id", "categories", "settled_at",
+)  # fmt: skip
 
 
 def items_of(item: str, changed: set[str]) -> list[str]:

@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 LEFT_ALONE = "circuit-open"
 """Why a delivery to a recipient that fails was not tried: it is no attempt of that delivery's."""
 OF_ANOTHER = "of-another-person"
-"""Why an object does not leave, and the task about one that left: a human told apart from her whom it is about."""
+"""Why an object does not leave, and the task about what left: a human told apart from her whom it is about."""
 
 Answered = Sequence[tuple["Prepared", Acknowledgement]]
 
@@ -146,11 +146,17 @@ def _taken_back(
         outgoing = replace(_outgoing(work, gateway, claimed, flow, current, {}, held), withdraw=True)
         return _prepared(work, gateway, claimed, flow, asked_of, decision, outgoing, [], held)
     if held is not None:
-        record = gateway.dossiers.record_index(claimed.recipient, claimed.document, claimed.item)
-        place = (claimed.recipient, claimed.document, record)
-        tasks.open_once(work, OF_ANOTHER, claimed.person_id, place, claimed.exchange_id, work.now)
+        ask_to_take_back(work, gateway, claimed)
     _withhold(work, gateway, claimed, flow, asked_of, decision, OF_ANOTHER)
     return None
+
+
+def ask_to_take_back(work: UnitOfWork, gateway: Gateway, sent: Any) -> None:
+    """A human tells the recipient of this delivery (a claim, or a row of `outbox`) that it holds what is another's."""
+    record = gateway.dossiers.record_index(sent.recipient, sent.document, sent.item)
+    tasks.open_once(
+        work, OF_ANOTHER, sent.person_id, (sent.recipient, sent.document, record), sent.exchange_id, work.now
+    )
 
 
 def _outgoing(

@@ -5,10 +5,14 @@ Without this, a body that has nothing new to say would never see its facts leave
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 
 from gateway import convention
-from gateway.corrections import settled
+from gateway.corrections import last_delivered, settled
+from gateway.decide import decide as may
+from gateway.delivery import ask_to_take_back
 from gateway.exchange import answered, offer, offer_again
 from gateway.receipt import Receipt
 from gateway.registry import Gateway
@@ -41,16 +45,31 @@ def decide(work: UnitOfWork, gateway: Gateway, case_id: str, same: bool, decided
 
 
 def reverse(work: UnitOfWork, gateway: Gateway, case_id: str, decided_by: str) -> None:
-    """Undo a merge: what one had refused withholds nothing of the other any more. Raises as `decide`."""
-    _kept(work, case_id)
+    """Undo a merge: what one had refused withholds nothing of the other any more, and whoever holds of one what was
+    written of both, and may not be told of her any more, is shown to a human. Raises as `decide`."""
+    merged_at = _kept(work, case_id)
     apart = gateway.identity.reverse(work, case_id, decided_by)
     settled(work, gateway, *apart)
     for person in apart:
         offer_again(work, gateway, person, convention.declared(work))
+    for held in last_delivered(work, apart):
+        if held.item or (held.settled_at or work.now) < merged_at or _may_be_told(work, gateway, held):
+            continue  # one object has its own answer when it leaves; what is written anew corrects itself
+        ask_to_take_back(work, gateway, held)
 
 
-def _kept(work: UnitOfWork, case_id: str) -> None:
-    """Neither is erased before this transaction ends; of one who was, there is no case any more."""
-    pair = select(identity_case.c.person_id, identity_case.c.candidate_id).where(identity_case.c.id == case_id)
-    for both in work.connection.execute(pair):
-        kept(work, both)
+def _may_be_told(work: UnitOfWork, gateway: Gateway, held: Any) -> bool:
+    flow = gateway.flow(work, held.flow)
+    if flow is None or not gateway.speaks(held.recipient, held.document):
+        return False
+    return may(work, gateway, held.person_id, flow, gateway.dossiers.current(work, held.person_id)).permits
+
+
+def _kept(work: UnitOfWork, case_id: str) -> str:
+    """Neither is erased before this transaction ends (of one who was, there is no case any more). When it was decided
+    last, if it was."""
+    case = work.connection.execute(select(identity_case).where(identity_case.c.id == case_id)).first()
+    if case is None:
+        return ""
+    kept(work, [case.person_id, case.candidate_id])
+    return case.decided_at or ""

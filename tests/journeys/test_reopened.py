@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select, update
 
 from connectors.departement import synthetic
-from gateway import basis, clock, convention, erasure, identity_review, rectification, reopened, rights
+from gateway import basis, clock, convention, erasure, identity_review, rectification, reopened, rights, tasks
 from gateway.access import partners
 from gateway.demo.forms import objection
 from gateway.exchange import exchange, offer_again
@@ -323,3 +323,24 @@ def test_what_was_withheld_of_a_minor_goes_when_her_birth_date_is_corrected(land
             exchange(work, landes.gateway, request, [Record("K", [PersonFacts(told, person_id=her)])])
     landes.deliver("ccas")
     assert [sheet["birthDate"] for sheet in landes.sheets("ccas")] == ["1988-04-12"]
+
+
+def test_whoever_was_told_of_her_for_another_and_may_not_be_any_more_is_shown_to_a_human(landes: Territory) -> None:
+    known = {name: value for name, value in beneficiary().items() if name != "fileNumber"}
+    (her,) = landes.tell("ccas_voisin", "ccas.beneficiaires", known | {"fileNumber": "V-1"})[0].persons
+    landes.inform(her)
+    told = synthetic.webrsa_ali([replace(AMELIA, nir="", telephone="0558000001")], "40", 1)
+    landes.tell("departement", "departement.referentiel", synthetic.referentiel("40", 1))
+    landes.tell("departement", "departement.webrsa_ali", told)
+    landes.tell("departement", "departement.accompagnement", accompaniment(replace(AMELIA, nir="")))
+    with landes.gateway.unit_of_work() as work:
+        case = work.connection.execute(select(identity_case.c.id)).scalar_one()
+        identity_review.decide(work, landes.gateway, case, True, "agent")
+    landes.deliver("ccas")
+    assert len(landes.sheets("ccas")) == 1
+    with landes.gateway.unit_of_work() as work:
+        identity_review.reverse(work, landes.gateway, case, "agent")
+    landes.deliver("ccas")
+    with landes.gateway.reading() as work:
+        shown = [(one["kind"], one["sender"], one["document"]) for one in tasks.open_tasks(work, [her])]
+    assert shown == [("of-another-person", "ccas", "ccas.beneficiaires")]
