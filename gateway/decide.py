@@ -20,7 +20,7 @@ from gateway.registry import SECRECY, Gateway
 from gateway.storage.tables.access import client
 from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
-from schemas.normalisation import is_initial
+from schemas.normalisation import departement_code, is_initial
 from schemas.record import Current, value_of
 
 _OPEN_RIGHTS = frozenset({"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"})
@@ -269,7 +269,7 @@ def in_perimeter(gateway: Gateway, flow: Flow, current: Current) -> bool:
 def _covers_all(gateway: Gateway, flow: Flow) -> bool:
     """Is the flow open in the whole Département that this gateway serves?"""
     served = gateway.settings.departement
-    return bool(served) and flow.covers((served[1:] if served.startswith("0") else served).ljust(5, "0"))
+    return bool(served) and flow.covers(departement_code(served).ljust(5, "0"))
 
 
 def asked(work: UnitOfWork, gateway: Gateway, flow: Flow, current: Current) -> frozenset[str]:

@@ -410,6 +410,12 @@ def commune_code(text: str) -> str:
     return code if code.isascii() and _COMMUNE.fullmatch(code) and code.strip("0") else ""
 
 
+def departement_code(text: str) -> str:
+    """A Département on two or three characters (`40`, `2A`, `971`), also from the three of the caisses (`040`)."""
+    code = text.strip().upper()
+    return code[1:] if len(code) == 3 and code.startswith("0") else code
+
+
 # --- dates ----------------------------------------------------------------------------------------------------------
 
 SENTINEL_DATES = frozenset({"0001-01-01", "1900-01-01", "9999-12-31"})

@@ -7,23 +7,19 @@ digested or stored: a private synthesis or a protection measure reaches no other
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import schemas
 from connectors.table import Row, day, is_scientific
 from schemas import normalisation
 from schemas.normalisation import PARIS, name_key
+from schemas.partner import tables
 from schemas.record import Finding
 
-TABLE = Path(schemas.__file__).parent / "partner" / "ccas" / "champs.csv"
-LABELS = TABLE.with_name("libelles.csv")
 TAKEN_BACK = {"deathDate": "personne.date_deces"}
 """Fields that a CCAS takes back by an explicit `null`, and where the record holds them. Any other empty field says
 nothing; a death told by mistake would end all that is owed to someone alive."""
@@ -60,21 +56,20 @@ class Champ:
 @cache
 def champs(objet: str) -> dict[str, Champ]:
     """The fields of an object, by name."""
-    with TABLE.open(encoding="utf-8", newline="") as rows:
-        return {
-            row["champ"]: Champ(
-                row["champ"],
-                row["type"],
-                tuple(filter(None, row["valeurs"].split("|"))),
-                row["lu"] == "oui",
-                row["motif"],
-                tuple(filter(None, row["entetes"].split("|"))),
-                row["type"].partition(":")[2],
-                *(_plain(row["type"]) if row["lu"] == "oui" else _NOTHING),
-            )
-            for row in csv.DictReader(rows)
-            if row["objet"] == objet
-        }
+    return {
+        row["champ"]: Champ(
+            row["champ"],
+            row["type"],
+            tuple(filter(None, row["valeurs"].split("|"))),
+            row["lu"] == "oui",
+            row["motif"],
+            tuple(filter(None, row["entetes"].split("|"))),
+            row["type"].partition(":")[2],
+            *(_plain(row["type"]) if row["lu"] == "oui" else _NOTHING),
+        )
+        for row in tables.rows("ccas/champs")
+        if row["objet"] == objet
+    }
 
 
 @cache
@@ -87,8 +82,7 @@ def columns(objet: str) -> dict[str, Champ]:
 @cache
 def labels() -> tuple[tuple[str, str, str], ...]:
     """(kind, name, French words): `champ` and `valeur` are how we write, `graphie` is how staff may write too."""
-    with LABELS.open(encoding="utf-8", newline="") as rows:
-        return tuple((row["genre"], row["nom"], row["libelle"]) for row in csv.DictReader(rows))
+    return tuple((row["genre"], row["nom"], row["libelle"]) for row in tables.rows("ccas/libelles"))
 
 
 @cache

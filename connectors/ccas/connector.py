@@ -15,6 +15,7 @@ import mappings
 from connectors import manifest
 from connectors.ccas.lecture import CcasReading, Context
 from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading
+from schemas.normalisation import departement_code
 from schemas.record import Current, Written
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ class Ccas:
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self.manifest = manifest.load(Path(__file__).parent)
-        number = (settings.get("departement") or "00").strip().upper()
         self._context = Context(
             settings.get("organisme") or "ccas",
-            number[1:] if len(number) == 3 and number.startswith("0") else number,
+            departement_code(settings.get("departement") or "00"),
             settings.get("nom_structure", ""),
         )
 

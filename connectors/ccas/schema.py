@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import mappings
-from connectors.ccas.champs import TABLE, TAKEN_BACK, Champ, champs
+from connectors.ccas.champs import TAKEN_BACK, Champ, champs
 from mappings.grammar import Row, Section
+from schemas.partner import tables
 
-FOLDER = TABLE.parent
+FOLDER = tables.FOLDER / "ccas"
 _SCALAR: dict[str, dict[str, Any]] = {
     "date": {"type": "string", "description": "AAAA-MM-JJ, JJ/MM/AAAA ou RFC 3339"},
     "instant": {"type": "string", "description": "RFC 3339, ou heure de Paris"},

@@ -7,15 +7,12 @@ be null; one without a row is kept as it came.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import schemas
 from schemas import nomenclatures
+from schemas.partner import tables
 
-TABLE = Path(schemas.__file__).parent / "partner" / "data_inclusion" / "champs.csv"
 _TEXT: dict[str, Any] = {"type": "string"}
 _TYPES: dict[str, dict[str, Any]] = {
     "texte": _TEXT,
@@ -34,8 +31,7 @@ _BOUNDS = {"string": ("minLength", "maxLength"), "array": ("minItems", "maxItems
 
 def schema(objet: str) -> dict[str, Any]:
     """JSON Schema (2020-12) of one `structure` or `service`."""
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file, strict=True) if row["objet"] == objet]
+    rows = [row for row in tables.rows("data_inclusion/champs") if row["objet"] == objet]
     return {
         "type": "object",
         "required": [row["champ"] for row in rows if row["requis"]],

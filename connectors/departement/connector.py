@@ -21,8 +21,9 @@ from connectors.departement import ali
 from connectors.departement.accompagnement import DOCUMENT as ACCOMPAGNEMENT
 from connectors.departement.accompagnement import AccompagnementReading
 from connectors.departement.depot import deposit, fetch
-from connectors.departement.referentiel import Folder, Referentiels, read_referentiel
+from connectors.departement.referentiel import Referentiels, read_referentiel
 from connectors.departement.webrsa import WebrsaReading
+from schemas.normalisation import departement_code
 from schemas.record import Current, Record, Written
 
 if TYPE_CHECKING:
@@ -58,17 +59,16 @@ class ReferentielReading:
 class Departement:
     """One Département. `departement` is its number on two or three characters (`40`, `2A`, `971`)."""
 
-    def __init__(self, settings: Mapping[str, str], kept: Referentiels | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str]) -> None:
         self.manifest = manifest.load(Path(__file__).parent)
-        number = settings["departement"].strip().upper()
-        self.departement = number[1:] if len(number) == 3 and number.startswith("0") else number
+        self.departement = departement_code(settings["departement"])
         self._structure_ali = settings.get("structure_ali", "")
         self._structure = settings.get("structure_referente", "")
         self._max_age = timedelta(days=int(settings.get("referentiel_jours") or 92))
         self._url = settings.get("url", "").rstrip("/")
         self._login = (settings.get("identifiant", ""), settings.get("secret", ""))
         home = Path(os.environ.get("MAILLON_HOME", "var")) / "departement" / self.departement
-        self.kept: Referentiels = kept or Folder(Path(settings.get("referentiels") or home))
+        self.kept = Referentiels(Path(settings.get("referentiels") or home))
 
     def read(self, document: str, source: BinaryIO, *, content_type: str = "") -> Reading:
         """Open what the Département sent. Raises `DocumentRefused` before the first record, or not at all."""

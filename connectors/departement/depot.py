@@ -41,7 +41,7 @@ async def _get(transport: Transport, url: str, headers: Mapping[str, str], kind:
         raise NotObtained("retry", f"http-{answer.status}", answer.retry_after())
     if answer.status != 200:
         raise NotObtained("refused", f"http-{answer.status}")
-    if not _is(answer, 200, kind):
+    if not _is(answer, kind):
         raise NotObtained("retry", "unexpected-answer")
     return answer
 
@@ -73,7 +73,7 @@ def understood(answer: Answer, ids: Mapping[str, str]) -> Acknowledgement:
         return Acknowledgement("duplicate", "already-deposited")
     if answer.status in {400, 413, 415, 422}:
         return Acknowledgement("refused", _code(answer), detail="the Département's check refused the file")
-    if not _is(answer, 200, "json"):
+    if not _is(answer, "json"):
         return Acknowledgement("retry", "unexpected-answer", detail="not the announced JSON")
     received = _received(answer)
     facts = {
@@ -102,5 +102,5 @@ def _code(answer: Answer) -> str:
     return code if isinstance(code, str) and _SAFE_CODE.fullmatch(code) else f"http-{answer.status}"
 
 
-def _is(answer: Answer, status: int, kind: str) -> bool:
-    return answer.status == status and kind in answer.headers.get("content-type", "")
+def _is(answer: Answer, kind: str) -> bool:
+    return answer.status == 200 and kind in answer.headers.get("content-type", "")

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 from connectors.contract import DocumentRefused
 from connectors.departement.structure import check, structure, to_json
@@ -26,7 +25,6 @@ from schemas.nomenclatures.labels import bare_words
 from schemas.normalisation import PARIS
 
 ROOT = "Referentiel_WebRSA"
-_PARENTS = ("parent_id",)
 _CODES = ("code", "codetypeemploi")
 
 
@@ -94,7 +92,7 @@ def read_referentiel(data: bytes) -> Referentiel:
 
 def _entries(liste: str, rows: list[dict[str, str]]) -> dict[str, Entry]:
     labels = {row["identifiant"]: row.get("libelle", "") for row in rows}
-    parents = {row["identifiant"]: row[name] for row in rows for name in _PARENTS if name in row}
+    parents = {row["identifiant"]: row["parent_id"] for row in rows if "parent_id" in row}
     found = {}
     for row in rows:
         identifiant = row["identifiant"]
@@ -118,20 +116,9 @@ def _meaning(liste: str, identifiant: str, labels: dict[str, str], parents: dict
     return ""
 
 
-class Referentiels(Protocol):
-    """Where the référentiels of one Département are kept, one per structure."""
-
-    def current(self, structure_ali: str) -> Referentiel | None: ...
-
-    def only(self) -> Referentiel | None:
-        """The référentiel kept, when there is exactly one."""
-        ...
-
-    def keep(self, structure_ali: str, document: bytes) -> None: ...
-
-
-class Folder:
-    """Référentiels as files of one folder, replaced atomically. They hold no personal data of recipients."""
+class Referentiels:
+    """The référentiels of one Département, one per structure: files of one folder, replaced atomically. They hold no
+    personal data of recipients."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

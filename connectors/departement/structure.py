@@ -7,21 +7,18 @@ Children of a block come in any order (the contract uses `xs:all`): they are fou
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, time
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
-import schemas
+from schemas.partner import tables
 from schemas.record import Finding
 
-TABLES = Path(schemas.__file__).parent / "partner" / "departement"
 _INTEGER = re.compile(r"^[+-]?\d{1,18}$")
 _INSTANT = re.compile(r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(\.\d{1,3})?$")
 
@@ -89,14 +86,13 @@ class Node:
 def structure(table: str) -> Node:
     """The root of a document: `webrsa_ali`, `ali_webrsa` or `referentiel`."""
     nodes: dict[str, Node] = {}
-    with (TABLES / f"{table}.csv").open(encoding="utf-8", newline="") as rows:
-        for row in csv.DictReader(rows):
-            path = row["path"]
-            parent, _, name = path.rpartition("/")
-            most = None if row["max"] == "n" else int(row["max"])
-            nodes[path] = Node(name, path.partition("/")[2], row["type"], int(row["min"]), most, row["liste"])
-            if parent:
-                nodes[parent].children[name] = nodes[path]
+    for row in tables.rows(f"departement/{table}"):
+        path = row["path"]
+        parent, _, name = path.rpartition("/")
+        most = None if row["max"] == "n" else int(row["max"])
+        nodes[path] = Node(name, path.partition("/")[2], row["type"], int(row["min"]), most, row["liste"])
+        if parent:
+            nodes[parent].children[name] = nodes[path]
     return next(iter(nodes.values()))
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import schemas
+from schemas.partner import tables
 from schemas.record import Finding
 
-TABLE = Path(schemas.__file__).parent / "partner" / "rdv_insertion" / "champs.csv"
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,60}$")
 _JSON: dict[str, tuple[type, ...]] = {"booleen": (bool,), "entier": (int,), "identifiant": (int, str)}
 
@@ -38,16 +35,13 @@ class Champ:
 @cache
 def champs(objet: str) -> dict[str, Champ]:
     """The fields of one object, by name."""
-    with TABLE.open(encoding="utf-8", newline="") as rows:
-        found = [row for row in csv.DictReader(rows) if row["objet"] == objet]
     return {
-        row["champ"]: Champ(row["champ"], row["type"], row["lu"] == "oui", row["motif"], _words(row["entetes"]))
-        for row in found
+        row["champ"]: Champ(
+            row["champ"], row["type"], row["lu"] == "oui", row["motif"], tuple(filter(None, row["entetes"].split("|")))
+        )
+        for row in tables.rows("rdv_insertion/champs")
+        if row["objet"] == objet
     }
-
-
-def _words(cell: str) -> tuple[str, ...]:
-    return tuple(filter(None, cell.split("|")))
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from connectors import manifest
 from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading, nothing_asked
 from connectors.rdv_insertion import usagers, webhook
+from schemas.normalisation import departement_code
 from schemas.record import Current, Written
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ class RdvInsertion:
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self.manifest = manifest.load(Path(__file__).parent)
-        number = settings["departement"].strip().upper()
-        self._departement = number[1:] if len(number) == 3 and number.startswith("0") else number
+        self._departement = departement_code(settings["departement"])
         self._secret = settings.get("secret", "")
         self._window = timedelta(hours=int(settings.get("fenetre_heures") or 24))
 

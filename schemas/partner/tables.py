@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from lxml import etree
 
-_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
 _XSD = "http://www.w3.org/2001/XMLSchema"
 TYPES = frozenset({"string", "integer", "decimal", "date", "time", "boolean", "gYear"})
 
@@ -65,23 +65,28 @@ class Table:
         return MappingProxyType({element.path: element for element in self.root.walk()})
 
 
+def rows(name: str) -> list[dict[str, str]]:
+    """The rows of the table `partner/document`, whatever its columns. Raises `UnknownTable`."""
+    path = FOLDER / f"{name}.csv"
+    if not path.resolve().is_relative_to(FOLDER) or not path.is_file():
+        raise UnknownTable(name)
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
 @cache
 def load(name: str) -> Table:
     """The table `partner/document`. Raises `UnknownTable`; `ValueError` names the row of a table that is wrong."""
-    path = _FOLDER / f"{name}.csv"
-    if not path.resolve().is_relative_to(_FOLDER) or not path.is_file():
-        raise UnknownTable(name)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, strict=True))
+    first, *others = rows(name)
     children: dict[str, list[dict[str, str]]] = {}
-    known = {rows[0]["path"]}
-    for row in rows[1:]:
+    known = {first["path"]}
+    for row in others:
         parent = row["path"].rpartition("/")[0]
         if parent not in known or row["path"] in known or (row["type"] != "bloc" and row["type"] not in TYPES):
             raise ValueError(f"{name}: row {row['path']} is out of place, repeated or of unknown type")
         known.add(row["path"])
         children.setdefault(parent, []).append(row)
-    return Table(name, _element(rows[0], children))
+    return Table(name, _element(first, children))
 
 
 def _element(row: dict[str, str], children: dict[str, list[dict[str, str]]]) -> Element:

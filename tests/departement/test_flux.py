@@ -16,7 +16,7 @@ from lxml import etree
 from connectors.contract import Acknowledgement, DocumentRefused, Lasting, NotObtained, Outgoing
 from connectors.departement.connector import Departement
 from connectors.departement.depot import understood
-from connectors.departement.referentiel import Folder
+from connectors.departement.referentiel import Referentiels
 from connectors.departement.sandbox import PEOPLE, SCENARIOS, describe, sandbox
 from connectors.departement.synthetic import Allocataire, referentiel, webrsa_ali
 from connectors.transport import Answer, Transport
@@ -375,7 +375,7 @@ def test_a_contract_is_prefilled_with_what_the_dossier_knows_also_from_the_depar
 
 def test_between_two_structures_the_operator_chooses(tmp_path: Path) -> None:
     loaded(tmp_path)
-    Folder(tmp_path).keep("8", referentiel("40", 8))
+    Referentiels(tmp_path).keep("8", referentiel("40", 8))
     silent = departement(tmp_path).write("departement.webrsa_ali", RENDEZ_VOUS)
     assert "referentiel-missing" in [finding.code for finding in silent.findings]
     assert silent.metadata["blocks"] == []

@@ -14,8 +14,8 @@ import pytest
 from connectors.contract import DocumentRefused
 from connectors.departement import accompagnement
 from connectors.departement.connector import Departement
-from connectors.departement.structure import TABLES
 from connectors.table import to_csv, to_xlsx
+from schemas.partner.tables import FOLDER
 from schemas.record import Record
 
 CARNET = Path(__file__).parents[2].parent / "shared" / "samples" / "carnet_de_bord"
@@ -215,7 +215,7 @@ def test_a_sending_of_another_shape_is_refused(data: bytes) -> None:
 
 
 def test_the_published_schema_is_what_the_connector_checks() -> None:
-    file = TABLES / "accompagnement.schema.json"
+    file = FOLDER / "departement" / "accompagnement.schema.json"
     assert json.loads(file.read_text(encoding="utf-8")) == accompagnement.schema(), (
         "run: python -m connectors.departement.accompagnement > schemas/partner/departement/accompagnement.schema.json"
     )
