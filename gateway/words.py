@@ -29,6 +29,11 @@ def say(key: str, **values: Any) -> str:
     return sentence.format(**values) if values else sentence
 
 
+def says(section: str, *names: str) -> list[str]:
+    """What these names of a section say, in order: the heads of a table."""
+    return [say(f"{section}.{name}") for name in names]
+
+
 def many(key: str, n: int, **values: Any) -> str:
     """A sentence written `singular|plural`; French counts 0 and 1 as singular."""
     singular, _, plural = say(key).partition("|")

@@ -39,7 +39,7 @@ from gateway.problems import Unknown
 from gateway.storage.tables.basis import basis_record
 from gateway.storage.tables.basis import convention as convention_table
 from gateway.storage.tables.journal import journal_entry, journal_log
-from gateway.words import day, many, number, period, say, word
+from gateway.words import day, many, number, period, say, says, word
 from mappings.explain import explain
 
 TONES = {"active": "good", "a_venir": "wait", "suspendue": "bad", "expiree": "bad", "brouillon": "quiet"}
@@ -76,7 +76,7 @@ def conventions(view: View) -> Page:
         ]
         for one in convention.list_(view.work)
     ]
-    heads = [say(f"conventions.{key}") for key in ("titre_col", "etat", "parties", "debut", "fin", "flux", "version")]
+    heads = says("conventions", "titre_col", "etat", "parties", "debut", "fin", "flux", "version")
     return Page(
         say("conventions.titre"),
         [
@@ -148,9 +148,7 @@ def _flows(view: View, one: Convention, today: date) -> Table:
         ]
         for flow in one.flows(today)
     ]
-    heads = [
-        say(f"conventions.{key}") for key in ("qui", "document", "finalite", "regime", "base", "categories", "etat")
-    ]
+    heads = says("conventions", "qui", "document", "finalite", "regime", "base", "categories", "etat")
     return Table("flux", say("conventions.flux_legende"), heads, rows)
 
 
@@ -163,7 +161,7 @@ def _versions(versions: Any) -> Iterator[Any]:
         rows.append(
             [say("conventions.version_n", n=row.version), When(row.added_at), Code(row.sha256[:16] + "…"), told]
         )
-    heads = [say(f"conventions.{key}") for key in ("version", "ajoutee", "empreinte", "changements")]
+    heads = says("conventions", "version", "ajoutee", "empreinte", "changements")
     yield Table("versions", say("conventions.versions_legende"), heads, rows)
 
 
@@ -185,9 +183,7 @@ def retention(view: View) -> Page:
         ]
         for regime in law.regimes.values()
     ]
-    heads = [
-        say(f"conservation.{key}") for key in ("regime", "nom", "donnees", "archives", "traces", "articles", "verifie")
-    ]
+    heads = says("conservation", "regime", "nom", "donnees", "archives", "traces", "articles", "verifie")
     asked = view.asked("echeances")
     start = int(asked) if asked.isdecimal() else 0
     due = sorted(_due(view))[start:]
@@ -285,7 +281,7 @@ _EFFECTS = {"deny": "bad", "redact": "wait", "permit": "good"}
 
 
 def _rules(law: Law) -> Table:
-    heads = [say(f"decision.{key}") for key in ("regle", "effet", "texte", "quand", "categories", "articles")]
+    heads = says("decision", "regle", "effet", "texte", "quand", "categories", "articles")
     return Table("regles", say("decision.legende"), heads, [_rule(law, rule) for rule in law.rules])
 
 
@@ -317,7 +313,7 @@ def _categories(law: Law) -> Table:
         ]
         for code in in_order(law.categories)
     ]
-    heads = [say(f"decision.{key}") for key in ("code", "nom", "sensibilite", "secret")]
+    heads = says("decision", "code", "nom", "sensibilite", "secret")
     return Table("categories", say("decision.categories_legende"), heads, rows)
 
 
@@ -338,9 +334,7 @@ def mapping_list(view: View) -> Page:
         ]
         for one in sorted(mappings.all_mappings(), key=lambda one: (one.id, one.version))
     ]
-    heads = [
-        say(f"correspondances.{key}") for key in ("titre_col", "id", "version", "sens", "categories", "lignes", "cas")
-    ]
+    heads = says("correspondances", "titre_col", "id", "version", "sens", "categories", "lignes", "cas")
     return Page(
         say("correspondances.titre"),
         [

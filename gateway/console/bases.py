@@ -17,7 +17,7 @@ from gateway.person_history import head_of, people_of
 from gateway.problems import Conflict, Unknown
 from gateway.storage.tables.basis import basis_event, basis_record
 from gateway.storage.tables.journal import journal_entry
-from gateway.words import many, say, word
+from gateway.words import many, say, says, word
 
 _STOPS = ("raised", "upheld", "withdrawn", "refused", "set")
 _TONES = {
@@ -91,7 +91,7 @@ def _effects(view: View) -> Table:
         at, _, id = before.partition("_")
         query = query.where(tuple_(stops.c.since, basis_record.c.id) < tuple_(at, id))
     found = view.connection.execute(query).all()
-    heads = [say(f"bases.{key}") for key in ("de_qui", "nature", "etat", "finalite", "article", "depuis", "effet")]
+    heads = says("bases", "de_qui", "nature", "etat", "finalite", "article", "depuis", "effet")
     return Table(
         "effets",
         say("bases.effets_legende"),
@@ -145,7 +145,7 @@ def _told(view: View) -> Table:
         ]
         for one in tasks
     ]
-    heads = [say(f"bases.{key}") for key in ("destinataire", "demande", "etat", "finalite", "essais", "prochain")]
+    heads = says("bases", "destinataire", "demande", "etat", "finalite", "essais", "prochain")
     return Table(
         "prevenus",
         say("bases.prevenus_legende"),
@@ -204,7 +204,7 @@ def _answers(view: View, told: Mapping[str, Any]) -> Table:
         ]
         for one in told["notifications"]
     ]
-    heads = [say(f"bases.{key}") for key in ("destinataire", "demande", "etat")]
+    heads = says("bases", "destinataire", "demande", "etat")
     return Table("prevenus", say("bases.limitation_legende"), heads, rows, say("bases.limitation_vide"))
 
 

@@ -27,7 +27,7 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import Answer, Go, Place, View, to_correct
 from gateway.problems import Invalid, Misnamed
-from gateway.words import many, moment, number, say, word
+from gateway.words import many, moment, number, say, says, word
 from schemas.normalisation import PARIS
 
 _TEXTS = {"consequences": 5_000, "measures": 5_000, "delay_reason": 2_000}
@@ -68,7 +68,7 @@ def listed(view: View) -> Page:
         Table(
             "violations",
             say("violations.legende"),
-            [say(f"violations.{key}") for key in keys],
+            says("violations", *keys),
             rows,
             say("violations.vide"),
             frozenset({4}),

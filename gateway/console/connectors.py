@@ -11,7 +11,7 @@ from gateway.console import law_words
 from gateway.console.blocks import Badge, Code, Facts, Form, Lines, Link, Notice, Num, Page, Table, Text, Title
 from gateway.console.common import Place, View
 from gateway.problems import Unknown
-from gateway.words import many, say, word
+from gateway.words import many, say, says, word
 
 
 def places() -> list[Place]:
@@ -39,7 +39,7 @@ def connectors(view: View) -> Page:
                 Lines(sorted(body.name for body in view.gateway.bodies.values() if body.connector == id)),
             ]
         )
-    heads = [say(f"connecteurs.{key}") for key in ("nom", "grade", "transport", "role", "documents", "organismes")]
+    heads = says("connecteurs", "nom", "grade", "transport", "role", "documents", "organismes")
     grades = [[word("grade", grade), Lines(list(criteria.values()))] for grade, criteria in CRITERIA.items()]
     return Page(
         say("connecteurs.titre"),
@@ -105,7 +105,7 @@ def connector(view: View) -> Page:
         Table(
             "documents",
             say("connecteurs.documents_legende"),
-            [say(f"connecteurs.{key}") for key in ("titre_col", "id", "sens", "format", "correspondances", "source")],
+            says("connecteurs", "titre_col", "id", "sens", "format", "correspondances", "source"),
             documents,
         ),
         Title(say("connecteurs.criteres")),
@@ -114,7 +114,7 @@ def connector(view: View) -> Page:
         Table(
             "reglages",
             say("connecteurs.reglages_legende"),
-            [say(f"connecteurs.{key}") for key in ("reglage", "description", "requis", "secret")],
+            says("connecteurs", "reglage", "description", "requis", "secret"),
             settings,
             say("connecteurs.sans_reglage"),
         ),
@@ -160,7 +160,7 @@ def attempt(view: View) -> Page:
         ]
         for one in found
     ]
-    heads = [say(f"contact.{key}") for key in ("essaye", "etat", "explication", "code")]
+    heads = says("contact", "essaye", "etat", "explication", "code")
     page.blocks += [
         Notice(many("contact.mauvais", wrong) if wrong else say("contact.bon"), "bad" if wrong else "good"),
         Table("contacts", say("contact.legende"), heads, rows),
@@ -197,5 +197,5 @@ def _criteria(one: Any) -> Iterator[Any]:
                     found.missing or found.exempt or Lines(found.evidence),
                 ]
             )
-    heads = [say(f"connecteurs.{key}") for key in ("critere", "grade", "etat", "preuve")]
+    heads = says("connecteurs", "critere", "grade", "etat", "preuve")
     yield Table("criteres", say("connecteurs.criteres_legende"), heads, rows)

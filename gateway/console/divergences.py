@@ -15,7 +15,7 @@ from gateway.console.common import PAGE, Place, View
 from gateway.person_export import value_in_words
 from gateway.problems import Unknown
 from gateway.storage.tables.record import assertion_set, membership, person
-from gateway.words import day, many, quiet_path, say, word
+from gateway.words import day, many, quiet_path, say, says, word
 from schemas import paths
 from schemas.record import Fact
 
@@ -79,7 +79,7 @@ def _by_field(view: View, found: _Found) -> Table:
         [paths.FIELDS[shape].description, Code(shape), view.body(chosen), view.body(other), Num(count)]
         for (shape, chosen, other), count in times.most_common(PAGE)
     ]
-    heads = [say(f"divergences.{key}") for key in ("donnee", "chemin", "retenue", "autre", "nombre")]
+    heads = says("divergences", "donnee", "chemin", "retenue", "autre", "nombre")
     legend, empty = say("divergences.champs_legende"), say("divergences.vide")
     return Table("champs", legend, heads, rows, empty, frozenset({4}))
 
@@ -94,7 +94,7 @@ def _by_person(view: View, found: _Found, onwards: str) -> Table:
             named.append(Quiet(many("divergences.autres", len(between) - _NAMED)))
         link = Link(say("bases.personne", n=ref[:8]), f"/console/divergences/{ref}")
         rows.append([link, Num(len(between)), Lines(named)])
-    heads = [say(f"divergences.{key}") for key in ("personne", "nombre", "champs")]
+    heads = says("divergences", "personne", "nombre", "champs")
     legend, empty = say("divergences.personnes_legende"), say("divergences.vide")
     older = onwards if rows else ""
     return Table("personnes", legend, heads, rows, empty, frozenset({1}), older=older)
@@ -155,7 +155,7 @@ def one_divergence(view: View) -> Page:
                 Lines([line for fact in others for line in _said(view, one.path, fact, masked)]),
             ]
         )
-    heads = [say(f"divergences.{key}") for key in ("donnee", "chemin", "valeur_retenue", "autres_valeurs")]
+    heads = says("divergences", "donnee", "chemin", "valeur_retenue", "autres_valeurs")
     return Page(
         say("divergences.une", n=view.at("ref")[:8]),
         [

@@ -15,7 +15,7 @@ from gateway.console.common import Answer, Download, Place, View
 from gateway.meter import Count
 from gateway.meter_readings import Reading
 from gateway.problems import Unknown
-from gateway.words import many, number, say, seconds
+from gateway.words import many, number, say, says, seconds
 
 FILES = ("double-saisie.csv", "double-saisie.json")
 _EXPLAINED = ("champs", "remplis", "part", "propres", "vides", "retapes", "contredits")
@@ -90,7 +90,7 @@ def _table(view: View, reading: Reading) -> Table:
         ]
         for one in reading.counts
     ]
-    heads = [say(f"double_saisie.{key}") for key in ("organisme", "document", "personnes", *_EXPLAINED)]
+    heads = says("double_saisie", "organisme", "document", "personnes", *_EXPLAINED)
     numbers = frozenset(range(2, len(heads)))
     return Table("releve", say("double_saisie.legende"), heads, rows, say("double_saisie.vide"), numbers)
 
@@ -108,7 +108,7 @@ def _months(view: View) -> Table:
         for one in meter_readings.monthly(view.work)
     ]
     keys = ("releve_du", "champs", "remplis", "part", "retapes", "contredits")
-    heads = [say(f"double_saisie.{key}") for key in keys]
+    heads = says("double_saisie", *keys)
     return Table("mois", say("double_saisie.mois_legende"), heads, rows, numbers=frozenset(range(1, len(heads))))
 
 

@@ -33,7 +33,7 @@ from gateway.console.blocks import (
     Title,
 )
 from gateway.console.common import Answer, Place, View, to_correct
-from gateway.words import number, quiet_path, say, unranked, word
+from gateway.words import number, quiet_path, say, says, unranked, word
 from mappings import examples
 from mappings.engine import Mapping
 from mappings.grammar import Example, Row, Section
@@ -103,10 +103,7 @@ def explore(view: View) -> Page:
         Table(
             "chemin",
             say("explorateur.legende", exemple=example.name),
-            [
-                say(f"explorateur.{name}")
-                for name in ("donnee", "source", "dossier", "valeur", "categorie", "destinataire")
-            ],
+            says("explorateur", "donnee", "source", "dossier", "valeur", "categorie", "destinataire"),
             rows,
             say("explorateur.vide"),
         ),
@@ -345,7 +342,7 @@ def _told(document: Document, records: list[Record]) -> Page:
         ]
         for (code, path, severity, detail), times in counted.most_common(100)
     ]
-    heads = [say(f"essai.{name}") for name in ("constat", "chemin", "gravite", "detail", "nombre")]
+    heads = says("essai", "constat", "chemin", "gravite", "detail", "nombre")
     page.blocks += [
         Title(say("essai.constats")),
         Table("constats", say("essai.constats_legende"), heads, rows, say("essai.sans_constat"), frozenset({4})),

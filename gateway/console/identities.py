@@ -11,7 +11,7 @@ from gateway.console.blocks import Badge, Facts, Form, Link, Page, Quiet, Table,
 from gateway.console.common import PAGE, Answer, Go, Place, View
 from gateway.problems import Unknown
 from gateway.storage.tables.record import identity_case
-from gateway.words import say, word
+from gateway.words import say, says, word
 from schemas import paths
 from schemas.normalisation import name_key
 from schemas.record import Current
@@ -41,7 +41,7 @@ def identities(view: View) -> Page:
         ]
         for row in rows
     ]
-    heads = [say(f"identites.{key}") for key in ("cas", "raison", "force", "depuis")]
+    heads = says("identites", "cas", "raison", "force", "depuis")
     settled = select(identity_case).where(c.state != "open").order_by(c.decided_at.desc(), c.id.desc()).limit(PAGE)
     if before := view.asked("avant"):
         decided_at, _, id = before.partition("_")
@@ -129,7 +129,7 @@ def _compared(new: Current, known: Current) -> Table:
         if one is not None or other is not None:
             name = paths.FIELDS[paths.shape(path)].description
             rows.append([name, masked(path, one), masked(path, other), _agreement(one, other)])
-    heads = [say(f"identites.{key}") for key in ("donnee", "nouvelle", "connue", "accord")]
+    heads = says("identites", "donnee", "nouvelle", "connue", "accord")
     legend, empty = say("identites.comparaison_legende"), say("identites.comparaison_vide")
     return Table("comparaison", legend, heads, rows, empty, note=say("identites.masque"))
 

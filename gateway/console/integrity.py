@@ -22,7 +22,7 @@ from gateway.journal_files import WITNESS_POLICY, alone, folder_of
 from gateway.problems import Unavailable
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_key, journal_log
-from gateway.words import many, moment, number, say, seconds
+from gateway.words import many, moment, number, say, says, seconds
 
 _PATIENCE = 1.5
 """Seconds a page waits for a verification before it says that it goes on."""
@@ -80,10 +80,7 @@ def integrity(view: View) -> Page:
                 Code(published[2][:20] + "…") if len(published) > 2 else "–",
             ]
         )
-    heads = [
-        say(f"integrite.{key}")
-        for key in ("journal", "origine", "entrees", "publiees", "point", "age", "elaguees", "racine")
-    ]
+    heads = says("integrite", "journal", "origine", "entrees", "publiees", "point", "age", "elaguees", "racine")
     page.blocks += [
         Title(say("integrite.etat")),
         Table("journaux", say("integrite.legende"), heads, rows, say("integrite.vide"), frozenset({2, 3, 6})),

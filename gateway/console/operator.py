@@ -38,7 +38,7 @@ from gateway.storage.tables.delivery import mailbox, recipient_state
 from gateway.storage.tables.delivery import outbox as table
 from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.storage.tables.record import batch
-from gateway.words import many, moment, number, say, seconds, word
+from gateway.words import many, moment, number, say, says, seconds, word
 
 OPEN = ("queued", "claimed", "waiting", "dead")
 _DEAD = "/console/abandonnes"
@@ -89,10 +89,9 @@ def partners(view: View) -> Page:
                 _switch(view, id, bool(state and state.paused)),
             ]
         )
-    heads = [
-        say(f"partenaires.{key}")
-        for key in ("nom", "sante", "file", "plus_ancien", "attente", "abandonnes", "heure", "jour", "action")
-    ]
+    heads = says(
+        "partenaires", "nom", "sante", "file", "plus_ancien", "attente", "abandonnes", "heure", "jour", "action"
+    )
     total = {state: sum(one.get(state, 0) for one in waiting.values()) for state in OPEN}
     return Page(
         say("partenaires.titre"),
@@ -288,7 +287,7 @@ def _dead_by_reason(view: View) -> tuple[Table, int]:
         ]
         for recipient, document, reason, times, last in groups
     ]
-    heads = _heads("destinataire", "document", "motif", "nombre", "dernier", "action")
+    heads = says("abandonnes", "destinataire", "document", "motif", "nombre", "dernier", "action")
     shown = Table("groupes", say("abandonnes.legende"), heads, rows, say("abandonnes.vide"), frozenset({3}))
     return shown, sum(times for _, _, _, times, _ in groups)
 
@@ -318,7 +317,7 @@ def _dead_one_by_one(view: View) -> Table:
         ]
         for row in found
     ]
-    heads = _heads("numero", "destinataire", "document", "motif", "essais", "abandonne_le", "action")
+    heads = says("abandonnes", "numero", "destinataire", "document", "motif", "essais", "abandonne_le", "action")
     older = f"?apres={found[-1].settled_at}_{found[-1].id}" if len(found) == PAGE else ""
     return Table("envois", say("abandonnes.envois_legende"), heads, rows, numbers=frozenset({4}), older=older)
 
@@ -336,13 +335,9 @@ def _waiting(view: View) -> Table:
         [view.body(recipient), view.document(document), law_words.reason(law, reason) or "–", Num(times), When(first)]
         for recipient, document, reason, times, first in waiting
     ]
-    heads = _heads("destinataire", "document", "motif", "nombre", "depuis")
+    heads = says("abandonnes", "destinataire", "document", "motif", "nombre", "depuis")
     vide = say("abandonnes.attente_vide")
     return Table("attente", say("abandonnes.attente_legende"), heads, rows, vide, frozenset({3}))
-
-
-def _heads(*names: str) -> list[str]:
-    return [say(f"abandonnes.{name}") for name in names]
 
 
 def replay(view: View) -> Answer:
@@ -373,20 +368,18 @@ def files(view: View) -> Page:
     rows = view.connection.execute(query.where(batch.c.id < after) if after else query).all()
     held = [row for row in rows if row.state == "held"]
     shown = [_file(view, row) for row in rows]
-    heads = [
-        say(f"fichiers.{key}")
-        for key in (
-            "document",
-            "expediteur",
-            "etat",
-            "avancement",
-            "acceptes",
-            "inchanges",
-            "quarantaine",
-            "rejetes",
-            "debut",
-        )
-    ]
+    heads = says(
+        "fichiers",
+        "document",
+        "expediteur",
+        "etat",
+        "avancement",
+        "acceptes",
+        "inchanges",
+        "quarantaine",
+        "rejetes",
+        "debut",
+    )
     page = Page(say("fichiers.titre"), [Text(say("fichiers.intro"), lead=True)])
     if held:
         page.blocks.append(Notice(many("fichiers.retenus", len(held)), "wait"))
@@ -504,7 +497,7 @@ def _logs(view: View) -> Table:
                 ),
             ]
         )
-    heads = [say(f"etat.{key}") for key in ("journal", "entrees", "point", "age", "publication")]
+    heads = says("etat", "journal", "entrees", "point", "age", "publication")
     return Table("journaux", say("etat.legende"), heads, rows, say("integrite.vide"), frozenset({1}))
 
 

@@ -41,7 +41,7 @@ from gateway.policy_table import Rule
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import assertion_set, reference
-from gateway.words import day, many, moment, number, say, word
+from gateway.words import day, many, moment, number, say, says, word
 from schemas import normalisation
 
 LIMIT = 400
@@ -325,10 +325,7 @@ def _received(view: View, sent: Sequence[_Sent]) -> Table:
         ]
         for body, row in sorted(rows.items(), key=lambda item: -item[1]["n"])
     ]
-    heads = [
-        say(f"personne.{key}")
-        for key in ("organisme", "envois_titre", "dernier", "finalites", "categories", "retenu", "refus_titre")
-    ]
+    heads = says("personne", "organisme", "envois_titre", "dernier", "finalites", "categories", "retenu", "refus_titre")
     return Table("recu", say("personne.recu_legende"), heads, shown, say("personne.reponse_rien"), frozenset({1}))
 
 
@@ -349,7 +346,7 @@ def _bases(view: View, person: str) -> Iterator[Any]:
                 law_words.texts(record["article"]),
             ]
         )
-    heads = [say(f"bases.{key}") for key in ("nature", "etat", "finalite", "regime", "depuis", "terme", "article")]
+    heads = says("bases", "nature", "etat", "finalite", "regime", "depuis", "terme", "article")
     yield Title(say("personne.bases"))
     yield Table("bases", say("personne.bases_legende"), heads, rows, say("personne.bases_vide"))
 

@@ -10,7 +10,7 @@ from gateway import clock, journal, retention
 from gateway.console import law_words
 from gateway.console.blocks import Badge, Code, Notice, Num, Quiet, Table, Text, Title, When
 from gateway.console.common import PAGE, View
-from gateway.words import moment, say, word
+from gateway.words import moment, say, says, word
 
 _SINCE = timedelta(days=366)
 
@@ -39,7 +39,7 @@ def _due(view: View, reading: retention.Reading) -> Table:
         ]
         for one in reading.due
     ]
-    heads = [say(f"purge.{key}") for key in ("source", "dires", "dossiers", "plus_ancien", "regimes")]
+    heads = says("purge", "source", "dires", "dossiers", "plus_ancien", "regimes")
     counted = say("purge.compte", quand=moment(reading.read_at))
     return Table("purge-due", say("purge.due_legende"), heads, rows, say("purge.due_vide"), frozenset({1, 2}), counted)
 
@@ -63,7 +63,7 @@ def _done(view: View) -> Table:
             Code(said.get("object_ref", "")),
             Code(f"{entry.log}:{entry.idx}"),
         ])  # fmt: skip
-    heads = [say(f"purge.{key}") for key in ("quand", "quoi", "categories", "lignes", "certificat", "journal")]
+    heads = says("purge", "quand", "quoi", "categories", "lignes", "certificat", "journal")
     older = ""
     if len(purged) == PAGE:
         older = view.further("purge-faite", purges=f"{purged[-1].ts}_{purged[-1].log}_{purged[-1].idx}")

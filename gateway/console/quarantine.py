@@ -27,7 +27,7 @@ from gateway.console.blocks import (
 from gateway.console.common import PAGE, Answer, Go, Place, View
 from gateway.problems import Conflict, Unknown
 from gateway.storage.tables.record import quarantine as table
-from gateway.words import many, number, say, unranked, word
+from gateway.words import many, number, say, says, unranked, word
 
 
 def places() -> list[Place]:
@@ -76,10 +76,7 @@ def waiting(view: View) -> Page:
             grouped.items(), key=lambda item: -item[1][0]
         )
     ]
-    heads = [
-        say(f"quarantaine.{key}")
-        for key in ("constat", "document", "expediteur", "chemin", "table", "gravite", "nombre", "depuis")
-    ]
+    heads = says("quarantaine", "constat", "document", "expediteur", "chemin", "table", "gravite", "nombre", "depuis")
     settled = dict(map(tuple, view.connection.execute(select(c.state, func.count()).group_by(c.state))))
     return Page(
         say("quarantaine.titre"),
@@ -150,7 +147,7 @@ def findings(view: View) -> Page:
         ]
         for row in shown_rows[:PAGE]
     ]
-    heads = [say(f"quarantaine.{key}") for key in ("enregistrement", "expediteur", "depuis", "chemin", "echange")]
+    heads = says("quarantaine", "enregistrement", "expediteur", "depuis", "chemin", "echange")
     older = ""
     if len(shown_rows) > PAGE:
         older = f"{_list_address(document, code, path)}&apres={shown_rows[PAGE - 1].id}"

@@ -34,7 +34,7 @@ from gateway.console.common import PAGE, Answer, Download, Place, View
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.record import exchange
-from gateway.words import many, moment, number, say, word
+from gateway.words import many, moment, number, say, says, word
 
 PERIODS = ("7", "30", "90", "365")
 TONES = {"delivered": "good", "withheld": "bad", "dead": "bad", "queued": "wait", "claimed": "wait", "waiting": "wait"}
@@ -183,10 +183,7 @@ def _table(view: View, rows: dict[tuple[str, str, str], list[Any]]) -> Table:
                 Lines(refusals),
             ]
         )
-    heads = [
-        say(f"registre.{key}")
-        for key in ("finalite", "de", "vers", "articles", "permis", "livres", "refuses", "motifs")
-    ]
+    heads = says("registre", "finalite", "de", "vers", "articles", "permis", "livres", "refuses", "motifs")
     return Table(
         "volumes",
         say("registre.legende"),
@@ -229,10 +226,9 @@ def latest(view: View) -> Page:
         ]
         for row in rows
     ]
-    heads = [
-        say(f"echanges.{key}")
-        for key in ("recu_le", "expediteur", "document", "finalites", "enregistrements", "livraisons", "detail")
-    ]
+    heads = says(
+        "echanges", "recu_le", "expediteur", "document", "finalites", "enregistrements", "livraisons", "detail"
+    )
     older = f"/console/echanges?apres={rows[-1].id}" if len(rows) == PAGE else ""
     return Page(
         say("echanges.titre"),
@@ -296,7 +292,7 @@ def _deliveries(view: View, exchange_id: str) -> Table:
         ]
         for recipient, document, code, reason, article, sent, times in rows
     ]
-    heads = [say(f"echange.{key}") for key in ("destinataire", "document", "etat", "motif", "article", "categories")]
+    heads = says("echange", "destinataire", "document", "etat", "motif", "article", "categories")
     return Table("livraisons", say("echange.livraisons_legende"), heads, shown, say("echange.aucune_livraison"))
 
 
@@ -321,7 +317,7 @@ def _refusals(view: View, entries: Sequence[journal.Logged]) -> list[Any]:
         ]
         for (body, reason, article, kept), times in refused.most_common()
     ]
-    heads = [say(f"echange.{key}") for key in ("destinataire", "motif", "article", "retenues", "refuses")]
+    heads = says("echange", "destinataire", "motif", "article", "retenues", "refuses")
     table = Table("refus", say("echange.refus_legende"), heads, rows, "", frozenset({4}))
     return [Title(say("echange.refus")), table]
 
@@ -343,10 +339,7 @@ def _entries(view: View, exchange_id: str, entries: Sequence[journal.Logged]) ->
                 law_words.categories(told.get("categories_redacted", ())),
             ]
         )
-    heads = [
-        say(f"journal.{key}")
-        for key in ("place", "date", "evenement", "destinataire", "decision", "regles", "envoye", "retenu")
-    ]
+    heads = says("journal", "place", "date", "evenement", "destinataire", "decision", "regles", "envoye", "retenu")
     note = say("echange.journal_note", n=number(total)) if total > len(rows) else ""
     blocks: list[Any] = [
         Table("entrees", say("echange.journal_legende"), heads, rows, say("echange.journal_vide"), note=note)

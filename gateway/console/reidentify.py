@@ -13,7 +13,7 @@ from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
 from gateway.person_export import field_in_words, value_in_words
 from gateway.problems import Invalid
 from gateway.reidentification import Account
-from gateway.words import say, word
+from gateway.words import say, says, word
 
 _HERE = "/console/reidentification"
 _TONES = {"open": "wait", "approved": "good"}
@@ -49,7 +49,7 @@ def _page(view: View, error: str = "") -> Page:
         ]
         for one in reidentification.waiting(view.work)
     ]
-    heads = [say(f"reidentification.{key}") for key in ("demande", "quand", "par", "etat", "jusqua")]
+    heads = says("reidentification", "demande", "quand", "par", "etat", "jusqua")
     page = Page(
         say("reidentification.titre"),
         [Text(say("reidentification.intro"), lead=True)],

@@ -36,7 +36,7 @@ from gateway.problems import Conflict, Invalid, Unknown
 from gateway.rights import Demand
 from gateway.storage.tables.basis import basis_notification
 from gateway.storage.tables.rights import rights_request as table
-from gateway.words import many, moment, say, word
+from gateway.words import many, moment, say, says, word
 from schemas.normalisation import PARIS
 
 MAX_LETTER = 5 * 1024 * 1024
@@ -92,7 +92,7 @@ def demands(view: View) -> Page:
     found = [rights.get(view.work, id) for id in view.connection.scalars(query)]
     overdue = waiting & (func.coalesce(table.c.paused_at, view.work.now) > table.c.due_at)
     late = view.connection.scalar(select(func.count()).where(overdue)) if not answered else 0
-    heads = [say(f"droits.{key}") for key in ("demande", "personne", "recue", "echeance", "etat", "ou")]
+    heads = says("droits", "demande", "personne", "recue", "echeance", "etat", "ou")
     page = Page(say("droits.titre"), [Text(say("droits.intro"), lead=True)])
     if late:
         page.blocks.append(Notice(many("droits.en_retard", late), "bad"))
@@ -346,7 +346,7 @@ def _told(view: View, one: Demand) -> Table:
         for row in view.connection.execute(query.order_by(c.id)).all()
     ]
     keys = ("destinataire", "demande_faite", "prevenu_le", "etat", "repondu_le", "reponse")
-    heads = [say(f"droits.{key}") for key in keys]
+    heads = says("droits", *keys)
     return Table("prevenus", say("droits.prevenus_legende"), heads, rows, say("droits.prevenus_vide"))
 
 

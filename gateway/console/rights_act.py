@@ -23,7 +23,7 @@ from gateway.person_history import HERSELF, head_of
 from gateway.policy_obligations import hours
 from gateway.problems import Conflict, Invalid
 from gateway.rights import Demand
-from gateway.words import say, word
+from gateway.words import say, says, word
 from schemas.fields import FIELDS, shape
 
 _FRENCH_DAY = re.compile(r"(\d\d)/(\d\d)/(\d{4})")
@@ -116,7 +116,7 @@ def _rectify_form(view: View, one: Demand) -> list[Any]:
         ]
         for path in known
     ]
-    heads = [say(f"droits.{key}") for key in ("champ", "valeur_connue", "code", "source")]
+    heads = says("droits", "champ", "valeur_connue", "code", "source")
     return [
         Text(say("droits.rectifier_intro"), lead=True),
         _form(one, fields),
@@ -181,7 +181,7 @@ def _erase_form(view: View, one: Demand) -> list[Any]:
         ]
         for need in needed
     ]
-    heads = [say(f"droits.{key}") for key in ("destinataire", "finalite", "regime", "texte")]
+    heads = says("droits", "destinataire", "finalite", "regime", "texte")
     grounds = [(code, f"{word('effacement', code)} ({article})") for code, article in erasure.GROUNDS.items()]
     fields = [Field("motif", say("droits.motif_effacement"), "select", options=grounds)]
     if needed:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from gateway.console.blocks import Badge, Facts, Lines, Num, Page, Table, Text, Title
-from gateway.words import say, word
+from gateway.words import say, says, word
 
 GRID = Path(__file__).resolve().parents[2] / "docs" / "accessibility" / "grid.csv"
 
@@ -50,7 +50,7 @@ def page() -> Page:
         Table(
             "manques",
             say("accessibilite.manques_legende"),
-            [say(f"accessibilite.{key}") for key in ("critere", "resultat", "preuve")],
+            says("accessibilite", "critere", "resultat", "preuve"),
             [
                 [row["criterion"], Badge(word("critere", row["result"]), tones[row["result"]]), row["evidence"]]
                 for row in rows

@@ -24,7 +24,7 @@ from gateway.convention_model import Flow
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
 from gateway.words import day as day_of
-from gateway.words import number, say, word
+from gateway.words import number, say, says, word
 from mappings import load
 
 THRESHOLDS = {
@@ -58,7 +58,7 @@ def anomalies(view: View) -> Page:
         [Badge(word("anomalie", kind), tone), who, what, When(when) if "T" in when else day_of(when), Num(times)]
         for kind, who, what, when, times, tone in found
     ]
-    heads = [say(f"anomalies.{key}") for key in ("nature", "qui", "quoi", "quand", "combien")]
+    heads = says("anomalies", "nature", "qui", "quoi", "quand", "combien")
     filter_ = Form("/console/anomalies", say("formulaire.filtrer"), [period(days, ("7", "30"))], "get")
     thresholds = [
         [
@@ -186,10 +186,7 @@ def minimisation(view: View) -> Page:
     sent = _sent(view, days)
     flows = [flow for body in sorted(view.gateway.bodies) for flow in flows_from(view.work, body)]
     rows = [_carried(view, flow, sent[flow.de, flow.vers, flow.purpose]) for flow in flows]
-    heads = [
-        say(f"minimisation.{key}")
-        for key in ("flux", "document", "finalite", "champs", "demande", "convenu", "envoye", "jamais")
-    ]
+    heads = says("minimisation", "flux", "document", "finalite", "champs", "demande", "convenu", "envoye", "jamais")
     filter_ = Form("/console/minimisation", say("formulaire.filtrer"), [period(days)], "get")
     return Page(
         say("minimisation.titre"),
