@@ -225,7 +225,7 @@ class _Doors:
             }  # fmt: skip
             entry = _log_inbox(work, self.gateway, caller, row, "exchange.ack", "acknowledged", **told)
             if row.document == inbox.NOTICE:
-                notifier.acknowledged(work, self.gateway, caller.body, row.delivery_id)
+                notifier.acknowledged(work, caller.body, row.delivery_id)
             return lambda: f"{entry.origin} {entry.idx}"
 
         place = (await in_work(http, acknowledge))()

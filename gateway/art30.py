@@ -49,7 +49,7 @@ def register(work: UnitOfWork, gateway: Gateway, start: str, end: str) -> dict[s
         "generated_at": work.now,
         "observed": {"from": start, "to": end},
         "policy": gateway.policy.version,
-        "controllers": _controllers(work, gateway),
+        "controllers": _controllers(work),
         "processor": {"name": "exploitant de la passerelle", "role": "sous-traitant (RGPD 28)"},
         "treatments": treatments,
         "processor_register": _by_controller(treatments),
@@ -118,7 +118,7 @@ def _differences(gateway: Gateway, flows: list[Flow], seen: Mapping[Any, Any]) -
     return found
 
 
-def _controllers(work: UnitOfWork, gateway: Gateway) -> list[dict[str, str]]:
+def _controllers(work: UnitOfWork) -> list[dict[str, str]]:
     """Every party of every convention, as it signed."""
     found: dict[str, dict[str, str]] = {}
     for one in convention.list_(work):

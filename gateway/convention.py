@@ -98,25 +98,19 @@ def diff(before: bytes, after: bytes) -> list[str]:
     return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
 
 
-def flows_from(
-    work: UnitOfWork, sender: str, purposes: Collection[str] | None = None, on: date | None = None
-) -> list[Flow]:
-    """Flows that start at this body for these purposes (all of them by default), active or not, today or on a day."""
-    return [flow for flow in _flows(work, on) if flow.de == sender and (purposes is None or flow.purpose in purposes)]
+def flows_from(work: UnitOfWork, sender: str, purposes: Collection[str] | None = None) -> list[Flow]:
+    """Flows that start at this body for these purposes (all of them by default), active or not."""
+    return [flow for flow in _flows(work) if flow.de == sender and (purposes is None or flow.purpose in purposes)]
 
 
-def flows_to(
-    work: UnitOfWork, recipient: str, purposes: Collection[str] | None = None, on: date | None = None
-) -> list[Flow]:
+def flows_to(work: UnitOfWork, recipient: str, purposes: Collection[str] | None = None) -> list[Flow]:
     """Flows that end at this body."""
-    return [
-        flow for flow in _flows(work, on) if flow.vers == recipient and (purposes is None or flow.purpose in purposes)
-    ]
+    return [flow for flow in _flows(work) if flow.vers == recipient and (purposes is None or flow.purpose in purposes)]
 
 
 def flow(work: UnitOfWork, identifier: str) -> Flow | None:
     """A flow by its id, as it is today; None when no convention in its last version declares it any more."""
-    return next((one for one in _flows(work, None) if one.id == identifier), None)
+    return next((one for one in _flows(work) if one.id == identifier), None)
 
 
 def flow_as_it_was(work: UnitOfWork, identifier: str) -> Flow | None:
@@ -162,7 +156,7 @@ def _in_force(work: UnitOfWork) -> Iterator[tuple[str, Convention]]:
 
 def declared(work: UnitOfWork) -> tuple[Flow, ...]:
     """Every flow of every convention in its last version, as it is today, but those of drafts."""
-    return tuple(flow for flow in _flows(work, None) if flow.etat != "brouillon")
+    return tuple(flow for flow in _flows(work) if flow.etat != "brouillon")
 
 
 def versions(work: UnitOfWork) -> tuple[tuple[str, int], ...]:
@@ -175,12 +169,12 @@ def opened(work: UnitOfWork, since: str) -> list[Flow]:
     or changed."""
     before = _flows_of(tuple(_last(work, since).values()), clock.local(since).date())
     known = {replace(flow, version=0) for flow in before if flow.active}
-    return [flow for flow in _flows(work, None) if flow.active and replace(flow, version=0) not in known]
+    return [flow for flow in _flows(work) if flow.active and replace(flow, version=0) not in known]
 
 
 def open_to(work: UnitOfWork, body: str) -> list[Flow]:
     """The flows in force that start or end at this body."""
-    return [flow for flow in _flows(work, None) if flow.active and body in (flow.de, flow.vers)]
+    return [flow for flow in _flows(work) if flow.active and body in (flow.de, flow.vers)]
 
 
 _VERSIONS = select(convention_table.c.id, convention_table.c.version, convention_table.c.sha256).order_by(
@@ -211,10 +205,8 @@ def _last(work: UnitOfWork, at: str = "") -> dict[str, tuple[int, bytes]]:
     return {one: (version, _contents[digest]) for one, (version, digest) in last.items()}
 
 
-def _flows(work: UnitOfWork, on: date | None) -> tuple[Flow, ...]:
+def _flows(work: UnitOfWork) -> tuple[Flow, ...]:
     latest = _latest(work)
-    if on is not None:
-        return _flows_of(tuple(latest.values()), on)
     known: tuple[Any, tuple[Flow, ...]] | None = work.scratch.get("flows")
     if known is None or known[0] is not latest:
         known = work.scratch["flows"] = latest, _flows_of(tuple(latest.values()), today(work))

@@ -24,6 +24,7 @@ T = TypeVar("T")
 MAX_PAGE = 200
 MAX_BODY = 8 * 1024 * 1024
 """Largest body of any call; larger files go through `maillon ingest`, which streams."""
+_SMALL = 64 * 1024
 MAX_PARTS = 150_000
 """Values of a JSON document, tags of an XML one, lines of a table: what memory and time really depend on."""
 _BEGINS = {b"{": "json", b"[": "json", b"<": "xml"}
@@ -82,11 +83,11 @@ async def read_body(http: HttpRequest, limit: int = MAX_BODY) -> bytes:
     return b"".join(received)
 
 
-async def read_json(http: HttpRequest, limit: int = 64 * 1024) -> Any:
+async def read_json(http: HttpRequest) -> Any:
     """A small JSON body, strictly read. Raises `Unsupported`, `Unreadable`, `TooLarge`."""
     if media_of(http) != "application/json":
         raise Unsupported("media-type", "Send application/json.")
-    body = await read_body(http, limit)
+    body = await read_body(http, _SMALL)
     try:
         return parse_json(body)
     except DocumentRefused as refused:
@@ -98,7 +99,7 @@ async def require_empty(http: HttpRequest) -> None:
 
     Raises `Unreadable` (`body-unexpected`), `TooLarge`, `Unsupported`.
     """
-    if (await read_body(http, 64 * 1024)).strip() not in (b"", b"{}"):
+    if (await read_body(http, _SMALL)).strip() not in (b"", b"{}"):
         raise Unreadable("body-unexpected", "Send no body: this takes none, and nothing in it would be read.")
 
 

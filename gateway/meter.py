@@ -278,7 +278,7 @@ def _paths(written: tuple[str, ...]) -> re.Pattern[str]:
         for one in written
         if (mapping := mappings.load(one)).file.direction != "read"
         for path, row, _ in mapping.rows()
-        for concrete in mapping.concrete(path, row)
+        for concrete in mapping.concrete(path)
     }
     keyed = (re.escape(path).replace(r"\[\]", r"\[[^\]]*\]") for path in sorted(found))
     return re.compile("|".join(re.sub(r"\\{[^}]*\\}", r"[^\\]]*", path) for path in keyed) or "(?!)")

@@ -50,7 +50,7 @@ def routes(gateway: Gateway) -> list[Route]:
         if not isinstance(said, dict):
             raise Invalid("answer-invalid", "Answer {received_at, action_done} or a lawful refusal with its article.")
         identifier = http.path_params["id"]
-        state = await http.app.state.committer.submit(lambda work: answer(work, gateway, caller.body, identifier, said))
+        state = await http.app.state.committer.submit(lambda work: answer(work, caller.body, identifier, said))
         return JSONResponse({"state": state})
 
     return [Route("/v1/notifications/{id}/answer", answer_, methods=["POST"])]
@@ -103,7 +103,7 @@ async def round_(gateway: Gateway, only: Collection[str] = ()) -> int:
     return len(due)
 
 
-def answer(work: UnitOfWork, gateway: Gateway, body: str, identifier: str, said: Mapping[str, Any]) -> str:
+def answer(work: UnitOfWork, body: str, identifier: str, said: Mapping[str, Any]) -> str:
     """What a body answers to what it was told; the new state. Raises `Unknown` (also for another body's), `Invalid`,
     `Conflict`."""
     told = notification.of_recipient(work, identifier, body)
@@ -113,11 +113,11 @@ def answer(work: UnitOfWork, gateway: Gateway, body: str, identifier: str, said:
     return state
 
 
-def acknowledged(work: UnitOfWork, gateway: Gateway, body: str, identifier: str) -> None:
+def acknowledged(work: UnitOfWork, body: str, identifier: str) -> None:
     """A body took in the letter that told it: what it had to do is done, though its thirty days be over."""
     told = notification.of_recipient(work, identifier, body)
     if told.answer is None:
-        answer(work, gateway, body, identifier, {"received_at": work.now, "action_done": told.action})
+        answer(work, body, identifier, {"received_at": work.now, "action_done": told.action})
 
 
 def _claim(gateway: Gateway, only: Collection[str]) -> list[Notification]:
@@ -128,14 +128,14 @@ def _claim(gateway: Gateway, only: Collection[str]) -> list[Notification]:
         for one in due:
             if one.attempts == 0:
                 _log(work, one, "exchange.deliver", document=NOTICE, outcome="sending")
-            if not _url(gateway, one.recipient) and _by_letter(work, gateway, one):
+            if not _url(gateway, one.recipient) and _by_letter(work, one):
                 continue
             if notification.failed(work, one.id) == "dpo_task":
                 _log(work, one, "right.answer", outcome="dpo-task", reason_code="no-answer")
     return due
 
 
-def _by_letter(work: UnitOfWork, gateway: Gateway, one: Notification) -> bool:
+def _by_letter(work: UnitOfWork, one: Notification) -> bool:
     """Leave the letter, once; True when it was acknowledged."""
     letter = work.connection.execute(select(mailbox.c.acknowledged_at).where(mailbox.c.delivery_id == one.id)).first()
     if letter is None:
@@ -149,7 +149,7 @@ def _by_letter(work: UnitOfWork, gateway: Gateway, one: Notification) -> bool:
         return False
     if letter.acknowledged_at is None:
         return False
-    answer(work, gateway, one.recipient, one.id, {"received_at": letter.acknowledged_at, "action_done": one.action})
+    answer(work, one.recipient, one.id, {"received_at": letter.acknowledged_at, "action_done": one.action})
     return True
 
 
@@ -173,7 +173,7 @@ async def _send(gateway: Gateway, one: Notification) -> Mapping[str, Any] | None
 def _take(gateway: Gateway, one: Notification, said: Mapping[str, Any]) -> None:
     try:
         with gateway.unit_of_work() as work:
-            answer(work, gateway, one.recipient, one.id, said)
+            answer(work, one.recipient, one.id, said)
     except CallerProblem as problem:
         log.warning("notifier.answer_refused", notification=one.id, recipient=one.recipient, code=problem.code)
 

@@ -115,10 +115,11 @@ class Delays:
         return tuple(sorted({shape.partition("[")[0] + "[" for shape in self.guarded if "[" in shape}))
 
 
-@lru_cache(maxsize=4)
-def delays(path: Path = FILE) -> Delays:
-    """The deadlines and powers of a file. Raises `ValueError` for a path of the record that does not exist."""
-    read = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
+@lru_cache(maxsize=1)
+def delays() -> Delays:
+    """The deadlines and powers of `policies/delais.toml`. Raises `ValueError` for a path of the record that does not
+    exist."""
+    read = _File.model_validate(tomllib.loads(FILE.read_text("utf-8")))
     for rule in read.delai:
         for one in (*rule.de, *rule.sauf, *rule.si):
             if _plain(one) not in binome.COMPUTED:

@@ -50,11 +50,14 @@ def entries(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> Iter
     return logged(work, pseudonyms(work, gateway, people))
 
 
-def logged(work: UnitOfWork, subjects: Iterable[str], page: int = 500) -> Iterator[Logged]:
+_PAGE = 500
+
+
+def logged(work: UnitOfWork, subjects: Iterable[str]) -> Iterator[Logged]:
     subjects, after = list(subjects), None
-    while rows := journal.history(work.connection, subjects, after=after, limit=page):
+    while rows := journal.history(work.connection, subjects, after=after, limit=_PAGE):
         yield from rows
-        if len(rows) < page:
+        if len(rows) < _PAGE:
             return
         after = rows[-1].cursor
 

@@ -18,7 +18,6 @@ from gateway.exchange import exchange
 from gateway.receipt import Receipt, row_of
 from gateway.registry import Gateway
 from gateway.storage.tables.record import exchange as exchange_table
-from gateway.unit_of_work import UnitOfWork
 from schemas.record import Record
 
 
@@ -68,7 +67,7 @@ def _take(gateway: Gateway, person_id: str, source: str, document: str, content:
     except DocumentRefused as refused:  # the partner may give it whole next time
         raise NotObtained("retry", refused.code) from None
     with gateway.unit_of_work() as work:
-        _name(work, gateway, person_id, records)
+        _name(gateway, person_id, records)
         request = gateway.request(work, source, document)
         row = row_of(request, work.now, gateway.document(source, document).purposes, records=len(records))
         work.add(exchange_table, **row, request_h=gateway.keys.blind("body", content.hex()))
@@ -85,7 +84,7 @@ def _take(gateway: Gateway, person_id: str, source: str, document: str, content:
         return receipts
 
 
-def _name(work: UnitOfWork, gateway: Gateway, person_id: str, records: list[Record]) -> None:
+def _name(gateway: Gateway, person_id: str, records: list[Record]) -> None:
     """An answer about the person we asked for often names nobody: it is about her, by the partner's own look-up."""
     for record in records:
         for one in record.personnes:

@@ -190,9 +190,7 @@ class Mapping:
     @cached_property
     def categories(self) -> frozenset[str]:
         """Canonical categories of every fact that this mapping reads or writes."""
-        return frozenset(
-            paths.categorie(concrete) for path, row, _ in self.rows() for concrete in self.concrete(path, row)
-        )
+        return frozenset(paths.categorie(concrete) for path, _, _ in self.rows() for concrete in self.concrete(path))
 
     def rows(self) -> Iterator[tuple[str, Row, Section]]:
         """(canonical path with `[]` for each list, row, section) of every row that carries a fact."""
@@ -209,7 +207,7 @@ class Mapping:
                         yield dotted(inside, looked_at), row, section
             yield from self._rows(section.section, inside)
 
-    def concrete(self, path: str, row: Row) -> Iterator[str]:
+    def concrete(self, path: str) -> Iterator[str]:
         """The paths that a row can really have: each `[]` filled with every key that its code table can give.
 
         A list whose keys are not codes keeps its `[]`: its category does not depend on the key.

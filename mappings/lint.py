@@ -300,7 +300,7 @@ def _categories(mapping: engine.Mapping, places: Places) -> Found:
     for path, row, section in mapping.rows():
         if row.decision is not None:
             continue
-        outside = {paths.categorie(one) for one in mapping.concrete(path, row)} - set(section.categories)
+        outside = {paths.categorie(one) for one in mapping.concrete(path)} - set(section.categories)
         for category in sorted(outside):
             message = (
                 f"{paths.shape(path)} is of category {category}, the section is of {', '.join(section.categories)}"
@@ -319,11 +319,11 @@ def _codes(mapping: engine.Mapping, places: Places) -> Found:
             if declared.crosswalk is None:
                 for code in sorted(told - known):
                     yield line, "stranger-code", f"{code} is not in {declared.list}"
-            yield from _sensitive(name, declared, line)
-        yield from _losses(name, declared, table, line)
+            yield from _sensitive(declared, line)
+        yield from _losses(declared, table, line)
 
 
-def _sensitive(name: str, declared: Codes, line: int) -> Found:
+def _sensitive(declared: Codes, line: int) -> Found:
     """Codes kept verbatim would tell health or fraud as ordinary facts."""
     folder, _, short = (declared.list or "").partition("/")
     verbatim = folder == "cnaf" and declared.identity and declared.sensitive is None
@@ -331,7 +331,7 @@ def _sensitive(name: str, declared: Codes, line: int) -> Found:
         yield line, "sensitive-codes", f"{declared.list} has sensitive codes: name it in sensitive"
 
 
-def _losses(name: str, declared: Codes, table: Table, line: int) -> Found:
+def _losses(declared: Codes, table: Table, line: int) -> Found:
     if declared.lossy is not None:
         return
     ways = Counter(

@@ -126,9 +126,9 @@ class Tree:
         if words.only is not None:
             self._variable(self.person, words.only, "only", gate=True)
 
-    def _variable(self, node: Node, row: Row, name: str, *, gate: bool = False, parent: str = "") -> None:
+    def _variable(self, node: Node, row: Row, name: str, *, gate: bool = False) -> None:
         node, inputs = self._place(node, row)
-        leaf = Leaf(row, inputs, name, "variable", self._label(row), gate, parent)
+        leaf = Leaf(row, inputs, name, "variable", self._label(row), gate)
         node.leaves.append(leaf)
 
     def _section(self, section: Section, scope: _Scope) -> None:

@@ -95,27 +95,27 @@ def _said(value: Any) -> str:
 
 def tables(fiche: Mapping[str, Any]) -> list[Table]:
     """The sheet as captioned tables: the person first, then one table per kind of object."""
-    simple = [[label(name), _said(value)] for name, value in fiche.items() if not _holds_objects(name, value)]
+    simple = [[label(name), _said(value)] for name, value in fiche.items() if not _holds_objects(value)]
     found: list[Table] = [(label("personne"), [label("champ"), label("valeur")], simple)]
     for name, value in fiche.items():
         if isinstance(value, dict) and name != "sources":
             rows = [[label(field), _said(item)] for field, item in value.items()]
             found.append((label(name), [label("champ"), label("valeur")], rows))
-        elif _holds_objects(name, value) and name != "sources":
+        elif _holds_objects(value) and name != "sources":
             found += _objects(name, value)
     return found
 
 
-def _holds_objects(name: str, value: Any) -> bool:
+def _holds_objects(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value))
 
 
 def _objects(name: str, items: Iterable[Mapping[str, Any]]) -> list[Table]:
     items = list(items)
-    fields = list(dict.fromkeys(field for one in items for field, v in one.items() if not _holds_objects(field, v)))
+    fields = list(dict.fromkeys(field for one in items for field, v in one.items() if not _holds_objects(v)))
     rows = [[_said(one[field]) if field in one else "" for field in fields] for one in items]
     found: list[Table] = [(label(name), [label(field) for field in fields], rows)]
-    for inner in dict.fromkeys(field for one in items for field, v in one.items() if _holds_objects(field, v)):
+    for inner in dict.fromkeys(field for one in items for field, v in one.items() if _holds_objects(v)):
         found += _objects(inner, [nested for one in items for nested in one.get(inner, [])])
     return found
 

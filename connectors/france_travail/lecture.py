@@ -16,7 +16,7 @@ from connectors import json as strict_json
 from connectors import table
 from connectors.contract import DocumentRefused, Envelope
 from connectors.france_travail import besoins
-from schemas.nomenclatures import repair
+from schemas.nomenclatures.labels import repair
 from schemas.record import Finding, Record
 
 MAX_BYTES = 4 * 1024 * 1024

@@ -211,7 +211,7 @@ def _answers(view: View, told: Mapping[str, Any]) -> Table:
 def lift(view: View) -> Answer:
     """The limitation ends; past recipients are told that they may use the data again."""
     id = _limitation(view)["record"]["record_id"]
-    digest = letter(view, "lettre")
+    digest = letter(view)
     if not digest:
         page = limitation(view)
         page.blocks.insert(0, to_correct(Link(say("bases.lettre_manque"), "#lettre")))

@@ -409,7 +409,7 @@ def answer(view: View) -> Answer:
     if issue == "done":
         rights.done(work, gateway, id)
     elif issue == "refused":
-        digest = letter(view, "lettre")
+        digest = letter(view)
         if not digest:
             return _without_letter(view)
         reason = view.given("motif_refus")
@@ -433,9 +433,9 @@ def _without_letter(view: View) -> Page:
     return page
 
 
-def letter(view: View, name: str) -> str:
+def letter(view: View) -> str:
     """The digest of a written reason that was sent: the letter itself stays where it is filed."""
-    sent = view.form.get(name) if view.form is not None else None
+    sent = view.form.get("lettre") if view.form is not None else None
     content = sent.file.read() if isinstance(sent, UploadFile) else b""
     return hashlib.sha256(content).hexdigest() if content else ""
 

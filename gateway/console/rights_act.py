@@ -202,7 +202,7 @@ def _erase(view: View, one: Demand) -> tuple[str, int]:
         view.gateway,
         one.person_id,
         ground=view.given("motif") or "request",
-        forced_by=letter(view, "lettre"),
+        forced_by=letter(view),
     )
     return "efface", len(told.told)
 
@@ -326,7 +326,7 @@ def _object(view: View, one: Demand) -> tuple[str, int]:
     if chosen not in states:
         raise Conflict("basis-unknown", "Choose one of her objections.")
     upheld = view.given("issue") == "oui"
-    told = rights.resolve(view.work, view.gateway, chosen, upheld=upheld, reason_hash=letter(view, "lettre"))
+    told = rights.resolve(view.work, view.gateway, chosen, upheld=upheld, reason_hash=letter(view))
     if upheld:
         rights.carried_out(view.work, view.gateway, one.id)
     return "opposition_decidee", len(told.notifications)

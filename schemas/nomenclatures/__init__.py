@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from schemas.nomenclatures.labels import clean_label, label_key, repair
+from schemas.nomenclatures.labels import clean_label
 
-__all__ = ["SOURCES", "Code", "UnknownList", "codes", "crosswalk", "excluded_codes", "label_agrees", "lists", "repair"]
+__all__ = ["SOURCES", "Code", "UnknownList", "codes", "crosswalk", "excluded_codes", "lists"]
 
 _FOLDER = Path(__file__).parent
 SOURCES = {
@@ -137,12 +137,3 @@ def sensitive_codes() -> Mapping[str, str]:
 def excluded_codes(name: str) -> frozenset[str]:
     """Codes of a list that are never read into the record (child protection, protection of adults), `|` accepted."""
     return frozenset(row["code"] for row in crosswalk("exclus") if row["liste"] in name.split("|"))
-
-
-def label_agrees(name: str, code: str, label: str) -> bool:
-    """Whether a received label is the list's own for this code, case, accents, quotes and blanks apart.
-
-    An unknown code agrees with nothing.
-    """
-    entry = codes(name).get(code)
-    return entry is not None and label_key(repair(label).text) == label_key(entry.libelle)

@@ -16,7 +16,6 @@ from schemas.nomenclatures import (
     codes,
     crosswalk,
     excluded_codes,
-    label_agrees,
     lists,
     sensitive_codes,
 )
@@ -134,15 +133,6 @@ def test_les_correspondances_ne_citent_que_des_codes_qui_existent() -> None:
     for row in crosswalk("niveau_etude"):
         assert row["dsp_nivetu"] in codes("dsp/NIVETU")
         assert row["code_ft_carnet"] in codes("france_travail/orientation_niveau_etude")
-
-
-def test_un_libelle_qui_contredit_son_code_se_voit() -> None:
-    assert label_agrees("france_travail/situations", "7", "Dépendant des transports en commun")
-    assert label_agrees("france_travail/situations", "7", "DÉPENDANT  DES TRANSPORTS EN COMMUN ")
-    assert label_agrees("france_travail/situations", "7", "DÃ©pendant des transports en commun")
-    assert not label_agrees("france_travail/situations", "8", "Dépendant des transports en commun")
-    assert not label_agrees("france_travail/situations", "999", "Dépendant des transports en commun")
-    assert label_agrees("france_travail/situations", "11", "Aidant familial (s’occuper d’un proche)")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_le_schema_engendre_est_un_schema(name: str) -> None:
 def test_une_table_mal_ecrite_est_refusee(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = "path,type,size,min,max,libelle,categorie,origine\nRacine,bloc,,1,1,,,\nRacine/A,string,2,1,1,,,\n"
     (tmp_path / "abimee.csv").write_text(head + row + "\n", encoding="utf-8")
-    monkeypatch.setattr(tables, "_FOLDER", tmp_path)
+    monkeypatch.setattr(tables, "FOLDER", tmp_path)
     load.cache_clear()
     try:
         with pytest.raises(ValueError, match="abimee: row"):

@@ -32,8 +32,7 @@ class Scenario:
     """A behaviour of the stand-in's state, by name (see `application.py`)."""
 
 
-def _technique(code: str, status: int = 500) -> Answer:
-    return status, {}, {"codeErreur": code, "codeHttp": status, "message": "Erreur technique"}
+_TECHNIQUE: Answer = 500, {}, {"codeErreur": "JCS0011G", "codeHttp": 500, "message": "Erreur technique"}
 
 
 def _retour(code: str, status: int, message: str, empty: Any = "null") -> Answer:
@@ -159,8 +158,8 @@ SCENARIOS: dict[str, Scenario] = {
         (302, {"location": "https://connexion.exemple.invalid/"}, None)),
     "quota": Scenario("Quota dépassé, délai annoncé", "*", (429, {"retry-after": "30"}, {}), times=1),
     "quota_sans_delai": Scenario("Quota dépassé, sans délai annoncé", "*", (429, {}, {}), times=1),
-    "panne_technique": Scenario("Erreur technique JCS0011G, une fois", "metier", _technique("JCS0011G"), times=1),
-    "panne_durable": Scenario("Erreur technique JCS0011G, sans fin", "metier", _technique("JCS0011G")),
+    "panne_technique": Scenario("Erreur technique JCS0011G, une fois", "metier", _TECHNIQUE, times=1),
+    "panne_durable": Scenario("Erreur technique JCS0011G, sans fin", "metier", _TECHNIQUE),
     "indisponible": Scenario("Passerelle indisponible (503)", "*", (503, {}, None)),
     "approchant_absent": Scenario(
         "Personne inconnue (S002)", "recherche", _retour("S002", 200, "Aucun approchant trouvé")),
