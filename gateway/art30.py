@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from connectors.table import inert
 from gateway import convention, retention
@@ -21,9 +19,9 @@ from gateway.audit_queries import all_flows, sent
 from gateway.categories import bridge
 from gateway.convention_checks import parse
 from gateway.convention_model import Flow
-from gateway.person_export import FOLDER
 from gateway.policy import in_order
 from gateway.policy_obligations import hours
+from gateway.printed import printed
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from gateway.words import day, word
@@ -181,12 +179,8 @@ def annex_html(told: Mapping[str, Any], gateway: Gateway) -> str:
 
 
 def _page(name: str, told: Mapping[str, Any], gateway: Gateway) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     law, bodies = gateway.policy.table.source, gateway.bodies
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "texte": _cell,
         "periode": _months,
         "ordre": in_order,
@@ -197,9 +191,7 @@ def _page(name: str, told: Mapping[str, Any], gateway: Gateway) -> str:
         "regle": lambda rule: word("regle", rule.id, rule.text_fr),
         "organisme": lambda id: bodies[id].name if id in bodies else id,
     }
-    return environment.get_template(name).render(
-        told=told, columns=_COLUMNS, table=gateway.policy.table, security=SECURITY
-    )
+    return printed(name, filters, told=told, columns=_COLUMNS, table=gateway.policy.table, security=SECURITY)
 
 
 _KEPT = {"active": "données", "archive": "archives", "traces": "traces"}

@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 from gateway import merkle, note, verify
 from gateway.journal import Logged, of_exchange
 from gateway.journal_files import folder_of, tile_reader
+from gateway.printed import FOLDER
 from gateway.problems import Unavailable, Unknown
 from gateway.settings import Settings
 from gateway.witness import policy_text
 
-PAGE = Path(__file__).parent / "templates" / "verification.html"
+PAGE = FOLDER / "verification.html"
 """The page that checks a bundle in a browser, offline; it is to be had from elsewhere than the bundle too."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -16,12 +16,11 @@ from datetime import date
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from pydantic import ValidationError
 
 from gateway import fse, journal
 from gateway.clock import day_of
-from gateway.person_export import FOLDER
+from gateway.printed import printed
 from gateway.problems import Invalid
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
@@ -298,9 +297,4 @@ def _in_words(value: Any) -> Any:
 
 def page(title: str, told: Any) -> str:
     """Any of these answers as a page to read and print: plain tables, no script."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"mot": _in_words, "nom": _label}
-    return environment.get_template("preuves.html").render(title=title, told=told)
+    return printed("preuves.html", {"mot": _in_words, "nom": _label}, title=title, told=told)

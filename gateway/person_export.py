@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from sqlalchemy import or_, select
 
 from gateway import basis, fse_apart, journal, merge, private_file, quarantine
@@ -22,6 +21,7 @@ from gateway.person_history import HERSELF, head_of, logged, people_of, pseudony
 from gateway.policy_obligations import hours
 from gateway.policy_question import in_order
 from gateway.policy_table import Onward, Rule
+from gateway.printed import printed
 from gateway.rectification import statements_of
 from gateway.registry import Gateway
 from gateway.rights import REMEDIES, demands
@@ -46,7 +46,6 @@ _FIELDS = (
     "outcome", "reason_code", "object_ref",
 )  # fmt: skip
 """What an entry tells the person. Agents, clients, keys and networks are not hers."""
-FOLDER = Path(__file__).parent / "templates"
 
 
 def gather(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str, Any]:
@@ -143,15 +142,11 @@ def portability(work: UnitOfWork, gateway: Gateway, person_id: str) -> dict[str,
 
 def page(told: Mapping[str, Any], gateway: Gateway) -> str:
     """The same for a reader: French, without script, usable with a screen reader and on paper."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     law = gateway.policy.table
     rules: dict[str, Rule | Onward] = {rule.id: rule for rule in law.rules}
     rules |= {rule.id: rule for rule in law.onward}
     reasons = {rule.reason: rule.text_fr for rule in law.rules if rule.text_fr}
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "jour": day, "duree": period, "ordre": in_order, "champ": field_in_words, "valeur": value_in_words,
         "texte": lambda articles: _text(articles).replace("; ", " ; "),
         "mot": lambda code, section: word(section, code),
@@ -164,7 +159,7 @@ def page(told: Mapping[str, Any], gateway: Gateway) -> str:
         "motif": lambda code: word("motif", code, "") or reasons.get(code, code or ""),
         "regle": rules.get,
     }  # fmt: skip
-    return environment.get_template("acces.html").render(told=told, many=many)
+    return printed("acces.html", filters, told=told, many=many)
 
 
 # --- what is held -----------------------------------------------------------------------------------------------------
