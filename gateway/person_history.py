@@ -45,11 +45,6 @@ def pseudonyms(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> d
     return found
 
 
-def entries(work: UnitOfWork, gateway: Gateway, people: Collection[str]) -> Iterator[Logged]:
-    """Everything the journal says of these people, oldest first."""
-    return logged(work, pseudonyms(work, gateway, people))
-
-
 _PAGE = 500
 
 

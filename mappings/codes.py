@@ -35,7 +35,6 @@ class Table:
     written: set[Scalar] = field(default_factory=set)
     """Canonical values that have a partner's code under some parent."""
     identity: bool = False
-    checks_label: bool = False
     has_parent: bool = False
     folded: dict[str, str] = field(default_factory=dict)
     """Reduced writing of a code to the code, when case, accents and punctuation say nothing."""
@@ -92,9 +91,7 @@ def same_label(one: str, other: str) -> bool:
 
 def build(name: str, codes: Codes) -> Table:
     """Make a table from its declaration. Raises `MappingError` ``mapping-codes``."""
-    table = Table(
-        name, identity=codes.identity, checks_label=codes.label is not None, has_parent=codes.parent is not None
-    )
+    table = Table(name, identity=codes.identity, has_parent=codes.parent is not None)
     _borrowed(name, codes)
     labels = _labels(codes)
     sensitive = _sensitive(codes)

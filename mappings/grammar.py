@@ -299,7 +299,3 @@ def _split(path: str, separator: str) -> list[str]:
         else:
             parts[-1] += char
     return parts
-
-
-def join(*parts: str, separator: str = ".") -> str:
-    return separator.join(part for part in parts if part)

@@ -18,7 +18,6 @@ from connectors.caf.synthese.ecriture import Noeud, lignes
 from connectors.caf.synthese.foyers import Contexte, FoyerRsa, Organisme, naissance_foyer
 from connectors.caf.synthese.oddites import ODDITES
 from connectors.caf.synthese.vird0201 import info_demande
-from connectors.caf.synthese.vrsb0801 import infos_foyer
 
 __all__ = [
     "ODDITES",
@@ -27,7 +26,6 @@ __all__ = [
     "entete",
     "foyers",
     "pied",
-    "record",
     "write_contacts",
     "write_file",
     "write_foyers",
@@ -54,10 +52,6 @@ def foyers(n: int, seed: int = 1, flux: Flux = "mensuel", *, debut: int = 0, ou:
         if flux == "quotidien":
             foyer.evenements = [(ou.reference, _FAITS[rang % len(_FAITS)])]
         yield foyer
-
-
-def record(foyer: FoyerRsa, ou: Contexte, flux: Flux = "mensuel") -> Noeud:
-    return infos_foyer(foyer, ou, quotidien=flux == "quotidien")
 
 
 @dataclass(frozen=True, slots=True)

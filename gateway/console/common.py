@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import structlog
@@ -48,7 +48,6 @@ _POLICY = (
 """`{provider}`: leaving the console is a form that ends at the provider of accounts."""
 DPO = "dpo"
 """The body in whose name the console refers to persons: its references are its own."""
-Role = Literal["dpo", "integration", "operateur"]
 
 
 @dataclass

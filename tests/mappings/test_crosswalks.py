@@ -20,7 +20,7 @@ BORROWED: list[tuple[str, Codes, Table]] = [
     for name, codes in mapping.file.codes.items()
     if codes.crosswalk is not None
 ]
-CHECKED = [one for one in BORROWED if one[2].checks_label]
+CHECKED = [one for one in BORROWED if one[1].label is not None]
 GRADED = {
     ("niveau_etude", "dsp_nivdipmaxobt"): "grade",
     ("niveau_etude", "dsp_nivetu"): "grade",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, String, TextClause, event
+from sqlalchemy import Column, Connection, Index, LargeBinary, MetaData, String, TextClause, event
 
 metadata = MetaData(
     naming_convention={
@@ -21,7 +21,6 @@ Instant = String(27)
 """RFC 3339 UTC with microseconds and `Z`, as text: sorts as time on both databases."""
 Blind = LargeBinary(32)
 Sealed = LargeBinary()
-Sequence = BigInteger().with_variant(Integer, "sqlite")
 
 
 def partial_index(name: str, *columns: Column[Any], where: TextClause) -> None:
