@@ -382,7 +382,7 @@ def test_what_recipients_answered_goes_unless_its_basis_is_here(both: Office, la
     asyncio.run(notifier.round_(both.gateway))
     with both.gateway.unit_of_work() as work:
         for record in (information, rectified):
-            notifier.acknowledged(work, both.gateway, "ccas", notification.of_record(work, record)[0].id)
+            notifier.acknowledged(work, "ccas", notification.of_record(work, record)[0].id)
     assert count(both, mailbox) == 3
     later(380)
     (done,) = [one for one in purge.purge(both.gateway).purged if one.kind == "notices"]

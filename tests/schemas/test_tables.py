@@ -55,7 +55,6 @@ def test_une_table_inconnue_se_dit(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_le_schema_engendre_est_un_schema(name: str) -> None:
     validator(name)
-    assert xsd(name) == xsd(name)
     assert b"targetNamespace" not in xsd(name)
 
 
