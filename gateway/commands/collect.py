@@ -43,6 +43,13 @@ def collect_command(
 
 
 async def _collect(gateway: Gateway, body: str, watch: bool) -> list[Collected]:
+    try:
+        return await _collected(gateway, body, watch)
+    finally:
+        await gateway.close_transports()
+
+
+async def _collected(gateway: Gateway, body: str, watch: bool) -> list[Collected]:
     while True:
         await asyncio.to_thread(gateway.seal_what_was_left)
         found = await collect_files(gateway, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -378,6 +379,14 @@ def test_the_command_prints_a_line_for_each_then_the_counts(tmp_path: Path, monk
     assert told[0]["files"][1]["code"] == "anomaly-companion"
     assert "never an update" in told[0]["files"][1]["detail"]
     assert told[-1] == {"collected": 1, "done": 1}
+
+
+def test_the_command_leaves_no_connection_open(tmp_path: Path, monkeypatch, caplog) -> None:
+    gc.collect()  # what tests before this one left open is not ours
+    caplog.clear()
+    command_line(sandbox(), tmp_path, monkeypatch)
+    gc.collect()
+    assert [one.message for one in caplog.records if one.name == "asyncio" and one.levelname == "ERROR"] == []
 
 
 def test_the_command_fails_when_a_defect_of_ours_kept_a_file_from_being_read(tmp_path: Path, monkeypatch) -> None:
