@@ -654,8 +654,11 @@ def _renamed(vkey: str | Sequence[str], log: str) -> list[str]:
     return lines
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints `ok entries=N root=…` (exit 0) or `bad index=N reason` (exit 1) for each log; exit 2 on wrong usage."""
+def main(argv: Sequence[str] | None = None, also: Callable[[str, Report], Report] | None = None) -> int:
+    """Prints `ok entries=N root=…` (exit 0) or `bad index=N reason` (exit 1) for each log; exit 2 on wrong usage.
+
+    `also` is what the caller checks of each log besides, given the report that is so far.
+    """
     parser = argparse.ArgumentParser(prog="verify", description="Check a published journal, or one proof of a bundle.")
     parser.add_argument("path", type=Path, help="folder of the journal, or file of the entry with --proof")
     parser.add_argument("--vkey", action="append", help="verifier key line you trust, or a file of them")
@@ -674,6 +677,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         since = [path.read_bytes() for path in given.since]
         vkeys = None if given.vkey is None else [line for value in given.vkey for line in _lines(value)]
         reports = list(verify_all(given.path, vkeys, since, policy))
+        if also:
+            reports = [(log, also(log, report)) for log, report in reports]
     except (Bad, OSError) as error:
         print(f"bad {error}")
         return 1

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,8 @@ from connectors import service
 from gateway import bundle, clock, decision_record, journal, journal_files, journal_recovery, verify, witness
 from gateway.commands import group
 from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
-from gateway.journal import DEFAULT_LOG, Logged
-from gateway.journal_copy import verify_own
+from gateway.journal import Logged
+from gateway.journal_copy import compared
 from gateway.journal_files import WITNESS_POLICY
 from gateway.policy import Policy
 from gateway.problems import Problem
@@ -54,17 +55,14 @@ def verify_(
 ) -> None:
     """Check every entry against the signed checkpoint, with a reader that shares nothing with the writer; of this
     gateway's own journal, also that its database still holds what was published."""
-    own = Gateway.open(settings()) if folder is None else None
-    if own is not None:
-        own.publish_journal()
-        folder = own.journal_folder
+    copy = None
+    if folder is None:
+        gateway = Gateway.open(settings())
+        gateway.publish_journal()
+        folder, copy = gateway.journal_folder, partial(compared, gateway.engine, gateway.settings)
     kept = [word for one in since or () for word in ("--since", str(one))]
     asked = [*(["--vkey", vkey] if vkey else []), *kept, *(["--policy", str(policy)] if policy else [])]
-    if code := verify.main([str(folder), *asked]):
-        raise typer.Exit(code)
-    for log, report in verify_own(own.engine, own.settings) if own is not None else ():
-        if not report.ok:
-            fail("journal-altered", f"{log or DEFAULT_LOG}, entry {report.first_bad}: {report.reason}.", REFUSED)
+    raise typer.Exit(verify.main([str(folder), *asked], copy))
 
 
 def export(folder: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write.")]) -> None:
