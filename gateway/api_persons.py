@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from gateway import basis, canonical, clock, decision_record, journal, rights
 from gateway.access import Caller, authenticate
-from gateway.categories import bridge
+from gateway.categories import bridge, codes_said
 from gateway.convention_model import Flow
 from gateway.decide import decide
 from gateway.doors import T, conditional, etag, in_work, json_answer, read_json, require_empty, require_match
@@ -117,11 +117,15 @@ class _Doors:
         if not visible and not self._linked(work, caller, person):
             return None
         self._log_grounds(work, caller, person, grounds, wanted)
+        # That others said something sensitive of her already tells it.
+        said = codes_said(caller.body, self.gateway.dossiers.said(work, person))
+        hushed = self.gateway.policy.table.discreet - said
         told: dict[str, Any] = {
             "withheld": [
-                {"category": one.code, "facts": one.count, "rule": one.rule, "article": one.article} for one in withheld
+                {"category": one.code, "facts": one.count, "rule": one.rule, "article": one.article}
+                for one in withheld if one.code not in hushed
             ]
-        }
+        }  # fmt: skip
         if not wanted:
             shown: dict[str, Any] = canonical.write(visible).document
             return shown | told

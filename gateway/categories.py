@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from gateway.merge import Portrait
+from gateway.merge import Assertions, Portrait
 from gateway.policy import Decision, in_order
 from gateway.policy_table import FOLDER, parse_obligation
 from schemas import paths
@@ -242,6 +242,12 @@ def legal_code(path: str, value: Any = None) -> str | None:
     """
     code = bridge().code(path, value)
     return None if code == NEVER else "" if code == OPEN else code
+
+
+def codes_said(body: str, said: Iterable[Assertions]) -> set[str]:
+    """C-codes of what this body itself said of a person."""
+    hers = (one.facts for one in said if one.source == body)
+    return {code for facts in hers for _, code in bridge().of(facts, facts.get)}
 
 
 Told = frozenset[tuple[str, str]]

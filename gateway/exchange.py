@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from gateway import clock, decision_record, journal, outbox, parcours, quarantine
-from gateway.categories import bridge
+from gateway.categories import bridge, codes_said
 from gateway.convention_model import Flow
 from gateway.corrections import items_of, send_again
 from gateway.decide import FOLLOWING, absent_flow, answer, came_of_age, followers, following, refusal_of
@@ -329,6 +329,7 @@ def _answered(
 ) -> list[Outcome]:
     """Promise each of these items, or refuse them; the journal says which."""
     outcomes = []
+    back = _kept_back(work, gateway, request, person, decision)
     told = {
         **_who(request),
         "recipient_org": flow.vers,
@@ -337,7 +338,7 @@ def _answered(
         "reason_code": decision.reason,
     }
     for item in items:
-        outcomes.append(_promise(work, request, person, flow, decision, item))
+        outcomes.append(_promise(work, request, person, flow, decision, item, back))
         entry = journal.append(work, "exchange.request" if decision.permits else "exchange.deny", **told)
         receipt.entry = receipt.entry or entry
     return outcomes
@@ -354,7 +355,7 @@ def _refuse_others(
     for body in sorted(followers(work, gateway, current) - named):
         flow = absent_flow(gateway, request.flows[0], body)
         asked, decision = refusal_of(work, gateway, person, flow, current)
-        outcomes.append(_withheld(body, flow, decision))
+        outcomes.append(_withheld(body, flow, decision, _kept_back(work, gateway, request, person, decision)))
         entry = journal.append(
             work,
             "exchange.deny",
@@ -368,10 +369,29 @@ def _refuse_others(
     return outcomes
 
 
-def _promise(work: UnitOfWork, request: Request, person: str, flow: Flow, decision: Decision, item: str) -> Outcome:
+def _kept_back(
+    work: UnitOfWork, gateway: Gateway, request: Request, person: str, decision: Decision
+) -> tuple[str, ...]:
+    """The categories kept back, as the sender is told: of those that are sensitive or secret, its own words only. What
+    the decision keeps back is all that is known of her, and whoever sends her name would learn of her health."""
+    hushed = gateway.policy.table.discreet & decision.redacted.keys() if decision.redacted else frozenset()
+    if hushed:
+        hushed -= codes_said(request.sender, gateway.dossiers.current(work, person).said)
+    return tuple(in_order(decision.redacted.keys() - hushed))
+
+
+def _promise(
+    work: UnitOfWork,
+    request: Request,
+    person: str,
+    flow: Flow,
+    decision: Decision,
+    item: str,
+    back: tuple[str, ...],
+) -> Outcome:
     """Queue the delivery that the decision permits, or say why there is none."""
     if not decision.permits:
-        return _withheld(flow.vers, flow, decision)
+        return _withheld(flow.vers, flow, decision, back)
     delivery = outbox.enqueue(
         work,
         recipient=flow.vers,
@@ -387,20 +407,20 @@ def _promise(work: UnitOfWork, request: Request, person: str, flow: Flow, decisi
         "queued",
         article=decision.articles,
         categories=tuple(in_order(decision.sent)),
-        withheld_categories=tuple(in_order(decision.redacted)),
+        withheld_categories=back,
         delivery=delivery,
         document=flow.document,
         purpose=flow.purpose,
     )
 
 
-def _withheld(recipient: str, flow: Flow, decision: Decision) -> Outcome:
+def _withheld(recipient: str, flow: Flow, decision: Decision, back: tuple[str, ...]) -> Outcome:
     return Outcome(
         recipient,
         "withheld",
         decision.reason,
         decision.articles,
-        withheld_categories=tuple(in_order(decision.redacted)),
+        withheld_categories=back,
         document=flow.document,
         purpose=flow.purpose,
     )

@@ -142,6 +142,12 @@ class Table:
     onward: tuple[Onward, ...]
     source: Mapping[str, Any]
 
+    @property
+    def discreet(self) -> frozenset[str]:
+        """Categories that are sensitive or secret: that somebody said something of them already tells something."""
+        rows = self.categories.items()
+        return frozenset(code for code, row in rows if row.get("secret") or row["sensitivity"] != "ordinaire")
+
     def rule(self, identifier: str) -> Rule:
         return next(rule for rule in self.rules if rule.id == identifier)
 

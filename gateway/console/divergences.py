@@ -175,12 +175,9 @@ def one_divergence(view: View) -> Page:
 
 def _masked(view: View, one: merge.Divergence) -> str:
     """The category for which these values are masked: sensitive, secret or never sent; empty when none is."""
-    law, bridged = view.gateway.policy.table, bridge()
-    for code in {bridged.code(one.path, fact.value) for fact in one.facts}:
-        known = law.categories.get(code)
-        if code == NEVER or (known and (known.get("secret") or known["sensitivity"] != "ordinaire")):
-            return code
-    return ""
+    masked, bridged = view.gateway.policy.table.discreet | {NEVER}, bridge()
+    codes = {bridged.code(one.path, fact.value) for fact in one.facts}
+    return min(codes & masked, default="")
 
 
 def _place(one: merge.Divergence, masked: str) -> str:

@@ -37,8 +37,12 @@ NOBODY = {"nir": "2790340999904", "date_naissance": "1979-03-04", "nom_naissance
 @pytest.fixture(scope="module")
 def anne(house: House) -> str:
     """A person the CCAS accompanies: its own reference of her."""
-    assert house.send("ccas", "ccas.suivi", ANNE).status_code == 202
-    told = house.search("ccas", SOUGHT).json()
+    return accompanied(house, ANNE, 500)
+
+
+def accompanied(house: House, who: dict[str, str], rank: int) -> str:
+    assert house.send("ccas", "ccas.suivi", who).status_code == 202
+    told = house.search("ccas", {"nir": who["socialSecurityNumber"], "date_naissance": who["birthDate"]}).json()
     assert told["certainty"] == "certain"
     gateway = house.gateway
     with gateway.unit_of_work() as work:
@@ -46,10 +50,12 @@ def anne(house: House) -> str:
         assert person
         basis.record(work, information(gateway, person))
     followed: Any = SimpleNamespace(
-        person=SimpleNamespace(nir=ANNE["socialSecurityNumber"], nom_naissance="Canarianne", prenom="Canariprenom"),
-        born=ANNE["birthDate"],
+        person=SimpleNamespace(
+            nir=who["socialSecurityNumber"], nom_naissance=who["birthName"], prenom=who["firstName"]
+        ),
+        born=who["birthDate"],
     )
-    opened = house.send("departement", "departement.accompagnement", global_accompaniment([(followed, 500)]))
+    opened = house.send("departement", "departement.accompagnement", global_accompaniment([(followed, rank)]))
     assert opened.json()["results"][0]["status"] == "accepted", opened.text
     return str(told["person"])
 
@@ -153,6 +159,31 @@ def test_the_dossier_names_the_source_of_each_fact_and_what_was_withheld(house: 
         problem(client.get(f"/v1/persons/{ref}/dossier", headers={"Accept": "application/xml"}), 406, "not-acceptable")
         wrong = client.get(f"/v1/persons/{ref}/dossier", headers={"Accept-Document": "departement.referentiel"})
         problem(wrong, 422, "document-not-received")
+
+
+HEALTH = {"freins": [{"theme": "sante", "valeur": "present", "exploreLe": "2026-11-04T23:00:00Z"}]}
+
+
+def test_that_others_spoke_of_her_health_is_not_told_to_who_reads_her_dossier(house: House) -> None:
+    """What is kept back of a body's own words is."""
+    blanche = ANNE | {"fileNumber": "SA-0510", "birthDate": "1980-03-04", "socialSecurityNumber": "2800340999903"}
+    ref = accompanied(house, blanche, 510)
+    for body, told in (("ccas_voisin", False), ("ccas", True)):
+        assert house.send(body, "ccas.suivi", blanche | HEALTH).status_code == 202
+        with house.client("ccas") as client:
+            dossier = client.get(f"/v1/persons/{ref}/dossier").json()
+        assert ("C13" in {one["category"] for one in dossier["withheld"]}) is told
+
+
+def test_that_others_spoke_of_her_health_is_not_told_to_who_sends_her_name(house: House) -> None:
+    claire = ANNE | {"fileNumber": "SA-0520", "birthDate": "1981-03-04", "socialSecurityNumber": "2810340999903"}
+    accompanied(house, claire, 520)
+    assert house.send("ccas", "ccas.suivi", claire | HEALTH).status_code == 202
+    for more, told in (({}, False), (HEALTH, True)):
+        outcomes = house.send("ccas_voisin", "ccas.suivi", claire | more).json()["outcomes"]
+        (queued,) = [one for one in outcomes if one["status"] == "queued"]
+        assert "C11" in queued["categories"]
+        assert ("C13" in queued["withheld_categories"]) is told
 
 
 @pytest.mark.parametrize("wanted", ["", "ccas.beneficiaires"])
