@@ -106,10 +106,11 @@ def test_what_a_body_received_stays_told_when_the_same_exchange_is_later_refused
 
 
 def _delivered_again(lived: Lived, body: str) -> None:
-    """The last delivery to this body of a person who objects, offered once more and settled by the worker."""
+    """The last delivery to this body of whoever objected in the journey, offered once more; the worker settles it."""
     with lived.gateway.unit_of_work() as work:
         objects = select(basis_record.c.person_id).where(basis_record.c.kind == "objection")
-        query = select(outbox).where(outbox.c.recipient == body, outbox.c.person_id.in_(objects))
+        objects = objects.order_by(basis_record.c.id).limit(1).scalar_subquery()
+        query = select(outbox).where(outbox.c.recipient == body, outbox.c.person_id == objects)
         row = work.connection.execute(query.order_by(outbox.c.id.desc())).first()
         assert row is not None
         names = ("recipient", "person_id", "sender", "document", "item", "flow", "exchange_id")

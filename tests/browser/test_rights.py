@@ -248,7 +248,9 @@ def test_a_rejected_objection_keeps_its_decision_until_its_letter_is_there(signe
 def test_a_withdrawal_that_was_carried_out_is_not_refused(signed_in: SignedIn, lived: Lived) -> None:
     client = signed_in("dpo")
     with lived.gateway.unit_of_work() as work:
-        person_id = work.connection.scalar(select(person.c.id).where(person.c.erased_at.is_(None)).limit(1))
+        here = person.c.erased_at.is_(None), person.c.merged_into.is_(None), person.c.provisional == 0
+        # The last one: of the first, the pages show that she gave no consent.
+        person_id = work.connection.scalar(select(person.c.id).where(*here).order_by(person.c.id.desc()).limit(1))
         basis.publish_notice(work, "essai", 1, "Notice")
         basis.record(work, _CONSENT | {"person_id": person_id}, decision="given")
         asked = f"/console/droits/{rights.receive(work, lived.gateway, person_id, 'withdrawal').id}"
