@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway import convention
+from gateway import convention, inbox
 from gateway.corrections import last_delivered, settled
 from gateway.decide import decide as may
 from gateway.delivery import ask_to_take_back
@@ -45,10 +45,13 @@ def decide(work: UnitOfWork, gateway: Gateway, case_id: str, same: bool, decided
 
 
 def reverse(work: UnitOfWork, gateway: Gateway, case_id: str, decided_by: str) -> None:
-    """Undo a merge: what one had refused withholds nothing of the other any more, and whoever holds of one what was
-    written of both, and may not be told of her any more, is shown to a human. Raises as `decide`."""
+    """Undo a merge: what one had refused withholds nothing of the other any more; a letter of both that nobody read is
+    written anew; whoever holds of one what was written of both, and may not be told of her any more, is shown to a
+    human. Raises as `decide`."""
     merged_at = _kept(work, case_id)
     apart = gateway.identity.reverse(work, case_id, decided_by)
+    for person in apart:
+        inbox.write_anew(work, person, merged_at)
     settled(work, gateway, *apart)
     for person in apart:
         offer_again(work, gateway, person, convention.declared(work))

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, delete, select, update
 
 from connectors.contract import Outgoing
 from connectors.manifest import Document
 from gateway import clock
 from gateway.deposit import content
-from gateway.outbox import Claim
+from gateway.outbox import Claim, replay
 from gateway.problems import Unknown
 from gateway.registry import Gateway
-from gateway.storage.tables.delivery import mailbox, outbox
+from gateway.storage.tables.delivery import held_by_recipient, mailbox, outbox
 from gateway.unit_of_work import UnitOfWork
 
 NOTICE = "maillon.notification"
@@ -96,6 +96,19 @@ def fetch(work: UnitOfWork, gateway: Gateway, row: Any) -> bytes:
     if row.fetched_at is None:
         work.connection.execute(update(mailbox).where(mailbox.c.id == row.id).values(fetched_at=work.now))
     return bytes(row.content) if row.document == NOTICE else gateway.vault.open_bytes(work, row.person_id, row.content)
+
+
+def write_anew(work: UnitOfWork, person_id: str, since: str) -> None:
+    """Take out of their mailboxes the letters about her, of since then, that nobody read: their deliveries are decided
+    and written anew."""
+    hers = mailbox.c.person_id == person_id, mailbox.c.document != NOTICE, mailbox.c.created_at >= since
+    unread = delete(mailbox).where(*hers, mailbox.c.fetched_at.is_(None)).returning(mailbox.c.delivery_id)
+    taken = list(work.connection.execute(unread).scalars())
+    sent = select(outbox.c.recipient, outbox.c.document, outbox.c.item).where(outbox.c.id.in_(taken))
+    for place in work.connection.execute(sent).all():
+        its = (held_by_recipient.c[name] == value for name, value in place._mapping.items())
+        work.connection.execute(delete(held_by_recipient).where(held_by_recipient.c.person_id == person_id, *its))
+    replay(work, taken, ("delivered",))
 
 
 def acknowledge(work: UnitOfWork, body: str, letter: str) -> Any:

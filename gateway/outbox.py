@@ -299,9 +299,11 @@ def put_back(
 # --- by hand, and when something new is known -------------------------------------------------------------------------
 
 
-def replay(work: UnitOfWork, deliveries: Sequence[str]) -> int:
-    """Queue dead, waiting or withheld deliveries again; they are decided and written anew."""
-    return _again(work, outbox.c.id.in_(deliveries), ("dead", "waiting", "withheld"))
+def replay(
+    work: UnitOfWork, deliveries: Sequence[str], states: tuple[str, ...] = ("dead", "waiting", "withheld")
+) -> int:
+    """Queue deliveries in these states again; they are decided and written anew."""
+    return _again(work, outbox.c.id.in_(deliveries), states)
 
 
 def replay_waiting(work: UnitOfWork, person_id: str) -> int:

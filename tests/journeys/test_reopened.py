@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select, update
 
 from connectors.departement import synthetic
-from gateway import basis, clock, convention, erasure, identity_review, rectification, reopened, rights, tasks
+from gateway import basis, clock, convention, erasure, identity_review, inbox, rectification, reopened, rights, tasks
 from gateway.access import partners
 from gateway.demo.forms import objection
 from gateway.exchange import exchange, offer_again
@@ -325,7 +325,10 @@ def test_what_was_withheld_of_a_minor_goes_when_her_birth_date_is_corrected(land
     assert [sheet["birthDate"] for sheet in landes.sheets("ccas")] == ["1988-04-12"]
 
 
-def test_whoever_was_told_of_her_for_another_and_may_not_be_any_more_is_shown_to_a_human(landes: Territory) -> None:
+@pytest.mark.parametrize("read", [True, False], ids=["read", "unread"])
+def test_whoever_was_told_of_her_for_another_and_may_not_be_any_more_is_shown_to_a_human(
+    landes: Territory, read: bool
+) -> None:
     known = {name: value for name, value in beneficiary().items() if name != "fileNumber"}
     (her,) = landes.tell("ccas_voisin", "ccas.beneficiaires", known | {"fileNumber": "V-1"})[0].persons
     landes.inform(her)
@@ -337,10 +340,38 @@ def test_whoever_was_told_of_her_for_another_and_may_not_be_any_more_is_shown_to
         case = work.connection.execute(select(identity_case.c.id)).scalar_one()
         identity_review.decide(work, landes.gateway, case, True, "agent")
     landes.deliver("ccas")
-    assert len(landes.sheets("ccas")) == 1
+    if read:
+        assert len(landes.sheets("ccas")) == 1
     with landes.gateway.unit_of_work() as work:
         identity_review.reverse(work, landes.gateway, case, "agent")
     landes.deliver("ccas")
     with landes.gateway.reading() as work:
         shown = [(one["kind"], one["sender"], one["document"]) for one in tasks.open_tasks(work, [her])]
-    assert shown == [("of-another-person", "ccas", "ccas.beneficiaires")]
+        letters = in_the_mailbox(work, landes)
+    assert shown == ([("of-another-person", "ccas", "ccas.beneficiaires")] if read else [])
+    assert not [one for one in letters if one.person_id == her and one.fetched_at is None], "unread, it is not given"
+
+
+def test_a_letter_of_two_that_nobody_read_before_they_were_told_apart_is_written_anew(landes: Territory) -> None:
+    her = landes.oriented()
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    another = replace(
+        AMELIA, nir="", id_personne=4712, matricule="0123457", numero_demande="04000000002", telephone="0558000077"
+    )
+    landes.tell("departement", "departement.webrsa_ali", synthetic.webrsa_ali([AMELIA, another], "40", 1))
+    with landes.gateway.unit_of_work() as work:
+        case = work.connection.execute(select(identity_case.c.id)).scalar_one()
+        identity_review.decide(work, landes.gateway, case, True, "agent")
+    landes.deliver("ccas")
+    with landes.gateway.unit_of_work() as work:
+        assert [one.person_id for one in in_the_mailbox(work, landes)] == [her]
+        identity_review.reverse(work, landes.gateway, case, "agent")
+    landes.deliver("ccas")
+    with landes.gateway.reading() as work:
+        assert [one.person_id for one in in_the_mailbox(work, landes)] == [her]
+    (sheet,) = landes.sheets("ccas")
+    assert "0558000077" not in sheet.values()
+
+
+def in_the_mailbox(work: Any, landes: Territory) -> list[Any]:
+    return [inbox.find(work, "ccas", one.id) for one in inbox.letters(work, landes.gateway, "ccas")]
