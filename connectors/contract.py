@@ -157,17 +157,22 @@ def journal_index(text: str) -> int | None:
 class NotObtained(Exception):
     """A `pull` that brought nothing, for a reason worth telling; no document of the call was yielded after it.
 
-    `outcome` reads as in `Acknowledgement`: `retry` later, `waiting` for something about the person, `refused`. An
-    empty file is not a reason: the pull then simply yields nothing.
+    `outcome` reads as in `Acknowledgement`: `retry` later, `waiting` for something about the person, `refused`. `why`:
+    what the decision table said, with its articles. An empty file is not a reason: the pull then simply yields nothing.
     """
 
     def __init__(
-        self, outcome: Literal["retry", "refused", "waiting"], code: str, retry_after: float | None = None
+        self,
+        outcome: Literal["retry", "refused", "waiting"],
+        code: str,
+        retry_after: float | None = None,
+        why: str = "",
     ) -> None:
         super().__init__(f"{outcome}: {code}")
         self.outcome = outcome
         self.code = code
         self.retry_after = retry_after
+        self.why = why
 
 
 async def nothing_asked(code: str) -> AsyncIterator[tuple[str, bytes]]:

@@ -27,9 +27,9 @@ async def pull(gateway: Gateway, person_id: str, source: str, document: str, ask
     Raises `NotObtained` when the partner could not or would not give it, or gave what cannot be read (its `outcome`
     says whether to try again).
     """
-    identifiers = await asyncio.to_thread(_identifiers, gateway, person_id, source, document, asked_by)
+    identifiers, refusals = await asyncio.to_thread(_identifiers, gateway, person_id, source, document, asked_by)
     if not identifiers:
-        raise NotObtained("waiting", "no-identifier")
+        raise NotObtained("waiting", "no-identifier", why=", ".join(refusals))
     receipts: list[Receipt] = []
     transport = gateway.transport(source)
     async for name, content in gateway.connector(source).pull(document, identifiers, transport):
@@ -37,12 +37,16 @@ async def pull(gateway: Gateway, person_id: str, source: str, document: str, ask
     return receipts
 
 
-def _identifiers(gateway: Gateway, person_id: str, source: str, document: str, asked_by: str) -> dict[str, str]:
-    """What may be used to find the person at the partner's, as the flows from the asking body permit it."""
+def _identifiers(
+    gateway: Gateway, person_id: str, source: str, document: str, asked_by: str
+) -> tuple[dict[str, str], list[str]]:
+    """What may be used to find the person at the partner's, as the flows from the asking body permit it; and why those
+    that permit nothing do not: each reason with its articles."""
     with gateway.unit_of_work() as work:
         current = gateway.dossiers.current(work, person_id)
         request_id = clock.new_id()
         names: dict[str, str] = {}
+        refusals: dict[str, None] = {}
         for flow in gateway.flows_to(work, source):
             if flow.de != asked_by or not flow.active:
                 continue
@@ -57,8 +61,10 @@ def _identifiers(gateway: Gateway, person_id: str, source: str, document: str, a
                         work, "exchange.deliver", exchange_id=request_id, sender_org=asked_by, recipient_org=source,
                         document=document, subject=subject, **why, outcome="sending",
                     )  # fmt: skip
+                elif one.decision and not one.decision.permits:
+                    refusals[f"{one.decision.reason} ({'; '.join(one.decision.articles)})"] = None
                 names |= one.names
-        return names
+        return names, list(refusals)
 
 
 def _take(gateway: Gateway, person_id: str, source: str, document: str, content: bytes) -> list[Receipt]:

@@ -90,11 +90,8 @@ def pull_command(
     try:
         found = asyncio.run(_pull(gateway, person, source, document, asked_by))
     except NotObtained as refused:
-        fail(
-            refused.code,
-            _ACTS.get(refused.code, f"The partner was asked, or could not be: {refused.outcome}."),
-            REFUSED,
-        )
+        act = _ACTS.get(refused.code, f"The partner was asked, or could not be: {refused.outcome}.")
+        fail(refused.code, f"The law does not let her be named there: {refused.why}." if refused.why else act, REFUSED)
     for receipt in found:
         data({"status": receipt.status, "persons": receipt.persons, "changed": receipt.changed})
     data({"obtained": len(found), **Counter(one.status for one in found)})

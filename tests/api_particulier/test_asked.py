@@ -144,7 +144,9 @@ def test_the_command_says_what_was_obtained_or_why_nothing_was(tmp_path: Path, m
     monkeypatch.setattr(Gateway, "open", lambda settings: unsigned)
     refused = CliRunner().invoke(app, [*command, known(unsigned)])
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "no-identifier: No flow of the asking body names this document there" in refused.stderr
+    assert "no-identifier: The law does not let her be named there: no-permit (" in refused.stderr
+    nobody = CliRunner().invoke(app, [*command[:-1], "departement", known(unsigned)])
+    assert "no-identifier: No flow of the asking body names this document there" in nobody.stderr
     assert isinstance(CliRunner().invoke(app, [*command, "01a"]).exception, Unknown)
     monkeypatch.setattr(Gateway, "open", lambda settings: signed)
     told = CliRunner().invoke(app, [*command, known(signed)])
