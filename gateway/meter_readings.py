@@ -72,10 +72,10 @@ def last(work: UnitOfWork) -> Reading | None:
     return next(iter(_readings(work, [work.connection.scalar(select(func.max(table.c.day)))])), None)
 
 
-def monthly(work: UnitOfWork, months: int = 12) -> list[Reading]:
-    """The last reading of each of these months, newest first; a month without any is left out."""
+def monthly(work: UnitOfWork) -> list[Reading]:
+    """The last reading of each month, newest first: twelve of them; a month without any is left out."""
     month = func.substr(table.c.day, 1, 7)
-    days = select(func.max(table.c.day)).group_by(month).order_by(month.desc()).limit(months)
+    days = select(func.max(table.c.day)).group_by(month).order_by(month.desc()).limit(12)
     return _readings(work, list(work.connection.scalars(days)))
 
 

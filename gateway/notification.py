@@ -1,7 +1,8 @@
-"""Telling past recipients that a person withdrew, objected or asked for a limitation (GDPR 7(3), 19).
+"""What past recipients must be told of a person, and what each answered: rows that `notifier.py` sends (GDPR 7(3), 19).
 
-The rows are written in the transaction of the change. Each is sent again with growing pauses for thirty days, then
-becomes a task for the DPO: a recipient that does not answer is never forgotten.
+They are written in the transaction of the change: she withdrew, objected, asked for a limitation, was corrected or
+erased. Each is sent again with growing pauses for thirty days, then becomes a task for the DPO: a recipient that does
+not answer is never forgotten.
 """
 
 from __future__ import annotations

@@ -92,18 +92,9 @@ def is_initial(first_name: str) -> bool:
     return bool(letters) and all(len(one) == 1 for one in letters)
 
 
-def same_name(one: str, other: str, width: int | None = None) -> bool:
-    """Whether two names agree once folded; with `width`, one of them may have been cut at that many characters.
-
-    Only a name that reaches the width can have been cut, so a short name never stands for a longer one.
-    """
-    a, b = name_key(one), name_key(other)
-    if a == b:
-        return bool(a)
-    if width is None or max(len(a), len(b)) < width:
-        return False
-    short, long = sorted((a, b), key=len)
-    return len(short) >= width - 1 and long.startswith(short[:width].rstrip())
+def same_name(one: str, other: str) -> bool:
+    """Whether two names agree once folded. A text without a letter is nobody's name."""
+    return bool(key := name_key(one)) and key == name_key(other)
 
 
 # --- NIR ------------------------------------------------------------------------------------------------------------

@@ -94,11 +94,9 @@ def entete(flux: Flux, ou: Contexte, *, heure: str = "01:18:36.0000") -> Entete:
     return Entete(flux, ou, ou.reference + timedelta(days=4 if flux == "mensuel" else 0), heure)
 
 
-def pied(transmis: int, anomalies: int = 0, racine: str = "Racine") -> bytes:
-    bloc: Noeud = (
-        "TransmissionFlux",
-        [("NBTOTDOSRSATRANSM", f"{transmis:08d}"), ("NBTOTDOSRSATRANSMANO", f"{anomalies:08d}")],
-    )
+def pied(transmis: int, racine: str) -> bytes:
+    totaux: list[Noeud] = [("NBTOTDOSRSATRANSM", f"{transmis:08d}"), ("NBTOTDOSRSATRANSMANO", "0" * 8)]
+    bloc: Noeud = ("TransmissionFlux", totaux)
     return (lignes([bloc]) + f"</{racine}>\n").encode("ascii")
 
 
@@ -149,7 +147,7 @@ def write_foyers(
         if len(lot) == _BATCH:
             cible.write(oddites.pendant(noms, lignes(lot, pas)))
             lot = []
-    fin = oddites.pendant(noms, lignes(lot, pas)) + pied(compte - ("pied_faux" in noms), racine=tete.racine)
+    fin = oddites.pendant(noms, lignes(lot, pas)) + pied(compte - ("pied_faux" in noms), tete.racine)
     cible.write(oddites.apres(noms, fin))
     return compte
 
