@@ -156,8 +156,14 @@ def sheets(
     return [_csv(spool, wanted)]
 
 
+_C1 = bytes(range(0x80, 0xA0))
+_LATIN9 = re.compile(rb"(?<![0-9])\xbc(?=[A-Za-z\xc0-\xff])|(?<=[a-z\xe0-\xff])\xbd(?=[a-z])|(?<=[A-Z\xc0-\xde])\xbe")
+"""Œ, œ and Ÿ as ISO-8859-15 writes them inside a word, where windows-1252 would read ¼, ½ and ¾."""
+
+
 def _encoding(spool: BinaryIO) -> str:
-    """UTF-8 when every byte of the file says so, else windows-1252 as French spreadsheets export it."""
+    """UTF-8 when every byte of the file says so, else windows-1252 as French spreadsheets export it; ISO-8859-15 when
+    it writes the letters that tell them apart and nothing that only windows-1252 writes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         while block := spool.read(65_536):
@@ -165,9 +171,22 @@ def _encoding(spool: BinaryIO) -> str:
         decoder.decode(b"", final=True)
         return "utf-8-sig"
     except UnicodeDecodeError:
-        return "cp1252"
+        spool.seek(0)
+        return "iso8859-15" if _is_latin9(spool) else "cp1252"
     finally:
         spool.seek(0)
+
+
+def _is_latin9(spool: BinaryIO) -> bool:
+    found, end = False, b""
+    while block := spool.read(65_536):
+        if len(block.translate(None, _C1)) < len(block):
+            return False
+        block = end + block
+        if not found and any(letter in block for letter in (b"\xbc", b"\xbd", b"\xbe")):
+            found = _LATIN9.search(block) is not None
+        end = block[-2:]
+    return found
 
 
 class _Lent(io.RawIOBase):

@@ -42,6 +42,20 @@ def test_a_title_cell_may_hold_a_line_break() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("row", "encoding"),
+    [
+        ("ŒUVRARD;Zoé", "iso8859-15"),
+        ("Lebœuf;L'HAŸ-LES-ROSES", "iso8859-15"),
+        ("Élan;2½h, ½ pension, 3¼h", "cp1252"),
+        ("Œuvrard;payé 30 €", "cp1252"),
+    ],
+)
+def test_a_name_keeps_its_ligature_whichever_of_the_two_old_encodings_writes_it(row: str, encoding: str) -> None:
+    ((_, cells),) = read(f"Nom;Note\n{row}\n".encode(encoding))
+    assert list(cells.values()) == row.split(";")
+
+
 def test_a_table_without_titles_is_refused_without_a_word_of_its_first_person() -> None:
     with pytest.raises(DocumentRefused) as refused:
         read("Élan;Élan;Zoé\nRoux;Roux;Ana\n".encode())
