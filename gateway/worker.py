@@ -38,7 +38,7 @@ _ROUNDS = 8
 """…and as many times those in flight: a worker that held more would keep them from the others."""
 _LEFT_ALONE = Acknowledgement("retry", delivery.LEFT_ALONE)
 """What becomes of a delivery that was about to leave for a recipient that began to fail: it was not tried."""
-_GATHER = 0.05
+_GATHER = 0.1
 """Seconds that a first answer waits for others, so that they share a transaction."""
 _TROUBLE = (SQLAlchemyError, Problem, OSError)
 """The database or the journal cannot be written now: nothing leaves, nothing is lost, and it is tried again."""
