@@ -117,9 +117,10 @@ class _Doors:
         if not visible and not self._linked(work, caller, person):
             return None
         self._log_grounds(work, caller, person, grounds, wanted)
-        # That others said something sensitive of her already tells it.
-        said = codes_said(caller.body, self.gateway.dossiers.said(work, person))
-        hushed = self.gateway.policy.table.discreet - said
+        hushed: frozenset[str] = frozenset()
+        if not visible:  # whoever only gave her name: that others said something sensitive of her already tells it
+            said = codes_said(caller.body, self.gateway.dossiers.said(work, person))
+            hushed = self.gateway.policy.table.discreet - said
         told: dict[str, Any] = {
             "withheld": [
                 {"category": one.code, "facts": one.count, "rule": one.rule, "article": one.article}

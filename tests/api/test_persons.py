@@ -164,15 +164,29 @@ def test_the_dossier_names_the_source_of_each_fact_and_what_was_withheld(house: 
 HEALTH = {"freins": [{"theme": "sante", "valeur": "present", "exploreLe": "2026-11-04T23:00:00Z"}]}
 
 
-def test_that_others_spoke_of_her_health_is_not_told_to_who_reads_her_dossier(house: House) -> None:
-    """What is kept back of a body's own words is."""
+def withheld_from(house: House, body: str, who: dict[str, str]) -> set[str]:
+    found = house.search(body, {"nir": who["socialSecurityNumber"], "date_naissance": who["birthDate"]}).json()
+    with house.client(body) as client:
+        dossier = client.get(f"/v1/persons/{found['person']}/dossier").json()
+    return {one["category"] for one in dossier["withheld"]}
+
+
+def test_that_others_spoke_of_her_health_is_told_to_who_receives_a_part_of_her_dossier(house: House) -> None:
+    """It knows that it does not know all, and why."""
     blanche = ANNE | {"fileNumber": "SA-0510", "birthDate": "1980-03-04", "socialSecurityNumber": "2800340999903"}
-    ref = accompanied(house, blanche, 510)
-    for body, told in (("ccas_voisin", False), ("ccas", True)):
-        assert house.send(body, "ccas.suivi", blanche | HEALTH).status_code == 202
-        with house.client("ccas") as client:
-            dossier = client.get(f"/v1/persons/{ref}/dossier").json()
-        assert ("C13" in {one["category"] for one in dossier["withheld"]}) is told
+    accompanied(house, blanche, 510)
+    assert house.send("ccas_voisin", "ccas.suivi", blanche | HEALTH).status_code == 202
+    assert "C13" in withheld_from(house, "ccas", blanche)
+
+
+def test_that_others_spoke_of_her_health_is_not_told_to_who_only_gave_her_name(house: House) -> None:
+    denise = ANNE | {"fileNumber": "SA-0530", "birthDate": "1982-03-04", "socialSecurityNumber": "2820340999903"}
+    assert house.send("ccas_voisin", "ccas.suivi", denise | HEALTH).status_code == 202
+    for more, told in (({}, False), (HEALTH, True)):
+        assert house.send("ccas", "ccas.suivi", denise | more).status_code == 202
+        withheld = withheld_from(house, "ccas", denise)
+        assert "C1" in withheld
+        assert ("C13" in withheld) is told
 
 
 def test_that_others_spoke_of_her_health_is_not_told_to_who_sends_her_name(house: House) -> None:
