@@ -57,14 +57,19 @@ class _Served:
     flying: dict[asyncio.Task[Acknowledgement], Prepared] = field(default_factory=dict)
     answered: list[tuple[Prepared, Acknowledgement]] = field(default_factory=list)
     failures: int = 0
-    """Deliveries that failed in a row; as many as open its circuit, and nothing more of what is held leaves."""
+    """Deliveries that failed in a row."""
 
     @property
     def room(self) -> int:
         """How many to claim: more than may be on the wire, and none before half of them have left."""
         most = min(BATCH, _ROUNDS * self.terms.concurrent)
         room = most - len(self.flying)
-        return room if room >= most // 2 or not self.flying else 0
+        return room if not self.flying or (room >= most // 2 and not self.failing) else 0
+
+    @property
+    def failing(self) -> bool:
+        """Nothing more of what is held leaves, and nothing is claimed beside what is still on its way."""
+        return self.failures >= recipients.AILING
 
 
 class Worker:
@@ -191,7 +196,7 @@ class Worker:
 
     async def _send(self, prepared: Prepared, served: _Served) -> Acknowledgement:
         async with served.slots:
-            if served.failures >= recipients.AILING:
+            if served.failing:
                 return _LEFT_ALONE
             began = time.monotonic()
             try:

@@ -21,7 +21,8 @@ from gateway.storage.tables.journal import journal_entry
 from gateway.worker import Worker
 from tests.dates import passed
 from tests.faults import invariants
-from tests.faults.house import House, declaration
+from tests.faults.house import House, declaration, eventually
+from tests.faults.partner import Partner
 
 
 def rows(house: House, *where: Any) -> list[Any]:
@@ -187,6 +188,25 @@ async def test_a_failing_recipient_is_left_alone_then_probed(house: House) -> No
         house.due_now()
     assert len(house.partner.effects) == 80
     assert not rows(house, table.c.state == "dead"), "the outage was the recipient's, not the deliveries'"
+
+
+async def test_nothing_is_claimed_beside_a_slow_call_while_the_others_fail(
+    database: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be written, put back unsent and journaled, over and over."""
+    first_is_slow = property(lambda partner: 60.0 * (len(partner.calls) == 1), lambda partner, seconds: None)
+    monkeypatch.setattr(Partner, "latency", first_is_slow, raising=False)
+    house = House(tmp_path / "home", database, extra={"concurrent": "4"}).furnish()
+    house.partner.fault = lambda rank: (500, {}) if rank > 1 else None
+    house.says([declaration(number) for number in range(80)])
+    draining = asyncio.create_task(Worker(house.gateway).drain())
+    answered = journal_entry.c.event == "exchange.ack"
+    await asyncio.to_thread(eventually, lambda: house.count(journal_entry, answered) >= 31, timeout=60)
+    assert house.count(journal_entry, journal_entry.c.event == "exchange.deliver") == 32
+    house.partner.let_go()
+    await draining
+    assert len(house.partner.effects) == 2
+    await house.aclose()
 
 
 async def test_retry_after_is_honoured_by_every_worker(house: House) -> None:

@@ -139,7 +139,9 @@ def test_a_full_tile_found_damaged_is_repaired_on_request(a_journal) -> None:
     assert a_journal.verify().ok
 
 
-def test_the_operator_has_the_published_files_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def operated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """The gateway that the commands of this test open, with 300 entries."""
     monkeypatch.setenv("MAILLON_HOME", str(tmp_path))
     monkeypatch.setenv("MAILLON_PROFILE", "test")
     settings.cache_clear()
@@ -147,13 +149,17 @@ def test_the_operator_has_the_published_files_written_again(tmp_path: Path, monk
     with gateway.unit_of_work() as work:
         for _ in range(300):
             journal.append(work, "log.read", outcome="search")
-    gateway.publish_journal()
-    (gateway.journal_folder / "tile/entries/000").unlink()
+    yield gateway
+    settings.cache_clear()
+
+
+def test_the_operator_has_the_published_files_written_again(operated: Gateway) -> None:
+    operated.publish_journal()
+    (operated.journal_folder / "tile/entries/000").unlink()
     app = typer.Typer()
     proof.register(app)
     typed = ("verify", "checkpoint", "verify", "checkpoint --rebuild", "verify")
     ended = [CliRunner().invoke(app, ["journal", *words.split()]).exit_code for words in typed]
-    settings.cache_clear()
     assert ended == [1, 0, 1, 0, 0]
 
 
@@ -261,23 +267,13 @@ def test_what_only_the_database_lost_or_says_otherwise_is_told(base: str, reques
 OLD = (journal_entry.c.log == "12m") & (journal_entry.c.idx == 20)
 
 
-def test_the_operator_is_told_of_an_entry_that_only_the_database_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MAILLON_HOME", str(tmp_path))
-    monkeypatch.setenv("MAILLON_PROFILE", "test")
-    settings.cache_clear()
-    gateway = Gateway.open(settings())
-    with gateway.unit_of_work() as work:
-        for _ in range(300):
-            journal.append(work, "log.read", outcome="essai")
+def test_the_operator_is_told_of_an_entry_that_only_the_database_lost(operated: Gateway) -> None:
     app = typer.Typer()
     app.command()(proof.verify_)
     assert CliRunner().invoke(app, []).exit_code == 0
-    with gateway.engine.begin() as connection:
+    with operated.engine.begin() as connection:
         connection.execute(journal_entry.delete().where(OLD))
     told = CliRunner().invoke(app, [])
-    settings.cache_clear()
     assert told.exit_code == 1
     assert told.stdout.startswith("bad index=20 ")
 
