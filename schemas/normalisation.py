@@ -201,6 +201,8 @@ def caf_matricule(text: str) -> str:
     digits = _BLANKS.sub("", text)
     if not (digits.isascii() and digits.isdigit()) or not digits.strip("0"):
         return ""
+    if digits.endswith("00000000"):  # completed to 15, then written as a number: 012345600000000 → 12345600000000
+        digits = digits.rjust(15, "0")
     if len(digits) > 7 and digits[7:].strip("0"):
         digits = digits.lstrip("0")
     if len(digits) > 7 and not digits[7:].strip("0"):
