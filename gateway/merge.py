@@ -137,7 +137,8 @@ def _ordered(path: str, candidates: Sequence[Assertions]) -> list[Assertions]:
     ordered = sorted(candidates, key=lambda said: _key(path, said), reverse=True)
     if ordered[0].document == RECTIFIED:
         return ordered
-    poorer = _POORER.get(paths.shape(path))
+    # The list of the caisses (SITFAM) tells them all apart: their word is never for want of a finer one.
+    poorer = _POORER.get(paths.shape(path)) if ordered[0].role != "caf_msa" else None
     if poorer and (richer := poorer.get(str(ordered[0].facts[path]))):
         ordered.sort(key=lambda said: said.facts[path] not in richer)
     for one in ordered[1:]:
