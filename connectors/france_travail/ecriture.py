@@ -7,6 +7,7 @@ organisme, a signed contract no date of refusal.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import mappings
@@ -18,6 +19,8 @@ LISTS = {
     "france_travail.contrat_engagement": "contrats",
 }
 """Documents about one item of a list of the dossier."""
+
+_RESIDENCE = "personne.adresses[residence]"
 
 _ONLY_WHEN: dict[tuple[str, str], tuple[str, ...]] = {
     ("orientations", "decidee"): ("motif_refus", "parcours", "organisme_accueil.code_organisme_ft"),
@@ -40,7 +43,8 @@ def write(document: str, current: Current, settings: Mapping[str, str], context:
         return _sanction(document, context)
     name = LISTS.get(document)
     if name is None:
-        return mappings.load(document).write(current, {})
+        street = _street(current)
+        return mappings.load(document).write({**current, **street} if street else current, {})
     item = str(context.get("item") or "") or next(iter(items(current, name)), "")
     base = f"{name}[{item}]"
     state = str(value_of(current, f"{base}.etat") or value_of(current, f"{base}.statut") or "")
@@ -61,6 +65,15 @@ def write(document: str, current: Current, settings: Mapping[str, str], context:
     if len(items(current, name)) > 1 and not context.get("item"):
         written.findings.append(Finding("several-items", name, "quarantine"))
     return written
+
+
+def _street(current: Current) -> dict[str, Fact]:
+    """The one line of an address that France Travail has room for (`numero_type_libelle_voie`), from the parts of it
+    that most bodies tell apart; a complement and a locality have no place in it."""
+    parts = [current.get(f"{_RESIDENCE}.{name}") for name in ("numero_voie", "type_voie", "nom_voie")]
+    if (street := parts[-1]) is None:
+        return {}
+    return {f"{_RESIDENCE}.lignes": replace(street, value=[" ".join(str(one.value) for one in parts if one)])}
 
 
 def _organisme(base: str, shown: Mapping[str, Fact], item: str, settings: Mapping[str, str]) -> dict[str, Fact]:

@@ -54,6 +54,27 @@ async def test_criteria_are_stored_once_and_computed(partner) -> None:
     assert len(ft.app.calls("calcul")) == 1
 
 
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"lignes": ["BAT B", "12 RUE DES PINS", "LE BOURG"]}, "BAT B 12 RUE DES PINS LE BOURG"),
+        (
+            {"numero_voie": "12 bis", "type_voie": "RUE", "nom_voie": "DES PINS", "complement": "BAT B"},
+            "12 bis RUE DES PINS",
+        ),
+        ({"lignes": ["BAT B", "RUE DES PINS"], "nom_voie": "RUE DES PINS"}, "RUE DES PINS"),
+    ],
+    ids=["lines-alone", "parts-alone", "both"],
+)
+async def test_the_street_is_written_from_its_parts_or_else_from_its_lines(
+    partner, told: dict[str, object], line: str
+) -> None:
+    ft = partner()
+    home = {f"personne.adresses[residence].{name}": value for name, value in told.items()}
+    assert (await ft.send("calcul_orientation", CRITERIA | home)).outcome == "delivered"
+    assert ft.app.calls("calcul")[-1].body["adresse"]["numero_type_libelle_voie"] == line
+
+
 async def test_an_incomplete_set_of_criteria_is_said_to_be_so(partner) -> None:
     few = {name: CRITERIA[name] for name in ("droit_rsa.etat", "parcours_pro.derniere_activite")}
     answer = await partner().send("calcul_orientation", few)

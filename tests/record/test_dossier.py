@@ -156,7 +156,9 @@ def test_a_poorer_status_never_replaces_a_richer_one() -> None:
     assert merge.current([rich, poor])[path].value == "excuse_usager"
 
 
-@pytest.mark.parametrize(("body", "role", "stands"), [("caf", "caf_msa", "caf"), ("departement", "departement", "ccas")])
+@pytest.mark.parametrize(
+    ("body", "role", "stands"), [("caf", "caf_msa", "caf"), ("departement", "departement", "ccas")]
+)
 def test_single_gives_way_to_divorced_unless_the_caisse_says_it(body: str, role: str, stands: str) -> None:
     ccas = said("ccas", "ccas", "2026-01-01", foyer__situation_familiale="divorce")
     single = said(body, role, "2026-06-01", foyer__situation_familiale="celibataire")
