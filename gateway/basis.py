@@ -22,7 +22,6 @@ from gateway.basis_record import AGAINST_LAW, JOURNAL, LIFE, Basis, against_law,
 from gateway.basis_states import BasisStates, FlowStates, states
 from gateway.basis_states import notices_in_force as _notices
 from gateway.notification import of_record, propagate
-from gateway.policy_table import shipped
 from gateway.problems import Conflict, Invalid, Misnamed, Unknown, misread
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.unit_of_work import UnitOfWork
@@ -108,7 +107,7 @@ def record(
     if first not in (_FIRST[basis.kind], *(("given", "refused") if basis.kind == "consent" else ())):
         raise Invalid("basis-invalid", "A consent starts as requested, given or refused.")
     start = basis.valid_from or work.now
-    if why := against_law(basis, shipped(), start):
+    if why := against_law(basis, work.law, start):
         raise Invalid(why, AGAINST_LAW[why])
     if journal.FIELDS["article"](list(basis.article)) is None:
         raise Invalid("article-form", "Cite each text by its abbreviation and number (CASF L263-4-1).")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, func, select
 
 from gateway.basis_record import fold
 from gateway.lookup import rows
-from gateway.policy_table import shipped
+from gateway.policy_table import Table
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.storage.tables.record import person
 from gateway.unit_of_work import UnitOfWork
@@ -70,19 +70,21 @@ class Held:
 class BasisStates:
     """Everything recorded about one person."""
 
-    held: tuple[Held, ...] = ()
-    notices: dict[str, int] = field(default_factory=dict)
+    held: tuple[Held, ...]
+    notices: dict[str, int]
     """Version in force of each notice."""
+    law: Table = field(repr=False)
+    """The decision table that says what each regime demands."""
 
     def for_flow(self, regime: str, purpose: str, recipient: str, now: str) -> FlowStates:
         """`recipient` is a body's id, `now` an instant as the gateway writes it."""
+        found = self.law.regimes.get(regime)
+        required = found is not None and found.consent == "required"
+        barred = found is not None and found.objection == "not_available"
         if not self.held:
-            return _nothing_held(regime)
-        return self._for_flow(regime, purpose, recipient, now)
-
-    def _for_flow(self, regime: str, purpose: str, recipient: str, now: str) -> FlowStates:
+            return _nothing_held(required, barred)
         held = [one for one in self.held if one.concerns(regime, purpose, recipient)]
-        consent, named = self._consent([one for one in held if one.kind == "consent"], regime, now)
+        consent, named = self._consent([one for one in held if one.kind == "consent"], required, now)
         informed = [one for one in held if self._tells(one, now)]
         protections = [one for one in self.held if one.kind == "protection" and one.state in ("set", "notified")]
         agents = [one.agents for one in held if one.kind == "validation" and one.state == "validated" and one.live(now)]
@@ -91,7 +93,7 @@ class BasisStates:
             consent_state=consent,
             consent_categories=named.categories if named else frozenset(),
             consent_ref=named.id if named else "",
-            objection_state=self._objection([one for one in held if one.kind == "objection"], regime),
+            objection_state=_objection([one for one in held if one.kind == "objection"], barred),
             person_informed=bool(informed),
             notice_ref=f"{source.notice[0]}:{source.notice[1]}" if source else "",
             limitation=any(one.kind == "limitation" and one.state == "set" for one in held),
@@ -100,14 +102,13 @@ class BasisStates:
             human_validations=len(frozenset[str]().union(*agents)),
         )
 
-    def _consent(self, consents: list[Held], regime: str, now: str) -> tuple[str, Held | None]:
+    def _consent(self, consents: list[Held], required: bool, now: str) -> tuple[str, Held | None]:
         """State of the consent decided last; at the same instant the most restrictive wins. One given in advance says
         nothing before it begins: what was decided before it holds until then."""
-        required = regime in _consented()
         decided = [one for one in consents if one.state not in ("requested", "superseded", "")]
         if not decided:
             replaced = any(one.state == "superseded" for one in consents)
-            return ("superseded" if replaced else "unknown" if required else "not_applicable"), None
+            return ("superseded" if replaced else _undecided(required)), None
         begun = [one for one in decided if one.state != "given" or one.valid_from <= now]
         last = max((one.since for one in begun), default="")
         latest = [one for one in begun if one.since == last]
@@ -120,13 +121,6 @@ class BasisStates:
             return "expired", None
         return "given", latest[0]
 
-    def _objection(self, objections: list[Held], regime: str) -> str:
-        states = {one.state for one in objections}
-        for state, said in (("upheld", "upheld"), ("raised", "raised_pending"), ("rejected", "rejected")):
-            if state in states:
-                return said
-        return "not_available" if regime in _unobjectionable() else "none"
-
     def _tells(self, one: Held, now: str) -> bool:
         """Does this record show that the person received the notice in force?"""
         told = (one.kind == "information" and one.state == "informed") or (
@@ -135,10 +129,33 @@ class BasisStates:
         return told and one.live(now) and self.notices.get(one.notice[0]) == one.notice[1]
 
 
-@lru_cache(maxsize=64)
-def _nothing_held(regime: str) -> FlowStates:
+def _objection(objections: Iterable[Held], barred: bool) -> str:
+    states = {one.state for one in objections}
+    for state, said in (("upheld", "upheld"), ("raised", "raised_pending"), ("rejected", "rejected")):
+        if state in states:
+            return said
+    return "not_available" if barred else "none"
+
+
+def _undecided(required: bool) -> str:
+    return "unknown" if required else "not_applicable"
+
+
+@cache
+def _nothing_held(required: bool, barred: bool) -> FlowStates:
     """The states of a person of whom nothing is recorded: the regime alone decides."""
-    return BasisStates()._for_flow(regime, "", "", "")
+    return FlowStates(
+        consent_state=_undecided(required),
+        consent_categories=frozenset(),
+        consent_ref="",
+        objection_state=_objection((), barred),
+        person_informed=False,
+        notice_ref="",
+        limitation=False,
+        age_status=_most_protected([]),
+        representative_notified=False,
+        human_validations=0,
+    )
 
 
 def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStates]:
@@ -152,12 +169,14 @@ def states(work: UnitOfWork, person_ids: Collection[str]) -> dict[str, BasisStat
         notices = notices_in_force(work)
         # Of someone this very transaction created nothing is recorded, unless this transaction recorded it.
         created = () if work.scratch.get("basis.written") else work.scratch.get("vault", ())
-        known.update(dict.fromkeys((person for person in missing if person in created), BasisStates((), notices)))
+        known.update(
+            dict.fromkeys((person for person in missing if person in created), BasisStates((), notices, work.law))
+        )
         missing = [person for person in missing if person not in created]
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             held = _held(work, batch)
-            known.update((person, BasisStates(tuple(held.get(person, ())), notices)) for person in batch)
+            known.update((person, BasisStates(tuple(held.get(person, ())), notices, work.law)) for person in batch)
     return {person: known[person] for person in person_ids}
 
 
@@ -243,13 +262,3 @@ def _one(row: Any, events: Iterable[Any]) -> Held:
 def _most_protected(protections: list[Held]) -> str:
     kinds = {one.age_status for one in protections}
     return "minor" if "minor" in kinds else "protected_adult" if kinds else "adult"
-
-
-@lru_cache(maxsize=1)
-def _consented() -> frozenset[str]:
-    return frozenset(name for name, regime in shipped().regimes.items() if regime.consent == "required")
-
-
-@lru_cache(maxsize=1)
-def _unobjectionable() -> frozenset[str]:
-    return frozenset(name for name, regime in shipped().regimes.items() if regime.objection == "not_available")

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, insert, select
 
 from connectors.manifest import installed
 from gateway import clock
-from gateway.convention_checks import check_documents, hidden, parse
+from gateway.convention_checks import against_law, check_documents, hidden, parse
 from gateway.convention_model import Convention, Flow, serving
 from gateway.problems import Invalid, Unknown
 from gateway.storage.tables.access import client
@@ -37,7 +37,8 @@ def add(work: UnitOfWork, content: bytes) -> dict[str, Any]:
     Answers `{id, version, sha256, etat, added, changes}`. Raises `Invalid` when it is not sound.
     """
     convention = parse(content)
-    if faults := [*hidden(convention.model_dump()), *check_documents(convention, _speakers(work))]:
+    faults = [*against_law(convention, work.law), *hidden(convention.model_dump())]
+    if faults := [*faults, *check_documents(convention, _speakers(work))]:
         raise Invalid("convention-invalid", "; ".join(map(str, faults)))
     digest = hashlib.sha256(content).hexdigest()
     latest = _latest(work).get(convention.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import mappings
 from connectors.manifest import ManifestError, installed, load_quality, packages
 from connectors.manifest import load as load_manifest
 from gateway import convention_checks
-from gateway.policy_table import DEFAULT
+from gateway.policy_table import DEFAULT, Table, shipped
 from gateway.policy_table import lint as lint_policy
 from mappings.coverage import Places, leaves
 from mappings.grammar import MappingError
@@ -28,15 +28,16 @@ def lints() -> dict[str, Explained]:
     return explained() | explained(DEFAULT.with_name("lints.toml"))
 
 
-def lint(paths: list[Path]) -> list[str]:
-    """`file:line: code message` of each fault of these files and folders; without any, of the whole gateway."""
+def lint(paths: list[Path], law: Callable[[], Table] = shipped) -> list[str]:
+    """`file:line: code message` of each fault of these files and folders; without any, of the whole gateway. `law`
+    gives the table that conventions are held against. Raises `Misconfigured` as it does."""
     if not paths:
         manifests = [folder for _, folder in packages()]
         return [
             *map(str, lint_mappings(mappings.files())),
             *_manifests(manifests),
             *lint_policy(),
-            *_conventions(_ours()),
+            *_conventions(_ours(), shipped),
         ]
     files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
     kinds: dict[str, list[Path]] = {}
@@ -46,7 +47,7 @@ def lint(paths: list[Path]) -> list[str]:
         *map(str, lint_mappings(kinds.get("mapping", ()))),
         *_manifests(dict.fromkeys(file.parent for file in kinds.get("manifest", ())), kinds.get("mapping", ())),
         *(one for file in kinds.get("policy", ()) for one in lint_policy(file)),
-        *_conventions(kinds.get("convention", ())),
+        *_conventions(kinds.get("convention", ()), law),
     ]
 
 
@@ -107,13 +108,14 @@ def _id_of(mapping: Path) -> str:
     return found[1] if found else ""
 
 
-def _conventions(files: Iterable[Path]) -> Iterator[str]:
+def _conventions(files: Iterable[Path], law: Callable[[], Table]) -> Iterator[str]:
     """What is wrong in each convention; a body that bears the id of a connector is taken to speak by it."""
     for file in files:
         content = file.read_bytes()
         places = Places(content.decode("utf-8", "replace"))
         found, faults = convention_checks.understood(content)
         if found is not None:
+            faults += convention_checks.against_law(found, law())
             with contextlib.suppress(ManifestError, MappingError):  # told where they stand
                 faults += convention_checks.check_documents(found, {id: id for id in installed()})
         for one in faults:

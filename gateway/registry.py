@@ -124,11 +124,11 @@ class Gateway:
         return References(self.keys)
 
     def unit_of_work(self) -> UnitOfWork:
-        return UnitOfWork(self.engine)
+        return UnitOfWork(self.engine, law=self.policy.table)
 
     def reading(self) -> UnitOfWork:
         """A transaction that only reads: it waits for no writer, and nothing of it is kept."""
-        return UnitOfWork(self.engine, read_only=True)
+        return UnitOfWork(self.engine, law=self.policy.table, read_only=True)
 
     # --- bodies -----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Boolean, Connection, Dialect, Engine, Executable, Integer, LargeBinary, String, Table, insert
 from sqlalchemy.types import NullType
 
-from gateway import clock
+from gateway import clock, policy_table
 from gateway.storage.inserts import write_rows
 
 
@@ -27,8 +27,9 @@ class UnitOfWork:
     given up or forgotten by it. Raises `Unavailable("clock-doubtful")`.
     """
 
-    def __init__(self, engine: Engine, *, read_only: bool = False) -> None:
+    def __init__(self, engine: Engine, *, law: policy_table.Table | None = None, read_only: bool = False) -> None:
         self._engine = engine
+        self._law = law
         self._read_only = read_only
         self._keeps = not read_only
         self._rows: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
@@ -59,6 +60,11 @@ class UnitOfWork:
                 self.connection.rollback()
         finally:
             self.connection.close()
+
+    @property
+    def law(self) -> policy_table.Table:
+        """The decision table that this transaction answers to: the installation's, or the one of this release."""
+        return self._law or policy_table.shipped()
 
     def next_act(self) -> None:
         """What follows has an instant of its own: of two statements of one transaction, the later is the last word."""

@@ -16,7 +16,7 @@ from rich.table import Table
 import mappings
 from connectors.contract import DocumentRefused
 from connectors.manifest import installed
-from gateway import preview
+from gateway import policy_table, preview
 from gateway.commands import group, kit
 from gateway.commands.output import REFUSED, WRONG_USAGE, body_of, data, fail, people, told
 from gateway.ingest import ingest as ingest_file
@@ -212,7 +212,7 @@ def lint(
             fail("lint-unknown", f"Codes: {', '.join(sorted(pages))}.", WRONG_USAGE)
         sys.stdout.write(pages[explain].page)
         return
-    found = lint_files(paths or [])
+    found = lint_files(paths or [], lambda: policy_table.read(settings().policy_file))
     for one in found:
         code = one.partition(": ")[2].partition(" ")[0]
         sys.stdout.write(f"{one} [reference/lints/{code}]\n")

@@ -320,7 +320,7 @@ class Console:
                 view = View(request, self.gateway, session, work, form)
                 work.by = view.by
                 return place.handler(view)
-        with UnitOfWork(self._readers, read_only=True) as work:
+        with UnitOfWork(self._readers, law=self.gateway.policy.table, read_only=True) as work:
             read: list[tuple[str, dict[str, Any]]] = []
             answer = place.handler(View(request, self.gateway, session, work, form, read))
         if read:  # written down before it is shown; meanwhile no writer was held back

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
-from gateway import basis, clock
+from gateway import basis, clock, convention
 from gateway.basis import FlowStates
+from gateway.demo.stage import FOLDER
+from gateway.policy_table import DEFAULT
 from gateway.problems import Conflict, Invalid
+from gateway.registry import Gateway
+from gateway.settings import Settings
 
 At = Callable[..., Any]
 Said = Callable[..., dict[str, Any]]
@@ -161,3 +166,25 @@ def test_many_people_are_read_in_a_few_queries(
         == 50
     )
     assert len([query for query in queries if query.startswith("SELECT")]) == 3
+
+
+def test_what_is_recorded_and_signed_is_held_against_the_table_of_the_installation(tmp_path: Path, said: Said) -> None:
+    """Not the one that this release comes with: here a PIE that leaves no right to object, and nobody informed by a
+    poster."""
+    own = DEFAULT.read_text("utf-8").replace('objection = "available"', 'objection = "not_available"', 1)
+    own = own.replace('information = "collective"', 'information = "individual"')
+    (tmp_path / "decision.toml").write_text(own, encoding="utf-8")
+    settings = Settings(
+        profile="test", home=tmp_path / "home", policy_file=tmp_path / "decision.toml", departement="040"
+    )
+    gateway = Gateway.open(settings)
+    assert gateway.policy.table.regimes["PIE"].objection == "not_available"
+    raised = said("objection", notice_id="", notice_version=0, regime="PIE", purpose="accompagnement", legal_basis="e")
+    with gateway.unit_of_work() as work, pytest.raises(Invalid, match="objection-not-available"):
+        basis.object_(work, raised | {"article": ["RGPD 21"]})
+    with gateway.reading() as work:
+        found = basis.states(work, [raised["person_id"]])[raised["person_id"]]
+        assert found.for_flow("PIE", "accompagnement", "ccas", work.now).objection_state == "not_available"
+    with gateway.unit_of_work() as work, pytest.raises(Invalid, match="flow-information"):
+        convention.add(work, (FOLDER / "convention.toml").read_bytes())
+    gateway.engine.dispose()
