@@ -61,7 +61,7 @@ def prepare(gateway: Gateway, row_id: str, act: Mapping[str, Any], asked_by: str
         missing = len(validations) < _NEEDED
         if decision.permits and not missing:
             written = gateway.connector(row.body).write(
-                item.transmits, {}, sanction=dict(item.context) | dict(act), validations=validations
+                item.transmits, {}, sanction=dict(act) | dict(item.context), validations=validations
             )
             journal.append(work, "exchange.deliver", **told, outcome="sending")
             claimed = update(worklist_item).where(worklist_item.c.id == row_id)

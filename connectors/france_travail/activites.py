@@ -36,6 +36,8 @@ def item(told: Mapping[str, Any]) -> Item:
         for one in told.get("attributsSpecifiques") or ()
         if isinstance(one, dict) and one.get("nom") in _REPEATED
     }
+    if kind == "sanction":
+        attributes["activite"] = code
     return Item(
         id=str(told["identifiantActivite"]),
         code=code,

@@ -90,5 +90,5 @@ def _sanction(document: str, context: Mapping[str, Any]) -> Written:
     """An event that agents decided, as they wrote it. Nothing of the dossier enters it."""
     told = dict(context.get("sanction") or {})
     written = mappings.load(document).write({}, told)
-    written.metadata["validations"] = list(context.get("validations") or ())
+    written.metadata |= {"validations": list(context.get("validations") or ()), "activite": told.get("activite")}
     return written

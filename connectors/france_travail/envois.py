@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from connectors.contract import Acknowledgement, Outgoing
@@ -18,6 +19,7 @@ from connectors.france_travail.answers import Stopped, Verdict, listed
 from connectors.france_travail.client import Client, Person
 from connectors.transport import Transport
 from schemas import normalisation
+from schemas.nomenclatures import codes
 
 Delivered = Callable[[Client, Mapping[str, str], Outgoing, Person, Transport], Awaitable[Acknowledgement]]
 
@@ -340,6 +342,12 @@ _SANCTION_FIELDS: dict[str, tuple[str, ...]] = {
 """Events and the fields they need; France Travail's own samples omit some that its diagram calls mandatory."""
 
 
+@cache
+def _events() -> frozenset[tuple[str, str]]:
+    """Each event with the activity that it answers; an annulment answers none."""
+    return frozenset((one.code, one.parent) for one in codes("france_travail/sanctions_evenements").values())
+
+
 def _validated(validations: Any) -> bool:
     """Two recorded validations by two different people, each named and dated."""
     named = {
@@ -361,6 +369,9 @@ async def sanction_rsa(
         return _refused("validations_missing")
     if needed is None or any(event.get(name) in {None, ""} for name in needed):
         return _refused("incomplete_document")
+    activite = outgoing.written.metadata.get("activite")
+    if activite and not {(event["typeEvenement"], activite), (event["typeEvenement"], "")} & _events():
+        return _refused("event_of_another_activity")
     if event["typeEvenement"] == "REFUS_SAISIE_SANCTION" and settings.get("refus_saisie_sanction") != "oui":
         return _refused("refus_saisie_suspended")
     try:

@@ -482,6 +482,15 @@ async def test_a_suspended_route_and_an_unknown_event_are_not_taken(partner) -> 
     assert (await ft.send("sanction_rsa", {}, sanction=refusal, validations=TWO)).code == "transmitted"
 
 
+async def test_an_event_of_another_activity_is_not_sent(partner) -> None:
+    ft = partner()
+    for activity, kind in (("ACT367", "SAISIE_SANCTION"), ("ACT366", "REFUS_SANCTION"), ("ACT370", "VALID_LEVEE_SUSP")):
+        act = ACT | {"type_evenement": kind, "activite": activity}
+        answer = await ft.send("sanction_rsa", {}, sanction=act, validations=TWO)
+        assert (answer.outcome, answer.code) == ("refused", "event_of_another_activity")
+    assert ft.app.received == []
+
+
 async def test_a_sanction_whose_answer_is_lost_waits_for_a_human(partner) -> None:
     ft = partner("coupure_apres_ecriture")
     answer = await ft.send("sanction_rsa", {}, sanction=ACT, validations=TWO)

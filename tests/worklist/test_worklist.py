@@ -321,6 +321,14 @@ def test_a_sanction_leaves_with_two_validations_of_that_very_act(landes: Territo
     assert landes.items()[f"ACT367 {NUMERO}"].state == "open", "the next step is a task of its own"
 
 
+def test_an_act_is_about_the_consequence_of_its_item_whatever_it_says(landes: Territory) -> None:
+    who, row = sanction(landes)
+    act = SAISIE | {"identifiant_consequence": "csq-of-another", "activite": "ACT367"}
+    landes.validate(who, worklist.digest_of(row, act), "agent-1", "agent-2")
+    assert landes.transmit(row, act).outcome == "delivered"
+    assert landes.sandbox.usagers[NUMERO].sanctions["csq-fictive-1"]["activite"] == "ACT367"
+
+
 @pytest.mark.parametrize("agents", [(), ("agent-1",), ("agent-1", "agent-1")])
 def test_without_two_agents_nothing_leaves(landes: Territory, agents: tuple[str, ...]) -> None:
     who, row = sanction(landes)
