@@ -13,7 +13,7 @@ from gateway import convention, inbox
 from gateway.corrections import last_delivered, settled
 from gateway.decide import decide as may
 from gateway.delivery import ask_to_take_back
-from gateway.exchange import answered, offer, offer_again
+from gateway.offer import answered, offer, offer_again
 from gateway.receipt import Receipt
 from gateway.registry import Gateway
 from gateway.storage.tables.record import identity_case

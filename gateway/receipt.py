@@ -21,6 +21,12 @@ class Request:
     """The flows that start at this sender for the purposes it invokes, active or not: a refusal is an answer too."""
     client_id: str = ""
 
+    @property
+    def journaled(self) -> dict[str, str]:
+        """What the journal says of where it comes from."""
+        who = {"exchange_id": self.id, "sender_org": self.sender}
+        return who | {"client_id": self.client_id} if self.client_id else who
+
 
 _PURPOSES = 64
 """Characters of `exchange.purpose`."""

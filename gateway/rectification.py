@@ -17,8 +17,8 @@ from gateway import clock, convention, journal, notification
 from gateway.categories import bridge, legal_code
 from gateway.corrections import last_delivered, send_again
 from gateway.decide import came_of_age
-from gateway.exchange import offer_again
 from gateway.merge import RECTIFIED
+from gateway.offer import offer_again
 from gateway.past import given
 from gateway.person_history import HERSELF, head_of, people_of
 from gateway.problems import Conflict, Invalid

@@ -4,7 +4,7 @@ Its sender said it, and has nothing new to say. When the reason ends apart from 
 age, a limitation is lifted, an objection rejected; a convention begins or is widened, a notice published, a partner
 comes back, a table is put in force), what may go now is promised here, decided again when it leaves, and not sent to
 whoever holds it already. A move, a change of her right or of who follows her comes with an exchange, which looks by
-itself (`exchange.offer_again`).
+itself (`gateway/opening.py`).
 
 A look covers what happened since the last one that ended. Persons are taken a few at a time, each lot followed by a
 rest as long as itself, so that exchanges come first. A process that dies leaves a look that is begun anew: what it had
@@ -32,9 +32,9 @@ from gateway.basis_states import states
 from gateway.clock import today
 from gateway.convention_model import Flow
 from gateway.decide import answer, came_of_age
-from gateway.exchange import offer_again
 from gateway.lookup import batches
 from gateway.merge import Portrait
+from gateway.offer import offer_again
 from gateway.policy import Policy
 from gateway.problems import Problem
 from gateway.registry import Gateway

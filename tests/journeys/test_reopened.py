@@ -19,7 +19,8 @@ from connectors.departement import synthetic
 from gateway import basis, clock, convention, erasure, identity_review, inbox, rectification, reopened, rights, tasks
 from gateway.access import partners
 from gateway.demo.forms import objection
-from gateway.exchange import exchange, offer_again
+from gateway.exchange import exchange
+from gateway.offer import offer_again
 from gateway.policy_table import DEFAULT
 from gateway.receipt import Request
 from gateway.registry import Gateway
