@@ -292,10 +292,15 @@ class Gateway:
         law = frozenset(self.policy.table.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose))
         return law if flow.codes is None else law & flow.codes
 
-    def on_refusal(self, event: str, *, reason: str, client_id: str | None) -> None:
-        """Write a refused access into the journal."""
+    def on_refusal(self, event: str, *, reason: str, client_id: str | None, instance: str) -> None:
+        """Write a refused access into the journal, under the instance of its answer."""
         with self.unit_of_work() as work:
-            journal.refused(work, reason, client_id=journal.fitting("client_id", client_id))
+            journal.refused(
+                work,
+                reason,
+                client_id=journal.fitting("client_id", client_id),
+                exchange_id=instance.removeprefix("urn:uuid:"),
+            )
 
     @property
     def journal_folder(self) -> Path:

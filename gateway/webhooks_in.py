@@ -88,7 +88,9 @@ class _Door:
             problem = Unauthenticated(refused.code, refused.detail, headers=headers)
         if access.rates.exceeded("refused-address", peer) and not access.rates.first_excess("refused-address", peer):
             return access.rates.too_many("refused-address", peer)
-        await asyncio.to_thread(access.on_refusal, "webhook.refused", reason=refused.code, client_id=None)
+        await asyncio.to_thread(
+            access.on_refusal, "webhook.refused", reason=refused.code, client_id=None, instance=http.state.instance
+        )
         return problem
 
     def _take(self, work: UnitOfWork, body_id: str, message: Any, records: list[Record]) -> dict[str, Any]:

@@ -76,9 +76,9 @@ class GatewayLike(Protocol):
         token without any memory, and every five seconds for the tokens alive. In threads."""
         ...
 
-    def on_refusal(self, event: str, *, reason: str, client_id: str | None) -> None:
-        """Told of every refused attempt, in a thread; `client_id` is None unless it is a registered client's, and
-        nothing else of the request is passed."""
+    def on_refusal(self, event: str, *, reason: str, client_id: str | None, instance: str) -> None:
+        """Told of every refused attempt, in a thread, under the `instance` of its answer; `client_id` is None unless it
+        is a registered client's, and nothing else of the request is passed."""
         ...
 
 
@@ -115,10 +115,10 @@ class Access:
     def endpoint(self, path: str) -> str:
         return self.issuer.rstrip("/") + path
 
-    def on_refusal(self, event: str, *, reason: str, client_id: str | None) -> None:
+    def on_refusal(self, event: str, *, reason: str, client_id: str | None, instance: str) -> None:
         """Report a refused attempt. It stays refused even when it cannot be journaled; that is an operator's alarm."""
         try:
-            self._journal(event, reason=reason, client_id=client_id)
+            self._journal(event, reason=reason, client_id=client_id, instance=instance)
         except Exception as error:
             log.error("access.refusal_not_journaled", kind=type(error).__name__, refused=event, reason=reason)
 

@@ -97,12 +97,17 @@ class _Doors:
             answer = await self._ask(request, path, endpoint)
         if answer.refusal is not None and journaled:
             await asyncio.to_thread(
-                access.on_refusal, "token.refused", reason=answer.refusal, client_id=answer.client_id
+                access.on_refusal,
+                "token.refused",
+                reason=answer.refusal,
+                client_id=answer.client_id,
+                instance=request.state.instance,
             )
         headers = access.rates.headers("token-address", peer)
         if access.nonces is not None:
             headers["DPoP-Nonce"] = access.nonces.give()
-        return JSONResponse(answer.body, answer.status, self._headers() | headers | answer.headers)
+        told = {} if answer.refusal is None else {"instance": request.state.instance}
+        return JSONResponse(answer.body | told, answer.status, self._headers() | headers | answer.headers)
 
     async def _ask(self, request: Request, path: str, endpoint: str) -> Answer:
         access = self.access

@@ -116,7 +116,9 @@ class Resource:
             if not self.rates.first_excess("refused-address", peer):
                 raise self.rates.too_many("refused-address", peer)
             reason = "address-rate"
-        await asyncio.to_thread(self.on_refusal, "resource.refused", reason=reason, client_id=seen[0])
+        await asyncio.to_thread(
+            self.on_refusal, "resource.refused", reason=reason, client_id=seen[0], instance=request.state.instance
+        )
         raise refusal
 
     async def _admit(

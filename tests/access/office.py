@@ -8,6 +8,7 @@ import json
 import secrets
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -171,6 +172,17 @@ async def _problem(_request: Request, problem: Exception) -> JSONResponse:
     return JSONResponse(problem.body(), problem.status, problem.headers, media_type="application/problem+json")
 
 
+class _Framed:
+    """What the gateway's own frame gives each request, and all that access asks of it."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["instance"] = f"urn:uuid:{uuid.uuid4()}"
+        await self.app(scope, receive, send)
+
+
 RESOURCES = [
     Route("/v1/exchanges", _exchanges, methods=["GET", "POST"]),
     Route("/v1/audit/search", _audit, methods=["GET"]),
@@ -283,6 +295,7 @@ def application(gateway: Gateway, **options: Any) -> Starlette:
     routes = access.routes(gateway, **options)
     app = Starlette(routes=[*routes, *RESOURCES], exception_handlers={Problem: _problem})
     app.state.gateway = gateway
+    app.add_middleware(_Framed)
     return app
 
 
@@ -313,7 +326,8 @@ def refused(office: Office, answer: httpx.Response, status: int, error: str, rea
     assert answer.json()["error"] == error
     assert "access_token" not in answer.text
     assert answer.headers["cache-control"] == "no-store"
-    assert office.last_refusal() | {"event": "token.refused", "reason": reason} == office.last_refusal()
+    told = {"event": "token.refused", "reason": reason, "instance": answer.json()["instance"]}
+    assert office.last_refusal() | told == office.last_refusal()
 
 
 def unauthenticated(office: Office, answer: httpx.Response, reason: str) -> None:

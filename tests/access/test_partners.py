@@ -140,7 +140,8 @@ async def test_a_proof_recorded_with_the_exchange(office):
     def request(proof: str) -> Request:
         headers = [(b"authorization", f"DPoP {token}".encode()), (b"dpop", proof.encode())]
         scope = {"type": "http", "method": "GET", "path": "/v1/exchanges", "scheme": "https", "query_string": b""}
-        return Request(scope | {"headers": headers, "client": ("127.0.0.1", 1), "app": office.app})
+        scope |= {"client": ("127.0.0.1", 1), "app": office.app, "state": {"instance": "urn:uuid:0"}}
+        return Request(scope | {"headers": headers})
 
     proof = office.ccas.proof("GET", URL, token)
     caller = await office.gateway.access.authenticate(request(proof), later=True)

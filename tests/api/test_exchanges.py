@@ -123,6 +123,13 @@ def test_a_refused_input_is_in_the_journal_under_the_instance_of_its_answer(hous
     assert entry["reason_code"] == "json-syntax"
 
 
+def test_a_refused_token_request_is_in_the_journal_under_the_instance_of_its_answer(house: House) -> None:
+    with house.anyone() as client:
+        answer = client.post("/oauth/token", data={"grant_type": "client_credentials", "client_secret": "Canarisecret"})
+    assert answer.status_code == 401
+    assert house.journaled(answer.json()["instance"])["reason_code"] == "client-secret"
+
+
 def test_a_document_without_any_record_to_apply_is_refused_with_its_reasons(house: House) -> None:
     told = problem(
         house.send("ccas", "ccas.suivi", {"firstName": "Canarimarie"}), 422, "records-rejected", "Canarimarie"

@@ -131,8 +131,9 @@ def test_what_was_rejected_and_its_source_erases_waits_no_more(house: House) -> 
 )
 def test_o_110_a_message_that_is_not_its_senders_has_no_effect(house: House, change: dict[str, str], code: str) -> None:
     before = kept(house)
-    problem(push(house, message(3, 440), **change), 401, code, "Canariline")
+    told = problem(push(house, message(3, 440), **change), 401, code, "Canariline")
     assert kept(house) == before
+    assert house.journaled(told["instance"])["reason_code"] == code
 
 
 def test_o_110_an_old_a_future_and_a_truncated_message(house: House) -> None:
