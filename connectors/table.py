@@ -14,6 +14,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from itertools import chain, count, islice
@@ -422,6 +423,23 @@ def day(text: str) -> str | None:
             return (date(1899, 12, 30) + timedelta(days=int(float(text)))).isoformat()
     except ValueError:
         return None
+    return None
+
+
+_TIMED = re.compile(r"(\S+)\s+(?:à\s+)?(\d{1,2})\s*[:hH]\s*(\d{2})?(?::(\d{2}))?")
+
+
+def moment(text: str) -> str | None:
+    """An ISO instant without zone from a date of `day` and its time (`9:30`, `09h30`, `9 h`), or a spreadsheet serial;
+    what is ISO already is left as it is; else None."""
+    if text[4:5] == "-":
+        return text
+    if _SERIAL.match(text) and "." in text and (date_ := day(text)):
+        midnight = datetime.fromisoformat(date_)
+        return (midnight + timedelta(seconds=round(float(text) % 1 * 86_400))).isoformat(" ")
+    if (found := _TIMED.fullmatch(text)) and (date_ := day(found[1])):
+        with suppress(ValueError):
+            return f"{date_} {time(int(found[2]), int(found[3] or 0), int(found[4] or 0)).isoformat()}"
     return None
 
 

@@ -7,7 +7,8 @@ children are found by name, each row is a few lines. `mappings.load(…).source`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from mappings.codes import Table
 from mappings.grammar import Format, MappingError, MappingFile, Row, Step
 from mappings.shape import Child, Shape
 from mappings.tree import SELF_KEYED, Leaf, Node, Tree, View
-from mappings.types import TYPES, Bad, codec
+from mappings.types import TYPES, Bad, codec, tells_several
 from schemas.record import Facts, Finding, PersonFacts
 
 Reader = Callable[[Any, dict[str, Any], list[Finding]], tuple[list[PersonFacts], Facts, str, str | None]]
@@ -103,8 +104,12 @@ class Generator:
         for group in groups:
             if any(leaf.sink == "variable" for leaf in group):
                 self._group(group, box, first=True)
-        if view is not None and view.key:
-            self._item_key(view.key, at, alone=not view.step.name)
+        named = self._named(view.key, at, alone=not view.step.name) if view is not None and view.key else nullcontext()
+        with named:
+            self._inside(node, groups, box, at)
+
+    def _inside(self, node: Node, groups: list[list[Leaf]], box: Opened, at: str) -> None:
+        """The rows and the children of an opened container."""
         for group in groups:
             self._group(group, box, first=False)
         children = sorted(node.views, key=lambda one: not one.node.has_gate)
@@ -238,23 +243,33 @@ class Generator:
             told = f"Finding('household-only', {python.at(at)}, 'notice', '', {words.reason!r})"
             self.out.say(f"out.append({told}); continue")
 
-    def _item_key(self, key: str, at: str, *, alone: bool) -> None:
-        """Name the item, or leave it. `alone`: no element repeats, so an item without a name is just not there."""
-        parts = []
-        for position, row in enumerate(self.tree.keys[key]):
-            if row.partner is None:
-                parts.append(_given(row))
-                continue
-            part = f"t{key[1:]}_{position}"
-            self.out.say(f"{part} = key_text({key}_{position}, out, {python.at(at)}, {key in self.tree.neutral})")
-            # A code known to mean nothing here (`""` in its table) was said: the item is not missing its name.
-            told = f"if not r{key[1:]}_0: " if position == 0 and row.type == "code" and len(row.partners) == 1 else ""
-            with self.out.block(f"if {part} is None:"):
-                if not alone:
-                    self.out.say(f"{told}unnamed(out, before{key[1:]}, {python.at(at)})")
-                self.out.say("continue")
-            parts.append(part)
-        self.out.say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
+    @contextmanager
+    def _named(self, key: str, at: str, *, alone: bool) -> Iterator[None]:
+        """Name the item, or leave it. `alone`: no element repeats, so an item without a name is just not there.
+
+        A part that tells several codes names as many items: what follows is told of each.
+        """
+        with ExitStack() as loops:
+            parts = []
+            for position, row in enumerate(self.tree.keys[key]):
+                if row.partner is None:
+                    parts.append(_given(row))
+                    continue
+                value, part = f"{key}_{position}", f"t{key[1:]}_{position}"
+                if several := tells_several(row):
+                    loops.enter_context(self.out.block(f"for {part} in {value} or ():"))
+                    value = part
+                self.out.say(f"{part} = key_text({value}, out, {python.at(at)}, {key in self.tree.neutral})")
+                # A code known to mean nothing here (`""` in its table) was said: the item is not missing its name.
+                coded = position == 0 and row.type == "code" and len(row.partners) == 1
+                told = f"if not r{key[1:]}_0: " if coded else ""
+                with self.out.block(f"if {part} is None:"):
+                    if not alone and not several:
+                        self.out.say(f"{told}unnamed(out, before{key[1:]}, {python.at(at)})")
+                    self.out.say("continue")
+                parts.append(part)
+            self.out.say(f"{key} = f{':'.join('{' + part + '}' for part in parts)!r}")
+            yield
 
     # --- rows
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mappings.grammar import MappingError, MappingFile, NotShared, Row, Section, Step, steps
+from mappings.types import tells_several
 from schemas import paths
 
 SELF_KEYED = "[]"
@@ -192,7 +193,7 @@ class Tree:
             self._learn(child, inputs, self._label(row))
             child.leaves.append(Leaf(row, inputs, f"{name}_{position}", "variable", self._label(row), False, parent))
         canonical = canonical.replace(SELF_KEYED, "[{" + name + "}]", 1)
-        return _Scope(child, canonical, in_person, True, f"r{number}_0")
+        return _Scope(child, canonical, in_person, True, "" if tells_several(section.key[0]) else f"r{number}_0")
 
     def _field(self, row: Row, scope: _Scope) -> None:
         assert row.canonical is not None

@@ -98,6 +98,11 @@ def _type(
     return register
 
 
+def tells_several(row: Row) -> bool:
+    """Whether a row reads several values: a repeated element, or a type that cuts a cell."""
+    return (row.type in TYPES and TYPES[row.type].many) or any(path.endswith("[]") for path in row.partners)
+
+
 def codec(row: Row, zone: str) -> Codec:
     """The codec of a row. Raises `MappingError` ``mapping-type``."""
     if row.type not in TYPES:

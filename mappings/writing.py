@@ -16,7 +16,7 @@ from typing import Any
 from mappings import document, python
 from mappings.codes import Table
 from mappings.grammar import Format, MappingError, MappingFile, Row, Rule, Section, Step, steps
-from mappings.types import TYPES, Bad, Codec, codec
+from mappings.types import TYPES, Bad, Codec, codec, tells_several
 from schemas.record import Current, Fact, Finding, Written
 
 Write = Callable[[Current, Mapping[str, Any]], Written]
@@ -265,6 +265,9 @@ class Generator:
         if row.context is not None:
             say(f"if {part} != str(ctx.get({row.context!r})): continue")
             return part
+        if tells_several(row):
+            told = f"'{row.partners[0]}' names several items at once: its section is only read (direction = \"read\")"
+            raise MappingError("mapping-key", told, self.file.id)
         code, at, made = part, python.at(scope.at), codec(row, self.file.zone).write
         if row.codes is not None:
             table = self._table(row)

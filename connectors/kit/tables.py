@@ -17,7 +17,7 @@ import mappings
 from connectors.contract import DocumentRefused, Envelope
 from connectors.manifest import Document
 from connectors.source import rewindable
-from connectors.table import Row, Sheet, alone, day, header, is_scientific, sheets, unread
+from connectors.table import Row, Sheet, alone, day, header, is_scientific, moment, sheets, unread
 from mappings import Mapping
 from mappings.coverage import columns
 from mappings.grammar import Row as Field
@@ -138,17 +138,18 @@ class TableReading:
 
 
 def _repair(cells: dict[str, str], layout: Layout, numeric: set[str], findings: list[Finding], at: str) -> None:
-    for name in cells.keys() & set(layout.holding("date")):
-        if (found := day(cells[name])) is None:
-            findings.append(Finding("bad-date", f"{at}, {name}"))
-            del cells[name]
-        else:
-            cells[name] = found
+    for kind, read, code in (("date", day, "bad-date"), ("instant_local", moment, "bad-instant")):
+        for name in cells.keys() & set(layout.holding(kind)):
+            if (found := read(cells[name])) is None:
+                findings.append(Finding(code, f"{at}, {name}"))
+                del cells[name]
+            else:
+                cells[name] = found
     for name in cells.keys() & set(layout.holding("phones")):
-        read = phones(cells.pop(name))
-        if read.numeros:
-            cells[name] = " / ".join(read.numeros)
-        if read.illisibles:
+        told = phones(cells.pop(name))
+        if told.numeros:
+            cells[name] = " / ".join(told.numeros)
+        if told.illisibles:
             findings.append(Finding("bad-phone", f"{at}, {name}"))
     for name in cells.keys() & set(layout.holding(*_NUMBERS)):
         doubtful = name in numeric and "nir" in layout.types[name] and nir(cells[name]).controle != "valide"

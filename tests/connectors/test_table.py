@@ -10,7 +10,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from connectors.contract import DocumentRefused
-from connectors.table import day, header, inert, is_scientific, sheets, to_csv, to_xlsx
+from connectors.table import day, header, inert, is_scientific, moment, sheets, to_csv, to_xlsx
 from tests.hostile.workbooks import book, cell, with_parts
 
 
@@ -264,6 +264,25 @@ def test_a_workbook_gives_text_and_says_what_was_a_number() -> None:
 )
 def test_dates_of_spreadsheets(text: str, expected: str | None) -> None:
     assert day(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("04/12/2026 09:30", "2026-12-04 09:30:00"),
+        ("4/12/2026 9h", "2026-12-04 09:00:00"),
+        ("04/12/2026 à 09h30", "2026-12-04 09:30:00"),
+        ("04.12.2026 09:30:15", "2026-12-04 09:30:15"),
+        ("46360.395833333336", "2026-12-04 09:30:00"),
+        ("2026-12-04T09:30:00Z", "2026-12-04T09:30:00Z"),
+        ("04/12/2026 25:00", None),
+        ("31/11/2026 09:30", None),
+        ("04/12/2026", None),
+        ("matin", None),
+    ],
+)
+def test_moments_of_spreadsheets(text: str, expected: str | None) -> None:
+    assert moment(text) == expected
 
 
 def test_scientific_notation_is_seen() -> None:

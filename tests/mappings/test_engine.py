@@ -239,6 +239,35 @@ def test_repeated_objects_become_lists_named_by_their_own_key(mapping):
     }
 
 
+NAMED_AT_ONCE = """
+[[section]]
+title = "Freins"
+category = "frein_theme"
+canonical = "freins[]"
+key = [{ partner = "FREINS", type = "TYPE", codes = "frein" }]
+fields = [{ canonical = "valeur", constant = "present" }]
+[codes.frein]
+source = "essai"
+values = { MOB = "mobilite", LOG = "logement", RAS = "" }
+"""
+PRESENT = {"freins[mobilite].valeur": "present", "freins[logement].valeur": "present"}
+
+
+@pytest.mark.parametrize(
+    ("format", "path", "type_", "told"),
+    [("table", "Freins", "code_list", "MOB, LOG,RAS,ZUT"), ("json", "freins[]", "code", ["MOB", "LOG", "RAS", "ZUT"])],
+)
+def test_several_codes_in_one_place_each_name_an_item(mapping, format, path, type_, told):
+    rows = NAMED_AT_ONCE.replace("FREINS", path).replace("TYPE", type_)
+    one = mapping(rows, format=format, direction="read")
+    record = one.read({path.removesuffix("[]"): told})
+    assert record.personnes[0].facts == PRESENT
+    assert [(finding.code, finding.raw) for finding in record.findings] == [("unknown-code", "ZUT")]
+    assert one.read({path.removesuffix("[]"): told[:0]}).findings == []
+    with pytest.raises(MappingError, match="names several items at once"):
+        mapping(rows, format=format)
+
+
 def test_lists_are_written_back_with_their_codes_and_labels(mapping):
     one = mapping(FREINS)
     record = one.read({"contraintes": [contrainte()]})
