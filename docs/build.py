@@ -91,7 +91,7 @@ def build(site: Path) -> int:
         config = (DOCS / "zensical.toml").read_text(encoding="utf-8")
         nav = "\n".join(line for line in config.splitlines() if not (page := _page(line)) or page in pages)
         (work / "zensical.toml").write_text(nav, encoding="utf-8")
-        command = [str(Path(sys.executable).with_name("zensical")), "build", "--clean"]
+        command = [str(Path(sys.executable).with_name("zensical")), "build", "--clean", "--strict"]
         done = subprocess.run(command, cwd=work, check=False)  # noqa: S603 our own configuration
         if done.returncode == 0:
             shutil.rmtree(site, ignore_errors=True)
