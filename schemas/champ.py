@@ -77,7 +77,7 @@ def bloc(description: str, modele: type[BaseModel]) -> Any:
     return _PydanticField(default_factory=modele, description=description)
 
 
-ORGANISME_ID = r"[a-z][a-z0-9_]*:[^\[\]\r\n]{1,200}"
+ORGANISME_ID = r"[a-z0-9][a-z0-9._-]*:[^\[\]\r\n]{1,200}"
 """Key of an item that a body named: `<body id>:<the body's own id>`."""
 
 

@@ -167,6 +167,11 @@ def test_toute_situation_et_tout_objectif_t3_a_une_categorie_fermee() -> None:
             assert closed == (row["niveau_sensibilite"] == "T3"), row[column]
 
 
+@pytest.mark.parametrize("body", ["ccas", "ccas-dax", "ccas_dax", "214000881"])
+def test_un_organisme_nomme_ce_qu_il_tient_de_son_identifiant(body: str) -> None:
+    assert check({f"rendez_vous[{body}:4].duree_min": 60}) == []
+
+
 def test_un_dossier_ordinaire_n_a_rien_a_redire() -> None:
     assert check(MARIE) == []
 
