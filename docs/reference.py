@@ -174,13 +174,22 @@ def contract() -> str:
 
 def fields() -> str:
     rows = [
-        (code(one.path), one.description, one.type, code(one.categorie), one.liste or ", ".join(one.valeurs))
+        (code(one.path), one.description, f"liste de {one.type}" if one.multiple else one.type, code(one.categorie),
+         one.liste or ", ".join(one.valeurs))
         for one in FIELDS.values()
-    ]
+    ]  # fmt: skip
+    lists = {
+        f"{'[]'.join(one.path.split('[]')[: rank + 1])}[]": (code(cle.nom), cle.liste or code(cle.motif.pattern))
+        for one in FIELDS.values()
+        for rank, cle in enumerate(one.cles)
+    }
     return page(
         "Canonical paths",
         "What a mapping's row may name. `x[]` is a list, each item under the name that its section's `key` gives it.",
         table(("path", "meaning", "value", "category", "codes"), rows),
+        table(
+            ("list", "its items are named by", "codes, or form"), [(code(path), *told) for path, told in lists.items()]
+        ),
     )
 
 

@@ -71,7 +71,7 @@ _INITIAL = {"nom+initiale": "nom+date", "usage+initiale": "usage+date"}
 for."""
 SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+annee", *_INITIAL, *_INITIAL.values()}
 """What two bodies may know one person by: whoever speaks of her takes turns over these."""
-_FILE = ("identifiants[mss_dossier", "identifiants[rdvi_usager")
+_FILE = ("identifiants[mss_dossier", "identifiants[rdvi_usager", "identifiants[dossier")
 """What a body that may not hold the NIR calls a person by, one number for all it sends of her."""
 
 

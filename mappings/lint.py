@@ -16,7 +16,7 @@ from mappings import coverage, engine, examples
 from mappings.codes import Table
 from mappings.coverage import Places
 from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, parse
-from mappings.types import TYPES
+from mappings.types import TYPES, tells_several
 from mappings.writing import dotted
 from schemas import nomenclatures, paths
 from schemas.normalisation import name_key
@@ -144,12 +144,16 @@ def _rows(file: MappingFile, places: Places) -> Iterator[tuple[Row, Section, str
             yield row, section, inside, places.row(rank, row)
 
 
+def _near(name: str, known: Iterable[str]) -> str:
+    """What a misspelt word was meant to be."""
+    return "".join(f"; is it {one}?" for one in get_close_matches(name, known, n=1))
+
+
 def _paths(file: MappingFile, places: Places) -> Found:
     for row, _, inside, line in _rows(file, places):
         if row.canonical is not None and paths.shape(dotted(inside, row.canonical)) not in paths.FIELDS:
             told = paths.shape(dotted(inside, row.canonical))
-            near = "".join(f"; is it {one}?" for one in get_close_matches(told, paths.FIELDS, n=1))
-            yield line, "unknown-path", f"no canonical field is {told}{near}"
+            yield line, "unknown-path", f"no canonical field is {told}{_near(told, paths.FIELDS)}"
         if row.canonical is None and row.partner is None:
             yield line, "empty-row", "a row names at least a canonical or a partner path"
 
@@ -158,11 +162,11 @@ def _types(file: MappingFile, places: Places) -> Found:
     for row, _, _, line in _rows(file, places):
         kind = TYPES.get(row.type)
         if kind is None:
-            yield line, "unknown-type", f"no type is named {row.type!r}"
+            yield line, "unknown-type", f"no type is named {row.type!r}{_near(row.type, TYPES)}"
         elif len(row.partners) > 1 and kind.inputs == "one":
             yield line, "type-inputs", f"type {row.type} takes one partner path"
         if row.codes is not None and row.codes not in file.codes:
-            yield line, "unknown-table", f"no [codes.{row.codes}] here"
+            yield line, "unknown-table", f"no [codes.{row.codes}] here{_near(row.codes, file.codes)}"
         if (row.codes is None) is (row.type in _CODED):
             yield line, "unknown-table", "codes = names the table of a row of type code or code_list, and of no other"
         if row.disputed is not None and not row.disputed.strip():
@@ -173,7 +177,7 @@ def _types(file: MappingFile, places: Places) -> Found:
     keys += [(places.quoted("record"), row) for row in told if row is not None]
     for line, row in keys:
         if row.type not in TYPES:
-            yield line, "unknown-type", f"no type is named {row.type!r}"
+            yield line, "unknown-type", f"no type is named {row.type!r}{_near(row.type, TYPES)}"
     if asserted is not None and asserted.type in TYPES and asserted.type not in _MOMENTS:
         yield places.quoted("asserted_at", quotes=False), "field-type", f"asserted_at takes {', '.join(_MOMENTS)}"
 
@@ -215,7 +219,7 @@ def _kind(champ: paths.Champ, path: str, row: Row, section: Section) -> Iterator
     elif path == _NIR and row.type != "nir":
         yield f"{path} is told by type nir alone, which checks its key and seals it"
     named = champ.repete_cle and path.rpartition(".")[0].endswith("[]")  # `telephones[].numero`: one item for each
-    several = kind.many or row.partners[0].endswith("[]")
+    several = tells_several(row)
     if not named and several is not champ.multiple:
         held, told = ("a list", "one") if champ.multiple else ("one value", "several")
         yield f"{champ.path} holds {held}, type {row.type} of {row.partners[0]} tells {told}"
@@ -244,9 +248,8 @@ def _contexts(file: MappingFile, places: Places) -> Found:
     rows = [row for _, section, _ in sections(file) for row in (*section.fields, *section.key)]
     for name in dict.fromkeys(row.context for row in (*rows, *file.record.key) if row.context is not None):
         if name not in given:
-            near = "".join(f"; is it {one}?" for one in get_close_matches(name, given, n=1))
             line = places.quoted(f'context = "{name}"', quotes=False)
-            yield line, "unknown-context", f"no example gives {name} in its context{near}"
+            yield line, "unknown-context", f"no example gives {name} in its context{_near(name, given)}"
 
 
 def _duplicates(file: MappingFile, places: Places) -> Found:
@@ -356,7 +359,8 @@ def _values(mapping: engine.Mapping, places: Places) -> Found:
         line, table = places.row(ranks[id(section)], row), mapping.tables[row.codes]
         given = {str(value) for value in table.canonical_values}
         for value in sorted(given - known):
-            yield line, "not-canonical", f"[codes.{row.codes}] gives {value}, which {champ.path} cannot hold"
+            near = _near(value, known) or f"; it holds {', '.join(sorted(known)[:12])}"
+            yield line, "not-canonical", f"[codes.{row.codes}] gives {value}, which {champ.path} cannot hold{near}"
         if row.writes and mapping.file.direction != "read" and section.direction != "read":
             missing = sorted(known - {str(value) for _, value in table.reverse})
             if missing and mapping.file.codes[row.codes].partial is None:

@@ -28,7 +28,9 @@ class Dossier(Modele):
 
     personne: Personne = bloc("La personne", Personne)
     identifiants: dict[str, IdentifiantPersonne] = collection(
-        "système, avec sa portée après deux-points", "Identifiants", motif=rf"({'|'.join(SYSTEMES)})(:[\w.-]{{1,60}})?"
+        f"système ({', '.join(SYSTEMES)}), avec sa portée après deux-points",
+        "Identifiants",
+        motif=rf"({'|'.join(SYSTEMES)})(:[\w.-]{{1,60}})?",
     )
     foyer: Foyer = bloc("Le foyer", Foyer)
     droit_rsa: DroitRsa = bloc("Le droit au RSA, copie en lecture", DroitRsa)

@@ -9,9 +9,10 @@ from schemas.types import Code, Date, DatePartielle, Instant, Texte, TexteCourt
 
 SYSTEMES = (
     "nir", "caf_matricule", "msa_numero", "ft_numero", "ft_idassedic", "ft_id_national", "si_departement",
-    "mss_dossier", "rdvs_usager", "rdvi_usager", "carnet",
+    "mss_dossier", "rdvs_usager", "rdvi_usager", "carnet", "dossier",
 )  # fmt: skip
-"""Systems that name a person. `si_departement` is scoped by Département (`si_departement:40`)."""
+"""Systems that name a person. `si_departement` is scoped by Département (`si_departement:40`); `dossier` is the file
+number in any other software, scoped by it or by its body (`dossier:mon_logiciel`)."""
 
 AccordCanal = Literal["accord", "refus", "inconnu"]
 """The person's agreement to be reached through one channel (CNAF AUTORUTITEL, AUTORUTIADRELEC)."""

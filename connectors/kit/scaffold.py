@@ -149,7 +149,10 @@ def plan(choices: Choices) -> Iterator[tuple[str, str]]:
             f"{mapped}/examples/suivi/{situation}.{example}",
             _record(choices.format, "dossier", SITUATIONS[situation]),
         )
-    yield f"{mapped}/examples/suivi/une_personne.faits.json", _json({"personnes": [READ]})
+    yield (
+        f"{mapped}/examples/suivi/une_personne.faits.json",
+        _json({"personnes": [READ | {f"identifiants[dossier:{choices.id}].valeur": PERSON["numero"]}]}),
+    )
     yield f"{mapped}/examples/fiche/une_personne.{example}", _record(choices.format, "fiche", SHEET)
     yield f"{mapped}/examples/fiche/une_personne.faits.json", _json({"personnes": [IDENTITY]})
 

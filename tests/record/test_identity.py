@@ -175,8 +175,9 @@ def test_two_first_names_that_begin_alike_are_two_people_and_an_initial_may_be_e
     assert registry.match(alone).reason == "nom+initiale"
 
 
-def test_a_file_number_and_an_initial_make_nobody_certain(registry: Registry) -> None:
-    numbered = {"identifiants[mss_dossier:ccas].valeur": "SA-1"}
+@pytest.mark.parametrize("system", ["mss_dossier:ccas", "dossier:mon_logiciel"])
+def test_a_file_number_and_an_initial_make_nobody_certain(registry: Registry, system: str) -> None:
+    numbered = {f"identifiants[{system}].valeur": "SA-1"}
     registry.known(named("M.") | numbered)
     assert registry.match(named("M.") | numbered).certainty == "a_confirmer"
     registry.known(named("Marie", nom_usage="Petit") | numbered)
