@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from sqlalchemy import select
 
-from gateway import canonical, clock, retention
+from gateway import canonical, clock
 from gateway.basis import informed_collectively
 from gateway.basis_states import FlowStates, states
-from gateway.categories import Told, codes_of, legal_code, told
+from gateway.categories import codes_of, told
 from gateway.clock import today
 from gateway.convention_model import Flow
-from gateway.merge import Portrait
+from gateway.links import Links, links
 from gateway.policy import Decision, Policy, Question
 from gateway.registry import SECRECY, Gateway
 from gateway.storage.tables.access import client
 from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
-from schemas.normalisation import departement_code, is_initial
-from schemas.record import Current, value_of
+from schemas.normalisation import departement_code
+from schemas.record import Current
 
-_OPEN_RIGHTS = frozenset({"demande_en_attente", "ouvert_versable", "ouvert_suspendu", "ouvert_versement_suspendu"})
 _NIR_PURPOSES = frozenset({"identification", "instruction_rsa", "liquidation_controle_rsa"})
-_MATCH_ONLY = {
-    "nir": "identifiants[nir].valeur",
-    "ft_numero": "identifiants[ft_numero].valeur",
-    "date_naissance": "personne.date_naissance",
-    "nom_naissance": "personne.nom_naissance",
-}
-"""Identifiers that a transport may use to find the person at the recipient's, never written in a document."""
-_CIVIL_IDENTITY = {
-    "nom_naissance": "personne.nom_naissance",
-    "nom_usage": "personne.nom_usage",
-    "prenoms": "personne.prenoms",
-    "sexe": "personne.sexe_etat_civil",
-    "date_naissance": "personne.date_naissance",
-    "commune_naissance": "personne.lieu_naissance.code_insee",
-    "pays_naissance": "personne.lieu_naissance.code_pays",
-}
-"""What a partner that is asked about somebody, and was never told of her, finds her by (API Particulier, a file of a
-mission locale): under the purpose of what it is asked, never with a number."""
 
 
 def decide(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> Decision:
@@ -105,7 +85,7 @@ def _said(
     work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, codes: frozenset[str] | None
 ) -> _Said:
     known = states(work, (person_id,))[person_id].for_flow(flow.regime, flow.purpose, flow.vers, work.now)
-    seen = _portrait(work, gateway, current)
+    seen = links(work, gateway, current)
     wanted = codes if codes is not None else asked(work, gateway, flow, current)
     role = flow.role_vers or gateway.body(flow.vers).role
     linked = seen.linked(flow.vers, role) or (role == "departement" and _paid_for(work, gateway, person_id, flow, seen))
@@ -124,7 +104,7 @@ def _said(
     )
 
 
-def _paid_for(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, seen: _Portrait) -> bool:
+def _paid_for(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, seen: Links) -> bool:
     """Does a caisse speak of someone it told this Département of? It hears that she left the household of the right as
     it hears that a right ended (CASF L262-40): no right of hers is left to link them."""
     if flow.de not in seen.sources or gateway.role(flow.de) != "caf_msa":
@@ -189,22 +169,6 @@ def _question(gateway: Gateway, flow: Flow, said: _Said) -> Question:
         notice_ref=known.notice_ref or flow.notice,
         consent_ref=known.consent_ref,
     )
-
-
-def followers(work: UnitOfWork, gateway: Gateway, current: Current) -> set[str]:
-    """The bodies that follow this person: named as her référent or her host, or speaking of her themselves.
-
-    The caisse that pays her does not follow her.
-    """
-    seen = _portrait(work, gateway, current)
-    said = {source for source in seen.sources if gateway.role(source) != "caf_msa"}
-    return {body for body in said | seen.named if body in gateway.bodies}
-
-
-def following(gateway: Gateway, current: Current) -> tuple[frozenset[str], str]:
-    """The bodies linked with this person, and the role of the one that follows her."""
-    seen = _seen(gateway, current, current)
-    return frozenset(id for id, body in gateway.bodies.items() if seen.linked(id, body.role)), seen.referent
 
 
 def came_of_age(before: Current, since: str, current: Current, now: str) -> bool:
@@ -278,192 +242,14 @@ def asked(work: UnitOfWork, gateway: Gateway, flow: Flow, current: Current) -> f
     The NIR is only asked for where it may travel; elsewhere asking for it would refuse the whole (D06).
     """
     categories = gateway.categories(gateway.document(flow.vers, flow.document))
-    seen = _portrait(work, gateway, current)
+    seen = links(work, gateway, current)
     known = seen.asked
     if (codes := known.get(categories)) is None:
         codes = known[categories] = codes_of(seen.what(), within=categories)
     return codes if flow.purpose in _NIR_PURPOSES else codes - {"C3"}
 
 
-def _still_known(gateway: Gateway, flow: Flow, seen: _Portrait, codes: frozenset[str] | None) -> frozenset[str]:
+def _still_known(gateway: Gateway, flow: Flow, seen: Links, codes: frozenset[str] | None) -> frozenset[str]:
     """The legal categories of which something that the flow may look at is still within its retention."""
     looked_at = gateway.categories(gateway.document(flow.vers, flow.document)) if codes is None else None
     return codes_of(told(seen.within), within=looked_at)
-
-
-def identifiers_for(
-    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current
-) -> Mapping[str, str]:
-    """What may serve to find the person at the recipient's, as a flow's own identification lets it."""
-    return found_by(work, gateway, person_id, flow, current).names
-
-
-class FoundBy(NamedTuple):
-    """What finds a person at a partner's, and what lets it be told there."""
-
-    names: Mapping[str, str]
-    flow: Flow | None = None
-    question: Question | None = None
-    decision: Decision | None = None
-
-
-def found_by(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> FoundBy:
-    """What may serve to find the person at the recipient's: an exchange of its own, for identification (P1) only.
-
-    The NIR never travels with the document; a refusal here leaves the other identifiers.
-    """
-    if not flow.identification:  # no convention, no exchange (D01)
-        return FoundBy({})
-    return _found_by(work, gateway, person_id, flow.for_identification(), current, _MATCH_ONLY)
-
-
-def asked_about(work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current) -> FoundBy:
-    """Her civil identity, to ask a partner for the document that this flow names, as its own purpose lets it."""
-    return _found_by(work, gateway, person_id, flow, current, _CIVIL_IDENTITY)
-
-
-def _found_by(
-    work: UnitOfWork, gateway: Gateway, person_id: str, flow: Flow, current: Current, names: Mapping[str, str]
-) -> FoundBy:
-    """What some say goes no further than its first recipient here either: what nobody else told finds nobody."""
-    codes = frozenset(code for path in names.values() if path in current and (code := legal_code(path)))
-    put = question(work, gateway, person_id, flow, current, codes)
-    decision = gateway.policy.decide(put)
-    allowed = decision.sent if decision.permits else frozenset()
-    blocked = {origin: some for origin, _, _, some in decision.onward}
-    still = within_retention(work, gateway, current)
-    found = {}
-    for name, path in names.items():
-        if path not in still or (code := legal_code(path)) not in allowed:
-            continue
-        value = still[path].value
-        tellers = [still[path], *(still.seconded(path) if blocked and isinstance(still, Portrait) else ())]
-        if any(one.value == value and code not in blocked.get(gateway.role(one.source), ()) for one in tellers):
-            text = " ".join(value) if isinstance(value, list) else str(value)
-            if path != "personne.prenoms" or not is_initial(text):
-                found[name] = text
-    return FoundBy(found, flow, put, decision)
-
-
-# --- what one look at a dossier tells every flow --------------------------------------------------------------------
-
-FOLLOWING = ("accompagnements[", "orientations[")
-"""The facts that say who follows somebody."""
-_ORIENTED = ".organisme_accueil.nom"
-_HOST = (".organisation.nom", ".organisation.ref", _ORIENTED, ".organisme_accueil.ref")
-
-
-@dataclass(frozen=True, slots=True)
-class _Portrait:
-    """Who speaks of a person and who follows her, read once from her current dossier for all its flows."""
-
-    of: Current
-    sources: frozenset[str]
-    named: frozenset[str]
-    """The bodies that the dossier names as hosts or followers of this person."""
-    referent: str
-    """The role of the body that follows her: her current référent, else the body her orientation names."""
-    right: Any
-    known_to_france_travail: bool
-    within: Current
-    """The same dossier without what is past its retention; itself when nothing is."""
-    asked: dict[frozenset[str], frozenset[str]]
-    """C-codes that documents writing these categories of the model would carry."""
-    seen: list[Told]
-
-    def what(self) -> Told:
-        """What the dossier tells, by category and code, looked at once for all flows."""
-        if not self.seen:
-            self.seen.append(told(self.of))
-        return self.seen[0]
-
-    def linked(self, body_id: str, role: str) -> bool:
-        """Does this body have a current link with the person: it speaks of her, follows her, or must by law?"""
-        if body_id in self.sources or body_id in self.named:
-            return True
-        if role in ("departement", "caf_msa"):
-            return self.right is not None
-        # France Travail registers everyone with the RSA request (CT L5411-1).
-        return role == "france_travail" and (self.right in _OPEN_RIGHTS or self.known_to_france_travail)
-
-
-def _portrait(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
-    """The portrait of this very dossier: another one, or the same read again after a change, gets another."""
-    known: _Portrait | None = work.scratch.get("portrait")
-    if known is None or known.of is not current:
-        known = work.scratch["portrait"] = _paint(work, gateway, current)
-    return known
-
-
-def within_retention(work: UnitOfWork, gateway: Gateway, current: Current) -> Current:
-    """This dossier without what is past its retention; the same object when nothing is."""
-    return _portrait(work, gateway, current).within
-
-
-def _paint(work: UnitOfWork, gateway: Gateway, current: Current) -> _Portrait:
-    within = retention.within(work, gateway, current) if isinstance(current, Portrait) else current
-    return _seen(gateway, current, within)
-
-
-def _seen(gateway: Gateway, current: Current, within: Current) -> _Portrait:
-    places = {path.rpartition(".")[0] for path in current if path.endswith(_HOST)}
-    return _Portrait(
-        of=current,
-        sources=current.sources if isinstance(current, Portrait) else frozenset(f.source for f in current.values()),
-        named=frozenset[str]().union(*(_bodies(gateway, current, place) for place in places)),
-        referent=_referent(gateway, current),
-        right=value_of(current, "droit_rsa.etat"),
-        known_to_france_travail="identifiants[ft_numero].valeur" in current,
-        within=within,
-        asked={},
-        seen=[],
-    )
-
-
-def _referent(gateway: Gateway, current: Current) -> str:
-    """What has an end names nobody any more."""
-    about = [path for path in current if path.startswith(FOLLOWING)]
-    for path in about:
-        if path.endswith(".est_referent") and current[path].value is True:
-            member, (item, _, _) = path.rpartition(".")[0], path.partition("]")
-            over = f"{member}.jusqua" in current or f"{item}].fin" in current
-            if not over and (role := _role(gateway, current, f"{member}.organisation")):
-                return role
-    return _oriented_to(gateway, current, about) or "aucun"
-
-
-def _oriented_to(gateway: Gateway, current: Current, about: list[str]) -> str:
-    """The role of the body that the last begun of her decided orientations names."""
-    begun: dict[str, str] = {}
-    for path in about:
-        if path.startswith("orientations[") and path.endswith(_ORIENTED):
-            item = path.removesuffix(_ORIENTED)
-            if f"{item}.fin" not in current and value_of(current, f"{item}.etat") in (None, "decidee"):
-                begun[item] = str(
-                    value_of(current, f"{item}.debut") or value_of(current, f"{item}.date_decision") or ""
-                )
-    return _role(gateway, current, f"{max(begun, key=begun.__getitem__)}.organisme_accueil") if begun else ""
-
-
-_ROLE_OF_NATURE = {
-    "departement": "departement", "service_social": "departement", "sst": "departement", "ccas": "ccas",
-    "cias": "ccas", "commune": "commune", "france_travail": "france_travail", "caf": "caf_msa", "msa": "caf_msa",
-}  # fmt: skip
-
-
-def _role(gateway: Gateway, current: Current, organisation: str) -> str:
-    named = _bodies(gateway, current, organisation)
-    if named:
-        return gateway.role(min(named))
-    nature = current.get(f"{organisation}.nature")
-    return _ROLE_OF_NATURE.get(str(nature.value), "") if nature else ""
-
-
-def _bodies(gateway: Gateway, current: Current, organisation: str) -> set[str]:
-    """The bodies an organisation of the dossier is: by its id here, or by its registered name."""
-    found = set()
-    if (ref := current.get(f"{organisation}.ref")) and str(ref.value) in gateway.bodies:
-        found.add(str(ref.value))
-    if name := current.get(f"{organisation}.nom"):
-        found |= gateway.named(str(name.value))
-    return found

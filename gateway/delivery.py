@@ -27,7 +27,8 @@ from gateway.basis_states import states
 from gateway.categories import Withheld
 from gateway.convention_model import Flow
 from gateway.corrections import of_another
-from gateway.decide import identifiers_for, question
+from gateway.decide import question
+from gateway.found_by import identifiers_for
 from gateway.outbox import Claim
 from gateway.policy import Decision, Question
 from gateway.prefill import permitted

@@ -241,7 +241,7 @@ def everyone(work: UnitOfWork, gateway: Gateway) -> Iterator[tuple[str, Portrait
         gateway.dossiers.prefetch(work, ids)
         for one in ids:
             yield one, gateway.dossiers.current(work, one)
-        for cache in ("dossier", "homes", "merged", "portrait"):
+        for cache in ("dossier", "homes", "links", "merged"):
             work.scratch.pop(cache, None)
         last = ids[-1]
 

@@ -8,7 +8,8 @@ from gateway import decision_record, journal, outbox
 from gateway.categories import bridge, codes_said
 from gateway.convention_model import Flow
 from gateway.corrections import items_of, send_again
-from gateway.decide import absent_flow, answer, followers, refusal_of
+from gateway.decide import absent_flow, answer, refusal_of
+from gateway.links import followers
 from gateway.lookup import rows
 from gateway.policy import Decision, Question, in_order
 from gateway.receipt import Outcome, Receipt, Request

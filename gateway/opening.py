@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from gateway.assertion import Entered, Who
 from gateway.convention_model import Flow
-from gateway.decide import FOLLOWING, came_of_age, following
+from gateway.decide import came_of_age
+from gateway.links import FOLLOWING, following
 from gateway.merge import Assertions, Portrait
 from gateway.receipt import Request
 from gateway.registry import Gateway

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from gateway import merge
 from gateway.categories import Withheld, legal_code, split
 from gateway.convention_model import Flow
-from gateway.decide import answer, asked, within_retention
+from gateway.decide import answer, asked
+from gateway.links import within_retention
 from gateway.policy import Decision, Question, in_order
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork

@@ -13,8 +13,8 @@ import io
 
 from connectors.contract import DocumentRefused, NotObtained
 from gateway import clock, decision_record, journal
-from gateway.decide import asked_about, found_by
 from gateway.exchange import exchange
+from gateway.found_by import asked_about, found_by
 from gateway.receipt import Receipt, row_of
 from gateway.registry import Gateway
 from gateway.storage.tables.record import exchange as exchange_table

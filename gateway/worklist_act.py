@@ -11,7 +11,8 @@ from sqlalchemy import update
 from connectors.contract import Acknowledgement, Outgoing
 from gateway import basis, clock, decision_record, journal
 from gateway.convention_model import Flow
-from gateway.decide import identifiers_for, question
+from gateway.decide import question
+from gateway.found_by import identifiers_for
 from gateway.policy import Decision
 from gateway.problems import Conflict, Forbidden
 from gateway.registry import Gateway

@@ -14,9 +14,9 @@ from sqlalchemy import select
 from connectors.caf.generator import contexte, write_foyers
 from connectors.caf.synthese.foyers import Adresse, FoyerRsa, Individu, Mutation
 from gateway import clock, decision_record, journal
-from gateway.decide import identifiers_for
 from gateway.demo.stage import signed_policy
 from gateway.exchange import exchange
+from gateway.found_by import identifiers_for
 from gateway.receipt import Receipt, Request
 from gateway.storage.tables.record import identity_case
 from schemas.record import PersonFacts, Record

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from gateway import basis, clock, convention, decision_record, merge
 from gateway.categories import Bridge, bridge
 from gateway.chance import chance
-from gateway.decide import answer, decide, identifiers_for, question
+from gateway.decide import answer, decide, question
 from gateway.demo.forms import objection
+from gateway.found_by import identifiers_for
 from gateway.keys import Keyring, hmac_sha256
 from gateway.merge import Assertions
 from gateway.policy import Policy
