@@ -28,7 +28,8 @@ MAX_TABLE = 64 * 1024 * 1024
 IDENTITY = ("firstName", "birthDate")
 NESTED = {"followups": ("suivis", "followup"), "helpRequests": ("demandes", "helpRequest"),
           "freins": ("freins", "frein"), "rendezVous": ("rendez vous", "rendezVous"),
-          "resultats": ("resultats", "resultat")}  # fmt: skip
+          "resultats": ("resultats", "resultat"),
+          "demandesReorientation": ("reorientations", "demandeReorientation")}  # fmt: skip
 """Nested list of a beneficiary: the sheet that holds it in a workbook, and the object of its rows."""
 
 
@@ -249,7 +250,7 @@ def _shaped(value: Mapping[str, Any], where: str, findings: list[Finding]) -> tu
     done = {name: [dict(item) for item in value[name]] for name in NESTED if value.get(name)}
     prefix = str(value.get("fileNumber") or _who(value))
     for name, stamp in (("followups", "date"), ("helpRequests", "openingDate"), ("rendezVous", "debut"),
-                        ("resultats", "date")):  # fmt: skip
+                        ("resultats", "date"), ("demandesReorientation", "demandeeLe")):  # fmt: skip
         for item in done.get(name, []):
             if "id" not in item:
                 item["id"] = f"{prefix}-{item.get(stamp, '')}"

@@ -304,7 +304,16 @@ def test_a_word_of_another_field_is_not_understood() -> None:
 
 
 def test_no_french_word_stands_for_two_codes_of_a_field() -> None:
-    for objet in ("beneficiary", "followup", "helpRequest", "frein", "situation", "rendezVous", "resultat"):
+    for objet in (
+        "beneficiary",
+        "followup",
+        "helpRequest",
+        "frein",
+        "situation",
+        "rendezVous",
+        "resultat",
+        "demandeReorientation",
+    ):
         for champ in champs(objet).values():
             said = [(name_key(label), name) for _, name, label in labels() if name.rpartition(".")[2] in champ.valeurs]
             said = [(word, name) for word, name in said if "." not in name or name.startswith(f"{champ.nom}.")]

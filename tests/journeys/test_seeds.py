@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connectors.departement import synthetic
-from gateway import clock, convention, evidence, fse
+from gateway import clock, convention, evidence, fse, prefill
 from gateway.exchange import exchange
 from gateway.receipt import Receipt, Request
 from schemas.record import Fact, PersonFacts, Record
@@ -156,6 +156,25 @@ def test_e_back_to_france_travail_when_the_situation_improves(landes: Territory)
     (receipt,) = landes.tell("departement", "departement.webrsa_ali", again)
     assert receipt.status == "accepted"
     assert "Agence France Travail de Port-Albéret" in said(landes.current(who), "].organisme_accueil.nom")
+
+
+def test_e_the_referent_asks_for_a_reorientation_that_the_departement_decides(landes: Territory) -> None:
+    who = landes.oriented()
+    asked = {
+        "id": "d-3", "demandeeLe": "2026-12-15", "categorie": "professionnelle", "type": "Emploi", "urgente": False,
+        "organisme": "Agence France Travail de Port-Albéret", "accordReferent": True, "accordPersonne": True,
+        "motif": "Sa situation s'améliore.",
+    }  # fmt: skip
+    (receipt,) = landes.tell("ccas", "ccas.suivi", beneficiary(demandesReorientation=[asked]))
+    assert [(one.recipient, one.status) for one in receipt.outcomes] == [("departement", "queued")]
+    assert landes.current(who)["demandes_reorientation[ccas:d-3].etat"].value == "en_attente"
+    with landes.gateway.unit_of_work() as work:
+        seen = prefill.seen_by(work, landes.gateway, who, landes.gateway.flows_to(work, "departement"))
+    file = landes.gateway.write("departement", "departement.webrsa_ali", seen.visible).document.decode()
+    lists = synthetic.Lists("40")
+    assert f"<id_type_orientation>{lists.id('typesorients', 'Emploi')}<" in file
+    assert f"<id_structure_referente_accueil>{lists.id('structuresreferentes', asked['organisme'])}<" in file
+    assert ("C21", "D11") in {(one.code, one.rule) for one in seen.withheld}, "the motive is free text"
 
 
 def cer(landes: Territory, days: int, *statuses: str) -> Receipt:
