@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select, update
 
 from gateway import clock, journal, journal_entry, verify
+from gateway.journal_copy import verify_own
 from gateway.problems import Unavailable
 from gateway.storage import open_engine
 from gateway.storage.tables.journal import journal_entry as entry_table
@@ -327,6 +328,23 @@ def test_an_entry_altered_in_the_database_is_never_published(a_journal) -> None:
         a_journal.publish()
     assert refused.value.members["index"] == 4
     assert not (a_journal.folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("written", ["'{}'", "7", "CAST('recipient' AS BLOB)"])
+def test_an_entry_written_over_by_hand_is_altered_whatever_its_type(a_journal, written: str) -> None:
+    """SQLite takes text, or a number, in a column of bytes."""
+    a_journal.write(300)
+    a_journal.publish()
+    with a_journal.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE journal_entry SET entry = {written} WHERE idx = 299")
+    ((_, told),) = verify_own(a_journal.engine, a_journal.settings)
+    assert (told.ok, told.first_bad) == (False, 299)
+    a_journal.write()
+    with pytest.raises(Exception, match="journal-altered") as refused:
+        a_journal.publish()
+    assert refused.value.members["index"] == 299
+    ((_, told),) = verify_own(a_journal.engine, a_journal.settings)
+    assert (told.ok, told.first_bad) == (False, 299)
 
 
 def test_two_writers_that_miscount_are_refused(a_journal) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, LargeBinary, MetaData, String, TextClause, event
+from sqlalchemy import Column, Connection, Dialect, Index, LargeBinary, MetaData, String, TextClause, event
 
 metadata = MetaData(
     naming_convention={
@@ -21,6 +22,18 @@ Instant = String(27)
 """RFC 3339 UTC with microseconds and `Z`, as text: sorts as time on both databases."""
 Blind = LargeBinary(32)
 Sealed = LargeBinary()
+
+
+class Hashed(LargeBinary):
+    """Bytes that a digest elsewhere vouches for. SQLite holds whatever is written, text or number, in any column: what
+    somebody put there by hand is given as bytes too, for its reader to find altered."""
+
+    def result_processor(self, dialect: Dialect, _type: Any) -> Callable[[Any], Any] | None:
+        return _as_bytes if dialect.name == "sqlite" else None
+
+
+def _as_bytes(value: Any) -> bytes | None:
+    return value if value is None or isinstance(value, bytes) else str(value).encode()
 
 
 def partial_index(name: str, *columns: Column[Any], where: TextClause) -> None:

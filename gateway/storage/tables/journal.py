@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, String, Table, Text, text
 
-from gateway.storage.tables._base import Blind, Id, Instant, metadata, partial_index
+from gateway.storage.tables._base import Blind, Hashed, Id, Instant, metadata, partial_index
 
 journal_log = Table(
     "journal_log",
@@ -12,7 +12,7 @@ journal_log = Table(
     Column("log", String(8), primary_key=True, comment="retention class: 6m, 12m, 36m"),
     Column("origin", String(200), nullable=False, comment="checkpoint origin line; never changes"),
     Column("size", BigInteger, nullable=False, server_default="0"),
-    Column("frontier", LargeBinary, nullable=False, comment="roots of the perfect subtrees, largest first, 32 B each"),
+    Column("frontier", Hashed(), nullable=False, comment="roots of the perfect subtrees, largest first, 32 B each"),
     Column("min_index", BigInteger, nullable=False, server_default="0", comment="entries below it were pruned"),
     Column("checkpoint", Text, comment="the signed note last published"),
     Column("checkpoint_at", Instant, nullable=False, comment="last successful publication; creation before the first"),
@@ -33,8 +33,8 @@ journal_entry = Table(
     Column("recipient", String(64)),
     Column("purpose", String(40)),
     Column("decision", String(8)),
-    Column("entry", LargeBinary, nullable=False, comment="RFC 8785 canonical JSON: the bytes that were hashed"),
-    Column("leaf", Blind, nullable=False, comment="SHA-256(0x00, entry), RFC 6962"),
+    Column("entry", Hashed(), nullable=False, comment="RFC 8785 canonical JSON: the bytes that were hashed"),
+    Column("leaf", Hashed(32), nullable=False, comment="SHA-256(0x00, entry), RFC 6962"),
     PrimaryKeyConstraint("log", "idx"),
 )
 Index("ix_journal_entry_subject", journal_entry.c.subject, journal_entry.c.ts, journal_entry.c.log, journal_entry.c.idx)
@@ -72,7 +72,7 @@ journal_tile = Table(
     metadata,
     Column("log", String(8), nullable=False),
     Column("n", Integer, nullable=False),
-    Column("hashes", LargeBinary, nullable=False, comment="256 leaf hashes whose entries were pruned"),
+    Column("hashes", Hashed(), nullable=False, comment="256 leaf hashes whose entries were pruned"),
     PrimaryKeyConstraint("log", "n"),
 )
 """Level-0 tiles of pruned entries: with them the published folder can be rebuilt from the database alone."""
