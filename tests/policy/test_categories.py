@@ -55,6 +55,7 @@ CODES = {
     "freins[numerique].situations[numerique_sans_equipement].valeur": None,
     "objectifs[mobilite_point_complet].statut": "C8",
     "objectifs[finances_endettement].statut": "C20",
+    "objectifs[sante_acces_droits_soins].statut": "C13",
     "objectifs[mobilite_point_complet].texte": "C21",
     "orientations[departement:1].categorie": "C7",
     "orientations[departement:1].motif": "C21",
@@ -99,7 +100,11 @@ NAMED = {
         "C.S.A.P.A. La Source": "C13",
         "Centre médico-social de Dax": "C7",
     },
-    "rendez_vous[ccas:42].organisme.nom": {"Hôpital de jour": "C13", "France Travail Dax": "C7"},
+    "rendez_vous[ccas:42].organisme.nom": {
+        "Hôpital de jour": "C13",
+        "France Travail Dax": "C7",
+        "Club de prévention": "C19",
+    },
     "orientations[departement:1].organisme_accueil.nom": {
         "csapa la source": "C13",
         "Cap emploi 40": "C7",
