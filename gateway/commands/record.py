@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from connectors.table import to_csv, to_xlsx
-from gateway import evidence, fse, fse_form, meter, private_file, worklist
+from gateway import evidence, fse, fse_form, fse_indicators, meter, private_file, worklist
 from gateway.clock import today
 from gateway.commands import group
 from gateway.commands.output import body_of, data, day, json_object
@@ -144,12 +144,12 @@ def evidence_caseload(
 
 def evidence_indicators(
     operation: Operation,
-    threshold: Annotated[int, typer.Option(min=2, help="Smaller counts are not shown.")] = fse.K,
+    threshold: Annotated[int, typer.Option(min=2, help="Smaller counts are not shown.")] = fse_indicators.K,
     html: Html = None,
 ) -> None:
     """Indicators of one operation, by sex; small counts are hidden."""
     gateway = Gateway.open(settings())
-    told = fse.indicators(gateway, operation, threshold)
+    told = fse_indicators.indicators(gateway, operation, threshold)
     _show("Indicateurs FSE+", told, html)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from gateway import erasure, fse, fse_apart, fse_form, person_export
+from gateway import erasure, fse, fse_apart, fse_form, fse_indicators, person_export
 from gateway.dossier import APART
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.storage.tables.journal import journal_entry
@@ -256,8 +256,8 @@ def test_answers_are_checked(landes: Territory) -> None:
 
 def test_counts_too_small_are_hidden_and_cannot_be_found_back(landes: Territory) -> None:
     entered(landes)
-    whole = {one["code"]: one for one in fse.indicators(landes.gateway, OPERATION, k=1)["indicateurs"]}
-    hidden = {one["code"]: one for one in fse.indicators(landes.gateway, OPERATION)["indicateurs"]}
+    whole = {one["code"]: one for one in fse_indicators.indicators(landes.gateway, OPERATION, k=1)["indicateurs"]}
+    hidden = {one["code"]: one for one in fse_indicators.indicators(landes.gateway, OPERATION)["indicateurs"]}
     assert [whole[code]["total"] for code in ("EECO01", "EECO02", "EECO03", "EECO10", "EECO12")] == [1, 1, 1, 1, 0]
     assert whole["EECO01"]["feminin"] == 1
     assert hidden["EECO01"]["total"] is None
@@ -267,10 +267,10 @@ def test_counts_too_small_are_hidden_and_cannot_be_found_back(landes: Territory)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(2, 10))
 def test_no_count_below_the_threshold_is_shown_nor_left_alone_to_subtraction(a: int, b: int, c: int, k: int) -> None:
     total = a + b + c
-    counts = {code: {"total": 0, "feminin": 0, "masculin": 0} for code in fse.INDICATORS}
+    counts = {code: {"total": 0, "feminin": 0, "masculin": 0} for code in fse_indicators.INDICATORS}
     for code, value in (("EECO01", total), ("EECO02", a), ("EECO04", b), ("EECO05", c)):
         counts[code] = {"total": value, "feminin": value // 2, "masculin": value - value // 2}
-    shown = fse.suppressed(counts, k)
+    shown = fse_indicators.suppressed(counts, k)
     parts = [shown[code]["total"] for code in ("EECO02", "EECO04", "EECO05")]
     for row in shown.values():
         assert all(value is None or value == 0 or value >= k for value in row.values())
@@ -280,28 +280,28 @@ def test_no_count_below_the_threshold_is_shown_nor_left_alone_to_subtraction(a: 
 
 
 def test_a_row_hidden_beside_another_is_not_told_by_its_own_columns() -> None:
-    counts = {code: {"total": 0, "feminin": 0, "masculin": 0} for code in fse.INDICATORS}
+    counts = {code: {"total": 0, "feminin": 0, "masculin": 0} for code in fse_indicators.INDICATORS}
     for code, women, men in (("EECO01", 13, 17), ("EECO02", 0, 3), ("EECO04", 0, 9), ("EECO05", 13, 5)):
         counts[code] = {"total": women + men, "feminin": women, "masculin": men}
-    shown = fse.suppressed(counts)
+    shown = fse_indicators.suppressed(counts)
     parts = [shown[code] for code in ("EECO02", "EECO04", "EECO05")]
     for row in parts:
         assert (row["total"] is None) <= (row["feminin"] is row["masculin"] is None), "the sexes make the sum"
     for column in ("total", "feminin", "masculin"):
         hidden = [counts[code][column] for code in ("EECO02", "EECO04", "EECO05") if shown[code][column] is None]
         assert len(hidden) != 1
-        assert not 0 < sum(hidden) < fse.K, "what is left of the participants is no small count either"
+        assert not 0 < sum(hidden) < fse_indicators.K, "what is left of the participants is no small count either"
 
 
 def test_who_reads_everybody_holds_back_no_exchange(landes: Territory, monkeypatch: pytest.MonkeyPatch) -> None:
     entered(landes)
     gateway, written = landes.gateway, []
 
-    def counted(_: fse.Row) -> bool:
+    def counted(_: fse_indicators.Row) -> bool:
         with gateway.unit_of_work() as work:
             written.append(work.now)
         return True
 
-    monkeypatch.setattr(fse, "INDICATORS", {"EECO01": ("Participants", counted)})
-    assert fse.indicators(gateway, OPERATION, k=1)["indicateurs"][0]["total"] == 1
+    monkeypatch.setattr(fse_indicators, "INDICATORS", {"EECO01": ("Participants", counted)})
+    assert fse_indicators.indicators(gateway, OPERATION, k=1)["indicateurs"][0]["total"] == 1
     assert written

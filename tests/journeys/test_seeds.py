@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connectors.departement import synthetic
-from gateway import clock, convention, evidence, fse, prefill
+from gateway import clock, convention, evidence, fse, fse_indicators, prefill
 from gateway.exchange import exchange
 from gateway.receipt import Receipt, Request
 from schemas.record import Fact, PersonFacts, Record
@@ -259,7 +259,9 @@ def test_d_a_job_found_part_time_then_a_second_one_with_less_travel(landes: Terr
     with landes.gateway.unit_of_work() as work:
         pack = evidence.pack(work, landes.gateway, who)
     (row,) = fse.statement(landes.gateway, "FSE-1")
-    counted = {one["code"]: one["total"] for one in fse.indicators(landes.gateway, "FSE-1", 1)["indicateurs"]}
+    counted = {
+        one["code"]: one["total"] for one in fse_indicators.indicators(landes.gateway, "FSE-1", 1)["indicateurs"]
+    }
     assert [(one["date"], one["temps_travail"]) for one in pack["resultats"]] == [
         ("2026-12-15", "partiel"), ("2027-03-15", "plein"),
     ]  # fmt: skip
