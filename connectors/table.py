@@ -460,6 +460,11 @@ def to_csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     return b"\xef\xbb\xbf" + text.getvalue().encode("utf-8")
 
 
+def one_row(cells: Mapping[str, Any]) -> bytes:
+    """A table of one row under its headers, as `to_csv` writes it."""
+    return to_csv(list(cells), [[str(cell) for cell in cells.values()]])
+
+
 def to_xlsx(tables: dict[str, tuple[Sequence[str], Iterable[Sequence[str]]]]) -> bytes:
     """A workbook with one sheet per table. Every cell is text, and inert."""
     from openpyxl import Workbook  # for whoever writes one: importing it takes as long as a thousand cells

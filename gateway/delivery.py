@@ -187,7 +187,7 @@ def _prepared(
 ) -> Prepared | None:
     """What is to be sent, with its journal entry; None when its recipient holds the same already."""
     document = gateway.document(claimed.recipient, claimed.document)
-    digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(outgoing.written)))
+    digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(outgoing.written, document)))
     told = _told(decision_record.told(work, flow, asked_of, decision), claimed, outgoing.reference, withheld, digest)
     prepared = Prepared(claimed, decision, document, outgoing, digest, withheld, told)
     if held is not None and held.digest == digest:

@@ -37,9 +37,15 @@ _ACTED_ON = {
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def content(written: Written) -> bytes:
-    """The bytes of a written document."""
-    return written.document if isinstance(written.document, bytes) else to_json(written.document)
+def content(written: Written, document: Document) -> bytes:
+    """The bytes of a written document, in the format that its manifest tells."""
+    if isinstance(written.document, bytes):
+        return written.document
+    if document.format == "csv":
+        from connectors.table import one_row  # brings readers of workbooks, for the few who receive a table
+
+        return one_row(written.document)
+    return to_json(written.document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Drop:
 
 async def send(place: Drop, connector: Connector, outgoing: Outgoing, document: Document) -> Acknowledgement:
     """Leave one delivery's file. Its name says the document and the delivery, nothing of the person."""
-    data = connector.file(outgoing) if isinstance(connector, Filed) else content(outgoing.written)
+    data = connector.file(outgoing) if isinstance(connector, Filed) else content(outgoing.written, document)
     if isinstance(data, Acknowledgement):
         return data
     return await place.leave(f"{outgoing.document}-{outgoing.delivery}.{document.format}", data)

@@ -46,7 +46,7 @@ def put(work: UnitOfWork, gateway: Gateway, outgoing: Outgoing, claimed: Claim, 
         person_id=claimed.person_id,
         document=claimed.document,
         content_type=document.content_type[0],
-        content=gateway.vault.seal_bytes(work, claimed.person_id, content(outgoing.written)),
+        content=gateway.vault.seal_bytes(work, claimed.person_id, content(outgoing.written, document)),
         delivery_id=claimed.id,
         created_at=work.now,
     )

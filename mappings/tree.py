@@ -90,6 +90,10 @@ class Tree:
         self.person: Node | None = None
         self._numbers = iter(range(1, 10_000))
         self._person_path = steps(file.record.personne.path, file.partner.format) if file.record.personne else ()
+        if file.record.personne and (not self._person_path or file.partner.format == "table"):
+            raise MappingError(
+                "mapping-path", "[record.personne] names an element that the record repeats, one a person"
+            )
         if self._person_path:
             self._enter_person()
         for position, row in enumerate(file.record.key):

@@ -113,4 +113,4 @@ def content(written: Written, container: str = "") -> bytes:
 
 def row(written: Written) -> bytes:
     """The bytes of one written table row, as CSV with its header."""
-    return table.to_csv(list(written.document), [[str(cell) for cell in written.document.values()]])
+    return table.one_row(written.document)

@@ -175,7 +175,7 @@ def _preview(file: Path, read: str, write: str, report: bool, count: bool) -> No
 
 
 def prefill(
-    person: Annotated[str, typer.Argument(help="Person id, or a pairwise reference.")],
+    person: Annotated[str, typer.Argument(help="Person id, as `maillon person search` gives it.")],
     document: Annotated[str, typer.Option("--document", help="Document of the recipient.")],
     recipient: Annotated[str, typer.Option("--for", help="Who would receive it; the first body that does.")] = "",
 ) -> None:

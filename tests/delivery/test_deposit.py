@@ -19,6 +19,7 @@ from sqlalchemy import select
 from connectors import drop, sftp
 from connectors.contract import Acknowledgement, NotObtained, Outgoing
 from connectors.departement.connector import Departement
+from connectors.manifest import Document
 from gateway import delivery, outbox
 from gateway.deposit import Drop, send
 from gateway.storage.tables.delivery import outbox as table
@@ -232,3 +233,16 @@ async def test_a_file_for_a_departement_bears_its_own_id_of_the_person_or_waits(
     left = await send(Drop(str(folder)), landes, outgoing(identifiers={"si_departement:40": "77"}), document)
     assert left.outcome == "delivered"
     assert b"<id_personne>77</id_personne>" in (folder / "departement.webrsa_ali-d1.xml").read_bytes()
+
+
+async def test_a_table_is_left_as_the_table_that_its_manifest_promises(folder: Path) -> None:
+    fiche = Document(
+        id="essai.fiche", title="Fiche", direction=("write",), format="csv", content_type=("text/csv",), max_bytes=1000
+    )
+    written = Written({"nom": "NOUGARENT", "suivi": "oui"}, {}, [])
+    left = await send(
+        Drop(str(folder)), Departement({"departement": "40"}), Outgoing("d1", fiche.id, written, {}), fiche
+    )
+    assert left.outcome == "delivered"
+    text = (folder / "essai.fiche-d1.csv").read_text("utf-8-sig")
+    assert text.splitlines() == ["nom;suivi", "NOUGARENT;oui"]

@@ -294,6 +294,13 @@ def test_an_unknown_word_in_a_mapping_refuses_the_file(mapping):
     assert error.value.code == "mapping-grammar"
 
 
+@pytest.mark.parametrize(("format", "path"), [("json", ""), ("table", "Qualité")])
+def test_a_choice_of_persons_where_none_repeats_refuses_the_file(mapping, format, path):
+    words = f'[record.personne]\npath = "{path}"\nonly = {{ partner = "Qualité" }}\nvalues = ["adulte"]\n'
+    with pytest.raises(MappingError, match="mapping-path"):
+        mapping(words + NAMES, format=format, direction="read")
+
+
 def test_an_unknown_canonical_path_refuses_the_file(mapping):
     with pytest.raises(MappingError) as error:
         mapping(NAMES.replace("nom_naissance", "nom_de_jeune_fille"))
