@@ -19,7 +19,7 @@ from sqlalchemy import select
 from connectors import drop, sftp
 from connectors.contract import Acknowledgement, NotObtained, Outgoing
 from connectors.departement.connector import Departement
-from connectors.manifest import Document
+from connectors.manifest import Document, installed
 from gateway import delivery, outbox
 from gateway.deposit import Drop, send
 from gateway.storage.tables.delivery import outbox as table
@@ -240,9 +240,7 @@ async def test_a_table_is_left_as_the_table_that_its_manifest_promises(folder: P
         id="essai.fiche", title="Fiche", direction=("write",), format="csv", content_type=("text/csv",), max_bytes=1000
     )
     written = Written({"nom": "NOUGARENT", "suivi": "oui"}, {}, [])
-    left = await send(
-        Drop(str(folder)), Departement({"departement": "40"}), Outgoing("d1", fiche.id, written, {}), fiche
-    )
+    left = await send(Drop(str(folder)), installed()["ccas"].create(), Outgoing("d1", fiche.id, written, {}), fiche)
     assert left.outcome == "delivered"
     text = (folder / "essai.fiche-d1.csv").read_text("utf-8-sig")
     assert text.splitlines() == ["nom;suivi", "NOUGARENT;oui"]
