@@ -13,6 +13,7 @@ from gateway.identity import NIR, NIR_ONLY, Keys, Match, borrowed, confirmed
 from gateway.receipt import Change, Receipt, Request
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
+from schemas import paths
 from schemas.record import Facts, PersonFacts, Record
 
 
@@ -167,6 +168,8 @@ def assert_person(
         current = gateway.dossiers.current(work, who.person)
         facts, findings = parcours.admissible(gateway, request.sender, facts, before, current, told.asserted_at)
         record.findings.extend(findings)
+    if record.silent and not record.partial:
+        facts = {path: value for path, value in before.items() if _untold(path, record.silent)} | facts
     if one.taken_back:
         facts = {path: value for path, value in before.items() if path not in one.taken_back} | facts
     changed = gateway.dossiers.put(
@@ -185,6 +188,11 @@ def assert_person(
         gateway.dossiers.stays.name(work, who.own, home, told.asserted_at, place_h, late=told.late)
     receipt.changes.append(Change("personne", not known, frozenset(changed)))
     return Entered(changed, before, place)
+
+
+def _untold(path: str, silent: tuple[str, ...]) -> bool:
+    """Has the form that speaks no place for this fact, which another form of the document told before?"""
+    return path.startswith(silent) or paths.shape(path) in silent
 
 
 def assert_foyer(work: UnitOfWork, gateway: Gateway, told: Incoming, receipt: Receipt) -> tuple[str, set[str]]:

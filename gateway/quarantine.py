@@ -262,6 +262,7 @@ def _pack(record: Record) -> bytes:
             "findings": [[f.code, f.path, f.severity, f.raw, f.detail] for f in record.findings],
             "asserted_at": clock.instant(record.asserted_at) if record.asserted_at else None,
             "partial": record.partial,
+            "silent": record.silent,
             "original": b64encode(record.original()).decode() if record.original else None,
         }
     )
@@ -276,5 +277,6 @@ def _unpack(packed: bytes) -> Record:
         findings=[Finding(*one) for one in told["findings"]],
         asserted_at=datetime.fromisoformat(told["asserted_at"]) if told["asserted_at"] else None,
         partial=told["partial"],
+        silent=tuple(told.get("silent", ())),
         original=partial(b64decode, told["original"]) if told.get("original") else None,
     )

@@ -126,6 +126,7 @@ class Mapping:
             asserted_at=_moment(asserted),
             digest=document.digest(source, raw) if digest is None else digest,
             partial=self.file.record.partial,
+            silent=self.file.record.silent,
         )
 
     def write(self, current: Current, context: ReadOnly[str, Any] | None = None) -> Written:

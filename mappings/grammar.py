@@ -151,6 +151,8 @@ class RecordWords(_Word):
     key: tuple[Row, ...] = ()
     personne: Personne | None = None
     partial: bool = True
+    silent: tuple[str, ...] = ()
+    """Shapes and beginnings of canonical paths that this form has no place for: not to tell them takes nothing back."""
     asserted_at: Row | None = None
 
 

@@ -156,6 +156,10 @@ def _paths(file: MappingFile, places: Places) -> Found:
             yield line, "unknown-path", f"no canonical field is {told}{_near(told, paths.FIELDS)}"
         if row.canonical is None and row.partner is None:
             yield line, "empty-row", "a row names at least a canonical or a partner path"
+    for begins in file.record.silent:
+        shape = paths.shape(begins).partition("[")[0] if begins.count("[") > begins.count("]") else paths.shape(begins)
+        if not any(one.startswith(shape) for one in paths.FIELDS):
+            yield places.quoted("silent", quotes=False), "unknown-path", f"no canonical field begins with {shape}"
 
 
 def _types(file: MappingFile, places: Places) -> Found:

@@ -72,6 +72,8 @@ class Record:
     """Gives a document that holds this record alone, as the partner wrote it, to be read again after a correction."""
     partial: bool = True
     """True: silence on a fact means nothing. False: the sender restates all it knows under this record key."""
+    silent: tuple[str, ...] = ()
+    """Shapes and beginnings of paths on which silence means nothing even so: this form has no place for them."""
 
     @property
     def rejected(self) -> bool:

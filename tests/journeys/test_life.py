@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+import mappings
 from connectors.caf.generator import contexte, write_foyers
 from connectors.caf.synthese.foyers import Adresse, FoyerRsa, Individu, Mutation
 from gateway import clock, decision_record, journal
@@ -32,6 +33,7 @@ MONT_DE_MARSAN = Adresse("FRA", date(2020, 1, 1), "12", "RUE", "DES PINS", commu
                          libelle_commune="MONT DE MARSAN")  # fmt: skip
 BORDEAUX = replace(MONT_DE_MARSAN, depuis=date(2026, 10, 1), commune="33063", code_postal="33000",
                    libelle_commune="BORDEAUX")  # fmt: skip
+EXAMPLES = Path(mappings.__file__).parent / "france_travail" / "examples" / "dossier_diagnostic"
 ALONE = FoyerRsa(
     rang=1, organisme="caf", caisse="401", matricule="012345600000000", demande="04000000001",
     date_demande=date(2026, 1, 2), personnes=[HERSELF], situation="CEL", situation_depuis=date(2020, 1, 1),
@@ -199,6 +201,31 @@ def test_a_death_told_by_mistake_is_taken_back_by_whoever_told_it(landes: Territ
     assert known["personne.courriels[amelia@exemple.invalid].adresse"].value == "amelia@exemple.invalid"
     (again,) = landes.tell("ccas_voisin", "ccas.beneficiaires", beneficiary(deathDate=None))
     assert again.status == "unchanged"
+
+
+def test_a_diagnosis_of_2023_does_not_take_back_what_its_form_has_no_place_for(landes: Territory) -> None:
+    her = landes.oriented()
+    known = {"identifiants[nir].valeur": AMELIA.nir[:13], "personne.date_naissance": AMELIA.date_naissance}
+
+    def ft_says(example: str, year: str) -> None:
+        told = (EXAMPLES / f"{example}.json").read_bytes().replace(b"2023-", year.encode())
+        reading = landes.gateway.connector("france_travail").read("france_travail.dossier_diagnostic", io.BytesIO(told))
+        (record,) = reading
+        record.personnes[0].facts |= known
+        with landes.gateway.unit_of_work() as work:
+            request = landes.gateway.request(work, "france_travail", reading.envelope.document)
+            exchange(work, landes.gateway, request, [record])
+
+    ft_says("v4", "2026-")
+    today = landes.current(her)
+    ft_says("v1", "2027-")
+    told = landes.current(her)
+    kept = ("freins[numerique].valeur", "freins[mobilite].impact", "diagnostic.declare_sans_frein.valeur",
+            "besoins[utiliser_services_numeriques].valeur")  # fmt: skip
+    assert [told[path].value for path in kept] == [today[path].value for path in kept]
+    gone = "objectifs[mobilite_acceder_vehicule].statut"
+    assert gone in today
+    assert gone not in told, "it lists every objective of mobility: its silence there says something"
 
 
 def test_a_decision_by_a_rule_that_a_signature_put_in_force_is_taken_again_as_it_was(tmp_path: Path) -> None:

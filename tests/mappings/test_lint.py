@@ -123,6 +123,16 @@ def test_a_key_of_an_unknown_type_is_a_fault_too(write):
         assert [one.code for one in found] == ["unknown-type"]
 
 
+def test_what_a_form_has_no_place_for_begins_a_canonical_path(write):
+    for begins, codes in (
+        ("objectifs[numerique_", []),
+        ("freins[].impact", []),
+        ("freinages[].impact", ["unknown-path"]),
+    ):
+        found = lint([write(SOUND.replace("[[section]]", f'[record]\nsilent = ["{begins}"]\n\n[[section]]', 1))])
+        assert [one.code for one in found] == codes
+
+
 def test_the_date_of_a_statement_is_read_by_a_type_that_tells_one(write):
     said = 'asserted_at = { partner = "maj", type = "%s" }'
     for kind, code in (("text", "field-type"), ("partial_date", "field-type"), ("datte", "unknown-type")):
