@@ -56,7 +56,10 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def _networks(networks: Iterable[str]) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(network) for network in networks)
+    try:
+        return tuple(ipaddress.ip_network(network) for network in networks)
+    except ValueError:
+        raise DestinationRefused("networks-invalid") from None
 
 
 def _permitted(address: str, networks: Iterable[Network]) -> bool:

@@ -74,11 +74,18 @@ def _of_the_database(error: DBAPIError) -> tuple[str, str]:
         said = str(error.orig).strip().splitlines()[0]
         act = "Start it, or correct MAILLON_DATABASE_URL or the rights of its account."
         return "database-unreachable", f"{said}. {act}"
+    if error.connection_invalidated:
+        act = "Begin again once it answers: nothing is half done, and a file goes on after its last committed record."
+        return "database-lost", f"The database ended the connection ({_code_of(error)}). {act}"
     if code := getattr(error.orig, "sqlite_errorname", ""):
         where = "look at the space and the rights of its file and folder, and at what else holds it."
     else:
-        code, where = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__, "its own log says why."
+        code, where = _code_of(error), "its own log says why."
     return "database-refused", f"The database refused a statement ({code}): {where}"
+
+
+def _code_of(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
 
 
 def _of_the_system(error: OSError) -> tuple[str, str, int]:

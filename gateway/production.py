@@ -83,10 +83,20 @@ def wrong_addresses(settings: Settings) -> list[str]:
         try:
             way_to(settings, body)
         except DestinationRefused as refused:
-            named = "`ca`, the file of authorities" if refused.code == "ca-unreadable" else "An address"
-            what = "no PEM file that opens" if refused.code == "ca-unreadable" else "no place to call"
-            wrong.append(f"{named} under [bodies.{body}] is {what} ({refused.code}).")
+            what, act = _WRONG.get(refused.code, _NO_PLACE)
+            wrong.append(f"{what.format(f'under [bodies.{body}]')} ({refused.code}): {act}.")
     return wrong
+
+
+_NO_PLACE = (
+    "An address {} is no place to call",
+    "write https and the partner's full name; plain http and bare addresses pass only inside its `networks`",
+)
+_WRONG = {
+    "ca-unreadable": ("`ca` {}, the file of authorities, is no PEM file that opens", "name one"),
+    "networks-invalid": ("`networks` {} is no list of networks", "write them by commas, as 10.2.0.0/16"),
+}
+"""What an operator has to correct, by code of `DestinationRefused`: (what, the act)."""
 
 
 def require(settings: Settings, host: str) -> None:

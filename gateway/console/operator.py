@@ -163,9 +163,9 @@ _SEEN = 50
 """Deliveries looked at for the cause: those put off the furthest, which are those that failed."""
 _RESTS = {"circuit-open", "paused", "rate-limited", "too-many-requests", "quota"}
 _TO_MEND = {
-    "host-not-found", "ca-unreadable", "invalid-client", "invalid-scope", "scope-missing", "token-refused",
-    "unauthorized", "credentials-refused", "access-refused", "host-key-unknown", "disk-full", "folder-missing",
-    "folder-refused", "folder-unreachable", "url-invalid", "scheme-not-allowed", "userinfo-not-allowed",
+    "host-not-found", "ca-unreadable", "networks-invalid", "invalid-client", "invalid-scope", "scope-missing",
+    "token-refused", "unauthorized", "credentials-refused", "access-refused", "host-key-unknown", "disk-full",
+    "folder-missing", "folder-refused", "folder-unreachable", "url-invalid", "scheme-not-allowed", "userinfo-not-allowed",
     "host-not-allowed", "port-not-allowed", "address-not-allowed", "origin-not-registered", "not-configured",
     "scope-not-configured", "agent-misconfigured", "drop-keys-missing", "drop-keys-unreadable", "bad-address",
 }  # fmt: skip

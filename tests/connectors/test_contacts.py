@@ -137,6 +137,11 @@ def test_each_obstacle_on_the_way_has_its_name(tmp_path: Path) -> None:
     assert knocked("https://localhost:4430", ca=tmp_path / "absent.pem") == "ca-unreadable"
     (told,) = wrong_addresses(Settings(bodies={"essai": {"ca": __file__}}))
     assert "`ca`" in told
+    (told,) = wrong_addresses(Settings(bodies={"essai": {"networks": "10.2.0.1/16"}}))
+    assert told.startswith("`networks` under [bodies.essai] is no list of networks (networks-invalid): ")
+    (told,) = wrong_addresses(Settings(profile="production", bodies={"essai": {"url": "http://10.2.0.1:8080"}}))
+    assert "(host-not-allowed)" in told
+    assert "inside its `networks`" in told, "what opens it"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = taken.getsockname()[1]
     assert knocked(f"https://localhost:{closed}") == "not-connected"

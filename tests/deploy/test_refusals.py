@@ -77,6 +77,19 @@ def test_a_full_sqlite_file_says_so_and_sends_to_no_log(tmp_path: Path) -> None:
     assert "log" not in detail
 
 
+@pytest.mark.postgres
+def test_a_connection_that_the_database_ends_asks_to_begin_again(postgres_database: str) -> None:
+    """It is stopped, fails over, or its administrator ends the session: the statement is not at fault."""
+    engine = open_engine(postgres_database)
+    with pytest.raises(DBAPIError) as refused, engine.connect() as connection:
+        connection.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+    engine.dispose()
+    code, detail = cli._of_the_database(refused.value)
+    assert code == "database-lost"
+    assert "57P01" in detail
+    assert "Begin again" in detail
+
+
 @contextmanager
 def _as_another_account() -> Iterator[Path]:
     """A folder of an account without privileges, which this process becomes."""
