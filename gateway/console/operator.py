@@ -165,9 +165,10 @@ _RESTS = {"circuit-open", "paused", "rate-limited", "too-many-requests", "quota"
 _TO_MEND = {
     "host-not-found", "ca-unreadable", "networks-invalid", "invalid-client", "invalid-scope", "scope-missing",
     "token-refused", "unauthorized", "credentials-refused", "access-refused", "host-key-unknown", "disk-full",
-    "folder-missing", "folder-refused", "folder-unreachable", "url-invalid", "scheme-not-allowed", "userinfo-not-allowed",
-    "host-not-allowed", "port-not-allowed", "address-not-allowed", "origin-not-registered", "not-configured",
-    "scope-not-configured", "agent-misconfigured", "drop-keys-missing", "drop-keys-unreadable", "bad-address",
+    "folder-missing", "folder-refused", "folder-unreachable", "url-invalid", "scheme-not-allowed",
+    "userinfo-not-allowed", "host-not-allowed", "port-not-allowed", "address-not-allowed", "origin-not-registered",
+    "not-configured", "scope-not-configured", "agent-misconfigured", "drop-keys-missing", "drop-keys-unreadable",
+    "bad-address",
 }  # fmt: skip
 _AT_SOURCE = {"incomplete-document", "validations-missing", "preconisation-differs"}
 """What the partner asked us to wait for; what is mended on our side; by whoever said it. The rest is the partner's."""
