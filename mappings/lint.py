@@ -363,7 +363,7 @@ def _values(mapping: engine.Mapping, places: Places) -> Found:
         line, table = places.row(ranks[id(section)], row), mapping.tables[row.codes]
         given = {str(value) for value in table.canonical_values}
         for value in sorted(given - known):
-            near = _near(value, known) or f"; it holds {', '.join(sorted(known)[:12])}"
+            near = _near(value, known) or f"; it holds {', '.join(sorted(known)[:20])}{'…' if len(known) > 20 else ''}"
             yield line, "not-canonical", f"[codes.{row.codes}] gives {value}, which {champ.path} cannot hold{near}"
         if row.writes and mapping.file.direction != "read" and section.direction != "read":
             missing = sorted(known - {str(value) for _, value in table.reverse})
@@ -395,6 +395,21 @@ def _coverage(mapping: engine.Mapping, places: Places) -> Found:
         yield places.quoted(path), "unknown-element", f"{path} is not in {mapping.file.partner.schema_}"
 
 
+def _names(mapping: engine.Mapping, places: Places) -> Found:
+    """The codes that name the items of a list of the record are those of its list."""
+    for rank, section, inside in sections(mapping.file):
+        held = paths.shape(inside)
+        champ = next((one for path, one in paths.FIELDS.items() if path.startswith(f"{held}.")), None)
+        if champ is None or len(section.key) != 1 or (codes := section.key[0].codes) is None:
+            continue
+        if (list_ := champ.cles[held.count("[]") - 1].liste) is None:
+            continue
+        known = nomenclatures.codes(list_)
+        for value in sorted({str(value) for value in mapping.tables[codes].canonical_values} - known.keys()):
+            message = f"[codes.{codes}] gives {value}, which names no item of {held}{_near(value, known)}"
+            yield places.section(rank), "not-canonical", message
+
+
 _COMPILED: tuple[Callable[[engine.Mapping, Places], Found], ...] = (
-    _name, _categories, _codes, _values, _examples, _coverage,
+    _name, _categories, _codes, _values, _names, _examples, _coverage,
 )  # fmt: skip

@@ -296,3 +296,24 @@ def test_a_word_of_the_context_is_one_that_an_example_gives(write):
     (found,) = lint([write(given.replace("{}", "organismes"))])
     assert (found.line, found.code) == (12, "unknown-context")
     assert found.message == "no example gives organisme in its context; is it organismes?"
+
+
+def test_a_code_that_names_no_item_of_its_list_is_told_with_what_it_may_be(write):
+    freins = """\
+[[section]]
+title = "Freins"
+category = "frein_theme"
+canonical = "freins[]"
+partner = "themes[]"
+key = [{ partner = "code", type = "code", codes = "theme" }]
+fields = [{ canonical = "valeur", constant = "present" }]
+
+[codes.theme]
+source = "essai"
+values = { MOB = "mobilté" }
+
+"""
+    (found,) = lint([write(SOUND.replace("[codes.", f"{freins}[codes.", 1))])
+    assert (found.code, found.message) == (
+        "not-canonical", "[codes.theme] gives mobilté, which names no item of freins[]; is it mobilite?",
+    )  # fmt: skip
