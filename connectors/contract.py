@@ -222,6 +222,34 @@ class Filed(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """A message that its partner pushed, once its sender is proved and before anything of it is read."""
+
+    document: str
+    replay_key: str
+    """Names this message: received again, it changes nothing."""
+    order_key: str
+    """Names what it speaks of: a message older than the last one about it changes nothing."""
+    sent_at: datetime
+    erased_places: tuple[tuple[str, str], ...] = ()
+    """(record key, person key) of each earlier statement that the source erased, to purge."""
+
+
+@runtime_checkable
+class Pushing(Protocol):
+    """A connector whose partner calls us, at `POST /v1/webhooks/{body}`; its `read` then reads the same bytes."""
+
+    def announced(self, headers: Mapping[str, str]) -> None:
+        """Refuse what bears no proof before its body is read. Raises `DocumentRefused` (``signature-missing``)."""
+        ...
+
+    def webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Pushed:
+        """Prove a message before anything parses it. Raises `DocumentRefused`: ``signature-wrong``,
+        ``stale-timestamp`` or ``timestamp-ahead`` are answered 401, any other code 400 or 422."""
+        ...
+
+
 @runtime_checkable
 class Reachable(Protocol):
     """A connector that can try its settings without speaking of anybody and without changing anything."""

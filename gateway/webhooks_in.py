@@ -19,7 +19,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from connectors.contract import DocumentRefused
+from connectors.contract import DocumentRefused, Pushed, Pushing
 from connectors.manifest import ManifestError
 from gateway import clock, journal
 from gateway.access.replay import Used, record
@@ -74,7 +74,7 @@ class _Door:
             connector = self.gateway.connector(body_id) if body_id in self.gateway.bodies else None
         except (ManifestError, Misconfigured):
             connector = None
-        if not hasattr(connector, "webhook"):
+        if not isinstance(connector, Pushing):
             raise Unknown("webhook-unknown", "No partner pushes to this address.")
         return connector
 
@@ -93,7 +93,7 @@ class _Door:
         )
         return problem
 
-    def _take(self, work: UnitOfWork, body_id: str, message: Any, records: list[Record]) -> dict[str, Any]:
+    def _take(self, work: UnitOfWork, body_id: str, message: Pushed, records: list[Record]) -> dict[str, Any]:
         require_available(work, self.gateway.settings)
         use = Used.of("webhook", body_id, message.replay_key, time.time() + MEMORY.total_seconds())
         sent_at = clock.instant(message.sent_at)
@@ -117,7 +117,7 @@ class _Door:
         work.add(exchange_table, **row, response=json.dumps(told))
         return told
 
-    def _purge(self, work: UnitOfWork, body_id: str, message: Any) -> None:
+    def _purge(self, work: UnitOfWork, body_id: str, message: Pushed) -> None:
         """Remove what this source said and has now erased: every version of it, and what waits in quarantine."""
         index = self.gateway.dossiers.record_index
         keys = [one for key, person in message.erased_places for one in (key, f"{key}\x00{person}")]

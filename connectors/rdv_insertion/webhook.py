@@ -1,6 +1,6 @@
 """Receiving rdv-insertion's webhooks: who sent it, how old it is, what it says, and what it must not be taken for.
 
-The signature covers the raw body and no nonce: a stale timestamp is refused, and `Webhook.replay_key` is for the
+The signature covers the raw body and no nonce: a stale timestamp is refused, and `Pushed.replay_key` is for the
 gateway to remember. The sender also signs with a JWT over three fields only; that form is refused, because the rest
 of the body would not be protected. `destroyed` means erased at the source: never a cancellation.
 """
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import mappings
-from connectors.contract import DocumentRefused, Envelope
+from connectors.contract import DocumentRefused, Envelope, Pushed
 from connectors.json import digest, parse
 from connectors.rdv_insertion.champs import allowed
 from connectors.rdv_insertion.statuts import canonical
@@ -29,26 +29,13 @@ AHEAD = timedelta(minutes=5)
 _EVENTS = frozenset({"created", "updated", "destroyed"})
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """A webhook whose sender is proved.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook(Pushed):
+    """A webhook whose sender is proved."""
 
-    `replay_key` was never seen before, or nothing is to be done. `order_key` and `sent_at`: a message that is not newer
-    than the last one under the same key is skipped. `erases`: the record keys to purge of this source's assertions.
-    """
-
-    replay_key: str
-    order_key: str
-    sent_at: datetime
-    event: str
-    erases: tuple[str, ...] = ()
-    body: bytes = field(default=b"", repr=False)
     document: str = DOCUMENT
-
-    @property
-    def erased_places(self) -> tuple[tuple[str, str], ...]:
-        """(record key, person key) of each statement that the source erased."""
-        return tuple((key, key.rpartition(":")[2]) for key in self.erases)
+    event: str
+    body: bytes = field(default=b"", repr=False)
 
 
 def signature(headers: Mapping[str, str], secret: str) -> str:
@@ -78,9 +65,13 @@ def open_webhook(headers: Mapping[str, str], body: bytes, secret: str, now: date
     if sent_at - now > AHEAD:
         raise DocumentRefused("timestamp-ahead", "the message comes from the future: check the clocks")
     order = f"{meta['model']}:{data.get('id', '')}"
-    erases = tuple(_keys(data)) if meta["event"] == "destroyed" and meta["model"] == "Rdv" else ()
+    gone = _keys(data) if meta["event"] == "destroyed" and meta["model"] == "Rdv" else ()
+    erased = tuple((key, key.rpartition(":")[2]) for key in gone)
     # Timestamps are to the second: an erasure in the second of an update is another message.
-    return Webhook(f"{order}:{meta['timestamp']}:{meta['event']}", order, sent_at, meta["event"], erases, body)
+    return Webhook(
+        replay_key=f"{order}:{meta['timestamp']}:{meta['event']}", order_key=order, sent_at=sent_at,
+        event=meta["event"], erased_places=erased, body=body,
+    )  # fmt: skip
 
 
 def _opened(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:

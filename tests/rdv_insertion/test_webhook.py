@@ -191,7 +191,7 @@ def test_destroyed_is_an_erasure_never_a_cancellation(reason: str | None) -> Non
     if reason:
         changes["meta__webhook_reason"] = reason
     value = message(**changes)
-    assert received(value).erases == ("0190-aa:7", "0190-aa:8")
+    assert received(value).erased_places == (("0190-aa:7", "7"), ("0190-aa:8", "8"))
     zoe, _ = read(value)
     assert zoe.partial is False
     assert "source-erasure" in [finding.code for finding in zoe.findings]
