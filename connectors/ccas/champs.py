@@ -24,6 +24,7 @@ TAKEN_BACK = {"deathDate": "personne.date_deces"}
 """Fields that a CCAS takes back by an explicit `null`, and where the record holds them. Any other empty field says
 nothing; a death told by mistake would end all that is owed to someone alive."""
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,60}$")
+_TYPED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:\s+(?:à\s+)?(\d{1,2})\s?[:hH]\s?(\d{2})(?::\d{2})?)?", re.ASCII)
 _INTEGER = re.compile(r"\d{1,4}(\.0+)?")
 
 
@@ -117,10 +118,25 @@ def _instant(text: str, zone: tzinfo) -> datetime:
         raise Bad("bad-instant") from None
 
 
+def _iso(text: str) -> str:
+    """The moment that staff type, as a program writes it: « 26/10/2026 à 9h30 »."""
+    if not (found := _TYPED.fullmatch(text)):
+        return text
+    day, month, year, hour, minute = found.groups()
+    return f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}:{minute}" if hour else "")
+
+
 def _whole_seconds(text: str) -> str:
     if normalisation.is_instant(text):
         return text
-    return _instant(text, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return _instant(_iso(text), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _hour(text: str) -> str:
+    """A day alone is no moment to meet at: midnight would be a guess."""
+    if len(_iso(text)) <= len("AAAA-MM-JJ"):
+        raise Bad("bad-instant")
+    return _whole_seconds(text)
 
 
 def _nir(text: str) -> str:
@@ -168,6 +184,7 @@ _CONVERT: dict[str, Convert] = {
     "code_postal": str,
     "date": _day,
     "instant": _whole_seconds,
+    "date_heure": _hour,
     "nir": _nir,
     "entier": _integer,
     "decimal": _decimal,

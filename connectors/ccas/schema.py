@@ -18,6 +18,7 @@ FOLDER = tables.FOLDER / "ccas"
 _SCALAR: dict[str, dict[str, Any]] = {
     "date": {"type": "string", "description": "AAAA-MM-JJ, JJ/MM/AAAA ou RFC 3339"},
     "instant": {"type": "string", "description": "RFC 3339, ou heure de Paris"},
+    "date_heure": {"type": "string", "description": "RFC 3339, ou date et heure de Paris"},
     "entier": {"type": "integer", "minimum": 0},
     "decimal": {"type": ["number", "string"]},
     "booleen": {"type": "boolean"},

@@ -157,6 +157,12 @@ def test_a_beneficiary_nobody_could_recognise_is_rejected_alone(fields: dict[str
         ({"status": "Deceased"}, "missing-required", "personne.date_deces"),
         ({"deathDate": "9999-12-31T23:59:59Z"}, "bad-instant", "personne.date_deces"),
         ({"rendezVous": [{"id": "1", "debut": "0001-01-01T00:00:00"}]}, "bad-instant", "rendez_vous[ccas:1].debut"),
+        ({"rendezVous": [{"id": "1", "debut": "26/10/2026"}]}, "bad-instant", "rendez_vous[ccas:1].debut"),
+        (
+            {"freins": [{"theme": "mobilite", "situations": [{"code": "sante_couverture_sociale_a_jour"}]}]},
+            "unknown-code",
+            "freins[mobilite].situations",
+        ),
     ],
 )
 def test_a_doubtful_value_waits_and_the_rest_is_read(fields: dict[str, Any], code: str, absent: str) -> None:
@@ -169,6 +175,16 @@ def test_a_doubtful_value_waits_and_the_rest_is_read(fields: dict[str, Any], cod
     assert facts["personne.nom_naissance"] == "Nougarent"
     for finding in record.findings:
         assert not any(str(value) in f"{finding!r}" for value in fields.values() if len(str(value)) > 3)
+
+
+@pytest.mark.parametrize(
+    "typed", ["26/10/2026 09:30", "26/10/2026 à 9h30", "2026-10-26 09:30", "2026-10-26T09:30+01:00"]
+)
+def test_a_moment_is_read_as_staff_type_it(typed: str) -> None:
+    record = one(rendezVous=[{"id": "1", "debut": typed}], freins=[{"theme": "logement", "exploreLe": "26/10/2026"}])
+    told = record.personnes[0].facts
+    assert told["rendez_vous[ccas:1].debut"] == "2026-10-26T08:30:00Z"
+    assert told["freins[logement].explore_le"] == "2026-10-25T23:00:00Z"
 
 
 @pytest.mark.parametrize("fields", [{"status": "Archived"}, {"status": "Deceased", "deathDate": "2026-10-01"}])
