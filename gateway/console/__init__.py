@@ -5,7 +5,7 @@
 | `dpo` | `register` `person` `agreements` `bases` `purges` `rights` `rights_act` `breaches` `reidentify` `registers` |
 | | `integrity` `watch` |
 | `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` |
-| `operateur` | `operator` |
+| `operateur` | `partners` `dead_letters` `files` `health` |
 | `dpo`, `integration` | `double_entry` |
 
 Pages read the real database and show codes, counts and pseudonyms; a value about someone is shown only to an account

@@ -26,7 +26,8 @@ from starlette.requests import Request as Asked
 from gateway import cli, clock
 from gateway.access import partners
 from gateway.app import readiness
-from gateway.console import home, operator
+from gateway.console import home
+from gateway.console import partners as partners_page
 from gateway.console.blocks import Lines, Table
 from gateway.console.common import View
 from gateway.journal_files import WITNESS_POLICY, Files
@@ -205,7 +206,7 @@ def test_what_ends_soon_is_told_before_nobody_is_let_in_and_nothing_is_stamped(t
 
     with gateway.reading() as work:
         view = View(Asked({"type": "http", "query_string": b"", "headers": []}), gateway, None, work)  # type: ignore[arg-type]
-        (table,) = (one for one in operator.partners(view).blocks if isinstance(one, Table))
+        (table,) = (one for one in partners_page.partners(view).blocks if isinstance(one, Table))
         today = {name: number for name, number, *_ in home._operateur(view)}
     named = [row[0].items for row in table.rows if isinstance(row[0], Lines)]
     assert [one[0] for one in named] == ["ccas-dax", "ccas-tarbes"]
