@@ -24,6 +24,7 @@ from gateway import journal
 from gateway.ingest import ingest
 from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem, where
 from gateway.registry import Gateway
+from gateway.storage import unreachable
 from gateway.storage.tables.record import batch
 
 log = structlog.get_logger(__name__)
@@ -160,6 +161,8 @@ async def _read(gateway: Gateway, reception: Reception, arrival: Arrival, piece:
     except Problem as problem:
         return became("retry", problem.code)
     except Exception as error:  # one file nobody can read must not keep the others from being read
+        if unreachable(error):
+            return became("retry", "database-unavailable")
         log.error("collect.failed", case=arrival.case, error=type(error).__name__, where=where(error))
         return became("retry", "unexpected-error")
     if counts.held:

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from gateway.problems import Unavailable
+from gateway.storage import unreachable
 from gateway.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -125,7 +126,7 @@ class Committer:
                 _foresee(work, [task.action for task in group])
                 results = [task.action(work) for task in group]
         except Exception as error:  # whatever it is, it belongs to the caller whose action raised it
-            if _unreachable(error):  # for all alike: trying each alone would only make them wait
+            if unreachable(error):  # for all alike: trying each alone would only make them wait
                 _answer((task, None, _translated(error)) for task in group)
             elif len(group) == 1 and again and isinstance(error, DBAPIError):
                 self._run(group, again - 1)
@@ -169,11 +170,6 @@ def _settle(outcomes: list[Outcome]) -> None:
             task.done.set_result(result)
         else:
             task.done.set_exception(error)
-
-
-def _unreachable(error: Exception) -> bool:
-    """The connection was lost, or could not be made (no statement was running then)."""
-    return isinstance(error, DBAPIError) and (error.connection_invalidated or error.statement is None)
 
 
 def _translated(error: Exception) -> Exception:

@@ -21,6 +21,7 @@ from gateway.ingest import ingest
 from gateway.problems import CallerProblem, Conflict, Misconfigured, Problem, where
 from gateway.registry import Gateway
 from gateway.rejects import Rejects
+from gateway.storage import unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,8 @@ def _one(gateway: Gateway, path: Path, sender: str, document: Callable[[Path], s
     except Problem as problem:
         return Dropped(path.name, "retry", problem.code)
     except Exception as error:  # one file nobody can read must not keep the others from being read
+        if unreachable(error):
+            return Dropped(path.name, "retry", "database-unavailable")
         log.error("drop.failed", error=type(error).__name__, where=where(error))
         return Dropped(path.name, "retry", "unexpected-error")
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gateway.problems import Misconfigured
 
@@ -47,6 +47,12 @@ def takes_writing(connection: Connection) -> bool:
         return bool(connection.execute(text("select current_setting('transaction_read_only') = 'off'")).scalar_one())
     file = connection.engine.url.database
     return not file or file == ":memory:" or all(os.access(one, os.W_OK) for one in (file, Path(file).parent))
+
+
+def unreachable(error: Exception) -> bool:
+    """The connection was lost, or could not be made (no statement was running then): nothing is wrong with what was
+    being done, which may be done again."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or error.statement is None)
 
 
 def upsert(dialect: str, table: Table) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from sqlalchemy import event, text
 from typer.testing import CliRunner
 
 from connectors import sftp
@@ -205,6 +206,29 @@ def test_a_file_that_fails_unforeseen_keeps_no_other_from_being_read(landes: Gat
         os.utime(folder / f"{rank}.xml", (rank, rank))
     told = [(one.file, one.status, one.code) for one in take(landes, folder)]
     assert told == [("0.xml", "retry", "unexpected-error"), ("1.xml", "read", "")]
+
+
+@pytest.mark.postgres
+def test_a_database_that_ends_the_connection_leaves_the_file_to_the_next_run(
+    postgres_database: str, tmp_path: Path, folder: Path
+) -> None:
+    """It is restarted in the middle of a file: no defect of ours, and nobody has to look at it."""
+    told = Settings(home=tmp_path / "maillon", profile="test", departement="040", database_url=postgres_database)
+    gateway = Gateway.open(told)
+
+    @event.listens_for(gateway.engine, "before_cursor_execute")
+    def cut(connection, _cursor, statement, *_) -> None:
+        if statement.startswith("UPDATE batch SET done"):
+            event.remove(gateway.engine, "before_cursor_execute", cut)
+            with gateway.engine.connect() as other:
+                at_work = connection.connection.driver_connection.info.backend_pid
+                other.execute(text("select pg_terminate_backend(:at_work)"), {"at_work": at_work})
+
+    (folder / "flux.xml").write_bytes(flux())
+    assert [(one.status, one.code) for one in take(gateway, folder)] == [("retry", "database-unavailable")]
+    (one,) = take(gateway, folder)
+    assert (one.status, one.counts and one.counts["accepted"]) == ("read", 3)
+    gateway.engine.dispose()
 
 
 def test_a_wrong_total_waits_for_a_human(landes: Gateway, folder: Path) -> None:
