@@ -701,6 +701,23 @@ def _commune(row: Row, zone: str) -> Codec:
     return Codec(_say(n.commune_code, "bad-commune", "5 caractères"), str)
 
 
+def _abroad(code: str) -> bool:
+    """Codes of INSEE that begin so are countries: nobody was born in a commune of that code."""
+    return code.startswith("99")
+
+
+@_type("birth_commune", "code INSEE de la commune de naissance, en France", memo=True)
+def _birth_commune(row: Row, zone: str) -> Codec:
+    """One column holds the commune or the country of birth; the country is read by `birth_country`."""
+    read = _say(n.commune_code, "bad-commune", "5 caractères")
+    return Codec(lambda text: None if _abroad(code := read(text) or "") else code or None, str)
+
+
+@_type("birth_country", "code INSEE du pays de naissance, hors de France", memo=True)
+def _birth_country(row: Row, zone: str) -> Codec:
+    return Codec(lambda text: code if _abroad(code := n.commune_code(text)) and code != "99100" else None, str)
+
+
 @_type("code", "code", tells=_ANY)
 def _code(row: Row, zone: str) -> Codec:
     """Through the table named by `codes`; the engine does it, because it must tell which code was unknown."""
