@@ -15,7 +15,7 @@ from pathlib import Path
 from mappings import coverage, engine, examples
 from mappings.codes import Table
 from mappings.coverage import Places
-from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, parse
+from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, parse, steps
 from mappings.types import TYPES, tells_several
 from mappings.writing import dotted
 from schemas import nomenclatures, paths
@@ -410,6 +410,23 @@ def _names(mapping: engine.Mapping, places: Places) -> Found:
             yield places.section(rank), "not-canonical", message
 
 
+def _left_aside(mapping: engine.Mapping, places: Places) -> Found:
+    """What a condition leaves aside is told: without a schema nobody would ever hear of it."""
+    file = mapping.file
+    if file.direction == "write" or (file.partner.schema_ or file.partner.elements) is not None:
+        return
+    for rank, section, _ in sections(file):
+        path = steps(section.partner, file.partner.format)
+        asked = [(places.section(rank), step) for step in (path[:-1] if section.codes else path)]
+        for row in section.fields if section.direction != "write" else ():
+            told = (step for partner in row.partners for step in steps(partner, file.partner.format))
+            asked += [(places.row(rank, row), step) for step in told if row.reads]
+        for line, step in asked:
+            if step.where:
+                message = f"any other {step.name} would be left in silence: begin a section at {step}, with codes"
+                yield line, "left-aside", message
+
+
 _COMPILED: tuple[Callable[[engine.Mapping, Places], Found], ...] = (
-    _name, _categories, _codes, _values, _names, _examples, _coverage,
+    _name, _categories, _codes, _values, _names, _left_aside, _examples, _coverage,
 )  # fmt: skip
