@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
-from connectors.contract import DocumentRefused
+from connectors.contract import DocumentRefused, Pushing
 from connectors.kit.cases import case
 from connectors.kit.subject import NoObject, Sample, Subject
 
@@ -38,6 +39,20 @@ def foreign(subject: Subject) -> Iterator[str]:
             yield "a document of somebody else is opened"
         except DocumentRefused:
             continue
+
+
+@case("preuve", "entrees_hostiles", "un message poussé sans la preuve de qui l'envoie est refusé avant d'être lu")
+def unproved(subject: Subject) -> Iterator[str]:
+    connector = subject.connector()
+    if not isinstance(connector, Pushing):
+        raise NoObject("ce partenaire ne pousse rien")
+    for content in (b"{}", *(sample.content for sample in subject.samples)):
+        for trial in (lambda: connector.announced({}), lambda: connector.webhook({}, content, datetime.now(UTC))):  # noqa: B023
+            try:
+                trial()
+                yield "a message without a proof is taken"
+            except DocumentRefused:
+                continue
 
 
 @case("hostile", "entrees_hostiles", "un document hostile est refusé en entier, avec un code")

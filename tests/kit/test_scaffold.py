@@ -162,6 +162,12 @@ BREAKS = {
         "connector.py", "if document != SUIVI:\n            raise DocumentRefused",
         "if not document:\n            raise DocumentRefused", "document_etranger",
     ),
+    "a-message-is-taken-from-anyone": (
+        "connector.py", "    async def send",
+        "    def announced(self, headers: Any) -> None:\n        pass\n\n"
+        "    def webhook(self, headers: Any, body: bytes, now: Any) -> Any:\n        return body\n\n    async def send",
+        "preuve",
+    ),
     "a-secret-shows": (
         "connector.py", "    async def send",
         "    def __repr__(self) -> str:\n        return self._key\n\n    async def send", "reglages",
