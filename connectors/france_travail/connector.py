@@ -72,7 +72,10 @@ class FranceTravail:
         if deliver is None:
             return Acknowledgement("refused", "document-unknown")
         codes = {finding.code for finding in outgoing.written.findings}
-        if codes & {"missing-required", "several-items"} and not outgoing.withdraw:
+        gone = (
+            outgoing.withdraw or outgoing.written.metadata.get("etat") == "efface_source"
+        )  # nothing else of it is left
+        if codes & {"missing-required", "several-items"} and not gone:
             return Acknowledgement("refused", "incomplete_document")
         try:
             person = Person.of(_identifiers(outgoing))

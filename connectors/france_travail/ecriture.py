@@ -20,6 +20,8 @@ LISTS = {
 }
 """Documents about one item of a list of the dossier."""
 
+_WITHOUT_CODE = frozenset({"siae", "autre"})
+"""Bodies that a Département's tool names beside its own, and that France Travail's list does not know."""
 _RESIDENCE = "personne.adresses[residence]"
 
 _ONLY_WHEN: dict[tuple[str, str], tuple[str, ...]] = {
@@ -81,7 +83,8 @@ def _organisme(base: str, shown: Mapping[str, Fact], item: str, settings: Mappin
     path = f"{base}.organisme.code_organisme_ft"
     known = dict(pair.split("=", 1) for pair in settings.get("organismes", "").split(",") if "=" in pair)
     body = item.partition(":")[0]
-    if path in shown or body not in known:
+    nature = value_of(shown, f"{base}.organisme.nature")
+    if path in shown or body not in known or nature in _WITHOUT_CODE:
         return {}
     return {path: Fact(known[body].strip(), body, "", "")}
 

@@ -209,7 +209,8 @@ async def rendez_vous(
 ) -> Acknowledgement:
     """Create, change or cancel one rendez-vous; create it again once when France Travail merged two files."""
     sent, told = outgoing.written.document, outgoing.written.metadata
-    if str(told.get("item", "")).startswith("france_travail:"):
+    theirs = (sent.get("organisme") or {}).get("code") == "FT"  # a Département's tool also keeps those of its agencies
+    if theirs or str(told.get("item", "")).startswith("france_travail:"):
         return _refused("owned_by_recipient")
     if outgoing.withdraw or told.get("etat") == "efface_source":
         return await _erase(client, outgoing, person, transport)

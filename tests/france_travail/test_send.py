@@ -335,10 +335,28 @@ async def test_a_cancellation_of_what_was_never_sent_sends_nothing(partner) -> N
     assert ft.app.calls("rdv_post") == []
 
 
-async def test_a_rendez_vous_of_france_travail_is_not_sent_back(partner) -> None:
-    values = {path.replace("ccas:42", "france_travail:9"): value for path, value in PLANNED.items()}
-    answer = await partner(**SETTINGS).send("rendez_vous", values, item="france_travail:9")
+@pytest.mark.parametrize("item", ["france_travail:9", "rdv_insertion:9"])
+async def test_a_rendez_vous_of_france_travail_is_not_sent_back(partner, item: str) -> None:
+    values = {path.replace("ccas:42", item): value for path, value in PLANNED.items()}
+    values |= {f"rendez_vous[{item}].organisme.code_organisme_ft": "FT"}
+    answer = await partner(**SETTINGS).send("rendez_vous", values, item=item)
     assert (answer.outcome, answer.code) == ("refused", "owned_by_recipient")
+
+
+async def test_a_rendez_vous_of_a_body_that_france_travail_does_not_list_is_not_sent_under_another(partner) -> None:
+    ft = partner(organismes="rdv_insertion=CD")
+    values = {path.replace("ccas:42", "rdv_insertion:9"): value for path, value in PLANNED.items()}
+    siae = values | {"rendez_vous[rdv_insertion:9].organisme.nature": "siae"}
+    assert (await ft.send("rendez_vous", siae, item="rdv_insertion:9")).code == "incomplete_document"
+    assert (await ft.send("rendez_vous", values, item="rdv_insertion:9")).outcome == "delivered"
+
+
+async def test_a_rendez_vous_erased_at_the_source_is_deleted_though_nothing_else_of_it_is_left(partner) -> None:
+    ft = partner(**SETTINGS)
+    first = await ft.send("rendez_vous", PLANNED, item="ccas:42")
+    gone = await ft.send("rendez_vous", {f"{RDV}.statut": "efface_source"}, item="ccas:42", remote_id=first.remote_id)
+    assert (gone.outcome, gone.code) == ("delivered", "deleted")
+    assert ft.usager.rendez_vous == {}
 
 
 async def test_private_words_of_a_rendez_vous_never_leave(partner) -> None:
