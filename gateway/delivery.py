@@ -32,7 +32,7 @@ from gateway.found_by import identifiers_for
 from gateway.outbox import Claim
 from gateway.policy import Decision, Question
 from gateway.prefill import permitted
-from gateway.problems import Problem, kind
+from gateway.problems import Problem, kind, where
 from gateway.registry import Gateway
 from gateway.storage import upsert
 from gateway.storage.tables.delivery import held_by_recipient
@@ -87,7 +87,13 @@ def prepare_all(work: UnitOfWork, gateway: Gateway, claims: Sequence[Claim]) -> 
         except (SQLAlchemyError, Problem):
             raise
         except Exception as error:  # a defect of one mapping or connector must cost one delivery, never the others
-            log.error("delivery.not_written", delivery=claimed.id, recipient=claimed.recipient, kind=kind(error))
+            log.error(
+                "delivery.not_written",
+                delivery=claimed.id,
+                recipient=claimed.recipient,
+                kind=kind(error),
+                at=where(error),
+            )
             outbox.put_back(work, claimed, "not-written")
             continue
         if prepared is None:
@@ -109,7 +115,13 @@ async def send(gateway: Gateway, prepared: Prepared) -> Acknowledgement:
             return await deposit.send(place, connector, prepared.outgoing, prepared.document)
         return await connector.send(prepared.outgoing, gateway.transport(recipient))
     except Exception as error:  # a connector's defect must cost one delivery a retry, never the worker
-        log.error("delivery.connector_failed", delivery=prepared.claim.id, recipient=recipient, kind=kind(error))
+        log.error(
+            "delivery.connector_failed",
+            delivery=prepared.claim.id,
+            recipient=recipient,
+            kind=kind(error),
+            at=where(error),
+        )
         return Acknowledgement("retry", "connector-failed")
 
 

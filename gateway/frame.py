@@ -28,6 +28,7 @@ from gateway.problems import (
     Problem,
     Unknown,
     Unreadable,
+    where,
 )
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class Frame:
         except ClientDisconnect:
             log.info("request.gone")
         except Exception as error:
-            # Only the kind: a message may quote what was sent.
-            log.error("request.defect", kind=type(error).__name__)
+            # Its kind and its line, not its message, which may quote what was sent.
+            log.error("request.defect", kind=type(error).__name__, at=where(error))
             if status:
                 raise
             await answer(state, Problem("defect", "The gateway failed; tell its operator the instance."))(

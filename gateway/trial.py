@@ -28,7 +28,7 @@ from connectors.contract import DocumentRefused
 from connectors.manifest import installed
 from gateway import clock
 from gateway.ingest import Counts, ingest
-from gateway.problems import Conflict, Problem, Unknown
+from gateway.problems import Conflict, Problem, Unknown, where
 from gateway.registry import Gateway
 
 State = Literal["trying", "tried", "refused", "applying", "applied"]
@@ -153,7 +153,7 @@ class Trials:
         except (DocumentRefused, Problem) as refused:
             self._write(_cut_short(trial, refused.code))
         except Exception as error:
-            log.error("trial.defect", kind=type(error).__name__)
+            log.error("trial.defect", kind=type(error).__name__, at=where(error))
             self._write(_cut_short(trial, "internal"))
         else:
             self._write(_ended(trial, counts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -339,9 +340,10 @@ async def test_a_body_that_has_no_connector_any_more_costs_its_delivery_and_no_w
     held = replace(claim(house)[0], recipient="gone")
     with house.gateway.unit_of_work() as work:
         prepared = delivery.prepare_all(work, house.gateway, [replace(held, recipient="guichet")])[0]
-    assert await delivery.send(house.gateway, replace(prepared, claim=held)) == Acknowledgement(
-        "retry", "connector-failed"
-    )
+    with capture_logs() as said:
+        answer = await delivery.send(house.gateway, replace(prepared, claim=held))
+    assert answer == Acknowledgement("retry", "connector-failed")
+    assert re.fullmatch(r"\w+\.py:\d+", said[0]["at"]), "its author is told the line that failed"
 
 
 def claim_of(attempts: int) -> Claim:
