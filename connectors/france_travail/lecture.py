@@ -125,6 +125,17 @@ def _informations(value: Any, content: bytes) -> Record:
     return record
 
 
+def _statut(value: Any, content: bytes) -> Record:
+    """The date of effect is that of the status: of a status that nobody can read, it is no date of registration."""
+    told, mapping = _object(value), mappings.load("france_travail.statut_usager")
+    contrat = told.get("m_contrat")
+    if isinstance(contrat, dict) and str(contrat.get("m_statut")) not in mapping.file.codes["statut"].values:
+        told = told | {"m_contrat": {name: item for name, item in contrat.items() if name != "m_date_effet_statut"}}
+    record = mapping.read(told, raw=content)
+    record.key = "statut_usager"
+    return record
+
+
 def _plain(document: str) -> Callable[[Any, bytes], Record]:
     def read(value: Any, content: bytes) -> Record:
         record = mappings.load(document).read(_object(value), raw=content)
@@ -138,7 +149,7 @@ _ONE: dict[str, Callable[[Any, bytes], Record]] = {
     DOSSIER: _dossier,
     "france_travail.lecture_orientation": _orientations,
     "france_travail.informations_administratives": _informations,
-    "france_travail.statut_usager": _plain("france_travail.statut_usager"),
+    "france_travail.statut_usager": _statut,
     "france_travail.rqth": _plain("france_travail.rqth"),
 }
 

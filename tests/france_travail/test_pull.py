@@ -94,6 +94,17 @@ async def test_what_is_not_pulled_is_refused(partner) -> None:
         partner().connector.read("france_travail.rendez_vous", io.BytesIO(b"{}"))
 
 
+@pytest.mark.parametrize(
+    ("statut", "dated"), [("Inscrit", True), ("Radié", False), (["Inscrit"], False), (None, False)]
+)
+def test_the_date_of_a_status_that_nobody_can_read_is_no_date_of_registration(statut: Any, dated: bool) -> None:
+    told = {"m_contrat": {"m_statut": statut, "m_date_effet_statut": "2026-01-05", "m_duree_inscription_12": 9}}
+    (record,) = lecture.read("france_travail.statut_usager", io.BytesIO(json.dumps(told).encode()))
+    facts = record.personnes[0].facts
+    assert ("inscription_emploi.date_inscription" in facts) is dated
+    assert facts["inscription_emploi.duree_mois_12"] == 9
+
+
 @pytest.mark.parametrize("document", sorted(lecture._ONE))
 def test_a_document_of_the_wrong_shape_is_refused_whole(document: str) -> None:
     for content in (b"3", b'"texte"', b"null"):
