@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import _common
+from journal import fields
 
 from connectors.caf.generator import write_file
 from gateway.ingest import ingest
+from gateway.journal_entry import encode
 from gateway.registry import Gateway
 
 TAKEN = 300
@@ -60,9 +62,11 @@ LEFT = (
     ("journal_entry", {"log": "'36m'", "idx": "i", "ts": f"substr({AT}, 1, 23) || 'Z'", "event": "'exchange.request'",
                        "exchange_id": PERSON, "subject": "lower(hex(randomblob(20)))", "sender": "'caf'",
                        "recipient": "'departement'", "purpose": "'instruction_rsa'", "decision": "'permit'",
-                       "entry": "randomblob(600)", "leaf": "randomblob(32)"}),
+                       "entry": ":entry", "leaf": "randomblob(32)"}),
 )  # fmt: skip
 """What one household of one person leaves: table → column → SQL of its value for household `i`."""
+ENTRY, _ = encode("exchange.request", "2026-01-01T00:00:00.000Z", "0" * 32, fields(0))
+"""A genuine entry: the console counts what entries say."""
 
 
 def fill(gateway: Gateway, start: int, end: int) -> None:
@@ -70,7 +74,7 @@ def fill(gateway: Gateway, start: int, end: int) -> None:
     that ten million take minutes. The gateway must be at rest."""
     gateway.engine.dispose()
     numbers = "WITH RECURSIVE numbers(i) AS (SELECT :start UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :end)"
-    given = {"start": start, "end": end, "at": time.time_ns() // 1_000_000 - YEAR_MS}
+    given = {"start": start, "end": end, "at": time.time_ns() // 1_000_000 - YEAR_MS, "entry": ENTRY}
     with closing(sqlite3.connect(str(gateway.engine.url.database), isolation_level=None)) as store:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-2000000"):
             store.execute(f"PRAGMA {pragma}")
