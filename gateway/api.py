@@ -35,6 +35,7 @@ from gateway.doors import (
     read_json,
     require_accepted,
     require_empty,
+    require_form,
     require_match,
 )
 from gateway.granted import closed, require_whole
@@ -87,6 +88,7 @@ class _Doors:
             raise Unsupported("media-type", f"Send {known.id} as {' or '.join(known.content_type)}.")
         body = await read_body(http, known.max_bytes)
         bounded(body, media)
+        require_form(body, media)
         arrival = Arrival(self.gateway, caller, known.id, media, key, body, delivery)
         if len(body) > SMALL or body.startswith(b"PK"):
             arrival.ahead = await asyncio.to_thread(self._read_ahead, arrival)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from connectors.contract import DocumentRefused
 from connectors.json import parse as parse_json
+from connectors.manifest import XLSX
 from gateway import clock
 from gateway.access import Access
 from gateway.problems import CallerProblem, Invalid, NotAcceptable, Problem, Stale, TooLarge, Unreadable, Unsupported
@@ -114,6 +115,17 @@ def bounded(body: bytes, media: str) -> None:
     looks = _BEGINS.get(body.removeprefix(codecs.BOM_UTF8).lstrip()[:1], "table")
     if any(_parts(body, kind) > MAX_PARTS for kind in {called, looks}):
         raise TooLarge("too-many-parts", f"At most {MAX_PARTS} values, tags or lines; use `maillon ingest`.")
+
+
+def require_form(body: bytes, media: str) -> None:
+    """Refuse a table that is not in the form it is called: some readers go by what it looks like.
+
+    Raises `Unsupported` (`not-as-announced`). What is called JSON or XML, its own parser refuses.
+    """
+    workbook = body.startswith((b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"))
+    looks = _BEGINS.get(body.removeprefix(codecs.BOM_UTF8).lstrip()[:1])
+    if workbook != (media == XLSX) or (looks and media == "text/csv"):
+        raise Unsupported("not-as-announced", f"This is not {media}: send it, or announce what this is.")
 
 
 def _parts(body: bytes, kind: str) -> int:

@@ -36,10 +36,10 @@ class Ccas:
         )
 
     def read(self, document: str, source: BinaryIO, *, content_type: str = "") -> Reading:
-        """Open a sending, JSON or table whatever it announces. Raises `DocumentRefused`."""
+        """Open a sending: what is announced as JSON is; a file is what it looks like. Raises `DocumentRefused`."""
         if document not in (BENEFICIAIRES, SUIVI):
             raise DocumentRefused("unknown-document", f"a CCAS does not send {document}")
-        return CcasReading(document, source, self._context)
+        return CcasReading(document, source, self._context, content_type)
 
     def write(self, document: str, current: Current, **context: Any) -> Written:
         """The sheet of one person, as a JSON-ready dict. `sources` names who said each field."""

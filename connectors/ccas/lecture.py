@@ -54,12 +54,13 @@ class Context(NamedTuple):
 class CcasReading:
     """One sending of a CCAS, checked whole, then read beneficiary by beneficiary."""
 
-    def __init__(self, document: str, source: BinaryIO, context: Context) -> None:
+    def __init__(self, document: str, source: BinaryIO, context: Context, announced: str = "") -> None:
         self._source = rewindable(source, max(MAX_JSON, MAX_TABLE))
         self._context = context
         head = self._source.read(64)
         self._source.seek(0)
         looks_json = head.lstrip()[:1] in (b"{", b"[") or head.startswith(b"\xef\xbb\xbf{")
+        looks_json = looks_json or announced == "application/json"
         findings: tuple[Finding, ...] = ()
         self._items: list[Any] | None = None
         if looks_json and not is_workbook(head):

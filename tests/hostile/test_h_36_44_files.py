@@ -125,7 +125,7 @@ def test_h_41_bombs(house: House, tmp_path: Path) -> None:
     refused(house, tmp_path, packed(**{"xl/a.xml": b"0" * (200 << 20)}), 413, "archive-too-large", XLSX)
     refused(house, tmp_path, packed(**{f"{n}": b"" for n in range(2_001)}), 413, "archive-too-large", XLSX)
     refused(house, tmp_path, packed(**{"inner.zip": packed(a=b"x")}), 400, "archive-nested", XLSX)
-    refused(house, tmp_path, gzip.compress(b"0" * (1 << 20)), 415, "table-format", XLSX)
+    refused(house, tmp_path, gzip.compress(b"0" * (1 << 20)), 415, "table-format")
     overlapping = bytearray(packed(a=b"x" * 500, b=b"y" * 500))
     second = overlapping.rindex(b"PK\x01\x02")
     overlapping[second + 42 : second + 46] = (0).to_bytes(4, "little")
@@ -195,12 +195,20 @@ def test_h_42_a_symbolic_link(house: House) -> None:
      b"\x89PNG\r\n\x1a\n", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"GIF89a;PK\x03\x04"],
 )  # fmt: skip
 def test_h_43_what_is_not_what_it_says(house: House, body: bytes) -> None:
-    for media in ("text/csv", XLSX):
-        with bounded():
-            answer = send(house, body, media)
-        assert answer.status_code in (400, 415), (answer.status_code, answer.text)
+    with bounded():
+        assert send(house, body, "text/csv").status_code in (400, 415)
+        problem(send(house, body, XLSX), 415, "not-as-announced")
     problem(send(house, b"%PDF-1.7", "application/pdf"), 415, "media-type")
     assert house.alive()
+
+
+def test_a_table_or_json_under_the_name_of_another(house: House) -> None:
+    json, table, workbook = b'{"firstName": "Canarimarie"}', f"{HEAD}Canarimarie;".encode(), to_xlsx({"a": (["b"], [])})
+    for body, media in ((json, "text/csv"), (json, XLSX), (table, XLSX), (workbook, "text/csv"),
+                        (workbook, "application/json")):  # fmt: skip
+        problem(send(house, body, media), 415, "not-as-announced", "Canarimarie")
+    for body in (table, b"", b"null", "{}".encode("utf-16")):
+        assert "table" not in send(house, body, "application/json").json()["type"]
 
 
 @pytest.mark.parametrize(
