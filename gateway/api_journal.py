@@ -68,8 +68,7 @@ class _Doors:
         access = access_of(self.gateway)
         access.rates.require("token-address", access.trust.peer(http.scope))
         body = await read_body(http, witness.MAX_BODY)
-        answer = await run_in_threadpool(self._add, body)
-        return Response(answer.body, answer.status, media_type=answer.media_type)
+        return (await run_in_threadpool(self._add, body)).over_http()
 
     def _add(self, body: bytes) -> witness.Answer:
         followed = self.gateway.settings.home / FOLLOWED

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, Text, select, update
 from sqlalchemy.types import BigInteger
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -29,6 +30,7 @@ from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS
 from gateway.journal_files import WITNESS_POLICY, Files, alone, folder_of, tile_reader
 from gateway.problems import Unavailable
 from gateway.settings import Settings
+from gateway.storage import upsert
 from gateway.storage.tables.journal import journal_log
 
 MAX_BODY = 65_536
@@ -61,6 +63,10 @@ class Answer:
     status: int
     body: str = ""
     media_type: str = "text/plain; charset=utf-8"
+
+    def over_http(self) -> Response:
+        """The media type to the letter: a log knows the size by it."""
+        return Response(self.body, self.status, {"Content-Type": self.media_type})
 
 
 class _Refused(Exception):
@@ -96,8 +102,6 @@ class Witness:
             except verify.Bad:
                 return Answer(403, "no signature by a trusted key\n")
             checkpoint = verify.Checkpoint.parse(text)
-            if old > checkpoint.size:
-                return Answer(400, "old is larger than the checkpoint\n")
         except verify.Bad as bad:
             return Answer(400, f"{bad.reason}\n")
         try:
@@ -109,29 +113,33 @@ class Witness:
         return Answer(200, note.cosign(text, self.name, self._key, int(time.time())))
 
     def _advance(self, old: int, proof: list[bytes], now: verify.Checkpoint, raw: bytes) -> None:
-        """Write the checkpoint down as the last one cosigned, or refuse it. The write lock is held from the start."""
+        """Write the checkpoint down as the last one cosigned, or refuse it. The write lock is held from the start, that
+        of a log's first checkpoint too: hence a row for the empty tree, which goes with a refusal."""
+        if old > now.size:
+            raise _Refused(Answer(400, "old is larger than the checkpoint\n"), "shrunk")
+        row = {"size": now.size, "root": now.root, "checkpoint": raw.decode(), "at": clock.instant()}
+        mine = cosigned.c.origin == now.origin
         with self._engine.begin() as connection:
-            query = select(cosigned).where(cosigned.c.origin == now.origin).with_for_update()
-            last = connection.execute(query).one_or_none()
-            size, root = (last.size, last.root) if last else (0, merkle.EMPTY_ROOT)
+            empty = row | {"origin": now.origin, "size": 0, "root": merkle.EMPTY_ROOT}
+            connection.execute(self._insert(cosigned).values(empty).on_conflict_do_nothing())
+            last = select(cosigned.c.size, cosigned.c.root).where(mine).with_for_update()
+            size, root = connection.execute(last).one()
             if old != size:
                 raise _Refused(Answer(409, f"{size}\n", SIZE_TYPE), "other-size")
-            if now.size == size and last is not None and now.root != root:
+            if now.size == size and now.root != root:
                 raise _Refused(Answer(409, f"{size}\n", SIZE_TYPE), "fork")
             if not verify.check_consistency(size, root, now.size, now.root, proof):
                 raise _Refused(Answer(422, "the checkpoint does not extend the last one cosigned\n"), "inconsistent")
-            row = {"size": now.size, "root": now.root, "checkpoint": raw.decode(), "at": clock.instant()}
-            if last is None:
-                connection.execute(insert(cosigned).values(origin=now.origin, **row))
-            else:
-                connection.execute(update(cosigned).where(cosigned.c.origin == now.origin).values(row))
+            connection.execute(update(cosigned).where(mine).values(row))
 
     def _keep(self, origin: str, reason: str, submission: bytes) -> None:
-        digest = sha256(submission).hexdigest()
+        row = {"digest": sha256(submission).hexdigest(), "origin": origin, "at": clock.instant(), "reason": reason}
         with self._engine.begin() as connection:
-            if connection.execute(select(evidence.c.digest).where(evidence.c.digest == digest)).first() is None:
-                row = {"digest": digest, "origin": origin, "at": clock.instant(), "reason": reason}
-                connection.execute(insert(evidence).values(submission=submission, **row))
+            kept = self._insert(evidence).values(row | {"submission": submission})
+            connection.execute(kept.on_conflict_do_nothing())
+
+    def _insert(self, table: Table) -> Any:
+        return upsert(self._engine.dialect.name, table)
 
     def last(self, origin: str) -> int:
         """Size of the last checkpoint cosigned for this log; 0 before the first."""
@@ -196,8 +204,7 @@ def routes(witness: Witness, path: str = "/add-checkpoint") -> list[Route]:
             body += chunk
             if len(body) > MAX_BODY:
                 return Response("the submission is too large\n", 413, media_type="text/plain")
-        answer = await run_in_threadpool(witness.add, body)
-        return Response(answer.body, answer.status, media_type=answer.media_type)
+        return (await run_in_threadpool(witness.add, body)).over_http()
 
     return [Route(path, add_checkpoint, methods=["POST"])]
 

@@ -74,5 +74,6 @@ def test_this_gateway_is_a_witness_of_the_logs_its_operator_follows(house: House
         assert answer.text.startswith("— 127.0.0.1")
         again = anyone.post("/v1/journal/witness", content=witness.submission(0, [], signed))
         assert (again.status_code, again.text) == (409, "1\n")
+        assert again.headers["content-type"] == "text/x.tlog.size"
         problem(anyone.post("/v1/journal/witness", content=b"x" * 70_000), 413, "body-too-large")
         assert anyone.post("/v1/journal/witness", content=b"\xff\x00").status_code == 400

@@ -7,8 +7,10 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -130,6 +132,30 @@ def test_each_wrong_submission_has_its_answer(parties: Parties) -> None:
     ]  # fmt: skip
     assert [parties.witness.add(body).status for body in malformed] == [400] * 7 + [400, 400]
     assert parties.witness.last("maillon.local/journal") == 0
+    # Of all these the log signed three, one of which says that it shrank.
+    assert sorted(parties.evidence) == ["inconsistent", "other-size", "shrunk"]
+
+
+def test_a_fork_shown_while_the_first_checkpoint_is_written_down_is_refused_and_kept(
+    parties: Parties, postgres_database: str
+) -> None:
+    engine = open_engine(postgres_database)
+    witnessing = witness.Witness(engine, DPO, parties.key, [parties.journal.vkey])
+    first = {"origin": "maillon.local/journal", "size": 300, "root": bytes(32), "checkpoint": "", "at": clock.instant()}
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%cosigned%'")
+    with ThreadPoolExecutor(1) as other, engine.connect() as watching:
+        with engine.begin() as connection:
+            connection.execute(witness.cosigned.insert().values(first))
+            answer = other.submit(witnessing.add, parties.submission(0))
+            until = time.monotonic() + 60
+            while not watching.scalar(waits) and not answer.done():
+                assert time.monotonic() < until
+                time.sleep(0.01)
+                watching.rollback()
+        assert (answer.result().status, answer.result().body) == (409, "300\n")
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(witness.evidence.c.reason))) == ["other-size"]
+    engine.dispose()
 
 
 @given(noise=st.binary(max_size=300))
