@@ -26,10 +26,12 @@ from gateway.problems import (
     MethodUnknown,
     Misdirected,
     Problem,
+    Unavailable,
     Unknown,
     Unreadable,
     where,
 )
+from gateway.storage import unreachable
 
 if TYPE_CHECKING:
     from gateway.registry import Gateway
@@ -54,6 +56,10 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 _HSTS = "max-age=63072000"
+
+
+AWAY = Unavailable("database-unavailable", "The database cannot be reached now; send this again.")
+DEFECT = Problem("defect", "The gateway failed; tell its operator the instance.")
 
 
 class Frame:
@@ -90,12 +96,11 @@ class Frame:
             log.info("request.gone")
         except Exception as error:
             # Its kind and its line, not its message, which may quote what was sent.
-            log.error("request.defect", kind=type(error).__name__, at=where(error))
+            away = unreachable(error)
+            log.error("request.unavailable" if away else "request.defect", kind=type(error).__name__, at=where(error))
             if status:
                 raise
-            await answer(state, Problem("defect", "The gateway failed; tell its operator the instance."))(
-                scope, receive, framed
-            )
+            await answer(state, AWAY if away else DEFECT)(scope, receive, framed)
         finally:
             structlog.contextvars.unbind_contextvars("instance")
             door = getattr(scope.get("route"), "path", "")

@@ -192,5 +192,10 @@ class Misconfigured(OperatorProblem):
 
 
 class Unavailable(OperatorProblem):
+    """`retry_after`: seconds after which asking again makes sense; whoever is refused is always told."""
+
     status = 503
     title = "The gateway cannot accept this now"
+
+    def __init__(self, code: str, detail: str = "", *, retry_after: int = 5, **members: Any) -> None:
+        super().__init__(code, detail, retry_after=retry_after, **members)

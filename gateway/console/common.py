@@ -22,8 +22,10 @@ from starlette.routing import Route
 from gateway import clock, journal, words
 from gateway.console.blocks import Code, Form, Lines, Link, Notice, Page, Text
 from gateway.console.session import IDLE, Kept, Session, Sessions, same
+from gateway.frame import AWAY
 from gateway.problems import OperatorProblem, Problem, Unknown, where
 from gateway.registry import Gateway
+from gateway.storage import unreachable
 from gateway.unit_of_work import UnitOfWork
 from gateway.words import say, word
 
@@ -234,8 +236,13 @@ class Console:
             except Problem as problem:
                 return await asyncio.to_thread(self.refuse, request, problem, self._leading(place, request))
             except Exception as error:
-                log.error("console.defect", kind=type(error).__name__, page=place.path, at=where(error))
-                return self._message(None, "probleme.titre", "probleme.operateur", 500)
+                away = unreachable(error)
+                event = "console.unavailable" if away else "console.defect"
+                log.error(event, kind=type(error).__name__, page=place.path, at=where(error))
+                answer = self._message(None, "probleme.titre", "probleme.operateur", 503 if away else 500)
+                if away:
+                    answer.headers["Retry-After"] = str(AWAY.retry_after)
+                return answer
 
         return Route(place.path, serve, methods=[place.method])
 

@@ -139,10 +139,15 @@ def database_killed(house_at: Houses, times: int, exchanges: int) -> None:
         recoveries = []
         for _ in range(times):
             time.sleep(draw.uniform(0.2, 1.0))
-            server.kill()
-            answer = httpx.get(f"{house.issuer}/readyz", timeout=60, trust_env=False)
-            assert answer.status_code == 503
-            assert httpx.get(f"{house.issuer}/healthz", timeout=60, trust_env=False).status_code == 200
+            with house.client() as partner, httpx.Client(base_url=house.issuer, timeout=60, trust_env=False) as anyone:
+                assert partner.get("/v1/exchanges").status_code == 200
+                server.kill()
+                meanwhile = [partner.get("/v1/exchanges"), house.post(partner, 0), anyone.get("/console/"),
+                             anyone.post("/oauth/token", data=partner.auth.token_form())]  # fmt: skip
+                for answer in meanwhile:
+                    assert (answer.status_code, answer.headers.get("retry-after")) == (503, "5"), answer.url
+                assert anyone.get("/readyz").status_code == 503
+                assert anyone.get("/healthz").status_code == 200
             server.start()
             began = time.monotonic()
             house.until_ready(20, "/readyz")
