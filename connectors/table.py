@@ -431,9 +431,9 @@ _TIMED = re.compile(r"(\S+)\s+(?:à\s+)?(\d{1,2})\s*[:hH]\s*(\d{2})?(?::(\d{2}))
 
 def moment(text: str) -> str | None:
     """An ISO instant without zone from a date of `day` and its time (`9:30`, `09h30`, `9 h`), or a spreadsheet serial;
-    what is ISO already is left as it is; else None."""
+    what is ISO already is left as it is; else None, also for a day alone."""
     if text[4:5] == "-":
-        return text
+        return text if len(text) > len("AAAA-MM-JJ") else None
     if _SERIAL.match(text) and "." in text and (date_ := day(text)):
         midnight = datetime.fromisoformat(date_)
         return (midnight + timedelta(seconds=round(float(text) % 1 * 86_400))).isoformat(" ")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import cache
 from typing import Any
 
-from connectors.table import Row, day, is_scientific
+from connectors.table import Row, day, is_scientific, moment
 from schemas import normalisation
 from schemas.normalisation import PARIS, name_key
 from schemas.partner import tables
@@ -24,7 +24,6 @@ TAKEN_BACK = {"deathDate": "personne.date_deces"}
 """Fields that a CCAS takes back by an explicit `null`, and where the record holds them. Any other empty field says
 nothing; a death told by mistake would end all that is owed to someone alive."""
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,60}$")
-_TYPED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:\s+(?:à\s+)?(\d{1,2})\s?[:hH]\s?(\d{2})(?::\d{2})?)?", re.ASCII)
 _INTEGER = re.compile(r"\d{1,4}(\.0+)?")
 
 
@@ -112,18 +111,15 @@ def _day(text: str) -> str:
 
 def _instant(text: str, zone: tzinfo) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=PARIS)).astimezone(zone)
+        told = datetime.fromisoformat(text)
+        return (told if told.tzinfo else told.replace(tzinfo=PARIS)).astimezone(zone)
     except (ValueError, OverflowError):  # in another zone, the first and the last day have no year
         raise Bad("bad-instant") from None
 
 
 def _iso(text: str) -> str:
     """The moment that staff type, as a program writes it: « 26/10/2026 à 9h30 »."""
-    if not (found := _TYPED.fullmatch(text)):
-        return text
-    day, month, year, hour, minute = found.groups()
-    return f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}:{minute}" if hour else "")
+    return moment(text) or day(text) or text
 
 
 def _whole_seconds(text: str) -> str:

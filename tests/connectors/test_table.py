@@ -278,6 +278,7 @@ def test_dates_of_spreadsheets(text: str, expected: str | None) -> None:
         ("04/12/2026 25:00", None),
         ("31/11/2026 09:30", None),
         ("04/12/2026", None),
+        ("2026-12-04", None),
         ("matin", None),
     ],
 )
