@@ -39,7 +39,7 @@ def test_the_sample_is_graded_branche(environment: dict[str, str]) -> None:
     done = maillon(environment, "connector", "check", "mobilite_solidaire")
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["failed"], done.returncode) == ([], 0)
-    assert (told["grade"], told["label"], told["no_object"]) == ("branche", "branché", 0)
+    assert (told["grade"], told["label"], told["no_object"]) == ("branche", "branché", 1), "it pushes nothing"
     assert not list((ROOT / "connectors").glob("mobilite*"))
     assert not list((ROOT / "mappings").glob("mobilite*"))
 
