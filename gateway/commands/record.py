@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from connectors.table import to_csv, to_xlsx
-from gateway import evidence, fse, fse_form, fse_indicators, meter, private_file, worklist
+from gateway import evidence, fse, fse_form, fse_indicators, meter, orientation_counts, private_file, worklist
 from gateway.clock import today
 from gateway.commands import group
 from gateway.commands.output import body_of, data, day, json_object
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         app, "evidence", "Evidence of an accompaniment, caseload, FSE+ participations and indicators.",
         pack=evidence_pack, caseload=evidence_caseload, indicators=evidence_indicators,
         incomplete=evidence_incomplete, enter=evidence_enter, answer=evidence_answer, leave=evidence_leave,
-        six_months=evidence_six_months, participants=evidence_participants,
+        six_months=evidence_six_months, participants=evidence_participants, orientations=evidence_orientations,
     )  # fmt: skip
     app.command(name="meter")(meter_)
 
@@ -151,6 +151,19 @@ def evidence_indicators(
     gateway = Gateway.open(settings())
     told = fse_indicators.indicators(gateway, operation, threshold)
     _show("Indicateurs FSE+", told, html)
+
+
+def evidence_orientations(
+    first: Annotated[str, typer.Option("--from", callback=day, help="First day (AAAA-MM-JJ).")],
+    last: Annotated[str, typer.Option("--to", callback=day, help="Last day (AAAA-MM-JJ).")],
+    threshold: Annotated[int, typer.Option(min=2, help="Smaller counts are not shown.")] = fse_indicators.K,
+    html: Html = None,
+) -> None:
+    """Orientation decisions of a period and the criteria known, for the CNE, the CRPE and the CDPE; small counts are
+    hidden."""
+    gateway = Gateway.open(settings())
+    told = orientation_counts.counts(gateway, first, last, threshold)
+    _show("Décisions d'orientation", told, html)
 
 
 def evidence_incomplete(operation: Operation, day: Day = "", html: Html = None) -> None:
