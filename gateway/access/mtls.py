@@ -22,6 +22,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.access.jose import Refused
 from gateway.problems import Misconfigured
 
+SENTENCES = {
+    "plain-http": "Call the https URL; a token or an assertion sent in clear is to be withdrawn.",
+    "certificate": "The client certificate of this connection cannot be read: present one, as X.509.",
+    "certificate-expired": "The client certificate is not yet valid, or not any more: present the one in force.",
+    "certificate-not-verified": "The client certificate is not one that this server's authorities vouch for.",
+    "certificate-differs": "The token is bound to another certificate: present that one, and send the token as Bearer.",
+}
+"""What is told to a caller whose connection is refused; it concerns nothing but the connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyTrust:

@@ -29,11 +29,15 @@ _RECORDED = "proofs"
 REMEMBERED = 20_000
 """Verified tokens kept in memory, oldest use forgotten first."""
 
-SENTENCES = dpop.SENTENCES | {
-    "token-missing": "Send an access token: Authorization: DPoP <token>, with a DPoP proof.",
-    "token-expired": "The access token has expired; ask for another.",
-    "bound-token-as-bearer": "The token is bound to a key: send it as DPoP, with a proof, not as Bearer.",
-}
+SENTENCES = (
+    dpop.SENTENCES
+    | mtls.SENTENCES
+    | {
+        "token-missing": "Send an access token: Authorization: DPoP <token>, with a DPoP proof.",
+        "token-expired": "The access token has expired; ask for another.",
+        "bound-token-as-bearer": "The token is bound to a key: send it as DPoP, with a proof, not as Bearer.",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,7 @@ class Resource:
 
     def _refusal(self, reason: str) -> CallerProblem:
         if reason == "plain-http":
-            return CallerProblem("https-required", "Call the https URL; a token sent in clear is to be revoked.")
+            return CallerProblem("https-required", SENTENCES[reason])
         if reason == "several-authorizations":
             return CallerProblem("invalid-request", "Send exactly one Authorization header, and no token elsewhere.")
         detail = SENTENCES.get(reason, "The access token or its proof is not valid.")

@@ -160,8 +160,8 @@ class Server(AuthorizationServer):
         code = error.error if error.error in ERRORS else "invalid_request"
         status, sentence = ERRORS[code]
         reason = getattr(error, "reason", code.replace("_", "-"))
-        if code == "invalid_dpop_proof":
-            sentence = dpop.SENTENCES.get(reason, sentence)
+        if code in ("invalid_dpop_proof", "invalid_request"):
+            sentence = (dpop.SENTENCES | mtls.SENTENCES).get(reason, sentence)
         problem = {"type": f"urn:maillon:problem:{code.replace('_', '-')}", "title": "The token request was refused"}
         body: dict[str, Any] = {"error": code, "error_description": sentence, **problem, "status": status}
         headers: dict[str, str] = {}

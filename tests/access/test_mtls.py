@@ -108,6 +108,7 @@ async def test_the_servers_own_tls(office, found):
     assert (await send(office, path=URL, method="GET", headers=bearer, tls=found)).status_code == 200
     answer = await send(office, by_certificate(office.ccas), tls=found, error="self-signed certificate")
     refused(office, answer, 400, "invalid_request", "certificate-not-verified")
+    assert "certificate" in answer.json()["error_description"]
 
 
 async def test_a_certificate_tells_when_it_ends_and_its_next_name_takes_the_place_of_the_former(office, found):
@@ -159,6 +160,7 @@ async def test_another_certificate_expired_or_unreadable(behind_a_proxy, found):
     expired = [("Client-Cert", rfc_9440(certificate_of(key, x509.DNSName(NAME), days=-1)))]
     answer = await send(office, by_certificate(office.ccas), headers=expired)
     refused(office, answer, 400, "invalid_request", "certificate-expired")
+    assert answer.json()["error_description"].startswith("The client certificate is not yet valid, or not any more")
     for broken in (":AAAA:", "x", ":é:"):
         answer = await send(office, by_certificate(office.ccas), headers=[("Client-Cert", broken.encode("latin-1"))])
         refused(office, answer, 400, "invalid_request", "certificate")
@@ -199,6 +201,7 @@ async def test_o_098_a_trusted_proxy_is_believed_and_only_for_what_it_says(behin
     plain = [("DPoP", office.ccas.proof()), ("X-Forwarded-Proto", "http")]
     answer = await send(office, office.ccas.form(), headers=plain, scheme="http")
     refused(office, answer, 400, "invalid_request", "plain-http")
+    assert answer.json()["error_description"].startswith("Call the https URL")
     good = [("DPoP", office.ccas.proof()), ("X-Forwarded-Proto", "https")]
     assert (await send(office, office.ccas.form(), headers=good, scheme="http")).status_code == 200
 
