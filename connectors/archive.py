@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import unicodedata
 import zipfile
 import zlib
 from itertools import pairwise
@@ -73,17 +74,18 @@ def _inflate(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], max_unpac
 
 
 def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
-    if len({entry.filename.replace("\\", "/").casefold() for entry in entries}) < len(entries):
+    # As written, before the library cuts it at a NUL; other readers also take ‥ or ．． for two dots.
+    names = [unicodedata.normalize("NFKC", entry.orig_filename).replace("\\", "/") for entry in entries]
+    if len({name.casefold() for name in names}) < len(names):
         raise DocumentRefused("archive-name", "two entries have one name")
-    for entry in entries:
-        parts = entry.filename.replace("\\", "/").split("/")
-        if entry.filename.startswith(("/", "\\")) or ".." in parts or ":" in entry.filename or "\x00" in entry.filename:
+    for entry, name in zip(entries, names, strict=True):
+        if name.startswith("/") or ".." in name.split("/") or ":" in name or "\x00" in name:
             raise DocumentRefused("archive-name", "an entry's name leaves the archive")
         if entry.external_attr >> 28 == 0xA:
             raise DocumentRefused("archive-name", "an entry is a symbolic link")
         if entry.flag_bits & 0x1:
             raise DocumentRefused("archive-broken", "an entry is encrypted")
-        if entry.filename.lower().endswith((".zip", ".xlsx", ".xlsm", ".ods", ".gz", ".7z", ".rar", ".docx")):
+        if name.lower().endswith((".zip", ".xlsx", ".xlsm", ".ods", ".gz", ".7z", ".rar", ".docx")):
             raise DocumentRefused("archive-nested", "an archive inside the archive")
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     for before, after in pairwise(ordered):

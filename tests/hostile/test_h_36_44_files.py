@@ -165,19 +165,16 @@ def test_h_41_a_workbook_of_one_kilobyte_that_spans_the_world(house: House, tmp_
     refused(house, tmp_path, book(cell("A", 1) + cell("X&#70;D", 1_048_576)), 413, "table-too-large", XLSX)
 
 
-@pytest.mark.parametrize("name", ["../../x", "/etc/x", "C:\\x", "..\\x", "a/../../x", "a\x00b"])
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/x", "C:\\x", "..\\x", "a/../../x", "a\x00b", "‥/x", "．．/x", "a／..／x"]
+)
 def test_h_42_names_that_leave_the_archive(house: House, tmp_path: Path, name: str) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("place" if "\x00" in name else name, b"x")
     body = stream.getvalue().replace(b"place", b"a\x00bcd") if "\x00" in name else stream.getvalue()
-    if "\x00" in name:
-        # The library cuts a name at its NUL, and nothing is ever written under a name: what is left is no workbook.
-        check_archive(io.BytesIO(body))
-    else:
-        with bounded(), pytest.raises(DocumentRefused, match="archive-name"):
-            check_archive(io.BytesIO(body))
-    assert send(house, body, XLSX).status_code in (400, 415)
+    with bounded():
+        problem(send(house, body, XLSX), 400, "archive-name")
     assert not Path("/etc/x").exists()
 
 
