@@ -2,8 +2,8 @@
 
 uvicorn leaves four things open: a client may take forever to send its headers or its body, or to read its answer; who
 holds every connection shuts the others out; a refused request is answered in plain text; and a header folded over two
-lines is joined where another reader would cut it. Each ends here, before any door. Used by `maillon serve`
-(`**serving()` given to uvicorn); the reverse proxy in front has limits of its own.
+lines, or a length that stands twice, is joined where another reader would not. Each ends here, before any door. Used by
+`maillon serve` (`**serving()` given to uvicorn); the reverse proxy in front has limits of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-import re
 import resource
 import sys
 import uuid
@@ -40,7 +39,7 @@ ROOM = 100
 """How many make room at once: looking for them costs the same for one."""
 KEEP_ALIVE = 10
 
-_FOLDED = re.compile(rb"\r?\n[ \t]")
+_LENGTH = b"\ncontent-length:"
 _TITLES = {400: "The request is not valid HTTP", 408: "The request took too long", 431: "The headers are too large"}
 _CODES = {400: "bad-http", 408: "too-slow", 431: "headers-too-large"}
 
@@ -108,7 +107,7 @@ class Guarded(H11Protocol):
 
     def handle_events(self) -> None:
         """Read what was received: called for new bytes, and again for a request that came with the one before it."""
-        if self.conn.their_state is h11.IDLE and _folded(self.conn.trailing_data[0]):
+        if self.conn.their_state is h11.IDLE and _two_readings(self.conn.trailing_data[0]):
             self._refuse(400)
             return
         super().handle_events()
@@ -193,11 +192,15 @@ async def _busy(scope: Any, receive: Any, send: Any) -> None:
     await response(scope, receive, send)
 
 
-def _folded(received: bytes) -> bool:
-    """Does a header continue on the next line? Two readers would not agree on where it ends."""
+def _two_readings(received: bytes) -> bool:
+    """Does a header continue on the next line, or the length stand twice? Two readers would not agree on where the
+    header or the body ends; h11 takes a length that is repeated alike."""
     received = received[:HEAD_BYTES]
     head, end, _ = received.partition(b"\r\n\r\n")
-    return bool(_FOLDED.search(head if end else received.rstrip(b"\r\n")))
+    head = head if end else received.rstrip(b"\r\n")
+    _, told, rest = head.lower().partition(_LENGTH)
+    twice = told and (_LENGTH in rest or b"," in rest.partition(b"\n")[0])
+    return bool(twice) or b"\n " in head or b"\n\t" in head
 
 
 def _answer(status: int) -> bytes:

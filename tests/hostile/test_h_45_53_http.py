@@ -63,6 +63,8 @@ def test_h_45_a_line_break_received_in_a_header_is_refused(house: House) -> None
         (b"Transfer-Encoding: chunked", b"Content-Length: 5"),
         (b"Content-Length: 5", b"Content-Length: 6"),
         (b"Content-Length: 5, 6",),
+        (b"Content-Length: 5", b"content-length: 5"),
+        (b"Content-Length: 5, 5",),
         (b"Content-Length: +5",),
         (b"Transfer-Encoding: xchunked",),
         (b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"),
