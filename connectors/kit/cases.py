@@ -70,6 +70,8 @@ class Case:
 
     def _place(self, error: BaseException) -> str:
         """The last line of the connector's own that led there, or where it broke; its message may hold a value."""
+        if isinstance(error, SyntaxError):
+            return f"{Path(error.filename or '?').name}:{error.lineno}"
         frames = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
         ours = [one for one in frames if one[0].is_relative_to(self.subject.one.folder)]
         return next((f"{path.name}:{line}" for path, line in reversed(ours or frames)), "?")

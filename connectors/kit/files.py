@@ -30,6 +30,10 @@ def declared(subject: Subject) -> Iterator[str]:
                 yield f"{document.id}: direction is {', '.join(document.direction)}, and {id} does not"
             served |= ways
         yield from (f"{document.id}: no mapping of it does {way}" for way in sorted(goes - served) if served)
+    known = [document.id.partition(".")[2] for document in subject.manifest.document]
+    for folder in sorted(path.name for path in (subject.one.folder / "fixtures").glob("*/")):
+        if folder not in known:
+            yield f"fixtures/{folder}: no document has this name; its folder is one of {', '.join(known)}"
     for criterion, evidence in subject.one.quality.criteria.items():
         yield from (f"{criterion}: {name} does not exist" for name in lost(subject.one, evidence))
 

@@ -215,6 +215,18 @@ def test_a_broken_connector_is_found_out(present: Present, fault: str) -> None:
     assert "ARBELIER" not in str(result.detail)
 
 
+def test_documents_under_a_name_that_no_document_has_are_told(present: Present) -> None:
+    fixtures = present() / "fixtures"
+    (fixtures / "suivi").rename(fixtures / "suivis")
+    assert "fixtures/suivis: no document has this name; its folder is one of suivi, fiche" in told()["manifeste"].detail
+
+
+def test_a_line_that_is_no_python_is_told(present: Present) -> None:
+    file = present() / "connector.py"
+    file.write_text(file.read_text("utf-8") + "def x(:\n", "utf-8")
+    assert f"SyntaxError in connector.py:{len(file.read_text('utf-8').splitlines())}" in told()["lecture"].detail
+
+
 def test_a_failed_case_lowers_the_grade(present: Present) -> None:
     present()
     assert kit.held(installed()["essai_kit"], {"notice"}) is None
