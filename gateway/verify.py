@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ Read = Callable[[str], "bytes | None"]
 """A published file by its path in the log, or None when it is not there."""
 
 WIDTH = 256
+AT_ONCE = timedelta(minutes=10)
 LOGS = ("6m", "36m")
 """Sub-folders an export may hold beside its own log: the other retention classes."""
 _PUBLISHED = ("checkpoint", "tile", "vkey", "vkeys", "retention")
@@ -49,7 +51,8 @@ class Bad(Exception):
 @dataclass(frozen=True, slots=True)
 class Report:
     """The verdict on one log. `first_bad` is the first index that is not proven; `pruned` entries are attested by their
-    hashes only; `odd_timestamps` counts entries dated before an earlier one of another hour (a clock was changed)."""
+    hashes only; `odd_timestamps` counts entries dated long before an earlier one, of another hour (a clock was
+    changed)."""
 
     ok: bool
     origin: str = ""
@@ -269,6 +272,14 @@ def minimum_index(read: Read, keys: Sequence[Key], origin: str) -> int:
     return int(match[2])
 
 
+def _long_before(stamp: bytes, latest: bytes) -> bool:
+    """Longer than the entries of two processes may pass each other: each is dated when its transaction began."""
+    try:
+        return datetime.fromisoformat(latest.decode()) - datetime.fromisoformat(stamp.decode()) > AT_ONCE
+    except ValueError:  # a day or an hour that is none
+        return True
+
+
 @dataclass(slots=True)
 class _Walk:
     """One pass over a log, from its first bundle to its root; each hash tile is met and compared on the way."""
@@ -340,7 +351,7 @@ class _Walk:
     def _date(self, bundle: bytes) -> None:
         for stamp in _TIMESTAMP.findall(bundle):
             if stamp[:13] < self.latest[:13]:
-                self.odd += 1
+                self.odd += _long_before(stamp, self.latest)
             elif stamp > self.latest:
                 self.latest = stamp
 
