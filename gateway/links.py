@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import retention
+from gateway import clock, retention
 from gateway.categories import Told, told
 from gateway.merge import Portrait
 from gateway.registry import Gateway
@@ -93,6 +95,8 @@ def _look(work: UnitOfWork, gateway: Gateway, current: Current) -> Links:
 
 def _seen(gateway: Gateway, current: Current, within: Current) -> Links:
     places = {path.rpartition(".")[0] for path in current if path.endswith(_HOST)}
+    if places:
+        places -= _over(current, places)
     return Links(
         of=current,
         sources=current.sources if isinstance(current, Portrait) else frozenset(f.source for f in current.values()),
@@ -104,6 +108,28 @@ def _seen(gateway: Gateway, current: Current, within: Current) -> Links:
         asked={},
         seen=[],
     )
+
+
+def _over(current: Current, places: Iterable[str]) -> set[str]:
+    """Of these, those of an accompaniment or an orientation that ended: another one followed, or its last day is gone.
+
+    Of the orientations that one body decided, the earlier one ends when the later one begins.
+    """
+    today = clock.today()
+    begun: dict[str, dict[str, str]] = defaultdict(dict)
+    found = set()
+    for place in places:
+        item = place.rpartition(".")[0]
+        ends = [f"{item}.jusqua", f"{item}.fin", f"{place.partition(']')[0]}].fin"]
+        if any(end in current and str(value_of(current, end)) < today for end in ends):
+            found.add(place)
+        elif item.startswith("orientations[") and value_of(current, f"{item}.etat") == "decidee":
+            day = str(value_of(current, f"{item}.debut") or value_of(current, f"{item}.date_decision") or "")
+            begun[item.partition(":")[0]][place] = day
+    for days in begun.values():
+        last = max((day for day in days.values() if day <= today), default="")
+        found |= {place for place, day in days.items() if day < last}
+    return found
 
 
 def _referent(gateway: Gateway, current: Current) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connectors.departement import synthetic
-from gateway import clock, convention, evidence, fse, fse_indicators, prefill
+from gateway import clock, convention, evidence, fse, fse_indicators, links, prefill
 from gateway.exchange import exchange
 from gateway.receipt import Receipt, Request
 from schemas.record import Fact, PersonFacts, Record
@@ -156,6 +156,33 @@ def test_e_back_to_france_travail_when_the_situation_improves(landes: Territory)
     (receipt,) = landes.tell("departement", "departement.webrsa_ali", again)
     assert receipt.status == "accepted"
     assert "Agence France Travail de Port-Albéret" in said(landes.current(who), "].organisme_accueil.nom")
+
+
+def test_e_who_followed_her_before_she_was_reoriented_has_no_link_with_her_any_more(landes: Territory) -> None:
+    who = landes.oriented()
+    lists, later = synthetic.Lists("40"), synthetic.EMITTED + timedelta(days=20)
+    flow = synthetic.webrsa_ali([AMELIA], "40", 1).decode().replace(f"{synthetic.EMITTED}", f"{later}", 1)
+    (first,) = re.findall(r"<orientation>.*?</orientation>", flow, re.DOTALL)
+    second = first.replace("<rang_orient>1", "<rang_orient>2").replace(
+        "<id_orient_webrsa>4711", "<id_orient_webrsa>4712"
+    )
+    second = re.sub(r"<date_orient>[^<]+", "<date_orient>2026-11-01", second)
+    agency = lists.id("structuresreferentes", "Agence France Travail de Port-Albéret")
+    second = re.sub(r"<structure_referente>\d+", f"<structure_referente>{agency}", second)
+    designated = "<date_fin_designation>2026-10-31</date_fin_designation></referent_parcours>"
+
+    def linked() -> bool:
+        return "ccas" in links.following(landes.gateway, landes.current(who))[0]
+
+    assert linked()
+    flow = flow.replace(first, first + second)
+    landes.tell("departement", "departement.webrsa_ali", flow.encode())
+    assert linked(), "its référent is still designated"
+    flow = flow.replace("</referent_parcours>", designated).replace(f"{later}", f"{later + timedelta(days=1)}", 1)
+    (receipt,) = landes.tell("departement", "departement.webrsa_ali", flow.encode())
+    assert len(said(landes.current(who), "].organisme_accueil.nom")) == 2
+    assert not linked()
+    assert [(one.recipient, one.reason) for one in receipt.outcomes] == [("ccas", "no-active-accompaniment")]
 
 
 def test_e_the_referent_asks_for_a_reorientation_that_the_departement_decides(landes: Territory) -> None:
