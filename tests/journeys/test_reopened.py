@@ -54,10 +54,9 @@ information = "collective"
 notice = "reseau-emploi:1"
 """
 )
-NOT_SIGNED = (
-    b'regime = "PIE", purpose = "accompagnement", objection_state',
-    b'regime = "PIE", purpose = "identification", objection_state',
-)
+_A06 = DEFAULT.read_bytes().partition(b'id = "A06"\n')[2].partition(b"\n[[rule]]")[0]
+NOT_SIGNED = (_A06, _A06.replace(b'status = "active"', b'status = "proposed"'))
+"""The rule that lets a CCAS hear of whom it accompanies waits for the DPO's signature."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
