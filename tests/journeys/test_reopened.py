@@ -231,7 +231,9 @@ def test_what_a_table_refused_goes_once_another_permits_it(
     monkeypatch.setattr(reopened, "_LATE", timedelta())
     narrow = tmp_path / "narrow.toml"
     narrow.write_bytes(DEFAULT.read_bytes().replace(*NOT_SIGNED))
-    before = territory(tmp_path, DEMO, database_url=database, policy_file=narrow)
+    signed = territory(tmp_path, DEMO, database_url=database)
+    signed.gateway.engine.dispose()
+    before = Territory(Gateway.open(signed.gateway.settings.model_copy(update={"policy_file": narrow})))
     before.inform(oriented_without_being_told(before))
     asyncio.run(reopened.keep(before.gateway))
     before.gateway.engine.dispose()
