@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, Text, select, update
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.types import BigInteger
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -84,7 +85,10 @@ class Witness:
         self.logs = [verify.Key.parse(line) for line in logs]
         self._key = key
         self._engine = engine
-        _metadata.create_all(engine)
+        try:
+            _metadata.create_all(engine)
+        except (IntegrityError, ProgrammingError):  # another process was making them
+            _metadata.create_all(engine)
 
     @property
     def vkey(self) -> str:

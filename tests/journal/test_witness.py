@@ -10,16 +10,17 @@ import sys
 import time
 import zipfile
 from base64 import b64encode
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import Engine, select, text
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -136,22 +137,38 @@ def test_each_wrong_submission_has_its_answer(parties: Parties) -> None:
     assert sorted(parties.evidence) == ["inconsistent", "other-size", "shrunk"]
 
 
+def _until_one_waits(engine: Engine, other: Future[Any]) -> None:
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ILIKE '%cosigned%'")
+    until = time.monotonic() + 60
+    with engine.connect() as watching:
+        while not watching.scalar(waits) and not other.done():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+            watching.rollback()
+
+
+def test_two_processes_that_witness_for_the_first_time_both_do(parties: Parties, postgres_database: str) -> None:
+    engine = open_engine(postgres_database)
+    with ThreadPoolExecutor(1) as other:
+        with engine.begin() as connection:
+            witness.cosigned.metadata.create_all(connection)
+            made = other.submit(witness.Witness, engine, DPO, parties.key, [parties.journal.vkey])
+            _until_one_waits(engine, made)
+        assert made.result().add(parties.submission(0)).status == 200
+    engine.dispose()
+
+
 def test_a_fork_shown_while_the_first_checkpoint_is_written_down_is_refused_and_kept(
     parties: Parties, postgres_database: str
 ) -> None:
     engine = open_engine(postgres_database)
     witnessing = witness.Witness(engine, DPO, parties.key, [parties.journal.vkey])
     first = {"origin": "maillon.local/journal", "size": 300, "root": bytes(32), "checkpoint": "", "at": clock.instant()}
-    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%cosigned%'")
-    with ThreadPoolExecutor(1) as other, engine.connect() as watching:
+    with ThreadPoolExecutor(1) as other:
         with engine.begin() as connection:
             connection.execute(witness.cosigned.insert().values(first))
             answer = other.submit(witnessing.add, parties.submission(0))
-            until = time.monotonic() + 60
-            while not watching.scalar(waits) and not answer.done():
-                assert time.monotonic() < until
-                time.sleep(0.01)
-                watching.rollback()
+            _until_one_waits(engine, answer)
         assert (answer.result().status, answer.result().body) == (409, "300\n")
     with engine.connect() as connection:
         assert list(connection.scalars(select(witness.evidence.c.reason))) == ["other-size"]
