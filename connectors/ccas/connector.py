@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mappings
-from connectors import manifest
+from connectors import kit, manifest
 from connectors.ccas.lecture import CcasReading, Context
 from connectors.contract import Acknowledgement, DocumentRefused, Outgoing, Reading
 from schemas.normalisation import departement_code
@@ -37,6 +37,9 @@ class Ccas:
 
     def read(self, document: str, source: BinaryIO, *, content_type: str = "") -> Reading:
         """Open a sending: what is announced as JSON is; a file is what it looks like. Raises `DocumentRefused`."""
+        if document in self.manifest.documents and mappings.load(document).file.table:
+            words = {"organisme": self._context.organisme, "departement": self._context.departement}
+            return kit.TableReading(self.manifest.documents[document], source, **words)
         if document not in (BENEFICIAIRES, SUIVI):
             raise DocumentRefused("unknown-document", f"a CCAS does not send {document}")
         return CcasReading(document, source, self._context, content_type)
