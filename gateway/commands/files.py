@@ -227,6 +227,7 @@ def lint(
 def connector_list() -> None:
     """Every connector, its documents and its grade."""
     table = Table("connector", "role", "transport", "grade", "documents")
+    table.columns[-1].overflow = "fold"  # a name is read whole, whatever the width
     for one in installed().values():
         manifest = one.manifest
         table.add_row(
