@@ -98,7 +98,8 @@ def record(
     """Make a record. For a consent, `decision` is `requested` (default), `given` or `refused`.
 
     `occurred_at` is when a paper was signed; the record counts from now all the same. A consent given supersedes the
-    earlier ones for the same purpose and recipients, once it begins: renewed in advance, it leaves no gap. Raises
+    earlier ones for the same purpose and recipients, once it begins: renewed in advance, it leaves no gap. One that was
+    requested is so answered, by a record that says she gave it, with its evidence, or refused it. Raises
     `Invalid`: `basis-invalid`, `notice-unknown`, or what the law refuses (`consent-not-the-basis`,
     `objection-not-available`, `expiry-too-late`, `expiry-past`…).
     """
@@ -123,8 +124,8 @@ def record(
             content=rfc8785.dumps(said).decode(), valid_from=start, valid_until=basis.valid_until, created_at=work.now,
         )
     )  # fmt: skip
-    if first == "given":
-        _supersede(work, identifier, basis, append)
+    if first in ("given", "refused"):
+        _supersede(work, identifier, basis, append, ("given", "requested") if first == "given" else ("requested",))
     actor = basis.evidence.agent if basis.evidence and basis.evidence.agent else basis.actor_kind
     return _event(work, identifier, basis, first, actor=actor, occurred_at=occurred_at, append=append)
 
@@ -326,7 +327,12 @@ def _require_time_left(work: UnitOfWork, basis: Basis) -> None:
 
 
 def _supersede(
-    work: UnitOfWork, identifier: str, basis: Basis, append: Append, recorded_before: str = ""
+    work: UnitOfWork,
+    identifier: str,
+    basis: Basis,
+    append: Append,
+    ended: Collection[str] = ("given", "requested"),
+    recorded_before: str = "",
 ) -> list[Change]:
     """Earlier consents for the same purpose and any of the same recipients give way to this one, unless it is yet to
     begin: they then hold until it does (`expire_due`)."""
@@ -342,7 +348,7 @@ def _supersede(
     changes = []
     for row in work.connection.execute(query.with_for_update()).all():
         earlier = _basis(row)
-        if set(earlier.recipients) & set(basis.recipients) and _state(work, row) in ("given", "requested"):
+        if set(earlier.recipients) & set(basis.recipients) and _state(work, row) in ended:
             changes.append(_event(work, row.id, earlier, "superseded", actor="gateway", link=identifier, append=append))
     return changes
 

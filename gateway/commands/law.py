@@ -106,7 +106,9 @@ def _digest(path: Path | None) -> str:
 
 def record(
     file: File,
-    decision: Annotated[str, typer.Option(help="For a consent: requested, given or refused.")] = "",
+    decision: Annotated[
+        str, typer.Option(help="For a consent: requested, given or refused. An answer is another record.")
+    ] = "",
 ) -> None:
     """Record an information given, a consent, a limitation or a validation."""
     gateway = Gateway.open(settings())

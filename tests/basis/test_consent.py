@@ -96,6 +96,22 @@ def test_a_consent_renewed_in_advance_leaves_no_gap(
     assert consent_state("2027-05-26T00:00:00Z") == "withdrawn"
 
 
+@pytest.mark.parametrize("answer", ["given", "refused"])
+def test_what_was_asked_of_her_is_answered_by_the_record_that_says_her_word(
+    at: At, said: Said, consent_state: Callable[..., str], append: Any, answer: str
+) -> None:
+    """Her evidence comes with her answer: what was asked waits no more, and no one may withdraw it any more."""
+    with at("2026-11-21T09:00:00Z") as work:
+        asked = basis.record(work, said("consent"), append=append)
+    with at("2026-11-22T09:00:00Z") as work:
+        told = basis.record(work, said("consent"), decision=answer, append=append)
+        states = {one["record"]["record_id"]: one["state"] for one in basis.list_(work, told.basis.person_id)}
+    assert states == {asked.id: "superseded", told.id: answer}
+    assert consent_state("2026-11-22T09:00:00Z") == answer
+    with at("2026-11-23T09:00:00Z") as work, pytest.raises(Conflict, match="basis-ended"):
+        basis.withdraw(work, asked.id, append=append)
+
+
 def test_a_consent_asked_for_that_is_over_cannot_be_given_any_more(at: At, said: Said, append: Any) -> None:
     with at("2026-11-21T09:00:00Z") as work:
         asked = basis.record(work, said("consent"), append=append)
