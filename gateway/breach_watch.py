@@ -25,8 +25,7 @@ from gateway.audit_queries import MASS, lookups, period
 from gateway.clock import day_of
 from gateway.journal import DEFAULT_LOG
 from gateway.journal_copy import verify_own
-from gateway.journal_files import JournalBroken
-from gateway.problems import Unknown
+from gateway.problems import JournalBroken, Unknown
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 

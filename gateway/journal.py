@@ -34,7 +34,7 @@ from sqlalchemy.exc import IntegrityError
 from gateway import clock, merkle
 from gateway.journal_entry import EVENTS, FIELDS, EntryRefused, encode, fitting
 from gateway.policy_obligations import hours
-from gateway.problems import Problem, Unavailable
+from gateway.problems import JournalBroken, Problem, Unavailable
 from gateway.settings import settings
 from gateway.storage.inserts import write_rows
 from gateway.storage.tables.journal import FEW, journal_entry, journal_log
@@ -217,7 +217,12 @@ class Logged:
 
     @property
     def fields(self) -> dict[str, Any]:
-        parsed: dict[str, Any] = json.loads(self.content)
+        """What it says. Raises `JournalBroken` (`journal-altered`) when these bytes are no entry."""
+        try:
+            parsed: dict[str, Any] = json.loads(self.content)
+        except ValueError:
+            told = f"Entry {self.idx} of the log {self.log} was written over: keep the database, bring back a backup."
+            raise JournalBroken("journal-altered", told, index=self.idx) from None
         return parsed
 
     @property

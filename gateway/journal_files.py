@@ -37,7 +37,7 @@ from gateway import clock, merkle, note
 from gateway.journal import DEFAULT_LOG, RETENTION_MONTHS, open_log
 from gateway.keys import Keyring
 from gateway.merkle import HASH, WIDTH
-from gateway.problems import OperatorProblem, Unavailable
+from gateway.problems import JournalBroken, Unavailable
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log, journal_tile
 from gateway.unit_of_work import UnitOfWork
@@ -50,12 +50,6 @@ WITNESS_POLICY = "witnesses.policy"
 _PATH = re.compile(
     r"checkpoint|retention|vkeys?|tile/(?:entries|[0-9]|[1-5][0-9]|6[0-3])/(?:x\d{3}/)*\d{3}(?:\.p/\d{1,3})?"
 )
-
-
-class JournalBroken(OperatorProblem):
-    """The journal's database does not agree with itself or with what was published. Nothing is signed."""
-
-    title = "The journal is not what was published"
 
 
 @dataclass(frozen=True, slots=True)

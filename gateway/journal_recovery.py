@@ -23,9 +23,10 @@ from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from gateway import journal, merkle, note, verify
 from gateway.journal_entry import COLUMNS
-from gateway.journal_files import JournalBroken, alone, bundles, folder_of, known_keys, last_checkpoint
+from gateway.journal_files import alone, bundles, folder_of, known_keys, last_checkpoint
 from gateway.keys import Keyring
 from gateway.merkle import WIDTH
+from gateway.problems import JournalBroken
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_entry, journal_log
 from gateway.storage.tables.rights import erasure

@@ -21,6 +21,7 @@
     │   └── MethodUnknown      501  no resource here ever takes this method
     └── OperatorProblem    whoever runs the gateway must act
         ├── Misconfigured      500
+        ├── JournalBroken      500  somebody rewrote the journal's database: keep it, bring back a backup
         └── Unavailable        503  nothing was accepted; try again later
 
 A `Problem` carries a stable `code`, a sentence that says who does what next, and the partner's path where it has one.
@@ -189,6 +190,12 @@ class OperatorProblem(Problem):
 
 class Misconfigured(OperatorProblem):
     title = "The gateway is not configured"
+
+
+class JournalBroken(OperatorProblem):
+    """The journal's database does not agree with itself or with what was published. Nothing is signed."""
+
+    title = "The journal is not what was published"
 
 
 class Unavailable(OperatorProblem):

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import JSON, Connection, Engine, Text, cast, func, insert, select
+from sqlalchemy.exc import DBAPIError
 
 from gateway import clock
 from gateway.clock import day_of, today
+from gateway.storage import unreachable
 from gateway.storage.tables.journal import journal_day, journal_entry, journal_log
 from schemas.normalisation import PARIS
 
@@ -60,13 +62,6 @@ class _Known:
 
 
 _known: WeakKeyDictionary[Engine, _Known] = WeakKeyDictionary()
-
-
-def member(connection: Connection, name: str) -> Any:
-    """A member of the entry's JSON, as text, on both databases."""
-    if connection.dialect.name == "postgresql":
-        return func.convert_from(journal_entry.c.entry, "UTF8").cast(JSON)[name].as_string()
-    return func.json_extract(cast(journal_entry.c.entry, Text), f"$.{name}")
 
 
 def counts(engine: Engine, connection: Connection, days: int) -> Counts:
@@ -148,27 +143,55 @@ def _growing(connection: Connection, known: _Known, day: str) -> Counts:
 
 
 def _count(connection: Connection, day: str, *where: Any) -> Counts:
-    table = journal_entry.c
-    nothing = func.coalesce
-    columns = (
-        table.event,
-        nothing(table.sender, ""),
-        nothing(table.recipient, ""),
-        nothing(table.purpose, ""),
-        nothing(table.decision, ""),
-        nothing(member(connection, "article"), ""),
-        nothing(member(connection, "outcome"), ""),
-        nothing(member(connection, "reason_code"), ""),
-        nothing(member(connection, "categories_sent"), ""),
-    )
-    inner = (
-        select(*(column.label(name) for column, name in zip(columns, Row._fields, strict=True)))
-        .where(table.ts >= _begins(day), table.ts < _begins(day, 1), table.event.in_(COUNTED), *where)
-        .subquery()
-    )
-    query = select(*inner.c, func.count()).group_by(*inner.c)
+    ts = journal_entry.c.ts
+    period = (ts >= _begins(day), ts < _begins(day, 1), journal_entry.c.event.in_(COUNTED), *where)
     found: Counts = Counter()
-    for *values, times in connection.execute(query):
-        values[-1] = values[-1].strip("[]").replace('"', "").replace(" ", "")
-        found[Row(*values)] += times
+    for values, times in said(connection, ("article", "outcome", "reason_code", "categories_sent"), *period).items():
+        sent = values[-1].strip("[]").replace('"', "").replace(" ", "")
+        found[Row._make((*values[:-1], sent))] += times
     return found
+
+
+def said(connection: Connection, names: Sequence[str], *where: Any) -> Counter[tuple[str, ...]]:
+    """How many of these entries say the same: event, sender, recipient, purpose, decision, then these members of their
+    JSON, as text ("" for what is absent).
+
+    An entry that somebody wrote over may be no JSON any more, and stops the database: then each is looked at alone, so
+    that whoever has to see that it was altered can (`maillon journal verify` and the daily watch name it)."""
+    columns = [func.coalesce(journal_entry.c[name], "").label(name) for name in _COLUMNS]
+    members = [func.coalesce(_member(connection, name), "").label(name) for name in names]
+    inner = select(*columns, *members).where(*where).subquery()
+    try:
+        with connection.begin_nested():
+            counted = connection.execute(select(*inner.c, func.count()).group_by(*inner.c)).all()
+        return Counter({tuple(values): times for *values, times in counted})
+    except DBAPIError as error:
+        if unreachable(error):
+            raise
+    found: Counter[tuple[str, ...]] = Counter()
+    for *values, entry in connection.execute(select(*columns, journal_entry.c.entry).where(*where)):
+        told = _parsed(entry)
+        found[(*values, *(_as_text(told.get(name)) for name in names))] += 1
+    return found
+
+
+_COLUMNS = ("event", "sender", "recipient", "purpose", "decision")
+
+
+def _member(connection: Connection, name: str) -> Any:
+    """A member of the entry's JSON, as text, on both databases."""
+    if connection.dialect.name == "postgresql":
+        return func.convert_from(journal_entry.c.entry, "UTF8").cast(JSON)[name].as_string()
+    return func.json_extract(cast(journal_entry.c.entry, Text), f"$.{name}")
+
+
+def _parsed(entry: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(entry)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -125,10 +125,12 @@ def _unsettled(view: View) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
 
 def _delivered(view: View, since: str) -> dict[str, int]:
     """Deliveries that ended well since then, by recipient. The journal is read by time, which the outbox is not."""
-    c = journal_entry.c
-    ended = volumes.member(view.connection, "outcome").in_(("delivered", "duplicate"))
-    query = select(c.recipient, func.count()).where(c.ts >= since[:23] + "Z", c.event == "exchange.ack", ended)
-    return dict(map(tuple, view.connection.execute(query.where(c.recipient.is_not(None)).group_by(c.recipient))))
+    c, total = journal_entry.c, Counter[str]()
+    acknowledged = (c.ts >= since[:23] + "Z", c.event == "exchange.ack", c.recipient.is_not(None))
+    for (_, _, recipient, _, _, outcome), times in volumes.said(view.connection, ("outcome",), *acknowledged).items():
+        if outcome in ("delivered", "duplicate"):
+            total[recipient] += times
+    return total
 
 
 def _health(state: Any, waiting: dict[str, int]) -> list[Any]:

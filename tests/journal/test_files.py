@@ -23,7 +23,7 @@ from gateway.commands import proof
 from gateway.journal_copy import verify_own
 from gateway.keys import Keyring
 from gateway.logs import LastingFailure
-from gateway.problems import Unavailable
+from gateway.problems import JournalBroken, Unavailable
 from gateway.registry import Gateway
 from gateway.settings import Settings, settings
 from gateway.storage import open_engine
@@ -174,14 +174,14 @@ def test_a_database_brought_back_from_yesterday_is_refused_not_signed(a_journal)
     with a_journal.engine.begin() as connection:
         connection.execute(journal_entry.delete().where(journal_entry.c.idx >= 300))
         connection.execute(update(journal_log).values(size=old.size, frontier=old.frontier, checkpoint=old.checkpoint))
-    with pytest.raises(journal_files.JournalBroken, match="journal-behind"):
+    with pytest.raises(JournalBroken, match="journal-behind"):
         a_journal.publish()
     with UnitOfWork(a_journal.engine) as work:
         assert journal_files.broken(work.connection) == "journal-behind"
         with pytest.raises(Unavailable, match="audit-unavailable"):  # at once, in every process: not after a day
             journal_files.require_available(work, a_journal.settings)
     a_journal.write(600)
-    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+    with pytest.raises(JournalBroken, match="journal-forked"):
         a_journal.publish()
     assert _contents(a_journal.folder) == published, "what was published is the evidence: nothing is written over it"
 
@@ -192,7 +192,7 @@ def test_exchanges_resume_once_the_right_backup_is_brought_back(a_journal) -> No
     with a_journal.engine.begin() as connection:
         (published,) = connection.execute(select(journal_log)).all()
         connection.execute(update(journal_log).values(size=299))
-    with pytest.raises(journal_files.JournalBroken):
+    with pytest.raises(JournalBroken):
         a_journal.publish()
     with a_journal.engine.begin() as connection:
         connection.execute(update(journal_log).values(size=published.size))
@@ -213,7 +213,7 @@ def test_a_rewritten_database_is_refused_even_when_the_folder_was_removed(a_jour
     with a_journal.engine.begin() as connection:
         connection.execute(update(journal_log).values(checkpoint=signed))
     shutil.rmtree(a_journal.folder)
-    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+    with pytest.raises(JournalBroken, match="journal-forked"):
         a_journal.publish()
 
 
@@ -230,7 +230,7 @@ def test_a_rewritten_database_that_also_remembers_another_checkpoint_is_refused(
         said = note.Checkpoint(state.origin, state.size, merkle.fold(merkle.split(state.frontier)))
         forged = note.sign(str(said), state.origin, [Ed25519PrivateKey.generate()])
         connection.execute(update(journal_log).values(checkpoint=forged))
-    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+    with pytest.raises(JournalBroken, match="journal-forked"):
         a_journal.publish()
     assert _contents(a_journal.folder) == published
 

@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select, update
 
 from gateway import journal, journal_files, journal_recovery, journal_upkeep, verify
 from gateway.journal_recovery import Recovered
+from gateway.problems import JournalBroken
 from gateway.storage import open_engine
 from gateway.storage.tables.journal import journal_entry, journal_key, journal_log, journal_tile
 from gateway.storage.tables.rights import erasure
@@ -57,7 +58,7 @@ def _behind(one: Journal) -> bytes:
     one.write(3, retention="36m")
     one.publish()
     _restore(one, old)
-    with pytest.raises(journal_files.JournalBroken, match="journal-behind"):
+    with pytest.raises(JournalBroken, match="journal-behind"):
         one.publish()
     return (one.folder / "checkpoint").read_bytes()
 
@@ -108,7 +109,7 @@ def test_what_was_written_since_the_restore_follows_what_was_signed(restored: Jo
         row = {"kind": "personne", "ground": "demande", "erased_at": "2026-01-01T00:00:00.000000Z", "log": "12m"}
         rows = [row | {"subject_id": "before", "idx": 12}, row | {"subject_id": "after", "idx": 321}]
         connection.execute(insert(erasure), rows)
-    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+    with pytest.raises(JournalBroken, match="journal-forked"):
         restored.publish()
     assert [one.moved for one in _recover(restored) if one.log == "12m"] == [450]
     restored.publish()
@@ -152,7 +153,7 @@ def test_a_database_that_was_rewritten_is_not_the_beginning_of_what_was_publishe
         other = connection.execute(select(journal_entry.c.entry, journal_entry.c.leaf).where(journal_entry.c.idx == 8))
         connection.execute(update(journal_entry).where(journal_entry.c.idx == 7).values(**other.mappings().one()))
     before = _backup(restored)
-    with pytest.raises(journal_files.JournalBroken, match="journal-forked"):
+    with pytest.raises(JournalBroken, match="journal-forked"):
         _recover(restored)
     assert _backup(restored) == before
 
@@ -164,7 +165,7 @@ def test_files_that_were_altered_are_not_believed(a_journal: Journal, path: str)
     damaged[-3] ^= 4
     (a_journal.folder / path).write_bytes(damaged)
     before = _backup(a_journal)
-    with pytest.raises(journal_files.JournalBroken, match="journal-altered"):
+    with pytest.raises(JournalBroken, match="journal-altered"):
         _recover(a_journal)
     assert _backup(a_journal) == before
 
@@ -178,7 +179,7 @@ def test_a_journal_of_another_gateway_is_not_believed(a_journal: Journal, tmp_pa
     shutil.rmtree(a_journal.folder)
     shutil.copytree(another.folder, a_journal.folder)
     another.engine.dispose()
-    with pytest.raises(journal_files.JournalBroken, match="journal-altered"):
+    with pytest.raises(JournalBroken, match="journal-altered"):
         _recover(a_journal)
 
 
@@ -192,7 +193,7 @@ def test_entries_whose_retention_is_over_are_in_no_file(a_journal: Journal) -> N
         connection.execute(update(journal_entry).where(journal_entry.c.idx < 10).values(ts="2020-01-01T00:00:00.000Z"))
     journal_upkeep.prune(a_journal.engine, a_journal.keys, a_journal.settings)
     _restore(a_journal, old)
-    with pytest.raises(journal_files.JournalBroken, match="journal-pruned"):
+    with pytest.raises(JournalBroken, match="journal-pruned"):
         _recover(a_journal)
 
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from gateway import clock, journal, volumes
+from gateway.problems import JournalBroken
 from gateway.registry import Gateway
 from gateway.settings import Settings
 from gateway.storage.tables.journal import journal_day, journal_entry
@@ -88,3 +89,24 @@ def test_counts_name_nobody(gateway: Gateway) -> None:
         kept = "".join(connection.scalars(select(journal_day.c.counts)))
     assert "dossier" in kept
     assert "a" * 40 not in kept
+
+
+def test_an_entry_written_over_by_hand_hides_no_other(gateway: Gateway) -> None:
+    happened(gateway, 0, 2)
+    happened(gateway, 1, 1)
+    before = counted(gateway)
+    with gateway.unit_of_work() as work:
+        altered = update(journal_entry).where(journal_entry.c.idx == 1).values(entry=b"\xff not JSON")
+        work.connection.execute(altered)
+    with gateway.reading() as work:
+        seen = volumes.said(work.connection, ("outcome",), journal_entry.c.event == "exchange.request")
+        told = ("exchange.request", "caf", "", "orientation", "")
+        assert seen == {(*told, "accepted"): 2, (*told, ""): 1}
+        day = clock.instant(clock.now() - timedelta(days=2)), clock.instant(clock.now() + timedelta(days=1))
+        (altered,) = [one for one in journal.of_period(work.connection, *day) if one.idx == 1]
+        with pytest.raises(JournalBroken, match="journal-altered") as broken:
+            _ = altered.fields
+        assert broken.value.status == 500
+    again = Gateway.open(gateway.settings)
+    assert counted(again) == before
+    again.engine.dispose()

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from gateway import breach, breach_watch, journal
 from gateway.access import partners
 from gateway.access.client import TokenRefused
-from gateway.journal_files import JournalBroken
+from gateway.problems import JournalBroken
 from gateway.storage.tables.journal import journal_entry
 from tests.rights.conftest import MARIE, Office, known
 

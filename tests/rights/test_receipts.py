@@ -21,9 +21,8 @@ from gateway.app import build
 from gateway.commands import proof
 from gateway.decide import question
 from gateway.journal import Logged
-from gateway.journal_files import JournalBroken
 from gateway.policy_table import DEFAULT
-from gateway.problems import Conflict, Invalid, Misconfigured, Unknown
+from gateway.problems import Conflict, Invalid, JournalBroken, Misconfigured, Unknown
 from gateway.settings import settings
 from gateway.storage.tables.delivery import outbox
 from gateway.storage.tables.journal import decision_record as table
