@@ -386,7 +386,7 @@ def write_contrat(current: Current, context: dict[str, Any]) -> Written:
 
 STATUTS = {
     "prevu": "PRIS", "a_renseigner": "PRIS", "honore": "EFFECTUE", "absent": "ABSENT", "excuse_usager": "ANNULE",
-    "annule_service": "ANNULE", "efface_source": "ANNULE",
+    "annule_service": "ANNULE",
 }  # fmt: skip
 MOTIFS = {"accompagnement": "AUT", "orientation": "ORI", "contrat": "AUT", "atelier": "AUT", "autre": "AUT"}
 INITIATEURS = {"personne": "USAGER", "agent": "PARTENAIRE", "prescripteur": "PARTENAIRE"}
