@@ -51,8 +51,8 @@ def _prolog(source: BinaryIO) -> bytes:
     """Read up to the root element and refuse what must not precede it. Returns the bytes read."""
     head = source.read(4096)
     refuse_archive(head)
-    # Also without a mark of their own: the parser would know them by the NUL in their first characters.
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in head[:4]:
+    # Also without a mark of their own: the parser would know them by the NUL in their first two bytes.
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in head[:2]:
         raise DocumentRefused("xml-encoding", "send UTF-8 or ISO-8859-1; UTF-16 and UTF-32 are not read")
     # Looked for again with each block: spaces in the declaration may push the encoding beyond any first one.
     while _readable(head) and (position := _root_at(head)) < 0:
