@@ -63,9 +63,13 @@ def counts(gateway: Gateway, first: str, last: str, k: int = K) -> dict[str, Any
         "premier_jour": first,
         "dernier_jour": last,
         "seuil": k,
-        "decisions": [one._asdict() | {"nombre": shown[one]} for one in sorted(made)],
+        "decisions": [
+            {"decide_par": one.decide_par, "categorie": one.categorie, "decision": one.decision,
+             "motif_refus": one.motif_refus, "nombre": shown[one]}
+            for one in sorted(made)
+        ],
         "criteres": [{"critere": name, "nombre": _part(known[name], persons, k)} for name in CRITERIA],
-    }
+    }  # fmt: skip
 
 
 def _decisions(gateway: Gateway, current: Current, first: str, last: str) -> Iterator[tuple[str, Decision]]:
