@@ -72,9 +72,8 @@ class FranceTravail:
         if deliver is None:
             return Acknowledgement("refused", "document-unknown")
         codes = {finding.code for finding in outgoing.written.findings}
-        gone = (
-            outgoing.withdraw or outgoing.written.metadata.get("etat") == "efface_source"
-        )  # nothing else of it is left
+        # Of a rendez-vous that was erased, nothing else is left.
+        gone = outgoing.withdraw or outgoing.written.metadata.get("etat") == "efface_source"
         if codes & {"missing-required", "several-items"} and not gone:
             return Acknowledgement("refused", "incomplete_document")
         try:
