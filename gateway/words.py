@@ -16,10 +16,20 @@ _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 _PERIOD = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?")
 
 
+_HELD = {" :": "\u00a0:", " ;": "\u202f;", " !": "\u202f!", " ?": "\u202f?", "« ": "«\u00a0", " »": "\u00a0»"}
+
+
+def typeset(text: str) -> str:
+    """French text with the spaces at which no line ends (Imprimerie nationale, Lexique des règles typographiques)."""
+    for plain, held in _HELD.items():
+        text = text.replace(plain, held)
+    return text
+
+
 @cache
 def strings() -> dict[str, dict[str, str]]:
-    """Section → name → sentence."""
-    return tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    """Section → name → sentence, typeset."""
+    return tomllib.loads(typeset(_FILE.read_text(encoding="utf-8")))
 
 
 def say(key: str, **values: Any) -> str:

@@ -19,6 +19,7 @@ from gateway.storage.tables.delivery import outbox, recipient_state
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import assertion_set
 from gateway.storage.tables.record import quarantine as quarantine_table
+from gateway.words import typeset
 from mappings.codes import Entry
 from tests.browser.conftest import SCREENSHOTS, Lived, follow
 
@@ -293,7 +294,7 @@ def test_a_partner_that_does_not_answer_is_told_with_its_cause_and_who_acts(
         ("too-late:not-connected", "Rien ne répond à cette adresse | Au partenaire d'agir"),
         ("attempts-exhausted:host-not-found", "n'existe pas dans le DNS | À vous d'agir"),
         ("content-refused", "Le partenaire juge le contenu du document incorrect. | Au partenaire d'agir"),
-        ("connector-failed", "Le connecteur a échoué ; son auteur doit le corriger."),
+        ("connector-failed", typeset("Le connecteur a échoué ; son auteur doit le corriger.")),
     ],
 )
 def test_a_partner_of_whom_all_gave_up_is_still_told_with_its_cause(

@@ -16,6 +16,7 @@ from gateway import basis, clock, notification, rights
 from gateway.storage.tables.console import console_session
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import identity_case
+from gateway.words import typeset
 from tests.browser.conftest import Lived, a_doubtful_person, send
 
 SignedIn = Callable[[str], httpx.Client]
@@ -42,7 +43,8 @@ def test_the_second_to_decide_is_told_what_the_first_decided(signed_in: SignedIn
     answers = [client.post(f"{page}/differente", data=token) for client, token in ready]
     assert [one.status_code for one in answers] == [200, 409, 409]
     for late in answers[1:]:
-        assert "Ce cas était déjà décidé, par vous ou par un autre compte : rien n'a changé." in unescape(late.text)
+        said = "Ce cas était déjà décidé, par vous ou par un autre compte : rien n'a changé."
+        assert typeset(said) in unescape(late.text)
         assert f'href="{page}"' in late.text, "one click away from what was decided"
     assert "personnes différentes, par vous" in second.get(page).text
     assert len(_journaled(lived, event="identity.review", object_ref=case)) == 1
