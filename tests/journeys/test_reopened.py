@@ -249,7 +249,7 @@ def test_what_a_table_refused_goes_once_another_permits_it(
 
 
 def test_what_was_withheld_of_a_minor_goes_when_she_comes_of_age(landes: Territory) -> None:
-    birthday = datetime.now(UTC) + timedelta(days=3)
+    birthday = datetime.now(UTC).replace(hour=12) + timedelta(days=3)
     young = replace(AMELIA, date_naissance=f"{birthday.year - 18}-{birthday:%m-%d}")
     landes.oriented(young)
     landes.tell("departement", "departement.accompagnement", accompaniment(young))
