@@ -13,7 +13,7 @@ computed left the writer a tenth of the exchanges it takes alone; with one, four
 
 
 def settle_in() -> None:
-    """From the first line of `serve` and `work`."""
+    """From the first line of a command."""
     sys.setswitchinterval(TURN)
     _collect_rarely()
 
