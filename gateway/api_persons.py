@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic_core import to_json
@@ -184,7 +184,8 @@ class _Doors:
             record = found["record"]
             try:
                 require_match(http, _shown(found)["etag"])
-                change = rights.withdraw(work, self.gateway, record["record_id"], append=_by(caller))
+                with _in_its_name(work, caller):
+                    change = rights.withdraw(work, self.gateway, record["record_id"])
             except Problem as problem:
                 return problem
             return {"id": change.id, "state": change.state, "notified": len(change.notifications)}
@@ -238,14 +239,20 @@ class _Doors:
         )  # fmt: skip
 
 
-def _by(caller: Caller) -> basis.Append:
-    """How what a body records or withdraws enters the journal: in its name."""
-    return partial(journal.append, sender_org=caller.body, client_id=caller.client_id)
+@contextmanager
+def _in_its_name(work: UnitOfWork, caller: Caller) -> Iterator[None]:
+    """The journal names this body for what is written meanwhile; others may share the transaction."""
+    work.by = {"sender_org": caller.body, "client_id": caller.client_id}
+    try:
+        yield
+    finally:
+        work.by = {}
 
 
 def _recorded(work: UnitOfWork, caller: Caller, content: dict[str, Any], decision: Any) -> Told | Problem:
     try:
-        made = basis.record(work, content, decision=str(decision), append=_by(caller))
+        with _in_its_name(work, caller):
+            made = basis.record(work, content, decision=str(decision))
     except Problem as problem:
         return problem
     told = {"id": made.id, "kind": made.kind, "state": made.state, "receipt": made.receipt}

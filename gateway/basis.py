@@ -19,15 +19,11 @@ from sqlalchemy import ColumnElement, Row, exists, insert, select
 
 from gateway import clock, journal
 from gateway.basis_record import AGAINST_LAW, JOURNAL, LIFE, Basis, against_law, fold
-from gateway.basis_states import BasisStates, FlowStates, states
-from gateway.basis_states import notices_in_force as _notices
+from gateway.basis_states import BasisStates, FlowStates, notices_in_force, states
 from gateway.notification import of_record, propagate
 from gateway.problems import Conflict, Invalid, Misnamed, Unknown, misread
 from gateway.storage.tables.basis import basis_event, basis_record, notice
 from gateway.unit_of_work import UnitOfWork
-
-Append = Callable[..., Any]
-"""`append(work, event, **fields)`: how a change enters the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +64,10 @@ def publish_notice(
     return digest
 
 
-def current_notices(work: UnitOfWork) -> dict[str, int]:
-    """Version in force of each notice."""
-    return _notices(work)
-
-
 def informed_collectively(work: UnitOfWork, information: str, reference: str) -> bool:
     """Is a flow covered by a published notice in force (`id:version`), where the convention says that suffices?"""
     identifier, _, version = reference.partition(":")
-    return information == "collective" and version.isdigit() and current_notices(work).get(identifier) == int(version)
+    return information == "collective" and version.isdigit() and notices_in_force(work).get(identifier) == int(version)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -93,7 +84,6 @@ def record(
     *,
     decision: str = "",
     occurred_at: str | None = None,
-    append: Append = journal.append,
 ) -> Change:
     """Make a record. For a consent, `decision` is `requested` (default), `given` or `refused`.
 
@@ -125,34 +115,14 @@ def record(
         )
     )  # fmt: skip
     if first in ("given", "refused"):
-        _supersede(work, identifier, basis, append, ("given", "requested") if first == "given" else ("requested",))
+        _supersede(work, identifier, basis, ("given", "requested") if first == "given" else ("requested",))
     actor = basis.evidence.agent if basis.evidence and basis.evidence.agent else basis.actor_kind
-    return _event(work, identifier, basis, first, actor=actor, occurred_at=occurred_at, append=append)
+    return _event(work, identifier, basis, first, actor=actor, occurred_at=occurred_at)
 
 
-def give(
-    work: UnitOfWork, identifier: str, *, occurred_at: str | None = None, append: Append = journal.append
-) -> Change:
-    """The person says yes to a consent that was requested."""
-    basis, _ = _open(work, identifier, "consent", {"requested"})
-    if basis.evidence is None:
-        raise Invalid("evidence-needed", "A consent must be demonstrable: make a new record with its evidence.")
-    _require_time_left(work, basis)
-    _supersede(work, identifier, basis, append)
-    return _event(work, identifier, basis, "given", occurred_at=occurred_at, append=append)
-
-
-def refuse(
-    work: UnitOfWork, identifier: str, *, occurred_at: str | None = None, append: Append = journal.append
-) -> Change:
-    """The person says no; only a new record may ask again."""
-    basis, _ = _open(work, identifier, "consent", {"requested"})
-    return _event(work, identifier, basis, "refused", occurred_at=occurred_at, append=append)
-
-
-def reconfirm(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
+def reconfirm(work: UnitOfWork, identifier: str) -> Change:
     basis, _ = _open(work, identifier, "consent", {"given"})
-    return _event(work, identifier, basis, "reconfirmed", append=append)
+    return _event(work, identifier, basis, "reconfirmed")
 
 
 def withdraw(
@@ -164,7 +134,6 @@ def withdraw(
     action: str = "stop",
     occurred_at: str | None = None,
     actor: str = "self",
-    append: Append = journal.append,
 ) -> Change:
     """The person withdraws; no reason is asked. Each past recipient is told in the same transaction.
 
@@ -174,9 +143,7 @@ def withdraw(
     basis, state = _open(work, identifier, "consent", {"given", "requested"})
     name = "withdrawn" if state == "given" else "refused"
     told = propagate(work, identifier, basis, past_recipients, reference=reference, action=action)
-    return _event(
-        work, identifier, basis, name, actor=actor, occurred_at=occurred_at, append=append, notifications=told
-    )
+    return _event(work, identifier, basis, name, actor=actor, occurred_at=occurred_at, notifications=told)
 
 
 def invalidate(
@@ -186,14 +153,11 @@ def invalidate(
     reason_hash: str,
     past_recipients: Iterable[str] = (),
     reference: Callable[[str], str] | None = None,
-    append: Append = journal.append,
 ) -> Change:
     """The DPO or a judge finds that a consent was never valid."""
     basis, _ = _open(work, identifier, "consent", {"given"})
     told = propagate(work, identifier, basis, past_recipients, reference=reference, action="erase")
-    return _event(
-        work, identifier, basis, "invalidated", actor="dpo", reason_hash=reason_hash, append=append, notifications=told
-    )
+    return _event(work, identifier, basis, "invalidated", actor="dpo", reason_hash=reason_hash, notifications=told)
 
 
 def object_(
@@ -201,13 +165,12 @@ def object_(
     content: Basis | Mapping[str, Any],
     *,
     occurred_at: str | None = None,
-    append: Append = journal.append,
 ) -> Change:
     """The person objects. Raises `Invalid` (`objection-not-available`) in a regime that excludes it."""
     basis = content if isinstance(content, Basis) else _parse(content)
     if basis.kind != "objection":
         raise Invalid("basis-invalid", "This is not an objection.")
-    return record(work, basis, occurred_at=occurred_at, append=append)
+    return record(work, basis, occurred_at=occurred_at)
 
 
 def resolve_objection(
@@ -218,7 +181,6 @@ def resolve_objection(
     reason_hash: str = "",
     past_recipients: Iterable[str] = (),
     reference: Callable[[str], str] | None = None,
-    append: Append = journal.append,
 ) -> Change:
     """Accept an objection (past recipients are told to limit), or reject it, with the digest of the written reason."""
     basis, _ = _open(work, identifier, "objection", {"raised"})
@@ -226,10 +188,10 @@ def resolve_objection(
         raise Invalid("reason-needed", "A rejected objection is motivated in writing (GDPR 21).")
     told = propagate(work, identifier, basis, past_recipients if upheld else (), reference=reference, action="limit")
     name = "upheld" if upheld else "rejected"
-    return _event(work, identifier, basis, name, reason_hash=reason_hash, append=append, notifications=told)
+    return _event(work, identifier, basis, name, reason_hash=reason_hash, notifications=told)
 
 
-def close(work: UnitOfWork, identifier: str, *, reason_hash: str = "", append: Append = journal.append) -> Change:
+def close(work: UnitOfWork, identifier: str, *, reason_hash: str = "") -> Change:
     """Lift a limitation, end a protection, or retract an objection not yet answered; with the digest of what was
     written of it, if anything was."""
     row = _row(work, identifier)
@@ -237,16 +199,16 @@ def close(work: UnitOfWork, identifier: str, *, reason_hash: str = "", append: A
     if row.kind not in names:
         raise Conflict("basis-kind", "Only a limitation, a protection or a pending objection is closed this way.")
     basis, _ = _open(work, identifier, row.kind, {"set", "notified", "raised"})
-    return _event(work, identifier, basis, names[row.kind], reason_hash=reason_hash, append=append)
+    return _event(work, identifier, basis, names[row.kind], reason_hash=reason_hash)
 
 
-def representative_notified(work: UnitOfWork, identifier: str, *, append: Append = journal.append) -> Change:
+def representative_notified(work: UnitOfWork, identifier: str) -> Change:
     """The legal representative of a protected adult received the notice."""
     basis, _ = _open(work, identifier, "protection", {"set"})
-    return _event(work, identifier, basis, "notified", append=append)
+    return _event(work, identifier, basis, "notified")
 
 
-def expire_due(work: UnitOfWork, *, append: Append = journal.append) -> list[Change]:
+def expire_due(work: UnitOfWork) -> list[Change]:
     """Write down the consents whose time has passed, and those that gave way to one given in advance which began (they
     stopped counting at that instant anyway)."""
     due = basis_record.c.valid_until <= work.now
@@ -256,12 +218,12 @@ def expire_due(work: UnitOfWork, *, append: Append = journal.append) -> list[Cha
     for row in work.connection.execute(select(basis_record.c.id).where(*given, due)).all():
         row = _row(work, row.id)
         if _state(work, row) == "given":
-            changes.append(_event(work, row.id, _basis(row), "expired", actor="gateway", append=append))
+            changes.append(_event(work, row.id, _basis(row), "expired", actor="gateway"))
     began = basis_record.c.valid_from > basis_record.c.created_at, basis_record.c.valid_from <= work.now, ~due
     for row in work.connection.execute(select(basis_record.c.id).where(*given, *began)).all():
         row = _row(work, row.id)
         if _state(work, row) == "given":
-            changes += _supersede(work, row.id, _basis(row), append, recorded_before=row.created_at)
+            changes += _supersede(work, row.id, _basis(row), recorded_before=row.created_at)
     return changes
 
 
@@ -330,7 +292,6 @@ def _supersede(
     work: UnitOfWork,
     identifier: str,
     basis: Basis,
-    append: Append,
     ended: Collection[str] = ("given", "requested"),
     recorded_before: str = "",
 ) -> list[Change]:
@@ -349,7 +310,7 @@ def _supersede(
     for row in work.connection.execute(query.with_for_update()).all():
         earlier = _basis(row)
         if set(earlier.recipients) & set(basis.recipients) and _state(work, row) in ended:
-            changes.append(_event(work, row.id, earlier, "superseded", actor="gateway", link=identifier, append=append))
+            changes.append(_event(work, row.id, earlier, "superseded", actor="gateway", link=identifier))
     return changes
 
 
@@ -359,7 +320,6 @@ def _event(
     basis: Basis,
     name: str,
     *,
-    append: Append,
     actor: str = "self",
     occurred_at: str | None = None,
     reason_hash: str = "",
@@ -379,7 +339,7 @@ def _event(
     work.scratch["basis.written"] = True
     event = JOURNAL.get(name) or ("right.limit" if basis.kind == "limitation" else "basis.protect")
     reference = {"consent_ref": identifier} if basis.kind == "consent" else {"object_ref": identifier}
-    append(
+    journal.append(
         work, event, subject=basis.subject_ref, purpose=basis.purpose or None, regime=basis.regime or None,
         article=list(basis.article), basis=basis.legal_basis,
         notice_ref=f"{basis.notice_id}:{basis.notice_version}" if basis.notice_id else None,
@@ -419,7 +379,7 @@ def list_(work: UnitOfWork, person_id: str) -> list[dict[str, Any]]:
 
 
 __all__ = [
-    "Basis", "BasisStates", "Change", "FlowStates", "close", "current_notices", "expire_due", "give",
-    "informed_collectively", "invalidate", "list_", "object_", "propagate", "publish_notice", "receipt", "reconfirm",
-    "record", "refuse", "representative_notified", "resolve_objection", "states", "withdraw",
+    "Basis", "BasisStates", "Change", "FlowStates", "close", "expire_due", "informed_collectively", "invalidate",
+    "list_", "object_", "propagate", "publish_notice", "receipt", "reconfirm", "record", "representative_notified",
+    "resolve_objection", "states", "withdraw",
 ]  # fmt: skip

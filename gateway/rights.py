@@ -214,16 +214,13 @@ def demands(
 # --- withdrawal, limitation and objection -----------------------------------------------------------------------------
 
 
-def withdraw(
-    work: UnitOfWork, gateway: Gateway, identifier: str, *, append: basis.Append = journal.append
-) -> basis.Change:
+def withdraw(work: UnitOfWork, gateway: Gateway, identifier: str) -> basis.Change:
     """She withdraws a consent (GDPR 7(3)); past recipients are told. Raises as `basis.withdraw`."""
     row = _record(work, identifier)
     held = _held(work, gateway, row.person_id, row.purpose)
     change = basis.withdraw(
-        work, identifier, past_recipients=held.pop(row.person_id), reference=gateway.keys.pseudonyms_of(row.person_id),
-        append=append,
-    )  # fmt: skip
+        work, identifier, past_recipients=held.pop(row.person_id), reference=gateway.keys.pseudonyms_of(row.person_id)
+    )
     return _told_elsewhere(work, gateway, change, held, "stop")
 
 

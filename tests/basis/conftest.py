@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from gateway import basis, clock
 from gateway.storage import open_engine
 from gateway.storage.tables import metadata
+from gateway.storage.tables.journal import journal_entry
 from gateway.unit_of_work import UnitOfWork
 
 T0 = "2026-11-21T09:00:00.000000Z"
@@ -26,17 +28,16 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-Journal = list[tuple[str, dict[str, Any]]]
-
-
 @pytest.fixture
-def journal() -> Journal:
-    return []
+def journal(engine: Engine) -> Callable[[], list[dict[str, Any]]]:
+    """`journal()`: what the journal tells, oldest first."""
 
+    def read() -> list[dict[str, Any]]:
+        with engine.connect() as connection:
+            entries = connection.execute(select(journal_entry.c.entry).order_by(journal_entry.c.idx))
+            return [json.loads(entry) for entry in entries.scalars()]
 
-@pytest.fixture
-def append(journal: Journal) -> Callable[..., None]:
-    return lambda work, event, **fields: journal.append((event, fields))
+    return read
 
 
 @pytest.fixture

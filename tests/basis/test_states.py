@@ -19,6 +19,7 @@ from gateway.settings import Settings
 
 At = Callable[..., Any]
 Said = Callable[..., dict[str, Any]]
+Journal = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -52,35 +53,35 @@ def test_nobody_knows_anything_of_a_new_person(seen: Callable[..., FlowStates], 
 
 
 def test_an_objection_is_pending_then_answered(
-    at: At, pie: Callable[..., dict[str, Any]], seen: Callable[..., FlowStates], append: Any, journal: list[Any]
+    at: At, pie: Callable[..., dict[str, Any]], seen: Callable[..., FlowStates], journal: Journal
 ) -> None:
     with at("2026-11-21T10:00:00Z") as work:
-        change = basis.object_(work, pie("objection"), append=append)
+        change = basis.object_(work, pie("objection"))
     assert seen("PIE", "accompagnement").objection_state == "raised_pending"
     assert seen("PIE", "accompagnement", "autre_ccas").objection_state == "none"
     with at("2026-11-21T11:00:00Z") as work:
         with pytest.raises(Invalid, match="reason-needed"):
-            basis.resolve_objection(work, change.id, upheld=False, append=append)
+            basis.resolve_objection(work, change.id, upheld=False)
         basis.resolve_objection(
-            work, change.id, upheld=True, past_recipients=["ccas_villemin"], reference=lambda _: "ref", append=append
+            work, change.id, upheld=True, past_recipients=["ccas_villemin"], reference=lambda _: "ref"
         )
     assert seen("PIE", "accompagnement").objection_state == "upheld"
-    assert [name for name, _ in journal] == ["basis.object", "basis.object_upheld"]
+    assert [one["event"] for one in journal()] == ["basis.object", "basis.object_upheld"]
     with at("2026-11-21T12:00:00Z") as work, pytest.raises(Conflict):
-        basis.resolve_objection(work, change.id, upheld=False, reason_hash="0a" * 32, append=append)
+        basis.resolve_objection(work, change.id, upheld=False, reason_hash="0a" * 32)
 
 
-def test_a_regime_without_objection_says_so(at: At, said: Said, append: Any) -> None:
+def test_a_regime_without_objection_says_so(at: At, said: Said) -> None:
     content = said("objection", notice_id="sift", regime="SIFT", purpose="orientation", legal_basis="c")
     with pytest.raises(Invalid, match="objection-not-available"), at() as work:
-        basis.object_(work, content, append=append)
+        basis.object_(work, content)
 
 
 def test_a_new_version_of_the_notice_asks_to_inform_again(
-    at: At, pie: Callable[..., dict[str, Any]], seen: Callable[..., FlowStates], append: Any
+    at: At, pie: Callable[..., dict[str, Any]], seen: Callable[..., FlowStates]
 ) -> None:
     with at("2026-11-21T10:00:00Z") as work:
-        basis.record(work, pie("information", falc=True, valid_until=None), append=append)
+        basis.record(work, pie("information", falc=True, valid_until=None))
     found = seen("PIE", "accompagnement", moment="2026-11-21T11:00:00Z")
     assert (found.person_informed, found.notice_ref) == (True, "pie:1")
     with at("2026-11-21T12:00:00Z") as work:
@@ -99,37 +100,35 @@ def test_a_collective_notice_counts_only_where_the_convention_says_so(at: At, sa
 
 
 def test_a_limitation_of_everything_is_lifted(
-    at: At, said: Said, seen: Callable[..., FlowStates], append: Any, journal: list[Any]
+    at: At, said: Said, seen: Callable[..., FlowStates], journal: Journal
 ) -> None:
     with at("2026-11-21T10:00:00Z") as work:
         content = said("limitation", regime="", purpose="", recipients=[], valid_until=None)
-        change = basis.record(work, content, append=append)
+        change = basis.record(work, content)
     assert seen("RSA", "instruction_rsa", "departement").limitation
     with at("2026-11-21T11:00:00Z") as work:
-        basis.close(work, change.id, append=append)
+        basis.close(work, change.id)
     assert not seen("RSA", "instruction_rsa", "departement").limitation
-    assert [name for name, _ in journal] == ["right.limit", "right.unlimit"]
+    assert [one["event"] for one in journal()] == ["right.limit", "right.unlimit"]
 
 
-def test_a_protected_adult_waits_for_her_representative(
-    at: At, said: Said, seen: Callable[..., FlowStates], append: Any
-) -> None:
+def test_a_protected_adult_waits_for_her_representative(at: At, said: Said, seen: Callable[..., FlowStates]) -> None:
     content = said("protection", age_status="protected_adult", regime="", purpose="", recipients=[], valid_until=None)
     with at("2026-11-21T10:00:00Z") as work:
-        change = basis.record(work, content, append=append)
+        change = basis.record(work, content)
     assert (seen("PIE", "accompagnement").age_status, seen("PIE", "accompagnement").representative_notified) == (
         "protected_adult",
         False,
     )
     with at("2026-11-21T11:00:00Z") as work:
-        basis.representative_notified(work, change.id, append=append)
+        basis.representative_notified(work, change.id)
     assert seen("PIE", "accompagnement").representative_notified is True
     with at("2026-11-21T11:30:00Z") as work:
-        basis.close(work, change.id, append=append)
+        basis.close(work, change.id)
     assert seen("PIE", "accompagnement").age_status == "adult"
 
 
-def test_two_validations_need_two_agents(at: At, said: Said, seen: Callable[..., FlowStates], append: Any) -> None:
+def test_two_validations_need_two_agents(at: At, said: Said, seen: Callable[..., FlowStates]) -> None:
     def validation(agent: str) -> dict[str, Any]:
         evidence = {"kind": "oral_attested", "agent": agent, "witnessed_at": "2026-11-21T09:00:00Z"}
         return said(
@@ -140,19 +139,17 @@ def test_two_validations_need_two_agents(at: At, said: Said, seen: Callable[...,
     counts = []
     for agent in ("aa" * 20, "aa" * 20, "bb" * 20):
         with at("2026-11-21T10:00:00Z") as work:
-            basis.record(work, validation(agent), append=append)
+            basis.record(work, validation(agent))
         counts.append(seen("SIFT", "sanction", "france_travail").human_validations)
     assert counts == [1, 1, 2]
     assert seen("SIFT", "sanction", "france_travail", "2026-11-23T09:00:00Z").human_validations == 0
 
 
-def test_many_people_are_read_in_a_few_queries(
-    at: At, engine: Engine, pie: Callable[..., dict[str, Any]], append: Any
-) -> None:
+def test_many_people_are_read_in_a_few_queries(at: At, engine: Engine, pie: Callable[..., dict[str, Any]]) -> None:
     people = [clock.new_id() for _ in range(400)]
     with at("2026-11-21T10:00:00Z") as work:
         for person in people[:50]:
-            basis.record(work, pie("information") | {"person_id": person}, append=append)
+            basis.record(work, pie("information") | {"person_id": person})
     queries: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *said: queries.append(said[2]))
     with at("2026-11-21T11:00:00Z") as work:

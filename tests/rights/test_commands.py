@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from gateway import basis, journal
+from gateway import basis, basis_states, journal
 from gateway.commands import law
 from gateway.problems import Conflict, Problem
 from gateway.settings import settings
@@ -171,7 +171,7 @@ async def test_a_notice_and_its_easy_to_read_variant_are_published_once(
             one.fields["notice_ref"]
             for one in journal.of_period(work.connection, "2000", "3000", event="admin.setting")
         ]
-        assert basis.current_notices(work)["essai"] == 2
+        assert basis_states.notices_in_force(work)["essai"] == 2
     assert told == ["essai:1", "essai:1", "essai:1", "essai:2"]
 
 
