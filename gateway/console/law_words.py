@@ -8,7 +8,7 @@ from typing import Any
 from gateway.console.blocks import Lines, Quiet
 from gateway.policy_question import in_order
 from gateway.policy_table import Condition, Onward, Rule, Table
-from gateway.words import many, say, word
+from gateway.words import many, say, typeset, word
 
 
 def purpose(table: Table, name: str | None) -> str:
@@ -26,7 +26,7 @@ def regime(table: Table, name: str | None) -> str:
 
 def category(code: str) -> str:
     """`C11` → « C11 logement »."""
-    return f"{code} {word('categorie', code, '')}".strip()
+    return f"{code}\u00a0{word('categorie', code, '')}".rstrip("\u00a0")
 
 
 def categories(codes: Iterable[str]) -> str:
@@ -63,7 +63,7 @@ def rule_text(rule: Rule | Onward) -> str:
 def texts(cited: Iterable[str] | str | None) -> str:
     """The articles of a decision, one after the other; the journal and the outbox keep them as one text."""
     parts = cited.split("; ") if isinstance(cited, str) else cited or ()
-    return " ; ".join(parts) or "–"
+    return typeset(" ; ".join(parts)) or "–"
 
 
 def rule(table: Table, identifier: str) -> Rule | Onward | None:

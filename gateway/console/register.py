@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select
@@ -68,51 +69,71 @@ def days_of(view: View) -> int:
     return int(asked) if asked in PERIODS else 30
 
 
+@dataclass(slots=True)
+class Volume:
+    """What the journal counts for one purpose from one body to another."""
+
+    permitted: int = 0
+    delivered: int = 0
+    articles: set[str] = field(default_factory=set)
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(reason, article) → times."""
+
+    @property
+    def refused(self) -> int:
+        return self.refusals.total()
+
+    def add(self, row: volumes.Row, times: int) -> None:
+        """Count entries of one kind; those that are no sending change nothing."""
+        if row.event == "exchange.deny":
+            self.refusals[row.reason, row.article] += times
+        elif row.event == "exchange.request":
+            self.permitted += times
+            self.articles.add(row.article)
+        elif row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
+            self.delivered += times
+            self.articles.add(row.article)
+
+
+Flow = tuple[str, str, str]
+"""(purpose, sender, recipient)."""
+
+
 def register(view: View) -> Page:
     """Volumes by purpose, pair of bodies and article."""
     days, wanted, body = days_of(view), view.asked("finalite"), view.asked("organisme")
-    seen = volumes.counts(view.gateway.engine, view.connection, days)
-    rows: dict[tuple[str, str, str], list[Any]] = defaultdict(lambda: [0, 0, 0, set(), Counter()])
-    pairs: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for row, times in seen.items():
-        if (
-            not row.recipient
-            or (wanted and row.purpose != wanted)
-            or (body and body not in (row.sender, row.recipient))
-        ):
-            continue
-        delivered = row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate")
-        if not delivered and row.event not in ("exchange.deny", "exchange.request"):
-            continue
-        cell, pair = rows[row.purpose, row.sender, row.recipient], pairs[row.sender, row.recipient]
-        if row.event == "exchange.deny":
-            cell[1] += times
-            pair[1] += times
-            cell[4][row.reason, row.article] += times
-        elif delivered:
-            cell[2] += times
-            pair[0] += times
-            cell[3].add(row.article)
-        else:
-            cell[0] += times
-            cell[3].add(row.article)
-    page = Page(say("registre.titre"), [Text(say("registre.intro"), lead=True), _tabs("/console/registre")])
-    page.blocks.append(_filter(view, days, wanted, body))
-    totals = [sum(cell[rank] for cell in rows.values()) for rank in range(3)]
-    page.blocks.append(
-        Figures(
-            [
-                (say("registre.livres"), Num(totals[2]), "good"),
-                (say("registre.permis"), Num(totals[0]), ""),
-                (say("registre.refuses"), Num(totals[1]), "bad" if totals[1] else ""),
-                (say("registre.organismes"), Num(len({one for pair in pairs for one in pair})), ""),
-            ]
-        )
+    flows = _flows(view, days, wanted, body)
+    bodies = {one for _, *pair in flows for one in pair}
+    delivered, permitted, refused = (
+        sum(getattr(one, name) for one in flows.values()) for name in ("delivered", "permitted", "refused")
     )
-    if pairs:
-        page.blocks.append(_chart(view, pairs))
-    page.blocks.append(_table(view, rows))
-    return page
+    return Page(
+        say("registre.titre"),
+        [
+            Text(say("registre.intro"), lead=True),
+            _tabs("/console/registre"),
+            _filter(view, days, wanted, body),
+            Figures(
+                [
+                    (say("registre.livres"), Num(delivered), "good"),
+                    (say("registre.permis"), Num(permitted), ""),
+                    (say("registre.refuses"), Num(refused), "bad" if refused else ""),
+                    (say("registre.organismes"), Num(len(bodies)), ""),
+                ]
+            ),
+            *([_chart(view, flows)] if flows else []),
+            _table(view, flows),
+        ],
+    )
+
+
+def _flows(view: View, days: int, wanted: str, body: str) -> dict[Flow, Volume]:
+    flows: dict[Flow, Volume] = defaultdict(Volume)
+    for row, times in volumes.counts(view.gateway.engine, view.connection, days).items():
+        asked = wanted in ("", row.purpose) and (not body or body in (row.sender, row.recipient))
+        if row.recipient and asked:
+            flows[row.purpose, row.sender, row.recipient].add(row, times)
+    return {flow: one for flow, one in flows.items() if one.permitted or one.delivered or one.refused}
 
 
 def period(days: int, choices: Sequence[str] = PERIODS) -> Field:
@@ -137,7 +158,11 @@ def _filter(view: View, days: int, wanted: str, body: str) -> Form:
     )
 
 
-def _chart(view: View, pairs: dict[tuple[str, str], list[int]]) -> Picture:
+def _chart(view: View, flows: dict[Flow, Volume]) -> Picture:
+    pairs: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for (_, sender, recipient), one in flows.items():
+        pairs[sender, recipient][0] += one.delivered
+        pairs[sender, recipient][1] += one.refused
     shown = sorted(pairs.items(), key=lambda item: -sum(item[1]))[:10]
     labels = [f"{_short(view.body(sender))} → {_short(view.body(recipient))}" for (sender, recipient), _ in shown]
     told = " ; ".join(
@@ -161,38 +186,33 @@ def _short(name: str) -> str:
     return name if len(name) <= 34 else name[:33] + "…"
 
 
-def _table(view: View, rows: dict[tuple[str, str, str], list[Any]]) -> Table:
+def _table(view: View, flows: dict[Flow, Volume]) -> Table:
     law = view.gateway.policy.table
-    shown = []
-    for (purpose, sender, recipient), (permitted, refused, delivered, articles, why) in sorted(
-        rows.items(), key=lambda item: (item[0][0], -sum(item[1][:3]))
-    ):
-        refusals = [
-            f"{number(times)} : {law_words.reason(law, reason)} ({law_words.texts(article)})"
-            for (reason, article), times in why.most_common(4)
+
+    def place(item: tuple[Flow, Volume]) -> tuple[str, int]:
+        (purpose, *_), one = item
+        return purpose, -(one.permitted + one.refused + one.delivered)
+
+    shown = [
+        [
+            law_words.purpose(law, purpose),
+            say("personne.de_vers", de=view.body(sender), vers=view.body(recipient)),
+            Lines([law_words.texts(article) for article in sorted(one.articles - {""})]),
+            Num(one.permitted),
+            Num(one.delivered),
+            Num(one.refused),
+            Lines(
+                [
+                    f"{number(times)} : {law_words.reason(law, reason)} ({law_words.texts(article)})"
+                    for (reason, article), times in one.refusals.most_common(4)
+                ]
+            ),
         ]
-        shown.append(
-            [
-                law_words.purpose(law, purpose),
-                view.body(sender),
-                view.body(recipient),
-                Lines([law_words.texts(one) for one in sorted(articles - {""})]),
-                Num(permitted),
-                Num(delivered),
-                Num(refused),
-                Lines(refusals),
-            ]
-        )
-    heads = says("registre", "finalite", "de", "vers", "articles", "permis", "livres", "refuses", "motifs")
-    return Table(
-        "volumes",
-        say("registre.legende"),
-        heads,
-        shown,
-        say("registre.vide"),
-        frozenset({4, 5, 6}),
-        say("registre.note"),
-    )
+        for (purpose, sender, recipient), one in sorted(flows.items(), key=place)
+    ]
+    heads = says("registre", "finalite", "flux", "articles", "permis", "livres", "refuses", "motifs")
+    note, empty = say("registre.note"), say("registre.vide")
+    return Table("volumes", say("registre.legende"), heads, shown, empty, frozenset({3, 4, 5}), note)
 
 
 def latest(view: View) -> Page:

@@ -186,7 +186,7 @@ def minimisation(view: View) -> Page:
     sent = _sent(view, days)
     flows = [flow for body in sorted(view.gateway.bodies) for flow in flows_from(view.work, body)]
     rows = [_carried(view, flow, sent[flow.de, flow.vers, flow.purpose]) for flow in flows]
-    heads = says("minimisation", "flux", "document", "finalite", "champs", "demande", "convenu", "envoye", "jamais")
+    heads = says("minimisation", "flux", "document", "champs", "demande", "convenu", "envoye", "jamais")
     filter_ = Form("/console/minimisation", say("formulaire.filtrer"), [period(days)], "get")
     return Page(
         say("minimisation.titre"),
@@ -199,7 +199,7 @@ def minimisation(view: View) -> Page:
                 heads,
                 rows,
                 say("minimisation.vide"),
-                frozenset({3}),
+                frozenset({2}),
                 say("minimisation.note"),
             ),
         ],
@@ -223,9 +223,13 @@ def _carried(view: View, flow: Flow, gone: set[str]) -> list[Any]:
     agreed = allowed & flow.codes if flow.codes is not None else allowed
     never = agreed - gone
     return [
-        say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
+        Lines(
+            [
+                say("personne.de_vers", de=view.body(flow.de), vers=view.body(flow.vers)),
+                Quiet(law_words.purpose(law, flow.purpose)),
+            ]
+        ),
         view.document(flow.document),
-        law_words.purpose(law, flow.purpose),
         _fields(document.mapping),
         ", ".join(in_order(asked)) or "–",
         _list(agreed),

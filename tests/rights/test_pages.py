@@ -229,6 +229,6 @@ async def test_an_engineer_sees_that_bodies_differ_and_no_value_that_the_law_kee
         (address,) = set(re.findall(r"/console/divergences/[0-9a-f]{40}", listed))
         shown = unescape((await client.get(address)).text)
     assert ("CANARIUN" in shown, "CANARIDEUX" in shown) == (True, True)
-    assert typeset("masquée : C13 santé") in shown
-    assert typeset("masquée : C14 RQTH et handicap") in shown
+    assert typeset("masquée : C13\u00a0santé") in shown
+    assert typeset("masquée : C14\u00a0RQTH et handicap") in shown
     assert not [value for value in ("07/01/2026", "09/02/2025", "fort", "faible", "[sante]") if value in listed + shown]
