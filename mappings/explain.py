@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from pydantic_core import to_json
+
 from mappings import coverage
 from mappings.codes import Entry, Table
 from mappings.engine import Mapping
@@ -88,8 +90,8 @@ def _section(mapping: Mapping, section: Section, prefix: str, level: int, named:
 def _row(mapping: Mapping, section: Section, row: Row, inside: str) -> str:
     separator = "/" if mapping.file.partner.format == "xml" else "."
     partner = ", ".join(f"`{_joined(section.partner, one, separator)}`" for one in row.partners)
-    path = dotted(inside, row.canonical) if row.canonical is not None else ""
-    champ = paths.FIELDS.get(paths.shape(path))
+    facts = _facts(mapping, row, inside)
+    meanings = dict.fromkeys(champ.description for path in facts if (champ := paths.FIELDS.get(paths.shape(path))))
     form = TYPES[row.type].label if row.type in TYPES else row.type
     if row.codes:
         form = f"code, table « {row.codes} »"
@@ -110,10 +112,15 @@ def _row(mapping: Mapping, section: Section, row: Row, inside: str) -> str:
         marks.append(f"sans retour : {row.lossy}")
     if row.note:
         marks.append(row.note)
-    meaning = champ.description if champ else ""
-    return (
-        f"| {_cell(partner)} | {_cell(f'`{path}`' if path else '')} | {_cell(meaning)} | {_cell(' ; '.join(marks))} |"
-    )
+    cells = (partner, ", ".join(f"`{path}`" for path in facts), " ; ".join(meanings), " ; ".join(marks))
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _facts(mapping: Mapping, row: Row, inside: str) -> tuple[str, ...]:
+    """The facts of the dossier that a row is about: its own, or those that its decision looks at."""
+    if row.canonical is not None:
+        return (dotted(inside, row.canonical),)
+    return mapping.file.decision[row.decision].paths if row.decision else ()
 
 
 def _joined(before: str, after: str, separator: str) -> str:
@@ -177,7 +184,8 @@ def _decisions(mapping: Mapping) -> Iterator[str]:
         yield "|---|---|"
         for rule in decision.rules:
             asked = " et ".join(f"`{path}` = {_value(value)}" for path, value in rule.when.items())
-            yield f"| {_cell(asked)} | {f'`{rule.code}`' if rule.code != '' else 'rien'} |"
+            code = rule.code if isinstance(rule.code, str) else to_json(rule.code).decode()
+            yield f"| {_cell(asked)} | {f'`{code}`' if code else 'rien'} |"
 
 
 def _said(entry: Entry) -> str:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
+
+from gateway.words import typeset
 
 
 class _Renderer(RendererHTML):
-    """Tables that scroll by themselves and have a name, whatever their width."""
+    """French sentences typeset; tables that scroll by themselves and have a name, whatever their width."""
+
+    def text(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
+        return escapeHtml(typeset(tokens[idx].content))
 
     def table_open(self, tokens: Any, idx: int, options: Any, env: Any) -> str:
         env["tables"] = env.get("tables", 0) + 1

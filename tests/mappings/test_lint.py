@@ -249,6 +249,8 @@ def test_each_mapping_has_a_page_that_names_its_categories_and_its_refusals(mapp
     assert all(f"`{category}`" in page for category in mapping.categories)
     assert all(declared.reason.replace("|", "\\|") in page for declared in mapping.file.not_shared)
     assert all(table.lossy in page for table in mapping.file.codes.values() if table.lossy)
+    taken = page.partition("## Ce qui est repris")[2].partition("\n## ")[0]
+    assert all(f"`{fact}`" in taken for decision in mapping.file.decision.values() for fact in decision.paths)
 
 
 def test_the_guide_lists_every_type():
