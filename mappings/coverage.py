@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mappings.grammar import MappingFile, Row, Section, Step, steps
+from mappings.grammar import MappingFile, Row, Section, Step, dotted, steps
 from mappings.partner_schema import listed_record
-from mappings.writing import dotted
 from schemas.partner import tables
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ from lxml import etree
 
 from mappings import codes as code_tables
 from mappings import document, partner_schema
-from mappings.grammar import MappingError, MappingFile, Row, Section, Severity, parse, shown
+from mappings.grammar import MappingError, MappingFile, Row, Section, Severity, dotted, parse, sections, shown
 from mappings.reading import Generator, Reader
 from mappings.tree import Tree
 from mappings.writing import Generator as FormGenerator
-from mappings.writing import Write, dotted
+from mappings.writing import Write
 from schemas import paths
 from schemas.nomenclatures.labels import is_twice_encoded
 from schemas.normalisation import PARIS, nir_disagreements
@@ -195,18 +195,13 @@ class Mapping:
 
     def rows(self) -> Iterator[tuple[str, Row, Section]]:
         """(canonical path with `[]` for each list, row, section) of every row that carries a fact."""
-        yield from self._rows(self.file.section, "")
-
-    def _rows(self, sections: tuple[Section, ...], prefix: str) -> Iterator[tuple[str, Row, Section]]:
-        for section in sections:
-            inside = dotted(prefix, section.canonical)
+        for _, section, inside in sections(self.file):
             for row in section.fields:
                 if row.canonical is not None:
                     yield dotted(inside, row.canonical), row, section
                 if row.decision in self.file.decision:
                     for looked_at in self.file.decision[row.decision].paths:
                         yield dotted(inside, looked_at), row, section
-            yield from self._rows(section.section, inside)
 
     def concrete(self, path: str) -> Iterator[str]:
         """The paths that a row can really have: each `[]` filled with every key that its code table can give.

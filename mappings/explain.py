@@ -9,9 +9,8 @@ from pydantic_core import to_json
 from mappings import coverage
 from mappings.codes import Entry, Table
 from mappings.engine import Mapping
-from mappings.grammar import Codes, Row, Section
+from mappings.grammar import Codes, Row, Section, dotted, joined
 from mappings.types import TYPES
-from mappings.writing import dotted
 from schemas import nomenclatures, paths
 
 _DIRECTIONS = {"read": "lu dans le dossier", "write": "écrit depuis le dossier", "both": "lu et écrit"}
@@ -89,7 +88,7 @@ def _section(mapping: Mapping, section: Section, prefix: str, level: int, named:
 
 def _row(mapping: Mapping, section: Section, row: Row, inside: str) -> str:
     separator = "/" if mapping.file.partner.format == "xml" else "."
-    partner = ", ".join(f"`{_joined(section.partner, one, separator)}`" for one in row.partners)
+    partner = ", ".join(f"`{joined(section.partner, one, separator)}`" for one in row.partners)
     facts = _facts(mapping, row, inside)
     meanings = dict.fromkeys(champ.description for path in facts if (champ := paths.FIELDS.get(paths.shape(path))))
     form = TYPES[row.type].label if row.type in TYPES else row.type
@@ -121,10 +120,6 @@ def _facts(mapping: Mapping, row: Row, inside: str) -> tuple[str, ...]:
     if row.canonical is not None:
         return (dotted(inside, row.canonical),)
     return mapping.file.decision[row.decision].paths if row.decision else ()
-
-
-def _joined(before: str, after: str, separator: str) -> str:
-    return f"{before}{separator}{after}" if before and after else before or after
 
 
 def _cell(text: str) -> str:

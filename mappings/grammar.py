@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -301,3 +302,26 @@ def _split(path: str, separator: str) -> list[str]:
         else:
             parts[-1] += char
     return parts
+
+
+def joined(before: str, after: str, separator: str) -> str:
+    """Two parts of a path, either of which may be empty."""
+    return f"{before}{separator}{after}" if before and after else before or after
+
+
+def dotted(prefix: str, path: str) -> str:
+    """`path` inside `prefix`; a path that begins with `/` counts from the root of the record."""
+    return path[1:] if path.startswith("/") else joined(prefix, path, ".")
+
+
+def sections(file: MappingFile) -> Iterator[tuple[int, Section, str]]:
+    """(rank in the file, section, canonical prefix) of every section, nested ones after theirs."""
+
+    def walk(found: tuple[Section, ...], prefix: str) -> Iterator[tuple[Section, str]]:
+        for section in found:
+            inside = dotted(prefix, section.canonical)
+            yield section, inside
+            yield from walk(section.section, inside)
+
+    for rank, (section, inside) in enumerate(walk(file.section, "")):
+        yield rank, section, inside

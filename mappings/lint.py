@@ -15,9 +15,8 @@ from pathlib import Path
 from mappings import coverage, engine, examples
 from mappings.codes import Table
 from mappings.coverage import Places
-from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, parse, steps
+from mappings.grammar import Codes, MappingError, MappingFile, Row, Section, dotted, parse, sections, steps
 from mappings.types import TYPES, tells_several
-from mappings.writing import dotted
 from schemas import nomenclatures, paths
 from schemas.normalisation import name_key
 
@@ -123,19 +122,6 @@ _NIR = "identifiants[nir].valeur"
 _CODED = ("code", "code_list")
 _MOMENTS = ("date", "date_fr", "day_of_instant", "instant", "instant_local", "date_time")
 _BLOCKING = frozenset({"unknown-path", "unknown-type", "unknown-table"})
-
-
-def sections(file: MappingFile) -> Iterator[tuple[int, Section, str]]:
-    """(rank in the file, section, canonical prefix) of every section, nested ones after theirs."""
-
-    def walk(found: tuple[Section, ...], prefix: str) -> Iterator[tuple[Section, str]]:
-        for section in found:
-            inside = dotted(prefix, section.canonical)
-            yield section, inside
-            yield from walk(section.section, inside)
-
-    for rank, (section, inside) in enumerate(walk(file.section, "")):
-        yield rank, section, inside
 
 
 def _rows(file: MappingFile, places: Places) -> Iterator[tuple[Row, Section, str, int]]:

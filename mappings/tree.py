@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mappings.grammar import MappingError, MappingFile, NotShared, Row, Section, Step, steps
+from mappings.grammar import MappingError, MappingFile, NotShared, Row, Section, Step, dotted, steps
 from mappings.types import tells_several
 from schemas import paths
 
@@ -142,7 +142,7 @@ class Tree:
         names = tuple(step.name for step in self._person_path)
         if self.person is not None and node is self.root and tuple(s.name for s in path[: len(names)]) == names:
             node, in_person, path = self.person, True, path[len(names) :]
-        canonical = _dotted(scope.canonical, section.canonical)
+        canonical = dotted(scope.canonical, section.canonical)
         if section.key and node is self.person and not path:
             scope = self._member(section, node, canonical)
         elif section.key:
@@ -201,7 +201,7 @@ class Tree:
 
     def _field(self, row: Row, scope: _Scope) -> None:
         assert row.canonical is not None
-        canonical = _dotted(scope.canonical, row.canonical)
+        canonical = dotted(scope.canonical, row.canonical)
         node, inputs = self._place(scope.node, row)
         sink = "foyer" if subject(canonical) == "foyer" else "person" if scope.in_person else "everyone"
         if sink == "foyer" and scope.in_person and self.person is not None and not scope.gate:
@@ -262,13 +262,6 @@ class Tree:
             for step in steps(path, self.file.partner.format):
                 self.names.setdefault(at, set()).add(step.name)
                 at = (*at, step.name)
-
-
-def _dotted(prefix: str, path: str) -> str:
-    """`path` inside `prefix`; a path that begins with `/` counts from the root of the record."""
-    if path.startswith("/"):
-        return path[1:]
-    return f"{prefix}.{path}" if prefix and path else prefix or path
 
 
 def _is_open(canonical: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mappings import document, python
 from mappings.codes import Table
-from mappings.grammar import Format, MappingError, MappingFile, Row, Rule, Section, Step, steps
+from mappings.grammar import Format, MappingError, MappingFile, Row, Rule, Section, Step, dotted, joined, steps
 from mappings.types import TYPES, Bad, Codec, codec, tells_several
 from schemas.record import Current, Fact, Finding, Written
 
@@ -170,7 +170,7 @@ class Generator:
             box = self._enter(scope.box, steps(section.partner, self.format))
             canonical, at = (
                 dotted(scope.canonical, section.canonical),
-                _slashed(scope.at, python.escape(section.partner)),
+                joined(scope.at, python.escape(section.partner), "/"),
             )
             self._fill(section, Scope(scope.frame, box, canonical, at, scope.parent, _shape(scope.shape, section)))
 
@@ -207,7 +207,7 @@ class Generator:
         with self.out.block(f"for {key} in {self._keys_of(name)}:"):
             partner = python.escape(section.partner.removesuffix("[]"))
             say(f"{inside} = {_path(name + '[{' + key + '}]')}")
-            say(f"{at} = {python.at(_slashed(scope.at, partner + '[{' + key + '}]'))}")
+            say(f"{at} = {python.at(joined(scope.at, partner + '[{' + key + '}]', '/'))}")
             flat = not path and not section.section and not any(row.writes for row in section.key)
             flat = flat and all(map(self._is_flat, section.fields))
             if flat:  # what one item writes only replaces the same fields of another: no box between them and the form
@@ -487,8 +487,8 @@ class Generator:
 
     def _place(self, scope: Scope, partner: str) -> str:
         """Expression of the partner's path, for the meter and the findings."""
-        place = python.at(_slashed(scope.at, python.escape(partner)))
-        self.shapes[place] = _slashed(scope.shape, partner)
+        place = python.at(joined(scope.at, python.escape(partner), "/"))
+        self.shapes[place] = joined(scope.shape, partner, "/")
         return place
 
     def _alone(self, place: str) -> bool:
@@ -531,23 +531,12 @@ class Generator:
         return {"integer": int, "decimal": float}.get(made.native, lambda text: text == "true")(value)
 
 
-def dotted(prefix: str, path: str) -> str:
-    """`path` inside `prefix`; a path that begins with `/` counts from the root of the record."""
-    if path.startswith("/"):
-        return path[1:]
-    return f"{prefix}.{path}" if prefix and path else prefix or path
-
-
 _WORD = re.compile(r"\{([a-z_]+)\}")
 
 
 def _path(target: str) -> str:
     """An expression for a canonical path, the words of the context being variables."""
     return python.path(target, "w_%s")
-
-
-def _slashed(prefix: str, path: str) -> str:
-    return f"{prefix}/{path}" if prefix and path else prefix or path
 
 
 def _takes_all(row: Row) -> bool:
@@ -576,7 +565,7 @@ def _nests(sections: tuple[Section, ...], outer: str = "") -> bool:
 
 def _shape(at: str, section: Section) -> str:
     """The partner's path of a section, every item alike: rows of one shape may tell of one place."""
-    return _slashed(at, section.partner.removesuffix("[]") + "[*]" if section.key else section.partner)
+    return joined(at, section.partner.removesuffix("[]") + "[*]" if section.key else section.partner, "/")
 
 
 def _shapes(sections: tuple[Section, ...], at: str) -> Iterator[str]:
@@ -585,7 +574,7 @@ def _shapes(sections: tuple[Section, ...], at: str) -> Iterator[str]:
         if section.direction != "read":
             inside = _shape(at, section)
             for row in section.fields:
-                yield from (_slashed(inside, one) for one in row.partners if row.writes)
+                yield from (joined(inside, one, "/") for one in row.partners if row.writes)
             yield from _shapes(section.section, inside)
 
 

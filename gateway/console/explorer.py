@@ -36,8 +36,7 @@ from gateway.console.common import Answer, Place, View, to_correct
 from gateway.words import number, quiet_path, say, says, unranked, word
 from mappings import examples
 from mappings.engine import Mapping
-from mappings.grammar import Example, Row, Section
-from mappings.writing import dotted
+from mappings.grammar import Example, Row, Section, dotted, joined
 from schemas import paths
 from schemas.record import Fact, Record
 
@@ -184,16 +183,12 @@ def _inside(
 ) -> Iterator[tuple[str, str, Row]]:
     mark = "/" if mapping.file.partner.format == "xml" else "."
     for section in sections:
-        inside, at = dotted(canonical, section.canonical), _joined(partner, section.partner, mark)
+        inside, at = dotted(canonical, section.canonical), joined(partner, section.partner, mark)
         for row in section.fields:
             if row.canonical is not None and (row.writes if writing else row.reads):
                 for name in row.partners:
-                    yield dotted(inside, row.canonical), _joined(at, name, mark), row
+                    yield dotted(inside, row.canonical), joined(at, name, mark), row
         yield from _inside(mapping, section.section, inside, at, writing)
-
-
-def _joined(before: str, after: str, mark: str) -> str:
-    return f"{before}{mark}{after}" if before and after else before or after
 
 
 def _of(index: dict[str, list[Placed]], path: str) -> list[Placed]:
