@@ -110,13 +110,8 @@ class _Doors:
         with self.gateway.reading() as work:
             return answer(work, http)
 
-    async def _log(self, http: Request, caller: Caller, what: str, subject: str | None = None) -> None:
-        await http.app.state.committer.submit(
-            lambda work: journal.append(
-                work, "log.read", sender_org=caller.body, client_id=caller.client_id, purpose="audit_dpo",
-                outcome=f"audit-{what}", subject=subject,
-            )
-        )  # fmt: skip
+    async def _log(self, http: Request, caller: Caller, what: str) -> None:
+        await http.app.state.committer.submit(lambda work: _journal(work, caller, what))
 
     # --- one person -----------------------------------------------------------------------------------------------
 
@@ -129,11 +124,8 @@ class _Doors:
         def find(work: UnitOfWork) -> dict[str, Any]:
             match = gateway.identity.resolve(work, gateway.identity.keys_of(facts))
             person = head_of(work, match.person_id) if match.person_id else None
-            journal.append(
-                work, "log.read", sender_org=caller.body, client_id=caller.client_id, purpose="audit_dpo",
-                outcome="audit-search", reason_code=match.certainty.replace("_", "-"),
-                subject=gateway.keys.pseudonym(caller.body, person) if person else None,
-            )  # fmt: skip
+            subject = gateway.keys.pseudonym(caller.body, person) if person else None
+            _journal(work, caller, "search", reason_code=match.certainty.replace("_", "-"), subject=subject)
             if person is None:
                 return {"person": None, "certainty": match.certainty, "pseudonyms": {}}
             known = pseudonyms(work, gateway, people_of(work, person))
@@ -154,10 +146,7 @@ class _Doors:
             person = self.gateway.references.find(work, caller.body, reference)
             if person is None:
                 raise Unknown("person-unknown", "Search the person first: this reference was not given to you.")
-            journal.append(
-                work, "log.read", sender_org=caller.body, client_id=caller.client_id, purpose="audit_dpo",
-                outcome="audit-history", subject=reference,
-            )  # fmt: skip
+            _journal(work, caller, "history", subject=reference)
             return list(pseudonyms(work, self.gateway, people_of(work, head_of(work, person))))
 
         subjects = await http.app.state.committer.submit(find)
@@ -381,6 +370,13 @@ class _Doors:
 
         reports = await asyncio.to_thread(check)
         return JSONResponse({"ok": all(one["ok"] for one in reports), "logs": reports})
+
+
+def _journal(work: UnitOfWork, caller: Caller, what: str, **fields: Any) -> None:
+    journal.append(
+        work, "log.read", sender_org=caller.body, client_id=caller.client_id, purpose="audit_dpo",
+        outcome=f"audit-{what}", **fields,
+    )  # fmt: skip
 
 
 def _account(caller: Caller) -> reidentification.Account:

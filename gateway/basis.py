@@ -352,34 +352,38 @@ def _event(
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def receipt(work: UnitOfWork, identifier: str) -> bytes:
-    """The evidence of one record: itself, its events, its state and what recipients answered, RFC 8785 JSON."""
+def read(work: UnitOfWork, identifier: str) -> dict[str, Any]:
+    """The evidence of one record: itself, its events, its state and what recipients answered. Raises `Unknown`."""
     row = work.connection.execute(select(basis_record).where(basis_record.c.id == identifier)).first()
     if row is None:
         raise Unknown("basis-unknown", "Check the id against the list of bases (`maillon basis list`).")
+    return _told(work, row)
+
+
+def list_(work: UnitOfWork, person_id: str) -> list[dict[str, Any]]:
+    """A person's records, oldest first: what she sees of them."""
+    query = select(basis_record).where(basis_record.c.person_id == person_id).order_by(basis_record.c.id)
+    return [_told(work, row) for row in work.connection.execute(query).all()]
+
+
+def _told(work: UnitOfWork, row: Row[Any]) -> dict[str, Any]:
     names = ("name", "occurred_at", "recorded_at", "actor", "reason_hash", "reference")
-    query = select(basis_event).where(basis_event.c.record_id == identifier)
+    query = select(basis_event).where(basis_event.c.record_id == row.id)
     events = [{name: getattr(one, name) for name in names} for one in work.connection.execute(query)]
     answers = [
         {"recipient": one.recipient, "action": one.action, "state": one.state, "answer": one.answer}
-        for one in of_record(work, identifier)
+        for one in of_record(work, row.id)
     ]
     state = fold(row.kind, [(one["name"], one["recorded_at"]) for one in events])
     if state == "given" and row.valid_until and row.valid_until <= work.now:
         state = "expired"
     said = json.loads(row.content) | {"created_at": row.created_at, "valid_from": row.valid_from}
     events.sort(key=lambda one: (one["recorded_at"], LIFE[row.kind][0].index(one["name"])))
-    return rfc8785.dumps({"record": said, "events": events, "state": state, "notifications": answers})
-
-
-def list_(work: UnitOfWork, person_id: str) -> list[dict[str, Any]]:
-    """A person's records, oldest first: what she sees of them."""
-    query = select(basis_record.c.id).where(basis_record.c.person_id == person_id).order_by(basis_record.c.id)
-    return [json.loads(receipt(work, identifier)) for identifier in work.connection.execute(query).scalars().all()]
+    return {"record": said, "events": events, "state": state, "notifications": answers}
 
 
 __all__ = [
     "Basis", "BasisStates", "Change", "FlowStates", "close", "expire_due", "informed_collectively", "invalidate",
-    "list_", "object_", "propagate", "publish_notice", "receipt", "reconfirm", "record", "representative_notified",
+    "list_", "object_", "propagate", "publish_notice", "read", "reconfirm", "record", "representative_notified",
     "resolve_objection", "states", "withdraw",
 ]  # fmt: skip

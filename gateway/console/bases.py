@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,16 +62,12 @@ def bases(view: View) -> Page:
 
 
 def state(told: Mapping[str, Any]) -> Lines:
-    """The state of a record (`basis.receipt`), and the way to lift a limitation that holds."""
+    """The state of a record (`basis.read`), and the way to lift a limitation that holds."""
     code, record = told["state"], told["record"]
     lines: list[Any] = [Badge(word("base_etat", code), _TONES.get(code, "quiet"))]
     if (record["kind"], code) == ("limitation", "set"):
         lines.append(Link(say("bases.lever"), f"/console/bases/{record['record_id']}", about=record["record_id"][-6:]))
     return Lines(lines)
-
-
-def _receipt(view: View, id: str) -> dict[str, Any]:
-    return dict(json.loads(basis.receipt(view.work, id)))
 
 
 def _effects(view: View) -> Table:
@@ -114,7 +109,7 @@ def _effect(view: View, row: Any) -> list[Any]:
             journal_entry.c.ts >= row.since[:23] + "Z",
         )
     )
-    told = _receipt(view, row.id)
+    told = basis.read(view.work, row.id)
     record = told["record"]
     return [
         view.person(row.person_id),
@@ -189,7 +184,7 @@ def limitation(view: View) -> Page:
 
 
 def _limitation(view: View) -> dict[str, Any]:
-    told = _receipt(view, view.at("id"))
+    told = basis.read(view.work, view.at("id"))
     if told["record"]["kind"] != "limitation":
         raise Unknown("basis-unknown", "Only a limitation has a page.")
     return told

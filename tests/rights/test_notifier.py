@@ -202,6 +202,6 @@ async def test_the_loop_sends_writes_down_expired_consents_and_stops(office: Off
     stopping.set()
     await asyncio.wait_for(loop, 60)
     with office.gateway.unit_of_work() as work:
-        assert json.loads(basis.receipt(work, consent))["state"] == "expired"
+        assert basis.read(work, consent)["state"] == "expired"
         rows = work.connection.execute(select(basis_notification.c.state)).scalars().all()
     assert "done" in rows
