@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from connectors.contract import Acknowledgement
 from gateway import clock
@@ -138,13 +138,16 @@ def _rests(row: Any, now: str) -> bool:
     return bool(row.paused or (row.retry_at and row.retry_at > now))
 
 
-def pause(work: UnitOfWork, recipient: str, paused: bool) -> None:
-    """Stop delivering to a recipient until told otherwise, or begin again at once."""
-    row = _state(work, recipient, lock=True)
+def pause(work: UnitOfWork, recipient: str, paused: bool) -> bool:
+    """Stop delivering to a recipient until told otherwise, or begin again at once, its failures forgotten. Whether
+    anything changed."""
     values: dict[str, Any] = {"paused": int(paused)}
     if not paused:
         values |= {"failures": 0, "retry_at": None}
-    _write(work, recipient, row, **values)
+    new = upsert(work.connection.dialect.name, recipient_state).values({"recipient": recipient, "failures": 0} | values)
+    other = or_(*(recipient_state.c[name].is_distinct_from(value) for name, value in values.items()))
+    stored = new.on_conflict_do_update(index_elements=["recipient"], set_=values, where=other)
+    return bool(work.connection.execute(stored).rowcount)
 
 
 def states(work: UnitOfWork) -> dict[str, tuple[bool, bool]]:

@@ -26,7 +26,6 @@ from gateway.console.blocks import (
 )
 from gateway.console.common import Answer, Go, Place, View
 from gateway.problems import Unknown
-from gateway.storage import upsert
 from gateway.storage.tables.delivery import OPEN as _OPEN
 from gateway.storage.tables.delivery import STUCK as _STUCK
 from gateway.storage.tables.delivery import outbox as table
@@ -229,13 +228,8 @@ def pause(view: View) -> Answer:
     id, action = view.at("id"), view.at("action")
     if id not in view.gateway.bodies or action not in ("suspendre", "reprendre"):
         raise Unknown("body-unknown", "List the partners.")
-    paused = int(action == "suspendre")
-    state = {"recipient": id, "paused": paused}
-    new = upsert(view.connection.dialect.name, recipient_state).values(failures=0, **state)
-    changed = new.on_conflict_do_update(
-        index_elements=["recipient"], set_=state, where=recipient_state.c.paused != paused
-    )
-    if not view.connection.execute(changed).rowcount:
+    paused = action == "suspendre"
+    if not recipients.pause(view.work, id, paused):
         return Go("/console/partenaires", "deja_suspendu" if paused else "deja_repris")
     view.journal("admin.setting", recipient_org=id, outcome="paused" if paused else "resumed")
     return Go("/console/partenaires", "suspendu" if paused else "repris")

@@ -36,7 +36,7 @@ from gateway.console.blocks import (
 from gateway.console.common import DPO, Answer, Go, Place, View, to_correct
 from gateway.console.rights import records
 from gateway.outbox import REPLACED
-from gateway.person_history import head_of, pseudonyms
+from gateway.person_history import head_of, people_of, pseudonyms
 from gateway.policy_table import Rule
 from gateway.problems import Unknown
 from gateway.storage.tables.delivery import outbox
@@ -189,10 +189,10 @@ def history(view: View) -> Page:
     if found is None:
         raise Unknown("person-unknown", "Search the person again.")
     person = head_of(view.work, found)
-    subjects = _subjects(view, person)
+    people = people_of(view.work, person)
     view.journal("log.read", outcome="person-history", subject=view.reference(person))
-    entries = list(person_history.logged(view.work, subjects))
-    sent = _sent(view, person, entries)
+    entries = list(person_history.logged(view.work, pseudonyms(view.work, view.gateway, people)))
+    sent = _sent(view, people, entries)
     page = Page(say("personne.titre"), back=Link(say("personne.retour"), "/console/personne"))
     if view.asked("certitude") == "a_confirmer":
         page.blocks.append(Notice(say("personne.a_confirmer"), "wait"))
@@ -210,7 +210,7 @@ def history(view: View) -> Page:
     )
     page.blocks.append(Facts([(say("personne.droits"), _opening(view))]))
     page.blocks += [Title(say("personne.recu_par")), _received(view, sent), *_bases(view, person)]
-    page.blocks += _timeline(view, person, sent, entries)
+    page.blocks += _timeline(view, people, sent, entries)
     return page
 
 
@@ -218,18 +218,11 @@ def _opening(view: View) -> Link:
     return Link(say("droits.ouvrir"), f"/console/personne/{view.at('ref')}/demande")
 
 
-def _subjects(view: View, person: str) -> list[str]:
-    """Every name the journal may know her by, also of the persons merged into her."""
-    people = [person, *view.gateway.dossiers.merged(view.work, person)]
-    return list(pseudonyms(view.work, view.gateway, people))
-
-
-def _sent(view: View, person: str, entries: Sequence[journal.Logged]) -> list[_Sent]:
+def _sent(view: View, people: Sequence[str], entries: Sequence[journal.Logged]) -> list[_Sent]:
     """One line per delivery or refusal, for one exchange may be delivered again: what was once given stays given.
 
     A request is the delivery that follows it, until another word of the journal names that delivery.
     """
-    people = [person, *view.gateway.dossiers.merged(view.work, person)]
     rows = view.connection.execute(select(outbox).where(outbox.c.person_id.in_(people)).order_by(outbox.c.id)).all()
     unread = {row.id for row in rows if row.state == "withheld"}
     found: dict[tuple[str, str, str], _Sent] = {}
@@ -351,7 +344,7 @@ def _bases(view: View, person: str) -> Iterator[Any]:
     yield Table("bases", say("personne.bases_legende"), heads, rows, say("personne.bases_vide"))
 
 
-def _timeline(view: View, person: str, sent: Sequence[_Sent], entries: Sequence[journal.Logged]) -> list[Any]:
+def _timeline(view: View, people: Sequence[str], sent: Sequence[_Sent], entries: Sequence[journal.Logged]) -> list[Any]:
     only = view.asked("vue")
     only = only if only in ("refus", "lectures") else ""
     here = f"/console/personne/{view.at('ref')}"
@@ -369,7 +362,7 @@ def _timeline(view: View, person: str, sent: Sequence[_Sent], entries: Sequence[
     if not only:
         steps += [
             *(_receipt(view, one) for one in entries if _is_receipt(one.fields)),
-            *_arrivals(view, person),
+            *_arrivals(view, people),
             *(_law(view, one) for one in entries if one.fields["event"].split(".")[0] in ("basis", "consent", "right")),
         ]
     steps.sort(key=lambda step: step.at, reverse=True)
@@ -464,13 +457,12 @@ def _law(view: View, logged: journal.Logged) -> Step:
     return Step(told["ts"], word("evenement", told["event"]), Badge(whose, tone), facts, tone=tone)
 
 
-def _arrivals(view: View, person: str) -> Iterator[Step]:
+def _arrivals(view: View, people: Sequence[str]) -> Iterator[Step]:
     """What bodies said of her: who and when, never what."""
-    homes = view.gateway.dossiers.homes(view.work, person)
-    people = [person, *view.gateway.dossiers.merged(view.work, person), *homes]
+    subjects = [*people, *view.gateway.dossiers.homes(view.work, people[0])]
     c = assertion_set.c
     rows = view.connection.execute(
-        select(c.source, c.document, c.exchange_id, c.received_at).where(c.subject_id.in_(people)).distinct()
+        select(c.source, c.document, c.exchange_id, c.received_at).where(c.subject_id.in_(subjects)).distinct()
     )
     seen: dict[tuple[str, str, str], str] = {}
     for source, document, exchange_id, at in rows:

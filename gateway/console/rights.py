@@ -326,14 +326,14 @@ def pending_objections(view: View, one: Demand) -> list[dict[str, Any]]:
 
 def _told(view: View, one: Demand) -> Table:
     """What past recipients were told since she asked, and what each answered (GDPR 19)."""
+    known = {record["record"]["record_id"] for record in records(view, one.person_id)}
     people = people_of(view.work, head_of(view.work, one.person_id))
-    records = {record["record"]["record_id"] for person in people for record in basis.list_(view.work, person)}
     subjects = [view.gateway.keys.pseudonym(HERSELF, person) for person in people]
     for logged in journal.history(view.connection, subjects, limit=200):
         if logged.fields["event"].startswith("right."):
-            records |= {logged.fields.get("exchange_id", ""), logged.fields.get("object_ref", "")}
+            known |= {logged.fields.get("exchange_id", ""), logged.fields.get("object_ref", "")}
     c = basis_notification.c
-    query = select(basis_notification).where(c.record_id.in_(records), c.created_at >= one.received_at)
+    query = select(basis_notification).where(c.record_id.in_(known), c.created_at >= one.received_at)
     rows = [
         [
             view.body(row.recipient),
@@ -345,8 +345,7 @@ def _told(view: View, one: Demand) -> Table:
         ]
         for row in view.connection.execute(query.order_by(c.id)).all()
     ]
-    keys = ("destinataire", "demande_faite", "prevenu_le", "etat", "repondu_le", "reponse")
-    heads = says("droits", *keys)
+    heads = says("droits", "destinataire", "demande_faite", "prevenu_le", "etat", "repondu_le", "reponse")
     return Table("prevenus", say("droits.prevenus_legende"), heads, rows, say("droits.prevenus_vide"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -12,8 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from gateway import basis, clock, notification, rights
+from gateway import basis, clock, notification, recipients, rights
 from gateway.storage.tables.console import console_session
+from gateway.storage.tables.delivery import recipient_state
 from gateway.storage.tables.journal import journal_entry
 from gateway.storage.tables.record import identity_case
 from gateway.words import typeset
@@ -57,8 +59,13 @@ def test_deliveries_are_stopped_once(signed_in: SignedIn, lived: Lived) -> None:
     told = [send(one, page, f"{page}/departement/suspendre").text for one in (first, second, second)]
     assert ["déjà suspendus" in one for one in told] == [False, True, True]
     assert len(_journaled(lived, **stop)) == before + 1
+    failing = update(recipient_state).where(recipient_state.c.recipient == "departement")
+    with lived.gateway.unit_of_work() as work:
+        work.connection.execute(failing.values(failures=4, retry_at=clock.after(work.now, timedelta(hours=1))))
     assert "déjà repris" not in send(second, page, f"{page}/departement/reprendre").text
     assert "déjà repris" in send(first, page, f"{page}/departement/reprendre").text
+    with lived.gateway.reading() as work:
+        assert not recipients.resting(work, "departement"), "as `maillon outbox resume` says: at once"
 
 
 def test_what_was_sent_after_the_session_ended_was_not_done_and_this_is_said(signed_in: SignedIn, lived: Lived) -> None:
