@@ -78,7 +78,7 @@ def test_h_55_internal_addresses_are_refused_at_registration(host: str, tmp_path
 
 
 INSIDE = [
-    "10.0.0.1", "169.254.169.254", "fd00::1", "fec0::1", "100.64.0.1",
+    "10.0.0.1", "169.254.169.254", "fd00::1", "fec0::1", "100.64.0.1", "224.0.0.1",
     "168.63.129.16", "::ffff:168.63.129.16", "192.0.0.8", "192.0.0.192", "192.88.99.1", "3fff::1",
     "::ffff:93.184.216.34", "2002:7f00:1::1", "64:ff9b::5db8:d822", "2001:0:7f00:1::1",
 ]  # fmt: skip
@@ -88,7 +88,7 @@ INSIDE = [
 @pytest.mark.parametrize("name", ["10.0.0.1.nip.io", "metadata.example"])
 async def test_h_55_a_public_name_of_an_internal_address_is_refused(name: str) -> None:
     for address in INSIDE:
-        for found in ([address], ["93.184.216.34", address]):
+        for found in ([], [address], ["93.184.216.34", address]):
             async with Transport("p", [f"https://{name}"], resolver=resolving(found)) as transport:
                 with pytest.raises(DestinationRefused, match="address-not-allowed"):
                     await transport.request("GET", f"https://{name}/")
@@ -161,7 +161,9 @@ async def test_h_57_the_connection_goes_to_the_address_that_was_checked() -> Non
     ["https://ok.example@evil.example/", "https://a:b@evil.example/", "https://partenaire.example:22/",
      "file:///etc/passwd", "gopher://partenaire.example/", "ftp://partenaire.example/",
      "http://partenaire.example/", "https:///x", "https://", "x",
-     "https://partenaire.example:65536/", "https://pa\u0430rtenaire.example\u2044@evil/", "https://xn--a.com/"],
+     "https://partenaire.example:65536/", "https://pa\u0430rtenaire.example\u2044@evil/", "https://xn--a.com/",
+     "https://partenaire.example./", "https://ex\u00e9mple.example/", "https://intranet/", "partenaire.example", "",
+     "https://partenaire.example\\@evil.example/", "https://partenaire.1/"],
 )  # fmt: skip
 def test_h_58_urls_that_mean_something_else(url: str) -> None:
     with pytest.raises(DestinationRefused):
