@@ -111,7 +111,7 @@ class _Doors:
             return answer(work, http)
 
     async def _log(self, http: Request, caller: Caller, what: str) -> None:
-        await http.app.state.committer.submit(lambda work: _journal(work, caller, what))
+        await http.app.state.committer.submit(lambda work: _journal(work, caller, f"audit-{what}"))
 
     # --- one person -----------------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class _Doors:
             match = gateway.identity.resolve(work, gateway.identity.keys_of(facts))
             person = head_of(work, match.person_id) if match.person_id else None
             subject = gateway.keys.pseudonym(caller.body, person) if person else None
-            _journal(work, caller, "search", reason_code=match.certainty.replace("_", "-"), subject=subject)
+            _journal(work, caller, "audit-search", reason_code=match.certainty.replace("_", "-"), subject=subject)
             if person is None:
                 return {"person": None, "certainty": match.certainty, "pseudonyms": {}}
             known = pseudonyms(work, gateway, people_of(work, person))
@@ -146,7 +146,7 @@ class _Doors:
             person = self.gateway.references.find(work, caller.body, reference)
             if person is None:
                 raise Unknown("person-unknown", "Search the person first: this reference was not given to you.")
-            _journal(work, caller, "history", subject=reference)
+            _journal(work, caller, "audit-history", subject=reference)
             return list(pseudonyms(work, self.gateway, people_of(work, head_of(work, person))))
 
         subjects = await http.app.state.committer.submit(find)
@@ -372,10 +372,10 @@ class _Doors:
         return JSONResponse({"ok": all(one["ok"] for one in reports), "logs": reports})
 
 
-def _journal(work: UnitOfWork, caller: Caller, what: str, **fields: Any) -> None:
+def _journal(work: UnitOfWork, caller: Caller, outcome: str, **fields: Any) -> None:
     journal.append(
         work, "log.read", sender_org=caller.body, client_id=caller.client_id, purpose="audit_dpo",
-        outcome=f"audit-{what}", **fields,
+        outcome=outcome, **fields,
     )  # fmt: skip
 
 
