@@ -25,6 +25,7 @@ from gateway.storage.tables.record import assertion_set, foyer, membership, pers
 from gateway.turns import Turn, take
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Erased, Vault
+from schemas.fields import of_today
 from schemas.record import Facts, Record
 
 Place = tuple[str, str, bytes]
@@ -123,7 +124,11 @@ class Dossiers:
     # --- assertions -----------------------------------------------------------------------------------------------
 
     def prefetch(self, work: UnitOfWork, subjects: Iterable[str]) -> None:
-        """Bring the live sets of many subjects into this transaction with few queries."""
+        """Bring the live sets of many subjects into this transaction with few queries.
+
+        What was said under a field that has left the model since stays stored, and in the person's own copy; it is no
+        part of a dossier, as no rule says to whom it may go.
+        """
         live: dict[str, dict[Place, _Live]] = work.scratch.setdefault("dossier", {})
         wanted = [one for one in dict.fromkeys(subjects) if one not in live]
         if not wanted:
@@ -135,7 +140,7 @@ class Dossiers:
         old: dict[bytes, list[_Live]] = {}
         for row in rows(work.connection, assertion_set, _SET, "subject_id", wanted, _LIVE):
             try:
-                facts = self._vault.open(work, row.subject_id, row.payload)
+                facts = of_today(self._vault.open(work, row.subject_id, row.payload))
             except Erased:
                 continue
             told = _Live(row.id, row.asserted_at, row.received_at, facts)

@@ -10,6 +10,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -152,6 +153,8 @@ def _walk(model: type[BaseModel], prefix: str, inherited: dict[str, Any], cles: 
 
 FIELDS: Mapping[str, Champ] = types.MappingProxyType({champ.path: champ for champ in _walk(Dossier, "", {}, ())})
 """Every canonical field by its shape."""
+_NAMES = frozenset(FIELDS)
+_KEY = re.compile(r"\[[^\[\]\0]*\]")
 
 
 def shape(path: str) -> str:
@@ -176,3 +179,11 @@ def field(path: str) -> Champ:
     if found is None:
         raise UnknownPath(path)
     return found
+
+
+def of_today(facts: dict[str, Any]) -> dict[str, Any]:
+    """Those of these facts whose field the model still has; looked at in one go, since every set that is read is."""
+    keyed = "\0".join(filterfalse(_NAMES.__contains__, facts))
+    if not keyed or _NAMES.issuperset(_KEY.sub("[]", keyed).split("\0")):
+        return facts
+    return {path: value for path, value in facts.items() if shape(path) in _NAMES}

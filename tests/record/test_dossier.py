@@ -90,6 +90,20 @@ def test_a_corrected_line_stands_in_the_address_it_corrects() -> None:
     assert address(told, right) == {"code_postal": "40990", "nom_voie": "DES LILAS"}
 
 
+def test_what_was_said_under_a_field_that_left_the_model_stays_stored_and_is_no_part_of_the_dossier(
+    registry: Registry,
+) -> None:
+    """As `droit_rsa.date_mutation`, now two dates: what an earlier version stored stopped deliveries and the meter."""
+    who, kept = registry.known({}), {"personne.civilite": "madame", "personne.adresses[residence].code_insee": "40088"}
+    gone = {"droit_rsa.date_mutation": "2026-10-15", "personne.adresses[residence].couleur": "bleu"}
+    tell(registry, who, kept | gone, "2026-01-01T00:00:00.000000Z")
+    with registry.work() as work:
+        assert set(registry.dossiers.current(work, who)) == set(kept)
+        (payload,) = work.connection.execute(select(assertion_set.c.payload)).scalars()
+        assert registry.dossiers._vault.open(work, who, payload) == kept | gone
+    assert tell(registry, who, kept, "2026-02-01T00:00:00.000000Z") == set(), "said again without it: nothing changed"
+
+
 def test_an_older_file_arriving_late_changes_nothing(registry: Registry) -> None:
     who = registry.known({})
     tell(registry, who, {"personne.civilite": "monsieur"}, "2026-02-01T00:00:00.000000Z")
