@@ -117,6 +117,8 @@ class Access:
 
     def on_refusal(self, event: str, *, reason: str, client_id: str | None, instance: str) -> None:
         """Report a refused attempt. It stays refused even when it cannot be journaled; that is an operator's alarm."""
+        if reason == "proxy-silent":
+            log.error("access.proxy_silent", add="X-Forwarded-Proto", see="deploy/nginx.conf")
         try:
             self._journal(event, reason=reason, client_id=client_id, instance=instance)
         except Exception as error:

@@ -112,8 +112,8 @@ class _Doors:
     async def _ask(self, request: Request, path: str, endpoint: str) -> Answer:
         access = self.access
         try:
-            if access.https and not access.trust.secure(request.scope):
-                raise _BadForm(400, "plain-http")
+            if access.https:
+                access.trust.require_tls(request.scope)
             form = await _read_form(request)
             found = mtls.certificate(request.scope, access.trust)
         except _BadForm as bad:

@@ -24,6 +24,8 @@ from gateway.problems import Misconfigured
 
 SENTENCES = {
     "plain-http": "Call the https URL; a token or an assertion sent in clear is to be withdrawn.",
+    "proxy-silent": "Nothing says that this call came over TLS: the operator of this gateway has its proxy set"
+    " X-Forwarded-Proto, as deploy/nginx.conf does.",
     "certificate": "The client certificate of this connection cannot be read: present one, as X.509.",
     "certificate-expired": "The client certificate is not yet valid, or not any more: present the one in force.",
     "certificate-not-verified": "The client certificate is not one that this server's authorities vouch for.",
@@ -53,12 +55,13 @@ class ProxyTrust:
         peer = scope.get("client")
         return peer is not None and self._includes(peer[0])
 
-    def secure(self, scope: Mapping[str, Any]) -> bool:
-        """Whether the call came over TLS, as far as this server or a trusted proxy saw it."""
+    def require_tls(self, scope: Mapping[str, Any]) -> None:
+        """Raises `Refused` unless this server saw the call come over TLS, or a trusted proxy says that it did."""
         if scope["scheme"] in ("https", "wss"):
-            return True
-        said = {value.lower() for value in _values(scope, b"x-forwarded-proto")}
-        return self.trusts(scope) and said <= {b"https"}
+            return
+        said = {value.lower() for value in _values(scope, b"x-forwarded-proto")} if self.trusts(scope) else {b"http"}
+        if said != {b"https"}:
+            raise Refused("plain-http" if said else "proxy-silent")
 
     def peer(self, scope: Mapping[str, Any]) -> str:
         """The address that calls: the last one that trusted proxies forward for, or that of the connection."""

@@ -134,8 +134,8 @@ class Resource:
         action: str,
         seen: list[str | None],
     ) -> Caller:
-        if self.https and not self.trust.secure(request.scope):
-            raise Refused("plain-http")
+        if self.https:
+            self.trust.require_tls(request.scope)
         raw, proofs = _credentials(request)
         scheme, _, text = raw.partition(b" ")
         text = text.strip()
@@ -208,7 +208,7 @@ class Resource:
             raise Forbidden("purpose-not-allowed", "Nothing in force allows this caller this purpose, or this action.")
 
     def _refusal(self, reason: str) -> CallerProblem:
-        if reason == "plain-http":
+        if reason in ("plain-http", "proxy-silent"):
             return CallerProblem("https-required", SENTENCES[reason])
         if reason == "several-authorizations":
             return CallerProblem("invalid-request", "Send exactly one Authorization header, and no token elsewhere.")

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway import access
 from gateway.access import partners
+from gateway.access.jose import Refused
 from gateway.access.mtls import thumbprint
 from gateway.problems import Conflict
 from tests.access.office import (
@@ -185,7 +186,7 @@ async def test_a_trusted_proxy_may_speak_plain_http_behind_itself(behind_a_proxy
     for peer, status in ((PROXY, 200), ("10.0.0.8", 400)):
         transport = httpx.ASGITransport(office.app, client=(peer, 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://maillon.example") as client:
-            headers = {"DPoP": office.ccas.proof()}
+            headers = {"DPoP": office.ccas.proof(), "X-Forwarded-Proto": "https"}
             answer = await client.post("/oauth/token", data=office.ccas.form(), headers=headers)
         assert answer.status_code == status
 
@@ -194,10 +195,21 @@ async def test_o_098_a_trusted_proxy_is_believed_and_only_for_what_it_says(behin
     """It says that the partner came in clear: refused. The address counted is the one it forwards for."""
     office, trust = behind_a_proxy, behind_a_proxy.gateway.access.trust
     scope = {"scheme": "http", "client": (PROXY, 1), "headers": [(b"x-forwarded-for", b"6.6.6.6, 9.9.9.9,127.0.0.1")]}
-    assert (trust.peer(scope), trust.secure(scope)) == ("9.9.9.9", True)
+    assert trust.peer(scope) == "9.9.9.9"
     assert trust.peer(scope | {"headers": []}) == PROXY
     assert trust.peer(scope | {"client": ("8.8.8.8", 1)}) == "8.8.8.8", "anybody may write that header"
-    assert not trust.secure(scope | {"client": ("8.8.8.8", 1), "headers": [(b"x-forwarded-proto", b"https")]})
+    told, in_clear = (b"x-forwarded-proto", b"https"), (b"x-forwarded-proto", b"http")
+    trust.require_tls(scope | {"headers": [told]})
+    for peer, headers, reason in (
+        ("8.8.8.8", [told], "plain-http"),
+        (PROXY, [told, in_clear], "plain-http"),
+        (PROXY, [], "proxy-silent"),
+    ):
+        with pytest.raises(Refused, match=reason):
+            trust.require_tls(scope | {"client": (peer, 1), "headers": headers})
+    silent = await send(office, office.ccas.form(), headers=[("DPoP", office.ccas.proof())], scheme="http")
+    refused(office, silent, 400, "invalid_request", "proxy-silent")
+    assert "X-Forwarded-Proto" in silent.json()["error_description"], "who set the proxy up learns what to add"
     plain = [("DPoP", office.ccas.proof()), ("X-Forwarded-Proto", "http")]
     answer = await send(office, office.ccas.form(), headers=plain, scheme="http")
     refused(office, answer, 400, "invalid_request", "plain-http")
