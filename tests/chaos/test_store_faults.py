@@ -325,9 +325,16 @@ def test_f_21_a_backup_comes_back_elsewhere(house: House, tmp_path: Path) -> Non
     told = [declaration(number) for number in range(6)]
     house.says(told)
     house.gateway.publish_journal()
+    beside = ("referentiels/departement/referentiel-7.xml", "witness.logs")
+    for name in beside:
+        path = house.gateway.settings.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
     backup = _backup(house, tmp_path / "backups")
     house.says([declaration(7)])  # after the backup: its sender will send it again
     restored = _restored(house, backup, tmp_path / "elsewhere")
+    for name in beside:
+        assert (restored.gateway.settings.home / name).read_text() == name
     assert restored.count(person) == 6
     restored.says([declaration(7), *told[:2]])
     assert restored.count(person) == 7, "what is sent again is recognised"
