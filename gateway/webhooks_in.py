@@ -22,6 +22,8 @@ from starlette.routing import Route
 from connectors.contract import DocumentRefused, Pushed, Pushing
 from connectors.manifest import ManifestError
 from gateway import clock, journal
+from gateway.access.jose import Refused
+from gateway.access.mtls import SENTENCES
 from gateway.access.replay import Used, record
 from gateway.doors import access_of, bounded, in_work, json_answer, media_of, read_body, refusal, require_announced
 from gateway.exchange import exchange
@@ -56,6 +58,7 @@ class _Door:
         if media_of(http) != "application/json":
             raise Unsupported("media-type", "Send application/json.")
         try:
+            self._require_tls(http)
             require_announced(http, MAX_BYTES)
             connector.announced(http.headers)
             body = await read_body(http, MAX_BYTES)
@@ -67,6 +70,13 @@ class _Door:
         told = await in_work(http, lambda work: self._take(work, body_id, message, records))
         http.app.state.wake()
         return json_answer(told, 202)
+
+    def _require_tls(self, http: HttpRequest) -> None:
+        """What a partner pushes is signed, and read by whoever is on its way when it comes in clear."""
+        try:
+            access_of(self.gateway).require_tls(http.scope)
+        except Refused as refused:
+            raise DocumentRefused(refused.reason, SENTENCES[refused.reason]) from None
 
     def _connector(self, body_id: str) -> Any:
         """The connector of a body that pushes here. A body that does not, or is not configured, is unknown."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -111,6 +112,11 @@ class Access:
         self.resource = Resource(
             self.issuer, self.keys, self.replay, self.live, self.nonces, self.trust, self.rates, self.on_refusal
         )
+
+    def require_tls(self, scope: Mapping[str, Any]) -> None:
+        """Raises `Refused` unless the call came over TLS, where the issuer is https."""
+        if self.https:
+            self.trust.require_tls(scope)
 
     def endpoint(self, path: str) -> str:
         return self.issuer.rstrip("/") + path

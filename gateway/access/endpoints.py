@@ -112,8 +112,7 @@ class _Doors:
     async def _ask(self, request: Request, path: str, endpoint: str) -> Answer:
         access = self.access
         try:
-            if access.https:
-                access.trust.require_tls(request.scope)
+            access.require_tls(request.scope)
             form = await _read_form(request)
             found = mtls.certificate(request.scope, access.trust)
         except _BadForm as bad:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from gateway.access import ProxyTrust
 from gateway.storage.tables.record import assertion_set, quarantine
 from tests.api.house import SECRET, House, problem
 
@@ -62,6 +63,18 @@ def test_a_proved_message_is_taken_once_and_its_repetition_changes_nothing(house
     assert taken > before
     assert (again.status_code, again.json()["reason"]) == (202, "repeated")
     assert kept(house) == taken
+
+
+def test_a_message_that_comes_in_clear_to_an_https_gateway_is_refused_and_not_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.gateway.access, "https", True)
+    monkeypatch.setattr(house.gateway.access, "trust", ProxyTrust.of("127.0.0.1"))
+    before, body = kept(house), message(10, 431)
+    problem(push(house, body, **{"X-Forwarded-Proto": "http"}), 400, "plain-http")
+    problem(push(house, body), 400, "proxy-silent")
+    assert kept(house) == before
+    assert push(house, body, **{"X-Forwarded-Proto": "https"}).status_code == 202
 
 
 def test_what_is_erased_in_the_second_it_was_updated_is_erased(house: House) -> None:
