@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from gateway.merge import Assertions, Portrait
+from gateway.merge import Assertions, Portrait, by_shape
 from gateway.policy import Decision, in_order
 from gateway.policy_table import FOLDER, parse_obligation
 from schemas import paths
@@ -29,7 +29,6 @@ _WORDS = ("personne.adresses[", "identifiants[")
 """Lists whose keys are words of ours wherever they are plain words: their paths may be remembered whole."""
 _ANY_KEY = tuple(f"{name}]" for name in _KEYED)
 """What a path of these lists looks like without its key: never remembered, as it tells nothing of the others."""
-_KEYS = re.compile(r"\[[^\[\]\0]*\]")
 _APART = re.compile(r"(?<=\b\w) (?=\w\b)")
 """What stands between the letters of an acronym written with dots."""
 _MEMO_LIMIT = 4096
@@ -154,18 +153,16 @@ class Bridge:
 
     def veiled(self, told: Collection[str], value: Callable[[str], Any]) -> dict[str, str]:
         """Of these paths, those that a structure is recognised by whose name reveals more, with the code of what."""
-        return self._veiled(told, _shapes(told), value)
-
-    def _veiled(self, told: Collection[str], shapes: list[str], value: Callable[[str], Any]) -> dict[str, str]:
-        naming = self._naming
-        named = [(path, shape) for path, shape in zip(told, shapes, strict=True) if shape in naming]
+        shapes, naming = by_shape(told), self._naming
+        named = [(path, shape) for shape in shapes if shape in naming for path in shapes[shape]]
         found = {(naming[shape], path): code for path, shape in named if (code := self._revealed(shape, value(path)))}
         return {
             path: code
             for (place, name), code in found.items()
             for item in (place.of(name),)
-            for path, shape in zip(told, shapes, strict=True)
-            if path.startswith(item) and place.holds(shape)
+            for shape in filter(place.holds, shapes)
+            for path in shapes[shape]
+            if path.startswith(item)
         }
 
     def _code(self, category: str, shape: str, path: str, value: Any) -> str:
@@ -181,17 +178,15 @@ class Bridge:
 
         Raises `schemas.paths.UnknownPath`.
         """
-        shapes = _shapes(told)
-        if veiled := self._veiled(told, shapes, value):
+        if veiled := self.veiled(told, value):
             both = [(path, *self.both(path, value(path))) for path in told]
             return {(category, veiled.get(path, code)) for path, category, code in both}
-        found: set[Any] = set(map(self._known.get, set(shapes)))
-        if None in found:
-            found.discard(None)
-            known = self._known
-            found.update(
-                [self.both(path, value(path)) for path, shape in zip(told, shapes, strict=True) if shape not in known]
-            )
+        found: set[tuple[str, str]] = set()
+        for shape, its in by_shape(told).items():
+            if (known := self._known.get(shape)) is not None:
+                found.add(known)
+            else:
+                found.update([self.both(path, value(path)) for path in its])
         return found
 
     def codes_of(self, category: str) -> frozenset[str]:
@@ -207,15 +202,9 @@ def _shape(path: str) -> tuple[str, bool]:
     end = path.rindex("]")
     key = path[start + 1 : end]
     if "[" in key:
-        return _KEYS.sub("[]", path), False
+        return paths.shape(path), False
     shape = path[: start + 1] + path[end:]
     return shape, shape.startswith(_WORDS) and key.isalpha()
-
-
-def _shapes(told: Collection[str]) -> list[str]:
-    """These paths without their keys, all in one go."""
-    shapes = _KEYS.sub("[]", "\0".join(told)).split("\0")
-    return shapes if len(shapes) == len(told) else [_KEYS.sub("[]", path) for path in told]
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:

@@ -27,12 +27,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def items_of(item: str, changed: set[str]) -> list[str]:
+def items_of(item: str, changed: paths.Shapes) -> list[str]:
     """For a form about one object (a rendez-vous), the keys of the objects that changed; else one delivery."""
     if not item:
         return [""]
-    prefix = f"{item}["
-    return sorted({path[len(prefix) :].partition("]")[0] for path in changed if path.startswith(prefix)})
+    about = (its for shape, its in changed.items() if shape.startswith(f"{item}[]"))
+    start = len(item) + 1
+    return sorted({path[start : path.index("]")] for its in about for path in its})
 
 
 def send_again(
@@ -50,14 +51,15 @@ def send_again(
     Without `exchange_id` they stay with the exchange that first carried them, and what is only promised is followed by
     another promise. Left out: the body the change is `known_by`, and flows to which it was `offered` already.
     """
-    categories = {paths.categorie(path) for path in changed}
+    told = paths.by_shape(changed)
+    categories = paths.categories(told)
     deliveries, holders = [], set()
     for row in last_delivered(work, people, promised=not exchange_id):
         if row.recipient == known_by or row.flow in offered or not gateway.speaks(row.recipient, row.document):
             continue
         document = gateway.document(row.recipient, row.document)
         carried = gateway.categories(document) & categories
-        if not carried or (row.item and row.item not in items_of(document.item, changed)):
+        if not carried or (row.item and row.item not in items_of(document.item, told)):
             continue
         delivery = outbox.enqueue(
             work, recipient=row.recipient, person_id=row.person_id, sender=row.sender, document=row.document,

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway import clock, retention
 from gateway.categories import Told, told
-from gateway.merge import Portrait
+from gateway.merge import Portrait, by_shape
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
 from schemas.record import Current, value_of
@@ -94,7 +94,8 @@ def _look(work: UnitOfWork, gateway: Gateway, current: Current) -> Links:
 
 
 def _seen(gateway: Gateway, current: Current, within: Current) -> Links:
-    places = {path.rpartition(".")[0] for path in current if path.endswith(_HOST)}
+    shapes = by_shape(current)
+    places = {path.rpartition(".")[0] for shape in shapes if shape.endswith(_HOST) for path in shapes[shape]}
     if places:
         places -= _over(current, places)
     return Links(
@@ -134,7 +135,8 @@ def _over(current: Current, places: Iterable[str]) -> set[str]:
 
 def _referent(gateway: Gateway, current: Current) -> str:
     """What has an end names nobody any more."""
-    about = [path for path in current if path.startswith(FOLLOWING)]
+    shapes = by_shape(current)
+    about = [path for shape in shapes if shape.startswith(FOLLOWING) for path in shapes[shape]]
     for path in about:
         if path.endswith(".est_referent") and current[path].value is True:
             member, (item, _, _) = path.rpartition(".")[0], path.partition("]")

@@ -8,7 +8,7 @@ values that differ are a divergence, shown to a human and never guessed away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -241,12 +241,13 @@ class Portrait(Mapping[str, Fact]):
     `sources` are all the bodies with something live to say, also where another's word stands.
     """
 
-    __slots__ = ("_facts", "_words", "said", "sources")
+    __slots__ = ("_facts", "_shapes", "_words", "said", "sources")
 
     def __init__(self, said: Iterable[Assertions]) -> None:
         self.said = told = list(said)
         self._words = chosen(told)
         self._facts: dict[str, Fact] = {}
+        self._shapes: paths.Shapes | None = None
         self.sources = frozenset([one.source for one in told])
 
     def __getitem__(self, path: str) -> Fact:
@@ -270,6 +271,17 @@ class Portrait(Mapping[str, Fact]):
     def __or__(self, more: Mapping[str, Fact]) -> dict[str, Fact]:
         return {**self, **more}
 
+    @property
+    def shapes(self) -> paths.Shapes:
+        """Its paths under their shapes, cut once for all that ask."""
+        if self._shapes is None:
+            self._shapes = paths.by_shape(self._words)
+        return self._shapes
+
+    def is_all_of(self, told: Collection[str]) -> bool:
+        """Are these paths, as a set, those of this dossier?"""
+        return self._words.keys() == told
+
     def value(self, path: str) -> Any:
         """The value alone."""
         return self._words[path].facts[path]
@@ -281,6 +293,11 @@ class Portrait(Mapping[str, Fact]):
         told = (one for one in self.said if one is not first and path in one.facts)
         agreeing = [one for one in told if one.facts[path] == value or _part_of(path, one.facts[path], value)]
         return [_fact(path, one) for one in _ordered(path, agreeing)] if agreeing else []
+
+
+def by_shape(told: Collection[str]) -> paths.Shapes:
+    """The paths of a dossier, or others, under their shapes."""
+    return told.shapes if isinstance(told, Portrait) else paths.by_shape(told)
 
 
 def current(said: Iterable[Assertions]) -> dict[str, Fact]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from gateway import decision_record, journal, outbox
-from gateway.categories import bridge, codes_said
+from gateway.categories import codes_said
 from gateway.convention_model import Flow
 from gateway.corrections import items_of, send_again
 from gateway.decide import absent_flow, answer, refusal_of
 from gateway.links import followers
 from gateway.lookup import rows
+from gateway.merge import by_shape
 from gateway.policy import Decision, Question, in_order
 from gateway.receipt import Outcome, Receipt, Request
 from gateway.registry import Gateway
 from gateway.storage.tables.record import assertion_set
 from gateway.unit_of_work import UnitOfWork
+from schemas import paths
 from schemas.record import Current
 
 
@@ -25,13 +27,14 @@ def offer(
     """Offer what changed to each recipient that a flow names, as the law allows."""
     outcomes: list[Outcome] = []
     current = gateway.dossiers.current(work, person)
-    changed_categories = _categories(changed)
+    told = by_shape(current if current.is_all_of(changed) else changed)  # of someone new, all that is known changed
+    categories = paths.categories(told)
     for flow in request.flows:
         document = gateway.document(flow.vers, flow.document)
-        if not gateway.categories(document) & changed_categories:
+        if not gateway.categories(document) & categories:
             continue
         asked, decision = answer(work, gateway, person, flow, current)
-        items = items_of(document.item, changed)
+        items = items_of(document.item, told)
         if not decision.permits:  # one answer about this person, however many objects the document would be about
             items = items[:1]
         outcomes += _answered(work, gateway, request, person, flow, items, asked, decision, receipt)
@@ -77,12 +80,13 @@ def offer_again(
         if (sender, document) not in came_with:  # it is told in this very transaction, which offers it
             continue
         request = gateway.request(work, sender, document, came_with[sender, document])
-        served, categories = {flow.id for flow in request.flows}, _categories(facts)
+        served, shapes = {flow.id for flow in request.flows}, by_shape(facts)
+        categories = paths.categories(shapes)
         for flow in mine[sender]:
             form = gateway.document(flow.vers, flow.document)
             if flow.id not in served or not gateway.categories(form) & categories:
                 continue
-            items = [item for item in items_of(form.item, facts) if (flow.id, item) not in done]
+            items = [item for item in items_of(form.item, shapes) if (flow.id, item) not in done]
             done.update((flow.id, item) for item in items)
             asked, decision = answer(work, gateway, person, flow, current)
             _answered(work, gateway, request, person, flow, items, asked, decision, Receipt("accepted"))
@@ -90,17 +94,14 @@ def offer_again(
 
 def answered(gateway: Gateway, request: Request, changed: set[str]) -> set[tuple[str, str]]:
     """What `offer` answered of these changes: flows, each with the object that its document is about."""
-    categories = _categories(changed)
+    told = by_shape(changed)
+    categories = paths.categories(told)
     found: set[tuple[str, str]] = set()
     for flow in request.flows:
         document = gateway.document(flow.vers, flow.document)
         if gateway.categories(document) & categories:
-            found.update((flow.id, item) for item in items_of(document.item, changed))
+            found.update((flow.id, item) for item in items_of(document.item, told))
     return found
-
-
-def _categories(changed: Collection[str]) -> set[str]:
-    return {category for category, _ in bridge().of(changed, lambda path: None)}
 
 
 def _answered(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import filterfalse
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -161,6 +162,22 @@ def shape(path: str) -> str:
     """The path without the keys: `freins[].situations[].valeur`."""
     head, bracket, rest = path.partition("[")
     return f"{head}[]{shape(rest.partition(']')[2])}" if bracket else path
+
+
+Shapes = Mapping[str, list[str]]
+"""Some paths, under the shape of each."""
+
+
+def by_shape(told: Collection[str]) -> Shapes:
+    """These paths under their shapes, which are cut in one go: most of what is asked of many paths depends on their
+    shapes alone, which are few."""
+    shapes = _KEY.sub("[]", "\0".join(told)).split("\0")
+    if len(shapes) != len(told):  # a key holds what stands between them
+        shapes = list(map(shape, told))
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path, its in zip(told, shapes, strict=True):
+        found[its].append(path)
+    return found
 
 
 def keys(path: str) -> list[str]:

@@ -15,13 +15,13 @@ from schemas import nomenclatures
 from schemas.champ import Niveau
 from schemas.checking import check, check_value
 from schemas.dossier import Dossier
-from schemas.fields import FIELDS, Champ, Cle, UnknownPath, field, keys, shape
+from schemas.fields import FIELDS, Champ, Cle, Shapes, UnknownPath, by_shape, field, keys, shape
 from schemas.normalisation import looks_like_nir
 from schemas.record import Fact, Facts, Finding
 
 __all__ = [
-    "FIELDS", "Champ", "Cle", "InvalidFacts", "UnknownPath", "build", "categorie", "check", "check_value", "field",
-    "flatten", "keys", "niveau", "shape",
+    "FIELDS", "Champ", "Cle", "InvalidFacts", "Shapes", "UnknownPath", "build", "by_shape", "categorie", "categories",
+    "check", "check_value", "field", "flatten", "keys", "niveau", "shape",
 ]  # fmt: skip
 
 # --- category of a concrete path ------------------------------------------------------------------------------------
@@ -84,6 +84,15 @@ def categorie(path: str, value: Any = None) -> str:
     resolve = _BY_KEY.get(champ.path)
     found = resolve(path, champ) if resolve and "[]" not in path else champ.categorie
     return found if value is None else _of_value(champ, found, value)
+
+
+def categories(told: Shapes) -> set[str]:
+    """The categories that permission is asked for, of all these paths. Raises `UnknownPath`."""
+    return {
+        category
+        for shape_, its in told.items()
+        for category in (map(categorie, its) if shape_ in _BY_KEY else (field(shape_).categorie,))
+    }
 
 
 def _of_value(champ: Champ, found: str, value: Any) -> str:

@@ -26,6 +26,7 @@ from gateway.policy import Policy
 from gateway.policy_table import FOLDER
 from gateway.registry import Gateway
 from gateway.settings import Settings
+from schemas import paths
 from schemas.record import Fact
 
 DEMO = Path(__file__).parents[2] / "gateway" / "demo" / "convention.toml"
@@ -175,6 +176,24 @@ def test_a_remembered_category_is_the_one_that_a_bridge_read_again_gives(rows: l
     facts = {path: value for path, value, _ in rows}
     asked_alone = {Bridge(source).both(path, value) for path, value in facts.items()}
     assert remembering.of(facts, facts.get) == Bridge(source).of(facts, facts.get) == asked_alone
+
+
+places = st.one_of(one_fact.map(lambda row: row[0]), st.text("k:\0", max_size=3).map("entretiens[{}].date".format))
+
+
+@RELAXED
+@given(told=st.lists(places, max_size=20, unique=True))
+def test_paths_cut_together_are_those_cut_one_by_one(told: list[str]) -> None:
+    alone: dict[str, list[str]] = {}
+    for path in told:
+        alone.setdefault(paths.shape(path), []).append(path)
+    assert paths.by_shape(told) == alone
+    assert paths.categories(paths.by_shape(told)) == {paths.categorie(path) for path in told}
+    dossier = merge.Portrait([Assertions("ccas", "ccas", "d", "2026-01-01", "2026-01-01", dict.fromkeys(told, "x"))])
+    assert dossier.shapes == merge.by_shape(dossier) == alone
+    assert dossier.is_all_of(set(told))
+    assert not dossier.is_all_of({*told, "personne.civilite"})
+    assert not dossier.is_all_of(set(told[1:]) | {"personne.civilite"})
 
 
 @pytest.mark.parametrize("path", ["freins[].valeur", "objectifs[].besoin"])
