@@ -21,7 +21,7 @@ the other, so that it can be undone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -71,6 +71,8 @@ _INITIAL = {"nom+initiale": "nom+date", "usage+initiale": "usage+date"}
 for."""
 SHARED = {"nir", "ft", "si+nom+date", "dossier+nom+date", "nom+annee", *_INITIAL, *_INITIAL.values()}
 """What two bodies may know one person by: whoever speaks of her takes turns over these."""
+_LISTED = ("identifiants[", "personne.telephones[", "personne.courriels[")
+"""Lists of which an item may tell who she is."""
 _FILE = ("identifiants[mss_dossier", "identifiants[rdvi_usager", "identifiants[dossier")
 """What a body that may not hold the NIR calls a person by, one number for all it sends of her."""
 
@@ -117,6 +119,11 @@ class Keys:
     def told(self) -> list[bytes]:
         """What she was told by, whoever sent it and wherever: the same facts give the same, in one order."""
         return sorted(index for system, index in self.indexes.items() if system != "place" and system not in _INITIAL)
+
+    @property
+    def every(self) -> Iterator[bytes]:
+        """All that she is looked for under, whatever the birth date beside it."""
+        return chain(self.indexes.values(), *self.others.values())
 
     @property
     def nir(self) -> bytes | None:
@@ -175,14 +182,15 @@ class Identity:
         if (number := facts.get("identifiants[ft_numero].valeur")) and born:
             plain["ft+date"] = f"{number}|{born}"
             plain["ft"] = str(number)  # alone it identifies nobody here: it finds whom a worklist names
-        for path, value in facts.items():
+        listed = [path for path in facts if path.startswith(_LISTED)]
+        for path in listed:
             if path.startswith("identifiants[si_departement") and path.endswith(".valeur") and name and born:
-                plain["si+nom+date"] = f"{path}|{value}|{name}|{born}"
+                plain["si+nom+date"] = f"{path}|{facts[path]}|{name}|{born}"
         if name and first and born:
             plain["nom+date"] = f"{name}|{first}|{born}"
         if name and first and len(str(born)) == 10:
             plain["nom+initiale"] = f"{name}|{first[0]}|{born}"
-            for path in sorted(path for path in facts if path.startswith(_FILE) and path.endswith(".valeur")):
+            for path in sorted(path for path in listed if path.startswith(_FILE) and path.endswith(".valeur")):
                 if not initial:
                     plain["dossier+nom+date"] = f"{path}|{facts[path]}|{name}|{first}|{born}"
             place = facts.get("personne.lieu_naissance.code_insee") or facts.get("personne.lieu_naissance.libelle")
@@ -190,11 +198,11 @@ class Identity:
             if place:
                 plain["nom+date+lieu"] = f"{name}|{first}|{born}|{normalisation.name_key(str(place))}"
         if first:
-            for path, value in facts.items():
+            for path in listed:
                 if path.startswith("personne.telephones[") and path.endswith(".numero"):
-                    plain["prenom+tel"] = f"{first}|{value}"
+                    plain["prenom+tel"] = f"{first}|{facts[path]}"
                 elif path.startswith("personne.courriels[") and path.endswith(".adresse"):
-                    plain["prenom+mel"] = f"{first}|{str(value).lower()}"
+                    plain["prenom+mel"] = f"{first}|{str(facts[path]).lower()}"
         dated = {system: who for system in _TOLD_BY if (who := plain.get(system, "").rpartition("|")[0])}
         others: dict[str, list[bytes]] = {}
         if nir and not_hers:
@@ -219,8 +227,7 @@ class Identity:
 
     def prefetch(self, work: UnitOfWork, everyone: Iterable[Keys], foyers: Collection[bytes] = ()) -> None:
         """Look up all identifiers of many persons, and the households under these indexes, with few queries."""
-        asked = (index for keys in everyone for index in chain(keys.indexes.values(), *keys.others.values()))
-        self._look_up(work, [*foyers, *asked], foyers)
+        self._look_up(work, [*foyers, *chain.from_iterable(keys.every for keys in everyone)], foyers)
 
     def under(self, keys: Keys, system: str, dates: bool = True) -> set[bytes]:
         """All that this system may know her under; with the birth dates that agree with hers, unless told not to."""
@@ -251,6 +258,9 @@ class Identity:
     def resolve(self, work: UnitOfWork, keys: Keys) -> Match:
         """Climb the ladder. Never guesses: more than one hit, or a contradiction, goes to a human."""
         self.prefetch(work, [keys])
+        known: dict[bytes, set[str]] = work.scratch["identity"]
+        if not keys.partial and not any(map(known.__getitem__, keys.every)):
+            return Match("inconnu")
         nir = keys.nir
         if placed := self._placed(work, keys):
             return placed
