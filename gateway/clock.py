@@ -26,7 +26,7 @@ def instant(moment: datetime | None = None) -> str:
     if moment.tzinfo is None:
         raise ValueError("a moment needs a time zone")
     try:
-        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     except OverflowError:
         raise ValueError("outside the calendar, in universal time") from None
 
