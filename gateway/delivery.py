@@ -134,34 +134,76 @@ def prepare(work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow | Non
     if flow is None or not gateway.speaks(claimed.recipient, claimed.document):
         _orphan(work, gateway, claimed)
         return None
-    current = gateway.dossiers.current(work, claimed.person_id)
     document = gateway.document(claimed.recipient, claimed.document)
+    current = gateway.dossiers.current(work, claimed.person_id)
+    attempt = _Attempt(work, gateway, claimed, flow, document, current, held)
     if of_another(work, gateway, claimed.person_id, document, claimed.item, current):
-        return _taken_back(work, gateway, claimed, flow, current, held)
-    facts, withheld, asked_of, decision = permitted(work, gateway, claimed.person_id, flow, current)
-    if not decision.permits:
-        _withhold(work, gateway, claimed, flow, asked_of, decision, decision.reason)
+        return attempt.take_back()
+    return attempt.write()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A claimed delivery on its way to being decided again."""
+
+    work: UnitOfWork
+    gateway: Gateway
+    claimed: Claim
+    flow: Flow
+    document: Document
+    current: Current
+    held: Any
+
+    def write(self) -> Prepared | None:
+        """The recipient's document, from what the law lets through today."""
+        work, gateway, claimed = self.work, self.gateway, self.claimed
+        facts, withheld, asked, decision = permitted(work, gateway, claimed.person_id, self.flow, self.current)
+        if not decision.permits:
+            _withhold(work, gateway, claimed, self.flow, asked, decision, decision.reason)
+            return None
+        return self._prepared(asked, decision, self._outgoing(facts), withheld)
+
+    def take_back(self) -> Prepared | None:
+        """An object that is another's does not leave, and is taken back from whoever holds it under her name: as the
+        recipient's format allows and the law still lets her be told of, else by a human, who is asked."""
+        work, gateway, claimed, held = self.work, self.gateway, self.claimed, self.held
+        codes = frozenset(held.categories.split(",")) if held is not None else None
+        asked = question(work, gateway, claimed.person_id, self.flow, self.current, codes)
+        decision = gateway.policy.decide(asked)
+        can = self.document.withdrawn and not gateway.drop(claimed.recipient)
+        if held is not None and can and decision.permits:
+            return self._prepared(asked, decision, replace(self._outgoing({}), withdraw=True), [])
+        if held is not None:
+            ask_to_take_back(work, gateway, claimed)
+        _withhold(work, gateway, claimed, self.flow, asked, decision, OF_ANOTHER)
         return None
-    outgoing = _outgoing(work, gateway, claimed, flow, current, facts, held)
-    return _prepared(work, gateway, claimed, flow, asked_of, decision, outgoing, withheld, held)
 
+    def _outgoing(self, facts: Current) -> Outgoing:
+        work, gateway, claimed = self.work, self.gateway, self.claimed
+        return Outgoing(
+            delivery=claimed.id,
+            document=claimed.document,
+            written=gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id),
+            current=facts,
+            identifiers=identifiers_for(work, gateway, claimed.person_id, self.flow, self.current),
+            reference=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
+            remote_id=_remote_id(work, gateway, claimed, self.held),
+        )
 
-def _taken_back(
-    work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, current: Current, held: Any
-) -> Prepared | None:
-    """An object that is another's does not leave, and is taken back from whoever holds it under her name: as the
-    recipient's format allows and the law still lets her be told of, else by a human, who is asked."""
-    codes = frozenset(held.categories.split(",")) if held is not None else None
-    asked_of = question(work, gateway, claimed.person_id, flow, current, codes)
-    decision = gateway.policy.decide(asked_of)
-    can = gateway.document(claimed.recipient, claimed.document).withdrawn and not gateway.drop(claimed.recipient)
-    if held is not None and can and decision.permits:
-        outgoing = replace(_outgoing(work, gateway, claimed, flow, current, {}, held), withdraw=True)
-        return _prepared(work, gateway, claimed, flow, asked_of, decision, outgoing, [], held)
-    if held is not None:
-        ask_to_take_back(work, gateway, claimed)
-    _withhold(work, gateway, claimed, flow, asked_of, decision, OF_ANOTHER)
-    return None
+    def _prepared(
+        self, asked: Question, decision: Decision, outgoing: Outgoing, withheld: list[Withheld]
+    ) -> Prepared | None:
+        """What is to be sent, with its journal entry; None when its recipient holds the same already."""
+        work, gateway, claimed = self.work, self.gateway, self.claimed
+        digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(outgoing.written, self.document)))
+        decided = decision_record.told(work, self.flow, asked, decision)
+        told = _told(decided, claimed, outgoing.reference, withheld, digest)
+        prepared = Prepared(claimed, decision, self.document, outgoing, digest, withheld, told)
+        if self.held is not None and self.held.digest == digest:
+            conclude(work, gateway, prepared, Acknowledgement("duplicate", "already-held"))
+            return None
+        journal.append(work, "exchange.deliver", **prepared.told, outcome="sending")
+        return prepared
 
 
 def ask_to_take_back(work: UnitOfWork, gateway: Gateway, sent: Any) -> None:
@@ -170,43 +212,6 @@ def ask_to_take_back(work: UnitOfWork, gateway: Gateway, sent: Any) -> None:
     tasks.open_once(
         work, OF_ANOTHER, sent.person_id, (sent.recipient, sent.document, record), sent.exchange_id, work.now
     )
-
-
-def _outgoing(
-    work: UnitOfWork, gateway: Gateway, claimed: Claim, flow: Flow, current: Current, facts: Current, held: Any
-) -> Outgoing:
-    return Outgoing(
-        delivery=claimed.id,
-        document=claimed.document,
-        written=gateway.write(claimed.recipient, claimed.document, facts, item=claimed.item, delivery=claimed.id),
-        current=facts,
-        identifiers=identifiers_for(work, gateway, claimed.person_id, flow, current),
-        reference=gateway.keys.pseudonym(claimed.recipient, claimed.person_id),
-        remote_id=_remote_id(work, gateway, claimed, held),
-    )
-
-
-def _prepared(
-    work: UnitOfWork,
-    gateway: Gateway,
-    claimed: Claim,
-    flow: Flow,
-    asked_of: Question,
-    decision: Decision,
-    outgoing: Outgoing,
-    withheld: list[Withheld],
-    held: Any,
-) -> Prepared | None:
-    """What is to be sent, with its journal entry; None when its recipient holds the same already."""
-    document = gateway.document(claimed.recipient, claimed.document)
-    digest = bytes.fromhex(gateway.keys.keyed_digest(deposit.content(outgoing.written, document)))
-    told = _told(decision_record.told(work, flow, asked_of, decision), claimed, outgoing.reference, withheld, digest)
-    prepared = Prepared(claimed, decision, document, outgoing, digest, withheld, told)
-    if held is not None and held.digest == digest:
-        conclude(work, gateway, prepared, Acknowledgement("duplicate", "already-held"))
-        return None
-    journal.append(work, "exchange.deliver", **prepared.told, outcome="sending")
-    return prepared
 
 
 def conclude(
