@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.failures import DestinationRefused
-from connectors.manifest import ManifestError, installed
+from connectors.manifest import Installed, ManifestError, installed
 from gateway import clock, journal_files, key_marks, other_clocks, schedule, timestamp
 from gateway.access import partners
 from gateway.access.mtls import ProxyTrust
@@ -139,9 +139,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
             checks.append(_journal(gateway, sealed=state["journal"]))
             checks.append(_clock(gateway))
             checks += [_scheduled(one) for one in schedule.states(gateway)]
-            checks += [
-                _check(f"body {id}", False, _unread(id)) for id in sorted(settings.bodies.keys() - gateway.bodies)
-            ]
+            checks += map(_unread, sorted(settings.bodies.keys() - gateway.bodies))
             checks += _credentials(gateway)
             for body in gateway.bodies.values():
                 if body.connector in connectors:
@@ -154,17 +152,19 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         checks.append(_check("gateway", False, f"the database stopped answering ({type(error).__name__})"))
     finally:
         ending.close()
-    for id, one in sorted(speaking.items()):
-        name = f"connector {id}" if id == one.manifest.id else f"body {id}"
-        try:
-            configured(one, settings, id)
-            checks.append(_check(name, True, "configured"))
-        except ManifestError as error:
-            needs = "; ".join(f"{where}: {what}" for where, what in error.problems)
-            used = id in settings.bodies or id != one.manifest.id
-            told = f"under [bodies.{id}]: {needs}"
-            checks.append(_check(name, not used, told if used else f"not used; to use it, {told}"))
-    return checks
+    return checks + [_configured(settings, id, one) for id, one in sorted(speaking.items())]
+
+
+def _configured(settings: Settings, id: str, one: Installed) -> dict[str, Any]:
+    """The settings of what speaks for a body are those that its manifest asks for."""
+    used = id in settings.bodies or id != one.manifest.id
+    name = f"connector {id}" if id == one.manifest.id else f"body {id}"
+    try:
+        configured(one, settings, id)
+    except ManifestError as error:
+        told = f"under [bodies.{id}]: " + "; ".join(f"{where}: {what}" for where, what in error.problems)
+        return _check(name, not used, told if used else f"not used; to use it, {told}")
+    return _check(name, True, "configured")
 
 
 def _stamps(settings: Settings) -> dict[str, Any]:
@@ -180,8 +180,9 @@ def _stamps(settings: Settings) -> dict[str, Any]:
     return _check("stamps", False, f"ends: {ends}. Get what follows it from the authority and add it to the file")
 
 
-def _unread(id: str) -> str:
-    return f"nothing reads [bodies.{id}]: register this body (maillon partner add {id}), or correct its id"
+def _unread(id: str) -> dict[str, Any]:
+    told = f"nothing reads [bodies.{id}]: register this body (maillon partner add {id}), or correct its id"
+    return _check(f"body {id}", False, told)
 
 
 def _keys(gateway: Gateway, *, stored: bool) -> dict[str, Any]:
