@@ -1,18 +1,11 @@
-"""Following one document through the record: an example from partner to recipient, or a file tried without writing."""
+"""An example document followed through the record, from its partner to a recipient."""
 
 from __future__ import annotations
 
-import io
-from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from starlette.datastructures import UploadFile
-
 import mappings
-from connectors.contract import DocumentRefused
-from connectors.manifest import Document, ManifestError, installed
 from gateway.categories import legal_code
 from gateway.console import law_words
 from gateway.console.blocks import (
@@ -23,42 +16,25 @@ from gateway.console.blocks import (
     Figures,
     Form,
     Lines,
-    Link,
     Notice,
     Num,
     Page,
-    Quiet,
     Table,
     Text,
     Title,
 )
-from gateway.console.common import Answer, Place, View, to_correct
-from gateway.words import number, quiet_path, say, says, unranked, word
+from gateway.console.common import Place, View
+from gateway.words import number, say, says, unranked, word
 from mappings import examples
 from mappings.engine import Mapping
 from mappings.grammar import Example, Row, Section, dotted, joined
 from schemas import paths
-from schemas.record import Fact, Record
-
-MAX_UPLOAD = 2 * 1024 * 1024
-"""Largest file tried on a page; larger ones are tried with `maillon map`."""
-_RECORDS = 500
-_SHOWN = 3
-_HIDDEN = frozenset({"identite", "nir", "identifiants", "contact", "adresse"})
-"""Categories whose values are never shown back, even to whoever sent the file."""
+from schemas.record import Fact
 
 
 def places() -> list[Place]:
-    """The pages that follow one document."""
-    role = ("integration",)
-    return [
-        Place("/console/explorateur", explore, role),
-        Place("/console/essai", form, role),
-        Place("/console/essai", attempt, role, "POST", apart=True, upload=MAX_UPLOAD),
-    ]
-
-
-# --- one example, from the partner to a recipient ------------------------------------------------------------
+    """The explorer of mappings."""
+    return [Place("/console/explorateur", explore, ("integration",))]
 
 
 def _examples() -> list[tuple[str, Mapping, Example]]:
@@ -153,7 +129,7 @@ def _rows(mapping: Mapping, target: Mapping, facts: dict[str, Any]) -> tuple[lis
                 paths.FIELDS[paths.shape(path)].description,
                 Lines([Code(place) for place, _ in sources][:3]),
                 Code(path),
-                _shown(value),
+                shown(value),
                 law_words.category(code) if code else say("explorateur.libre" if code == "" else "explorateur.jamais"),
                 arrival,
             ]
@@ -166,21 +142,17 @@ Placed = tuple[str, Any]
 
 def _by_path(mapping: Mapping, writing: bool) -> dict[str, list[Placed]]:
     found: dict[str, list[Placed]] = {}
-    for path, partner, row in _declared(mapping, writing):
+    for path, partner, row in _declared(mapping, mapping.file.section, "", "", writing):
         for name in {path, unranked(path, "[]")}:
             if (partner, row) not in found.setdefault(name, []):
                 found[name].append((partner, row))
     return found
 
 
-def _declared(mapping: Mapping, writing: bool) -> Iterator[tuple[str, str, Row]]:
-    """(canonical path, partner path, row) of every row that reads a fact, or that writes one."""
-    yield from _inside(mapping, mapping.file.section, "", "", writing)
-
-
-def _inside(
+def _declared(
     mapping: Mapping, sections: tuple[Section, ...], canonical: str, partner: str, writing: bool
 ) -> Iterator[tuple[str, str, Row]]:
+    """(canonical path, partner path, row) of every row of these sections that reads a fact, or that writes one."""
     mark = "/" if mapping.file.partner.format == "xml" else "."
     for section in sections:
         inside, at = dotted(canonical, section.canonical), joined(partner, section.partner, mark)
@@ -188,14 +160,15 @@ def _inside(
             if row.canonical is not None and (row.writes if writing else row.reads):
                 for name in row.partners:
                     yield dotted(inside, row.canonical), joined(at, name, mark), row
-        yield from _inside(mapping, section.section, inside, at, writing)
+        yield from _declared(mapping, section.section, inside, at, writing)
 
 
 def _of(index: dict[str, list[Placed]], path: str) -> list[Placed]:
     return index.get(path) or index.get(paths.shape(path)) or []
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in French, cut to 80 characters."""
     if isinstance(value, bool):
         return say("decision.oui") if value else say("decision.non")
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -209,7 +182,7 @@ def _written(target: Mapping, facts: dict[str, Any]) -> Iterator[Any]:
     yield Title(say("explorateur.formulaire"))
     try:
         written = target.write(current, context)
-    except (KeyError, ValueError, LookupError):
+    except (LookupError, ValueError):
         yield Notice(say("explorateur.contexte"), "wait")
         return
     yield Facts(
@@ -237,131 +210,3 @@ def _not_shared(mapping: Mapping) -> Iterator[Any]:
         rows,
         say("explorateur.tout_lu"),
     )
-
-
-# --- a file, tried ------------------------------------------------------------
-
-
-def _documents() -> dict[str, tuple[str, Document]]:
-    """Documents that may be read: id → (connector, entry of the manifest)."""
-    return {
-        document.id: (id, document)
-        for id, one in sorted(installed().items())
-        for document in one.manifest.document
-        if "read" in document.direction or "pull" in document.direction
-    }
-
-
-def form(view: View) -> Page:
-    """Choose a document and a file: it is read as an exchange would read it, and forgotten."""
-    return _form_page("", "")
-
-
-def _form_page(chosen: str, error: str) -> Page:
-    page = Page(
-        say("essai.titre"), [Text(say("essai.intro"), lead=True)], error=bool(error), status=422 if error else 200
-    )
-    if error:
-        page.blocks.append(to_correct(Link(error, "#fichier")))
-    fields = [
-        Field(
-            "document",
-            say("essai.document"),
-            "select",
-            value=chosen,
-            options=[(id, f"{document.title} ({id})") for id, (_, document) in _documents().items()],
-        ),
-        Field(
-            "fichier",
-            say("essai.fichier"),
-            "file",
-            say("essai.fichier_aide", n=MAX_UPLOAD // 1024 // 1024),
-            required=True,
-            error=error,
-        ),
-    ]
-    page.blocks.append(Form("/console/essai", say("essai.essayer"), fields, upload=True))
-    return page
-
-
-def attempt(view: View) -> Answer:
-    """Read the file; nothing is written but the trace that somebody tried."""
-    assert view.form is not None
-    chosen, file = view.given("document"), view.form.get("fichier")
-    known = _documents().get(chosen)
-    if known is None or not isinstance(file, UploadFile):
-        return _form_page(chosen, say("essai.sans_fichier"))
-    content = file.file.read(MAX_UPLOAD + 1)
-    if not content or len(content) > MAX_UPLOAD:
-        return _form_page(
-            chosen, say("essai.trop_grand" if content else "essai.sans_fichier", **({"n": 2} if content else {}))
-        )
-    view.journal("log.read", outcome="trial", size=len(content))
-    id, document = known
-    try:
-        reading = view.gateway.connector(id).read(chosen, io.BytesIO(content), content_type=document.content_type[0])
-        records = list(islice(iter(reading), _RECORDS))
-    except DocumentRefused as refused:
-        return _form_page(chosen, say("essai.refuse", code=word("constat", refused.code), chemin=refused.path or "–"))
-    except ManifestError:
-        return _form_page(chosen, say("essai.non_configure"))
-    return _told(document, records)
-
-
-def _told(document: Document, records: list[Record]) -> Page:
-    page = Page(say("essai.resultat", document=document.title))
-    rejected = sum(one.rejected for one in records)
-    held = sum(one.quarantined and not one.rejected for one in records)
-    page.blocks += [
-        Notice(say("essai.rien_ecrit"), "good"),
-        Figures(
-            [
-                (say("essai.enregistrements"), Num(len(records)), ""),
-                (say("essai.personnes"), Num(sum(len(one.personnes) for one in records)), ""),
-                (say("essai.compris"), Num(len(records) - rejected - held), "good"),
-                (say("essai.quarantaine"), Num(held), "wait" if held else ""),
-                (say("essai.rejetes"), Num(rejected), "bad" if rejected else ""),
-            ]
-        ),
-    ]
-    counted: Counter[tuple[str, str, str, str]] = Counter()
-    for record in records:
-        counted.update((one.code, unranked(one.path), one.severity, one.detail) for one in record.findings)
-    rows = [
-        [
-            word("constat", code),
-            Code(path),
-            Badge(word("gravite", severity), {"reject": "bad", "quarantine": "wait"}.get(severity, "quiet")),
-            detail or "–",
-            Num(times),
-        ]
-        for (code, path, severity, detail), times in counted.most_common(100)
-    ]
-    heads = says("essai", "constat", "chemin", "gravite", "detail", "nombre")
-    page.blocks += [
-        Title(say("essai.constats")),
-        Table("constats", say("essai.constats_legende"), heads, rows, say("essai.sans_constat"), frozenset({4})),
-    ]
-    people = [(record, one) for record in records for one in record.personnes][:_SHOWN]
-    for rank, (record, one) in enumerate(people, 1):
-        facts = record.foyer | one.facts
-        shown = [
-            [paths.FIELDS[paths.shape(path)].description, Code(quiet_path(path)), _kept(path, value)]
-            for path, value in sorted(facts.items())
-        ]
-        page.blocks += [
-            Title(say("essai.personne", n=rank)),
-            Table(
-                f"faits-{rank}",
-                say("essai.faits_legende", n=rank),
-                [say("essai.donnee"), say("essai.chemin_dossier"), say("essai.valeur")],
-                shown,
-            ),
-        ]
-    page.back = None
-    page.blocks.append(Text(say("essai.masque")))
-    return page
-
-
-def _kept(path: str, value: Any) -> Any:
-    return Quiet(say("essai.valeur_masquee")) if paths.categorie(path, value) in _HIDDEN else _shown(value)

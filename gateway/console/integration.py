@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.console import connectors, divergences, explorer, identities, quarantine
+from gateway.console import connectors, divergences, explorer, identities, quarantine, reading
 from gateway.console.common import Place
 
 
@@ -14,4 +14,5 @@ def places() -> list[Place]:
         *divergences.places(),
         *connectors.places(),
         *explorer.places(),
+        *reading.places(),
     ]

@@ -121,7 +121,10 @@ class Sessions:
     def begin(self, connection: Connection, pending: dict[str, Any]) -> str:
         """A sign-in starts; returns the token to give."""
         connection.execute(delete(table).where(table.c.expires_at <= clock.instant()))
-        return self._open(connection, _PENDING, "", frozenset(), pending)
+        token = secrets.token_urlsafe(32)
+        waiting = json.dumps(pending)
+        self._write(connection, token, _PENDING, agent="", roles="", authenticated_at="", pending=waiting)
+        return token
 
     def open(
         self,
@@ -134,7 +137,31 @@ class Sessions:
     ) -> str:
         """The account signed in, having proved who it is then (None: unknown when); returns the token to give.
         `kept`: the form that waited for it."""
-        return self._open(connection, LONGEST, agent, roles, kept, proved_at, id_token)
+        token = secrets.token_urlsafe(32)
+        self._write(
+            connection,
+            token,
+            LONGEST,
+            agent=agent,
+            roles=",".join(sorted(roles)),
+            authenticated_at=clock.instant(datetime.fromtimestamp(proved_at, UTC)) if proved_at else "",
+            pending=self._sealed(token, kept) if kept else None,
+            id_token=id_token,
+        )
+        return token
+
+    def _write(self, connection: Connection, token: str, lasts: timedelta, **columns: str | None) -> None:
+        now = clock.now()
+        connection.execute(
+            insert(table).values(
+                token_h=self._digest(token),
+                csrf=secrets.token_urlsafe(32),
+                created_at=clock.instant(now),
+                seen_at=clock.instant(now),
+                expires_at=clock.instant(now + lasts),
+                **columns,
+            )
+        )
 
     def keep(self, connection: Connection, request: Request, session: Session, kept: Kept | None) -> None:
         """Keep a form in its session until the account comes back, or forget it (None)."""
@@ -150,33 +177,6 @@ class Sessions:
 
     def touch(self, connection: Connection, session: Session) -> None:
         connection.execute(update(table).where(table.c.token_h == session.token_h).values(seen_at=clock.instant()))
-
-    def _open(
-        self,
-        connection: Connection,
-        lasts: timedelta,
-        agent: str,
-        roles: frozenset[str],
-        pending: dict[str, Any] | Kept | None,
-        proved_at: float | None = None,
-        id_token: str | None = None,
-    ) -> str:
-        token, now = secrets.token_urlsafe(32), clock.now()
-        connection.execute(
-            insert(table).values(
-                token_h=self._digest(token),
-                agent=agent,
-                roles=",".join(sorted(roles)),
-                csrf=secrets.token_urlsafe(32),
-                pending=self._sealed(token, pending) if isinstance(pending, Kept) else pending and json.dumps(pending),
-                created_at=clock.instant(now),
-                seen_at=clock.instant(now),
-                authenticated_at=clock.instant(datetime.fromtimestamp(proved_at, UTC)) if proved_at else "",
-                expires_at=clock.instant(now + lasts),
-                id_token=id_token,
-            )
-        )
-        return token
 
     def give(self, response: Response, token: str) -> None:
         """The session opened: the cookie of its sign-in goes."""
