@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -98,9 +98,6 @@ def a_published_journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
         made.publish()
     made.engine.dispose()
     return made
-
-
-GoVerdict = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")

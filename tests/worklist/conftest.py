@@ -109,13 +109,10 @@ class Territory:
             basis.record(work, information(self.gateway, person))
 
     def poll(self) -> Polled:
-        return asyncio.run(self._then_close(worklist.poll(self.gateway, "france_travail", "departement")))
+        return asyncio.run(worklist.poll(self.gateway, "france_travail", "departement"))
 
     def transmit(self, row_id: str, act: dict[str, Any]) -> Acknowledgement:
-        return asyncio.run(self._then_close(worklist.transmit(self.gateway, row_id, act, "departement")))
-
-    async def _then_close(self, action: Any) -> Any:
-        return await action
+        return asyncio.run(worklist.transmit(self.gateway, row_id, act, "departement"))
 
     def deliver(self) -> None:
         asyncio.run(Worker(self.gateway, ["france_travail"]).drain())
