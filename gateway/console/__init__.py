@@ -2,9 +2,9 @@
 
 | role | pages |
 |---|---|
-| `dpo` | `register` `person` `agreements` `bases` `purges` `rights` `rights_act` `breaches` `reidentify` `registers` |
-| | `integrity` `watch` |
-| `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` |
+| `dpo` | `register` `person` `agreements` `retention` `decision` `bases` `rights` `rights_act` `breaches` |
+| | `reidentify` `registers` `integrity` `watch` |
+| `integration` | `quarantine` `identities` `divergences` `connectors` `explorer` `reading` |
 | `operateur` | `partners` `dead_letters` `files` `health` |
 | `dpo`, `integration` | `double_entry` |
 

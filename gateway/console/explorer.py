@@ -1,4 +1,4 @@
-"""An example document followed through the record, from its partner to a recipient."""
+"""The mappings: each as a page, and an example document followed from its partner to a recipient."""
 
 from __future__ import annotations
 
@@ -16,25 +16,72 @@ from gateway.console.blocks import (
     Figures,
     Form,
     Lines,
+    Link,
     Notice,
     Num,
     Page,
+    Prose,
     Table,
     Text,
     Title,
 )
 from gateway.console.common import Place, View
+from gateway.problems import Unknown
 from gateway.words import number, say, says, unranked, word
 from mappings import examples
 from mappings.engine import Mapping
+from mappings.explain import explain
 from mappings.grammar import Example, Row, Section, dotted, joined
 from schemas import paths
 from schemas.record import Fact
 
 
 def places() -> list[Place]:
-    """The explorer of mappings."""
-    return [Place("/console/explorateur", explore, ("integration",))]
+    """The pages of mappings."""
+    return [
+        Place("/console/correspondances", mapping_list, ("dpo", "integration")),
+        Place("/console/correspondances/{id}", one_mapping, ("dpo", "integration")),
+        Place("/console/explorateur", explore, ("integration",)),
+    ]
+
+
+def mapping_list(view: View) -> Page:
+    """Every mapping: which document, which way, which categories."""
+    rows = [
+        [
+            Link(one.title, f"/console/correspondances/{one.id}?version={one.version}"),
+            Code(one.id),
+            Num(one.version),
+            word("sens", one.file.direction),
+            ", ".join(word("modele", name) for name in sorted(one.categories)) or "–",
+            Num(sum(1 for _ in one.rows())),
+            Num(len(one.file.example)),
+        ]
+        for one in sorted(mappings.all_mappings(), key=lambda one: (one.id, one.version))
+    ]
+    heads = says("correspondances", "titre_col", "id", "version", "sens", "categories", "lignes", "cas")
+    return Page(
+        say("correspondances.titre"),
+        [
+            Text(say("correspondances.intro"), lead=True),
+            Table("correspondances", say("correspondances.legende"), heads, rows, numbers=frozenset({2, 5, 6})),
+        ],
+    )
+
+
+def one_mapping(view: View) -> Page:
+    """One mapping as a page: what is read or written, what is not, and why."""
+    id, version = view.at("id"), view.asked("version")
+    found = next((one for one in mappings.all_mappings() if one.id == id and version in ("", str(one.version))), None)
+    if found is None:
+        raise Unknown("mapping-unknown", "List the mappings.")
+    from gateway.console.prose import prose  # brings a reader of Markdown, for few pages
+
+    text = explain(found, lambda category: word("modele", category)).partition("\n")[2]
+    return Page(found.title, [Prose(prose(text))], back=Link(say("correspondances.retour"), "/console/correspondances"))
+
+
+# --- one example, from the partner to a recipient ------------------------------------------------------------
 
 
 def _examples() -> list[tuple[str, Mapping, Example]]:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Select, select, update
 
 from gateway import basis, clock, convention, journal
-from gateway.console import agreements, bases, dead_letters, files, identities, purges, quarantine, rights
+from gateway.console import bases, dead_letters, files, identities, quarantine, retention, rights
 from gateway.notification import tell
 from gateway.rights import WAITING, receive
 from gateway.storage.tables.basis import basis_event, basis_notification, basis_record
@@ -26,7 +26,7 @@ from tests.browser.conftest import Lived, a_doubtful_person
 
 @pytest.fixture
 def client(signed_in: Callable[[str], httpx.Client], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], httpx.Client]:
-    for pages in (agreements, bases, dead_letters, files, identities, purges, quarantine, rights):
+    for pages in (bases, dead_letters, files, identities, quarantine, retention, rights):
         monkeypatch.setattr(pages, "PAGE", 1)
     return signed_in
 

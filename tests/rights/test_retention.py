@@ -29,9 +29,9 @@ from gateway import (
     tasks,
 )
 from gateway import outbox as outbox_
-from gateway.console import purges
 from gateway.console.blocks import Notice, Table
 from gateway.console.common import View
+from gateway.console.retention import purges
 from gateway.exchange import exchange
 from gateway.policy import replay
 from gateway.prefill import permitted
@@ -427,11 +427,11 @@ def test_the_retention_page_shows_what_is_due_then_its_certificate(office: Offic
     def shown() -> tuple[list[Any], list[Any]]:
         with office.gateway.reading() as work:
             view = View(_ASKED, office.gateway, None, work)  # type: ignore[arg-type]
-            due, done = (one for one in purges.blocks(view) if isinstance(one, Table))
+            due, done = (one for one in purges(view) if isinstance(one, Table))
             return list(due.rows), list(done.rows)
 
     with office.gateway.reading() as work:
-        told = purges.blocks(View(_ASKED, office.gateway, None, work))  # type: ignore[arg-type]
+        told = purges(View(_ASKED, office.gateway, None, work))  # type: ignore[arg-type]
     assert [one.text for one in told if isinstance(one, Notice)] == [say("purge.jamais")]
     retention.keep(office.gateway)
     due, done = shown()
