@@ -211,10 +211,7 @@ class _Doors:
         def pack() -> bytes:
             self.gateway.publish_journal()
             with self.gateway.reading() as work:
-                versions = {str(one.fields.get("policy_h")) for one in journal.of_exchange(work.connection, identifier)}
-                kept = sorted(versions & set(policy_history.versions(self.gateway.settings.home)))
-                rules = policy_history.content(self.gateway.settings.home, kept[0]) if kept else None
-                return proof_bundle(work.connection, self.gateway.settings, identifier, rules=rules)
+                return proof_bundle(work.connection, self.gateway.settings, identifier)
 
         content = await asyncio.to_thread(pack)
         headers = {"Content-Disposition": f'attachment; filename="preuve-{identifier}.zip"'}

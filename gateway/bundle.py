@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from gateway import merkle, note, verify
+from gateway import merkle, note, policy_history, verify
 from gateway.journal import Logged, of_exchange
 from gateway.journal_files import folder_of, tile_reader
 from gateway.printed import FOLDER
@@ -79,18 +79,9 @@ def tlog_proof(logged: Logged, place: Path) -> bytes:
     return "\n".join(lines).encode() + b"\n\n" + raw
 
 
-def proof_bundle(
-    connection: Connection,
-    settings: Settings,
-    exchange_id: str,
-    *,
-    rules: bytes | None = None,
-    authorities: bytes | None = None,
-) -> bytes:
-    """The zip of one exchange: its entries, a proof of each, the checkpoint, the policy, two verifiers, a guide.
-
-    `rules` is the decision table of the entries' `policy_h`; `authorities` the PEM
-    certificates of the time-stamp authority. The same journal gives the same bytes. Raises `Unknown`, `Unavailable`.
+def proof_bundle(connection: Connection, settings: Settings, exchange_id: str) -> bytes:
+    """The zip of one exchange: its entries, a proof of each, the checkpoint, the decision table of its day, two
+    verifiers, a guide. The same journal gives the same bytes. Raises `Unknown`, `Unavailable`.
     """
     entries = of_exchange(connection, exchange_id)
     if not entries:
@@ -109,20 +100,20 @@ def proof_bundle(
     files["policy.txt"] = policy_text(settings, logs).encode()
     files[PAGE.name] = PAGE.read_bytes()
     files["verify.py"] = Path(verify.__file__).read_bytes()
-    if rules is not None:
-        files["rules.toml"] = rules
-    files |= _stamped(places[0], authorities)
+    applied = {str(logged.fields.get("policy_h")) for logged in entries}
+    for digest in sorted(applied.intersection(policy_history.versions(settings.home)))[:1]:
+        files["rules.toml"] = policy_history.content(settings.home, digest)
+    files |= _stamped(places[0])
     files["LISEZMOI.txt"] = _guide(exchange_id, told, files).encode()
     return _zip(files)
 
 
-def _stamped(place: Path, authorities: bytes | None) -> dict[str, bytes]:
+def _stamped(place: Path) -> dict[str, bytes]:
     """The latest time stamp of the log, with the checkpoint it stamps."""
     days = sorted(path.parent for path in place.glob("stamps/*/r.tsr"))
     if not days:
         return {}
-    stamp = {f"stamp/{name}": (days[-1] / name).read_bytes() for name in ("checkpoint", "r.tsr")}
-    return stamp | ({"stamp/ca.pem": authorities} if authorities else {})
+    return {f"stamp/{name}": (days[-1] / name).read_bytes() for name in ("checkpoint", "r.tsr")}
 
 
 def _guide(exchange: str, told: list[tuple[str, str]], files: dict[str, bytes]) -> str:

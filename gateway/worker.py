@@ -109,11 +109,11 @@ class Worker:
         await asyncio.gather(*beside, return_exceptions=True)
         self._threads.shutdown(wait=False)
 
-    async def drain(self, limit: int = 1_000_000) -> int:
+    async def drain(self) -> int:
         """Work until nothing is due; returns how many deliveries were claimed."""
         total, keeping = 0, asyncio.create_task(self._keep_leases())
         try:
-            while total < limit and (due := await self._look()):
+            while due := await self._look():
                 done = sum(await asyncio.gather(*(self._serve(recipient) for recipient in due)))
                 if not done:
                     break

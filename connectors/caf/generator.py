@@ -152,15 +152,13 @@ def write_foyers(
     return compte
 
 
-def write_instruction(
-    cible: BinaryIO, n: int, seed: int = 1, *, departement: str = "040", variante: str = "", debut: int = 0
-) -> int:
+def write_instruction(cible: BinaryIO, n: int, seed: int = 1, *, variante: str = "") -> int:
     """Write a VIRD0201 file of `n` applications. `variante`: `contradictoire` (the second application says « none »
     and something else) or `sous_tete` (persons under the head, as documentation has it)."""
-    ou = contexte("caf", "2026-10", departement)
+    ou = contexte()
     tete = Entete("quotidien", ou, ou.reference, "21:40:12.000", "ISO-8859-1", nature="R", instruction=True)
     cible.write(tete.octets())
-    for position, foyer in enumerate(foyers(n, seed, debut=debut, ou=ou)):
+    for position, foyer in enumerate(foyers(n, seed, ou=ou)):
         noeud = info_demande(
             foyer, ou, contradictoire=variante == "contradictoire" and position == 1, sous_tete=variante == "sous_tete"
         )

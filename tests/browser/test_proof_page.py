@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select
 
-from gateway import bundle, note, policy_history
+from gateway import bundle, note
 from gateway.storage.tables.journal import journal_entry
 from tests.browser.conftest import SCREENSHOTS, Lived
 
@@ -36,8 +36,7 @@ def packed(lived: Lived) -> bytes:
         several = select(about).group_by(about).having(func.count() > 1, func.count(journal_entry.c.decision) > 0)
         found = several.order_by(func.count(), about).limit(1)
         exchange = connection.scalars(found).one()
-        rules = policy_history.content(gateway.settings.home, gateway.policy.version)
-        return bundle.proof_bundle(connection, gateway.settings, exchange, rules=rules)
+        return bundle.proof_bundle(connection, gateway.settings, exchange)
 
 
 @pytest.fixture
