@@ -117,6 +117,7 @@ def _past(work: UnitOfWork, name: str, text: str) -> str:
 
 
 def close(work: UnitOfWork, identifier: str) -> dict[str, Any]:
+    """Nothing is left to do about this breach. Raises `Unknown`, `Conflict` (`breach-closed`)."""
     if _row(work, identifier).state == "closed":
         raise Conflict("breach-closed", "This breach is closed.")
     work.connection.execute(update(table).where(table.c.id == identifier).values(state="closed", closed_at=work.now))

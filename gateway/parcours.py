@@ -149,8 +149,8 @@ def admissible(
     """These facts without what this sender may not tell, and why.
 
     `before` is what the same sender said in the same record, `current` the dossier as it stands, `day` when it says
-    so (a date or an instant). What is left out of
-    a step keeps the state the sender told before: refusing a step is not taking the earlier one back.
+    so (a date or an instant). What is left out of a step keeps the state the sender told before: refusing a step is
+    not taking the earlier one back.
     """
     kept, findings = dict(facts), []
     for path, value in facts.items():
@@ -304,7 +304,7 @@ def _starts(rule: Delai, current: Current, *, always: bool = False) -> Iterator[
             if not _matches(source, path):
                 continue
             told = fact.asserted_at if source.endswith("@") and fact.value is True else fact.value
-            item = paths_item(path)
+            item = _item_of(path)
             if item in found or not isinstance(told, str) or not (always or _conditions(rule, current, item)):
                 continue
             found[item] = _day(told)
@@ -318,8 +318,8 @@ def _stops(rule: Delai, current: Current, item: str) -> Iterator[date]:
         for path, fact in current.items():
             if not _matches(plain, path) or not isinstance(fact.value, str):
                 continue
-            same_list = item and paths_item(path).partition("[")[0] == item.partition("[")[0]
-            if same_list and paths_item(path) != item:
+            same_list = item and _item_of(path).partition("[")[0] == item.partition("[")[0]
+            if same_list and _item_of(path) != item:
                 continue
             name, _, wanted = condition.partition("=")
             if condition and value_of(current, f"{path.rpartition('.')[0]}.{name}") != wanted:
@@ -347,7 +347,7 @@ def _matches(source: str, path: str) -> bool:
     return path == plain or ("[" in path and _KEY.sub("[]", path) == plain)
 
 
-def paths_item(path: str) -> str:
+def _item_of(path: str) -> str:
     """`orientations[caf:1].debut` is of the item `orientations[caf:1]`; a plain field is of none."""
     head, bracket, _ = path.partition("]")
     return f"{head}]" if bracket else ""

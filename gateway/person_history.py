@@ -49,6 +49,7 @@ _PAGE = 500
 
 
 def logged(work: UnitOfWork, subjects: Iterable[str]) -> Iterator[Logged]:
+    """All that the journal says under these pseudonyms, oldest first, read a page at a time."""
     subjects, after = list(subjects), None
     while rows := journal.history(work.connection, subjects, after=after, limit=_PAGE):
         yield from rows

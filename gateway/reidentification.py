@@ -143,6 +143,7 @@ def state(row: Row[Any], now: str) -> str:
 
 
 def show(row: Row[Any], now: str) -> dict[str, Any]:
+    """A request as the officers see it: who asked, why, who approved; never who the person is."""
     return {
         "id": row.id, "subject": row.subject, "reason": row.reason, "state": state(row, now),
         "requested_by": row.requested_by, "requested_at": row.requested_at, "approved_by": row.approved_by,

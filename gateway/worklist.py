@@ -308,6 +308,7 @@ def release(work: UnitOfWork, row_id: str) -> None:
 
 
 def item_row(work: UnitOfWork, row_id: str) -> Row[Any]:
+    """One item, locked until the transaction ends. Raises `Unknown` (`worklist-unknown`)."""
     query = select(worklist_item).where(worklist_item.c.id == row_id).with_for_update()
     row = work.connection.execute(query).first()
     if row is None:
