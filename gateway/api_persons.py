@@ -20,8 +20,8 @@ from starlette.routing import Route
 
 from gateway import basis, canonical, clock, decision_record, journal, rights
 from gateway.access import Caller, authenticate
-from gateway.categories import bridge, codes_said
-from gateway.convention_model import Flow
+from gateway.categories import codes_said
+from gateway.convention_model import Flow, codes_of
 from gateway.decide import decide
 from gateway.doors import T, conditional, etag, in_work, json_answer, read_json, require_empty, require_match
 from gateway.granted import opened
@@ -220,7 +220,7 @@ class _Doors:
     def _log_grounds(self, work: UnitOfWork, caller: Caller, person: str, grounds: list[Ground], wanted: str) -> None:
         """Say of each flow that a reading rests on what it gave, as is said of a delivery: a reading gives data too."""
         named = self.gateway.categories(self.gateway.document(caller.body, wanted)) if wanted else ()
-        carried = frozenset[str]().union(*(bridge().codes_of(name) for name in named))
+        carried = codes_of(named)
         for one in grounds:
             sent = one.shown & carried if wanted else one.shown
             if sent:

@@ -14,11 +14,10 @@ from io import StringIO
 from typing import Any
 
 from connectors.table import inert
-from gateway import convention, retention
+from gateway import convention
 from gateway.audit_queries import all_flows, sent
-from gateway.categories import bridge
 from gateway.convention_checks import parse
-from gateway.convention_model import Flow
+from gateway.convention_model import Flow, codes_of
 from gateway.policy import in_order
 from gateway.policy_obligations import hours
 from gateway.printed import printed
@@ -87,11 +86,10 @@ def _treatments(gateway: Gateway, flows: list[Flow], seen: Mapping[Any, Any]) ->
     return found
 
 
-def _declared(gateway: Gateway, flow: Flow) -> set[str]:
+def _declared(gateway: Gateway, flow: Flow) -> frozenset[str]:
     """What this flow may carry: what its document writes, within the law and the convention."""
     written = gateway.categories(gateway.document(flow.vers, flow.document))
-    codes = frozenset[str]().union(*(bridge().codes_of(name) for name in written))
-    return retention.may_carry(gateway.policy, flow) & codes
+    return flow.may_carry(gateway.policy.table) & codes_of(written)
 
 
 def _differences(gateway: Gateway, flows: list[Flow], seen: Mapping[Any, Any]) -> list[dict[str, Any]]:

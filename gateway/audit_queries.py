@@ -111,7 +111,7 @@ def unused_categories(work: UnitOfWork, gateway: Gateway, start: str, end: str) 
     for flow in all_flows(work, gateway):
         if not flow.active:
             continue
-        never = retention.may_carry(gateway.policy, flow) - seen.get((flow.purpose, flow.de, flow.vers), {}).keys()
+        never = flow.may_carry(gateway.policy.table) - seen.get((flow.purpose, flow.de, flow.vers), {}).keys()
         if never:
             found.append({"flow": flow.id, "purpose": flow.purpose, "never_used": in_order(never)})
     return found

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.categories import bridge
+from gateway.policy_table import Table
 from schemas.annuaire import NatureOrganisation
 from schemas.champ import CATEGORIES
 
@@ -223,6 +224,11 @@ class Flow:
     def covers(self, commune: str | None) -> bool:
         """Is this commune (INSEE code) inside the territory? A person whose commune is unknown is outside."""
         return commune is not None and inside(commune, self.territoires)
+
+    def may_carry(self, law: Table) -> frozenset[str]:
+        """C-codes that the law permits on this flow, within what its convention says."""
+        permitted = frozenset(law.reachable(self.role_de, self.role_vers, self.regime, self.purpose))
+        return permitted if self.codes is None else permitted & self.codes
 
     def for_identification(self) -> Flow:
         """The exchange that only finds the person (P1); closed unless the convention opens one."""

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from gateway import clock, convention, journal, notification
-from gateway.categories import bridge, legal_code
+from gateway.categories import legal_code
+from gateway.convention_model import codes_of
 from gateway.corrections import last_delivered, send_again
 from gateway.decide import came_of_age
 from gateway.merge import RECTIFIED
@@ -136,8 +137,8 @@ def _tell(work: UnitOfWork, gateway: Gateway, people: list[str], touched: set[st
     bodies: dict[str, set[str]] = {one: set() for one in people}
     for row in last_delivered(work, people):
         document = gateway.document(row.recipient, row.document)
-        sent = set((row.categories or "").split(",")) if row.categories else _codes(gateway, document)
-        if codes & sent:
+        sent = row.categories.split(",") if row.categories else codes_of(gateway.categories(document))
+        if codes.intersection(sent):
             bodies[row.person_id].add(row.recipient)
     for one in people:
         bodies[one] |= {body for body, read in given(work, gateway, one).items() if codes & read}
@@ -147,7 +148,3 @@ def _tell(work: UnitOfWork, gateway: Gateway, people: list[str], touched: set[st
             reference=gateway.keys.pseudonyms_of(one),
         )  # fmt: skip
     return set().union(*bodies.values())
-
-
-def _codes(gateway: Gateway, document: Any) -> set[str]:
-    return set().union(*(bridge().codes_of(name) for name in gateway.categories(document)))

@@ -280,17 +280,12 @@ class Gateway:
                 flows.setdefault(one.purpose, []).append(one)
         return {
             purpose: Perimeter(
-                datatypes=frozenset().union(*map(self._open, its)),
+                datatypes=frozenset().union(*(one.may_carry(self.policy.table) for one in its)),
                 regimes=frozenset(one.regime for one in its),
                 conventions=frozenset(one.convention for one in its),
             )
             for purpose, its in flows.items()
         }
-
-    def _open(self, flow: Flow) -> frozenset[str]:
-        """The categories that a flow could ever carry: what some rule lets through, as far as its convention goes."""
-        law = frozenset(self.policy.table.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose))
-        return law if flow.codes is None else law & flow.codes
 
     def on_refusal(self, event: str, *, reason: str, client_id: str | None, instance: str) -> None:
         """Write a refused access into the journal, under the instance of its answer."""

@@ -81,7 +81,7 @@ def _terms(policy: Policy, now: str, flows: Iterable[Flow]) -> dict[str, Term]:
 
 def _term(policy: Policy, now: str, flows: list[Flow]) -> Term:
     table = policy.table
-    carried = [(table.regimes[flow.regime], may_carry(policy, flow)) for flow in flows]
+    carried = [(table.regimes[flow.regime], flow.may_carry(table)) for flow in flows]
     every = [regime for regime, _ in carried]
     by_code = {
         code: _before(now, [_kept(regime, code) for regime, codes in carried if code in codes] or
@@ -99,12 +99,6 @@ def _kept(regime: Regime, code: str) -> str:
 def _before(now: str, lengths: list[str]) -> str:
     hour = datetime.fromisoformat(now).replace(minute=0, second=0, microsecond=0)
     return clock.instant(hour - timedelta(hours=max(map(hours, lengths))))
-
-
-def may_carry(policy: Policy, flow: Flow) -> set[str]:
-    """C-codes that the law permits on this flow, within what the convention says."""
-    permitted = set(policy.table.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose))
-    return permitted if flow.codes is None else permitted & flow.codes
 
 
 def term_of(terms: Mapping[str, Term], source: str, document: str) -> Term | None:

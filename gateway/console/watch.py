@@ -13,14 +13,13 @@ from pydantic_core import from_json
 from sqlalchemy import select
 
 from gateway import clock, volumes
-from gateway.categories import bridge
 from gateway.clock import local, today
 from gateway.console import law_words
 from gateway.console.blocks import Badge, Form, Lines, Num, Page, Quiet, Table, Text, Title, When
 from gateway.console.common import Place, View
 from gateway.console.register import days_of, period
 from gateway.convention import flows_from
-from gateway.convention_model import Flow
+from gateway.convention_model import Flow, codes_of
 from gateway.policy_question import in_order
 from gateway.storage.tables.journal import LOOKED_AT, journal_entry
 from gateway.words import day as day_of
@@ -218,9 +217,8 @@ def _sent(view: View, days: int) -> Mapping[tuple[str, str, str], set[str]]:
 def _carried(view: View, flow: Flow, gone: set[str]) -> list[Any]:
     """One row: what the document asks for, what law and convention allow of it, what left, what never did."""
     law, document = view.gateway.policy.table, view.gateway.document(flow.vers, flow.document)
-    asked = _codes(view.gateway.categories(document))
-    allowed = set(law.reachable(flow.role_de, flow.role_vers, flow.regime, flow.purpose)) & asked
-    agreed = allowed & flow.codes if flow.codes is not None else allowed
+    asked = codes_of(view.gateway.categories(document))
+    agreed = flow.may_carry(law) & asked
     never = agreed - gone
     return [
         Lines(
@@ -232,20 +230,12 @@ def _carried(view: View, flow: Flow, gone: set[str]) -> list[Any]:
         view.document(flow.document),
         _fields(document.mapping),
         ", ".join(in_order(asked)) or "–",
-        _list(agreed),
-        _list(gone & asked),
+        law_words.categories(agreed),
+        law_words.categories(gone & asked),
         Lines([law_words.category(code) for code in in_order(never)])
         if gone and never
         else Quiet(say("minimisation.tout_sert" if gone else "minimisation.rien_envoye")),
     ]
-
-
-def _codes(categories: frozenset[str]) -> set[str]:
-    return set().union(*(bridge().codes_of(name) for name in categories)) if categories else set()
-
-
-def _list(codes: set[str]) -> str:
-    return law_words.categories(codes)
 
 
 def _fields(written: tuple[str, ...]) -> Any:
