@@ -170,6 +170,12 @@ def postgres_database(
         yield url
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> str:
+    """`MAILLON_DATABASE_URL` of each database in turn: none is SQLite's file in the home folder."""
+    return request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def migrations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Engine], None]]:
     """A new SQLite database is made of the statements that the migrations left in another, where this process ran them;

@@ -25,11 +25,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.user_properties.append(("seed", str(SEED)))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome: Any = yield

@@ -10,11 +10,6 @@ import pytest
 from tests.faults.house import RECIPIENTS, House
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
 async def house(database: str, tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path / "home", database).furnish()

@@ -21,11 +21,10 @@ from gateway.settings import Settings
 KEYS = Path(__file__).parents[2] / "deploy" / "keys"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+@pytest.fixture
+def site(database: str, tmp_path: Path) -> Settings:
     """A home with its keys, whose database was opened once."""
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-    made = Settings(profile="test", home=tmp_path, database_url=url, departement="040")
+    made = Settings(profile="test", home=tmp_path, database_url=database, departement="040")
     subprocess.run([KEYS, tmp_path / "keys"], check=True)
     _open(made)
     return made

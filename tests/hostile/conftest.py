@@ -1,15 +1,5 @@
-"""One served gateway for all the tests of the doors."""
+"""The served gateway of the tests of the doors."""
 
-from __future__ import annotations
+from tests.api.conftest import house
 
-from collections.abc import Iterator
-
-import pytest
-
-from tests.api.house import House, opened
-
-
-@pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with opened(tmp_path_factory.mktemp("house")) as house:
-        yield house
+__all__ = ["house"]

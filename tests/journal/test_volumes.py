@@ -17,10 +17,9 @@ from gateway.storage.tables.journal import journal_day, journal_entry
 from tests.dates import passed
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
-    gateway = Gateway.open(Settings(home=tmp_path, profile="test", departement="040", database_url=url))
+@pytest.fixture
+def gateway(database: str, tmp_path: Path) -> Iterator[Gateway]:
+    gateway = Gateway.open(Settings(home=tmp_path, profile="test", departement="040", database_url=database))
     yield gateway
     gateway.engine.dispose()
 

@@ -20,10 +20,9 @@ from schemas.record import PersonFacts, Record
 from tests.journeys.territory import AMELIA, DEMO, Territory, accompaniment, territory
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def landes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Territory]:
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-    one = territory(tmp_path, DEMO, database_url=url)
+@pytest.fixture
+def landes(database: str, tmp_path: Path) -> Iterator[Territory]:
+    one = territory(tmp_path, DEMO, database_url=database)
     yield one
     one.gateway.engine.dispose()
 

@@ -101,10 +101,9 @@ def furnished(house: House) -> House:
     return house
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-    return furnished(House(tmp_path / "home", url))
+@pytest.fixture
+def house(database: str, tmp_path: Path) -> House:
+    return furnished(House(tmp_path / "home", database))
 
 
 @pytest.fixture(scope="module")

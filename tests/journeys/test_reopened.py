@@ -59,11 +59,6 @@ NOT_SIGNED = (_A06, _A06.replace(b'status = "active"', b'status = "proposed"'))
 """The rule that lets a CCAS hear of whom it accompanies waits for the DPO's signature."""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
 def landes(database: str, tmp_path: Path) -> Iterator[Territory]:
     one = territory(tmp_path, DEMO, database_url=database)

@@ -29,11 +29,10 @@ from tests.journeys.territory import AMELIA, DEMO, Territory, accompaniment, ben
 (JOB,) = [one for one in schedule.JOBS if one.name == "double-entry-meter"]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def landes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Territory]:
+@pytest.fixture
+def landes(database: str, tmp_path: Path) -> Iterator[Territory]:
     """The CCAS received the sheet of a person, and typed three of its fields again."""
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-    one = territory(tmp_path, DEMO, database_url=url)
+    one = territory(tmp_path, DEMO, database_url=database)
     one.oriented()
     one.tell("departement", "departement.accompagnement", accompaniment())
     one.deliver("ccas")

@@ -33,10 +33,9 @@ TOGETHER = len(DOCUMENTS)
 ROUNDS = 8
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-    one = Gateway.open(Settings(home=tmp_path, profile="test", departement="040", database_url=url))
+@pytest.fixture
+def gateway(database: str, tmp_path: Path) -> Iterator[Gateway]:
+    one = Gateway.open(Settings(home=tmp_path, profile="test", departement="040", database_url=database))
     yield one
     one.engine.dispose()
 

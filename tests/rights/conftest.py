@@ -136,11 +136,10 @@ class Office:
         shutil.copy(backup, self.home / "maillon.db")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
+@pytest.fixture
+def both(database: str, tmp_path: Path) -> Iterator[Office]:
     """The same office on each database."""
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
-    office = Office(tmp_path, url)
+    office = Office(tmp_path, database)
     office.open()
     office.furnish()
     yield office

@@ -15,7 +15,7 @@ from gateway.storage.tables.delivery import mailbox
 from tests.rights.conftest import Office, known
 
 
-@pytest.mark.parametrize("both", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+@pytest.mark.parametrize("database", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 async def test_of_two_acknowledgements_at_once_one_is_the_second(both: Office) -> None:
     """SQLite has one writer at a time: there the second begins when the first has committed."""
     await known(both)

@@ -59,7 +59,7 @@ _IN_A_FOLDER = "/console/fichiers/essai/{id}"
 """What waits in files, not in the database."""
 
 
-@pytest.mark.parametrize("both", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+@pytest.mark.parametrize("database", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 async def test_every_page_opens_on_postgresql_too(both: Office) -> None:
     ids = await _lived(both)
     answers, known_to_us = {}, [one for one in places() if one.method == "GET" and one.path != _IN_A_FOLDER]
@@ -75,7 +75,7 @@ async def test_every_page_opens_on_postgresql_too(both: Office) -> None:
     assert {asked: told for asked, told in answers.items() if told != (200, asked[1])} == {}
 
 
-@pytest.mark.parametrize("both", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+@pytest.mark.parametrize("database", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 async def test_a_character_that_postgresql_takes_in_no_text_breaks_no_page(both: Office) -> None:
     async with signed_in(both, "dpo") as client:
         opened = [await client.get(f"/console/{page}?apres=a%00b") for page in ("echanges", "bases", "droits")]

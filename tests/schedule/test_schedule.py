@@ -28,14 +28,13 @@ from tests.dates import moved
 Opened = Callable[[], Gateway]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
+@pytest.fixture
+def opened(database: str, tmp_path: Path) -> Iterator[Opened]:
     """Opens one more process's gateway on the same database and home."""
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
     gateways: list[Gateway] = []
 
     def open_() -> Gateway:
-        gateways.append(Gateway.open(Settings(profile="test", home=tmp_path, database_url=url)))
+        gateways.append(Gateway.open(Settings(profile="test", home=tmp_path, database_url=database)))
         return gateways[-1]
 
     yield open_
