@@ -121,6 +121,7 @@ def record(
 
 
 def reconfirm(work: UnitOfWork, identifier: str) -> Change:
+    """The person was asked again and confirms what she gave; it ends on the day it said. Raises as `withdraw`."""
     basis, _ = _open(work, identifier, "consent", {"given"})
     return _event(work, identifier, basis, "reconfirmed")
 
@@ -154,7 +155,8 @@ def invalidate(
     past_recipients: Iterable[str] = (),
     reference: Callable[[str], str] | None = None,
 ) -> Change:
-    """The DPO or a judge finds that a consent was never valid."""
+    """The DPO or a judge finds that a consent was never valid: each past recipient is told to erase. Raises as
+    `withdraw`."""
     basis, _ = _open(work, identifier, "consent", {"given"})
     told = propagate(work, identifier, basis, past_recipients, reference=reference, action="erase")
     return _event(work, identifier, basis, "invalidated", actor="dpo", reason_hash=reason_hash, notifications=told)

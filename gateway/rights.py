@@ -224,6 +224,18 @@ def withdraw(work: UnitOfWork, gateway: Gateway, identifier: str) -> basis.Chang
     return _told_elsewhere(work, gateway, change, held, "stop")
 
 
+def invalidate(work: UnitOfWork, gateway: Gateway, identifier: str, *, reason_hash: str) -> basis.Change:
+    """A DPO or a judge finds that a consent was never valid (GDPR 4(11), 7): past recipients are told to erase.
+    `reason_hash`: digest of the written finding. Raises as `basis.withdraw`."""
+    row = _record(work, identifier)
+    held = _held(work, gateway, row.person_id, row.purpose)
+    change = basis.invalidate(
+        work, identifier, reason_hash=reason_hash, past_recipients=held.pop(row.person_id),
+        reference=gateway.keys.pseudonyms_of(row.person_id),
+    )  # fmt: skip
+    return _told_elsewhere(work, gateway, change, held, "erase")
+
+
 def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> basis.Change:
     """Set a limitation (GDPR 18): every flow it covers is refused from now on, past recipients are told to limit."""
     change = basis.record(work, content)

@@ -63,8 +63,8 @@ ForRequest = Annotated[
 def register(app: typer.Typer) -> None:
     group(
         app, "basis", "Information, consent and objection records.",
-        record=record, withdraw=withdraw, object=object_, resolve=resolve, limit=limit, lift=lift, notified=notified,
-        list=list_,
+        record=record, reconfirm=reconfirm, withdraw=withdraw, invalidate=invalidate, object=object_, resolve=resolve,
+        limit=limit, lift=lift, notified=notified, list=list_,
     )  # fmt: skip
     group(
         app, "person", "Rights of a person: search, access, rectification, erasure.",
@@ -123,6 +123,25 @@ def withdraw(id: Basis, request: ForRequest = "") -> None:
     with gateway.unit_of_work() as work:
         told = rights.withdraw(work, gateway, id)
         _for_request(work, gateway, request, "withdrawal", told.basis.person_id)
+    _changed(told)
+
+
+def reconfirm(id: Basis) -> None:
+    """The person was asked again and confirms a consent that she gave; it still ends on the day it said."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = basis.reconfirm(work, id)
+    _changed(told)
+
+
+def invalidate(
+    id: Basis,
+    reason: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The written finding; its digest is kept.")],
+) -> None:
+    """A DPO or a judge finds that a consent was never valid: it opens nothing, past recipients are told to erase."""
+    gateway = Gateway.open(settings())
+    with gateway.unit_of_work() as work:
+        told = rights.invalidate(work, gateway, id, reason_hash=_digest(reason))
     _changed(told)
 
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from gateway import basis, basis_states, journal
+from gateway import basis, basis_states, journal, notification
 from gateway.commands import law
 from gateway.problems import Conflict, Problem
 from gateway.settings import settings
@@ -114,6 +114,26 @@ async def test_a_consent_past_its_term_is_listed_as_expired(office: Office, run:
         identifier = basis.record(work, office.consent(marie, "2025-06-01T00:00:00Z"), decision="given").id
     rows = {row["id"]: row for row in map(json.loads, run("basis", "list", "--person", marie).stdout.splitlines())}
     assert rows[identifier]["state"] == "expired"
+
+
+async def test_a_consent_confirmed_again_then_found_never_valid_is_to_be_erased_by_who_received(
+    office: Office, run: Any, tmp_path: Path
+) -> None:
+    marie = await known(office)
+    path, finding = tmp_path / "consent.json", tmp_path / "finding.txt"
+    path.write_text(json.dumps(office.consent(marie) | {"purpose": "accompagnement"}), encoding="utf-8")
+    finding.write_text("Il conditionnait une aide : il n'était pas libre.", encoding="utf-8")
+    one = said(run("basis", "record", str(path), "--decision", "given"))["id"]
+    assert said(run("basis", "reconfirm", one))["state"] == "given"
+    told = said(run("basis", "invalidate", one, "--reason", str(finding)))
+    assert told["state"] == "invalidated"
+    with office.gateway.unit_of_work() as work:
+        asked = notification.of_record(work, one)
+        (entry,) = journal.of_period(work.connection, "2000", "3000", event="consent.invalidate")
+    assert {notice.action for notice in asked} == {"erase"}
+    assert len(asked) == told["notified"] > 0
+    assert entry.fields["reason_h"] == hashlib.sha256(finding.read_bytes()).hexdigest()
+    assert isinstance(run("basis", "reconfirm", one).exception, Conflict)
 
 
 async def test_limitation_and_its_end(office: Office, run: Any, tmp_path: Path) -> None:
