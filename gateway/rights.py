@@ -15,9 +15,10 @@ person's identity is checked. Two more months need her to be told within the fir
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, time
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -216,24 +217,25 @@ def demands(
 
 def withdraw(work: UnitOfWork, gateway: Gateway, identifier: str) -> basis.Change:
     """She withdraws a consent (GDPR 7(3)); past recipients are told. Raises as `basis.withdraw`."""
-    row = _record(work, identifier)
-    held = _held(work, gateway, row.person_id, row.purpose)
-    change = basis.withdraw(
-        work, identifier, past_recipients=held.pop(row.person_id), reference=gateway.keys.pseudonyms_of(row.person_id)
-    )
-    return _told_elsewhere(work, gateway, change, held, "stop")
+    return _ended(work, gateway, identifier, basis.withdraw, "stop")
 
 
 def invalidate(work: UnitOfWork, gateway: Gateway, identifier: str, *, reason_hash: str) -> basis.Change:
     """A DPO or a judge finds that a consent was never valid (GDPR 4(11), 7): past recipients are told to erase.
     `reason_hash`: digest of the written finding. Raises as `basis.withdraw`."""
+    return _ended(work, gateway, identifier, partial(basis.invalidate, reason_hash=reason_hash), "erase")
+
+
+def _ended(
+    work: UnitOfWork, gateway: Gateway, identifier: str, end: Callable[..., basis.Change], action: str
+) -> basis.Change:
+    """A consent of hers is ended so, and whoever holds something of her told what to do."""
     row = _record(work, identifier)
     held = _held(work, gateway, row.person_id, row.purpose)
-    change = basis.invalidate(
-        work, identifier, reason_hash=reason_hash, past_recipients=held.pop(row.person_id),
-        reference=gateway.keys.pseudonyms_of(row.person_id),
-    )  # fmt: skip
-    return _told_elsewhere(work, gateway, change, held, "erase")
+    change = end(
+        work, identifier, past_recipients=held.pop(row.person_id), reference=gateway.keys.pseudonyms_of(row.person_id)
+    )
+    return _told_elsewhere(work, gateway, change, held, action)
 
 
 def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> basis.Change:
