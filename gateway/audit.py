@@ -422,7 +422,10 @@ def _paged(name: str, rows: list[dict[str, Any]], limit: int) -> dict[str, Any]:
 
 
 def _period(http: Request, length: timedelta = timedelta(days=31)) -> tuple[str, str]:
-    """`?from=` and `?to=`; by default the last month."""
-    end = queried(http, "to") or clock.instant()
-    start = queried(http, "from") or clock.instant(clock.now() - length)
-    return clock.told(start), clock.told(end)
+    """`?from=` and `?to=`; by default the last month. Raises `Invalid` (`period-backwards`): an empty answer would read
+    as "nothing was refused"."""
+    end = clock.told(queried(http, "to") or clock.instant())
+    start = clock.told(queried(http, "from") or clock.instant(clock.now() - length))
+    if start > end:
+        raise Invalid("period-backwards", "Send a `from` that is not after `to`; without `to`, it ends now.")
+    return start, end

@@ -166,9 +166,8 @@ SCHEMAS: Json = {
         "description": "A basis record (ISO/IEC TS 27560) without `person_id` and `subject_ref`, which the gateway "
                        "adds; `decision` for a consent: requested, given or refused. Her answer to one that was "
                        "requested is another record, given (with `evidence`) or refused: it takes its place.",
-        "required": ["kind", "notice_id", "notice_version", "regime", "purpose", "purpose_text", "legal_basis",
-                     "article", "categories", "controllers", "channel", "collection_method", "storage_location",
-                     "retention", "withdrawal_method", "rights"],
+        "required": ["kind", "regime", "purpose", "purpose_text", "legal_basis", "article", "categories", "channel",
+                     "collection_method", "storage_location", "retention", "withdrawal_method", "rights"],
         "properties": {"kind": {"enum": ["information", "consent", "objection", "limitation", "protection",
                                          "validation"]}},
     },

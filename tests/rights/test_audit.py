@@ -183,6 +183,12 @@ async def test_an_instant_outside_the_calendar_is_refused_as_any_other(dpo: Asyn
         assert (answer.status_code, answer.json()["type"]) == (422, "urn:maillon:problem:bad-instant")
 
 
+async def test_a_period_that_ends_before_it_begins_is_refused_not_answered_by_nothing(dpo: AsyncClient) -> None:
+    span = {"from": "2026-12-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
+    answer = await dpo.get("/v1/audit/denials", params=span)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:maillon:problem:period-backwards")
+
+
 async def test_repeated_and_out_of_hours_lookups_are_shown(office: Office, dpo: AsyncClient) -> None:
     marie = await known(office)
     subject = office.gateway.keys.pseudonym("ccas", marie)
