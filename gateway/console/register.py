@@ -391,6 +391,7 @@ def proof(view: View) -> Answer:
     """The proof of an exchange in one file, to check elsewhere."""
     row = _row(view)
     view.journal("export", outcome="proof", exchange_id=row.id)
+    view.gateway.publish_journal()  # that this exchange was opened a moment ago is of it too
     content = bundle.proof_bundle(view.connection, view.gateway.settings, row.id)
     return Download(content, "application/zip", f"preuve-{row.id}.zip")
 
