@@ -179,12 +179,19 @@ def _clean(value: Any, depth: int) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """`text` in NFC without invisible controls. Raises `DocumentRefused` (``json-text``) on NUL and lone surrogates."""
+    """`text` in NFC without invisible controls; those that part words (VT, FF, NEL…) are a space, as in a CSV file.
+
+    Raises `DocumentRefused` (``json-text``) on NUL and lone surrogates.
+    """
     if not _SUSPECT.search(text):
         return text
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise DocumentRefused("json-text", "a text holds a NUL or half a character")
-    return normal("NFC", _INVISIBLE.sub("", text))
+    return normal("NFC", _INVISIBLE.sub(_blank_or_nothing, text))
+
+
+def _blank_or_nothing(found: re.Match[str]) -> str:
+    return " " if found[0].isspace() else ""
 
 
 def digest(value: Any, findings: Iterable[Finding] = ()) -> bytes:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from connectors.contract import DocumentRefused
 from connectors.json import _clean, _strictly, digest, parse
+from schemas.normalisation import clean
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,11 @@ def test_a_document_over_the_cap_is_refused() -> None:
     with pytest.raises(DocumentRefused) as refusal:
         parse(b'"' + b"x" * 1000 + b'"', max_bytes=1000)
     assert refusal.value.code == "too-large"
+
+
+@pytest.mark.parametrize("mark", ["\v", "\f", "\x1c", "\x85"])
+def test_a_control_that_parts_two_names_leaves_a_blank_between_them_as_in_a_csv_file(mark: str) -> None:
+    assert parse(json.dumps(f"Marie{mark}Anne").encode()) == "Marie Anne" == clean(f"Marie{mark}Anne")
 
 
 def test_32_levels_are_read() -> None:
