@@ -18,8 +18,8 @@ from gateway import clock, convention, journal, policy_history, retention
 from gateway.basis_record import fold
 from gateway.convention_model import Flow
 from gateway.journal import RETENTION_MONTHS, Logged
+from gateway.journal_entry import GAVE
 from gateway.journal_upkeep import months_before
-from gateway.past import GAVE
 from gateway.policy import in_order
 from gateway.problems import Unknown
 from gateway.registry import Gateway

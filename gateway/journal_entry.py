@@ -45,6 +45,9 @@ EVENTS = frozenset(
     for name in names.split() or [""]
 )
 
+GAVE = {"exchange.permit": ("dossier",), "exchange.ack": ("delivered", "duplicate")}
+"""Event → outcomes by which a body holds what the entry says: it was given it, or had it already."""
+
 _WORDS_OF_PURPOSE = """
 identification orientation diagnostic_global contrat_engagement controle_conjoint sanction continuite_parcours
 accompagnement instruction_rsa liquidation_controle_rsa acces_droits_non_recours aide_facultative_ccas

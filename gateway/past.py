@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from sqlalchemy import or_, select
 
 from gateway import journal
+from gateway.journal_entry import GAVE
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
 
-GAVE = {"exchange.permit": ("dossier",), "exchange.ack": ("delivered", "duplicate")}
-"""Event of the journal → outcomes by which a body holds what the entry says: it was given it, or had it already."""
 _LEFT = {"exchange.deliver": ("sending",)}
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway import clock
 from gateway.clock import day_of, today
+from gateway.journal_entry import GAVE
 from gateway.storage import unreachable
 from gateway.storage.tables.journal import journal_day, journal_entry, journal_log
 from schemas.normalisation import PARIS
@@ -27,7 +28,7 @@ from schemas.normalisation import PARIS
 if TYPE_CHECKING:
     from gateway.registry import Gateway
 
-COUNTED = ("exchange.request", "exchange.deny", "exchange.ack", "log.read", "input.reject")
+COUNTED = ("exchange.request", "exchange.deny", "log.read", "input.reject", *GAVE)
 _SETTLED = timedelta(minutes=10)
 """A day is over this long after midnight: entries carry the time their transaction began."""
 
@@ -45,6 +46,11 @@ class Row(NamedTuple):
     reason: str
     sent: str
     """Categories sent, joined by commas."""
+
+    @property
+    def gave(self) -> bool:
+        """Does its recipient hold what it says, by a delivery or because it read the dossier?"""
+        return self.outcome in GAVE.get(self.event, ())
 
 
 Counts = Counter[Row]

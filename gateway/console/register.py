@@ -90,7 +90,7 @@ class Volume:
         elif row.event == "exchange.request":
             self.permitted += times
             self.articles.add(row.article)
-        elif row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
+        elif row.gave:
             self.delivered += times
             self.articles.add(row.article)
 

@@ -167,7 +167,7 @@ def _sensitive(view: View, days: int) -> Iterator[Found]:
     last: dict[tuple[str, str, str], str] = {}
     for day, counts in volumes.by_day(view.gateway.engine, view.connection, days):
         for row, times in counts.items():
-            if row.event == "exchange.ack" and row.outcome == "delivered":
+            if row.gave:
                 for code in watched.intersection(row.sent.split(",")):
                     seen[row.sender, row.recipient, code] += times
                     last[row.sender, row.recipient, code] = day
@@ -209,7 +209,7 @@ def _sent(view: View, days: int) -> Mapping[tuple[str, str, str], set[str]]:
     """The C-codes that really left in these days, by sender, recipient and purpose."""
     sent: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for row in volumes.counts(view.gateway.engine, view.connection, days):
-        if row.event == "exchange.ack" and row.outcome in ("delivered", "duplicate"):
+        if row.gave:
             sent[row.sender, row.recipient, row.purpose].update(code for code in row.sent.split(",") if code)
     return sent
 

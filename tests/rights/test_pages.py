@@ -181,16 +181,25 @@ async def test_a_long_reading_holds_back_no_writer(office: Office, monkeypatch: 
     assert free == ["of_exchange", "_packed"]
 
 
-async def test_the_day_on_which_a_sensitive_category_left_is_told(office: Office) -> None:
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [("exchange.ack", "delivered"), ("exchange.ack", "duplicate"), ("exchange.permit", "dossier")],
+    ids=["delivered", "held already", "read in the dossier"],
+)
+async def test_what_a_body_was_given_is_told_and_the_day_when_it_is_sensitive(
+    office: Office, event: str, outcome: str
+) -> None:
     with office.gateway.unit_of_work() as work:
         work.now = _in_paris(3, "00:30")
         journal.append(
-            work, "exchange.ack", sender_org="departement", recipient_org="ccas", outcome="delivered",
-            categories_sent=["C13"],
+            work, event, sender_org="departement", recipient_org="ccas", outcome=outcome, categories_sent=["C13"],
+            purpose="accompagnement",
         )  # fmt: skip
     async with signed_in(office, "dpo") as dpo:
-        page = (await dpo.get("/console/anomalies")).text
-    assert f"<td>{words.day(work.now)}</td>" in page, "not the moment at which the page is read, nor its day in UTC"
+        watched = (await dpo.get("/console/anomalies")).text
+        counted = (await dpo.get("/console/registre")).text
+    assert f"<td>{words.day(work.now)}</td>" in watched, "not the moment at which the page is read, nor its day in UTC"
+    assert typeset("(livrés : 1, refusés : 0)") in unescape(counted)
 
 
 def _in_paris(days_ago: int, at: str) -> str:
