@@ -12,8 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -41,7 +42,7 @@ from gateway.person_search import facts_of
 from gateway.policy import Policy
 from gateway.policy_replay import replay
 from gateway.policy_table import parse
-from gateway.problems import Forbidden, Invalid, Misconfigured, Problem, Unknown
+from gateway.problems import Forbidden, Invalid, Misconfigured, Problem, Unknown, misread
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import outbox
 from gateway.unit_of_work import UnitOfWork
@@ -51,6 +52,28 @@ _CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]{8,15}Z)~(6m|12m|36m)~(\d{1,15})")
 MAX_PAGE = 200
 _MAX_CHANGES = 1_000
 _PSEUDONYM = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+_A = TypeVar("_A", bound=_Asked)
+
+
+class TouchedBy(_Asked):
+    """Between two instants, RFC 3339."""
+
+    client_id: str
+    start: str = Field(alias="from", json_schema_extra={"format": "date-time"})
+    end: str = Field(alias="to", json_schema_extra={"format": "date-time"})
+
+
+class WhoIs(_Asked):
+    """A pseudonym of the journal, and the reason in 20 to 2,000 characters, which the other officer reads."""
+
+    subject: str = Field(json_schema_extra={"pattern": reidentification.SUBJECT.pattern})
+    reason: str
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -246,7 +269,7 @@ class _Doors:
 
         def again(work: UnitOfWork, _: Request) -> dict[str, Any]:
             try:
-                policy = Policy(parse(content, "table"))
+                policy = Policy(parse(content, "table", act="send a decision table that can be read, in TOML"))
             except Misconfigured as wrong:
                 raise Invalid(wrong.code, wrong.detail) from None
             counts: Counter[str] = Counter()
@@ -316,22 +339,18 @@ class _Doors:
     async def touched(self, http: Request) -> Response:
         """Which persons and records a client's tokens touched between two instants."""
         caller = await officer(http)
-        asked = await read_json(http)
-        if not isinstance(asked, dict) or not all(isinstance(asked.get(n), str) for n in ("client_id", "from", "to")):
-            raise Invalid("touched-form", "Send client_id, from and to (RFC 3339).")
+        asked = await _asked(http, TouchedBy, "touched-form")
         await self._log(http, caller, "touched")
-        args = (asked["client_id"], asked["from"], asked["to"])
+        args = (asked.client_id, asked.start, asked.end)
         told = await asyncio.to_thread(self._answer, lambda work, _: breach.touched(work, self.gateway, *args), http)
         return JSONResponse(told)
 
     async def reidentify(self, http: Request) -> Response:
         """Ask who a pseudonym is, with the reason; another officer approves, then the first looks once."""
         caller = await officer(http)
-        asked = await read_json(http)
-        if not isinstance(asked, dict) or not all(isinstance(asked.get(n), str) for n in ("subject", "reason")):
-            raise Invalid("reidentification-form", "Send subject (a pseudonym) and reason.")
+        asked = await _asked(http, WhoIs, "reidentification-form")
         return await self._two(
-            http, lambda work: reidentification.request(work, asked["subject"], asked["reason"], _account(caller))
+            http, lambda work: reidentification.request(work, asked.subject, asked.reason, _account(caller))
         )
 
     async def approve(self, http: Request) -> Response:
@@ -374,6 +393,14 @@ def _journal(work: UnitOfWork, caller: Caller, outcome: str, **fields: Any) -> N
         work, "log.read", sender_org=caller.body, client_id=caller.client_id, purpose="audit_dpo",
         outcome=outcome, **fields,
     )  # fmt: skip
+
+
+async def _asked(http: Request, form: type[_A], code: str) -> _A:
+    """What was sent, as this form reads it. Raises `Invalid` under this code, besides what `read_json` does."""
+    try:
+        return form.model_validate(await read_json(http))
+    except ValidationError as error:
+        raise Invalid(code, f"Send an object of these members and no other. {misread(error)}.") from None
 
 
 def _account(caller: Caller) -> reidentification.Account:

@@ -26,7 +26,7 @@ def _instant(text: str) -> str:
     return clock.instant(datetime.fromisoformat(text))
 
 
-Instant = Annotated[str, AfterValidator(_instant)]
+Instant = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
 
 
 class _Strict(BaseModel):
@@ -68,42 +68,50 @@ class Basis(_Strict):
     person_id: str = Field(pattern=r"^[0-9a-f-]{36}$")
     subject_ref: Pseudonym
     """The person's pairwise pseudonym for the body that keeps the record."""
-    notice_id: str = Field("", pattern=r"^([a-z0-9][a-z0-9-]{0,63})?$")
-    """Empty, with version 0, for a right she uses without having been given one: a limitation, an objection."""
+    notice_id: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,63})?$",
+        description="Empty, with version 0, for a right she uses without having been given a notice: a limitation, an "
+        "objection.",
+    )
     notice_version: int = Field(0, ge=0)
     language: str = Field("fr", pattern=r"^[a-z]{2}$")
-    falc: bool = False
-    """The person was given the easy-to-read variant."""
-    regime: str
-    purpose: str
-    purpose_text: str = Field(min_length=1, max_length=500)
-    legal_basis: Literal["a", "c", "d", "e"]
-    article: list[str] = Field(min_length=1)
-    categories: list[str]
-    art9_gate: str = "none"
-    controllers: list[Controller] = Field(default_factory=list)
-    """Empty as the notice is: a limitation, or an objection, then holds for every controller of its regime."""
-    recipients: list[str] = Field(default_factory=list)
-    """Ids of bodies; empty: every recipient of the regime and purpose."""
+    falc: bool = Field(False, description="The person was given the easy-to-read variant.")
+    regime: str = Field(description="Of the decision table.")
+    purpose: str = Field(description="Of the decision table, by its name.")
+    purpose_text: str = Field(min_length=1, max_length=500, description="As it was told to the person.")
+    legal_basis: Literal["a", "c", "d", "e"] = Field(description="Letter of GDPR 6(1).")
+    article: list[str] = Field(min_length=1, description="Each text by its abbreviation and number: CASF L263-4-1.")
+    categories: list[str] = Field(description="C-codes of the decision table.")
+    art9_gate: str = Field("none", description="Of the decision table; `9.2.a` for her explicit consent.")
+    controllers: list[Controller] = Field(
+        default_factory=list,
+        description="Empty as the notice is: a limitation, or an objection, then holds for every controller of its "
+        "regime.",
+    )
+    recipients: list[str] = Field(
+        default_factory=list, description="Ids of bodies; empty: every recipient of the regime and purpose."
+    )
     channel: Literal["face_to_face", "phone", "online", "paper"]
     collection_method: str = Field(min_length=1, max_length=200)
     storage_location: str = Field(min_length=1, max_length=200)
     jurisdiction: str = Field("FR", pattern=r"^[A-Z]{2}$")
-    retention: str = Field(pattern=r"^P\d")
+    retention: str = Field(pattern=r"^P\d", description="ISO 8601.")
     withdrawal_method: str = Field(min_length=1, max_length=300)
     rights: list[str] = Field(min_length=1)
     authority: str = "CNIL"
-    valid_from: Instant | None = None
-    """None: now."""
-    valid_until: Instant | None = None
+    valid_from: Instant | None = Field(None, description="Now, when not said.")
+    valid_until: Instant | None = Field(None, description="A consent always ends: its regime says how late.")
     actor_kind: Literal["self", "legal_representative", "curator"] = "self"
-    mandate_ref: str = Field("", pattern=r"^[0-9a-f]{0,64}$")
-    """Digest of the mandate, when somebody else acts."""
+    mandate_ref: str = Field(
+        "", pattern=r"^[0-9a-f]{0,64}$", description="Digest of the mandate, when somebody else acts."
+    )
     evidence: Evidence | None = None
     reason_hash: str = Field("", pattern=r"^[0-9a-f]{0,64}$")
     supersedes: str = Field("", pattern=r"^([0-9a-f-]{36})?$")
-    age_status: Literal["", "minor", "protected_adult"] = ""
-    """For a protection: why a representative is needed."""
+    age_status: Literal["", "minor", "protected_adult"] = Field(
+        "", description="For a protection: why a representative is needed."
+    )
 
     @model_validator(mode="after")
     def _coherent(self) -> Basis:

@@ -11,20 +11,44 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 
 import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import Row, insert, select, update
 
 from gateway import clock
-from gateway.basis_record import Basis
+from gateway.basis_record import Basis, Instant
 from gateway.problems import Conflict, Invalid, Unknown
 from gateway.storage.tables.basis import basis_notification as table
 from gateway.unit_of_work import UnitOfWork
 
 GIVE_UP = timedelta(days=30)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=12)
-ACTIONS = ("stop", "erase", "limit", "resume", "rectify")
+Action = Literal["stop", "erase", "limit", "resume", "rectify"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    received_at: Instant = Field(description="When the notification was taken in.")
+
+
+class AnswerDone(_Answer):
+    """It was done, as it was asked for."""
+
+    action_done: Action
+
+
+class AnswerRefused(_Answer):
+    """The law refuses it: which text."""
+
+    lawful_refusal: Literal[True] | str = Field(description="`true`, or a word of why.")
+    article: str = Field(min_length=1)
+
+
+ANSWER: TypeAdapter[AnswerDone | AnswerRefused] = TypeAdapter(AnswerDone | AnswerRefused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +143,18 @@ def failed(work: UnitOfWork, identifier: str) -> str:
     return state
 
 
-def answered(work: UnitOfWork, identifier: str, answer: Mapping[str, Any]) -> str:
-    """What the recipient answered: `{received_at, action_done}` or `{received_at, lawful_refusal, article}`.
+def answered(work: UnitOfWork, identifier: str, answer: Any) -> str:
+    """What the recipient answered, as `ANSWER` reads it. Raises `Invalid` (`answer-invalid`).
 
     The same answer again changes nothing; another one raises `Conflict` (`answer-differs`).
     """
     row = _row(work, identifier)
-    keys = set(answer)
-    done, refused = keys == {"received_at", "action_done"}, keys == {"received_at", "lawful_refusal", "article"}
-    texts = all(isinstance(value, str) or (name, value) == ("lawful_refusal", True) for name, value in answer.items())
-    if not texts or not (done or refused) or (refused and not answer["article"]):
-        raise Invalid("answer-invalid", "Answer {received_at, action_done} or {received_at, lawful_refusal, article}.")
+    try:
+        read = ANSWER.validate_python(answer)
+    except ValidationError:
+        said = "Answer {received_at, action_done}, or {received_at, lawful_refusal, article}; received_at in RFC 3339."
+        raise Invalid("answer-invalid", said) from None
+    done = isinstance(read, AnswerDone)
     if done and answer["action_done"] != row.action:
         raise Invalid("answer-invalid", f"The action asked for is {row.action}.")
     text = rfc8785.dumps(dict(answer)).decode()

@@ -27,7 +27,7 @@ from gateway.doors import read_json
 from gateway.inbox import NOTICE
 from gateway.logs import LastingFailure
 from gateway.notification import Notification
-from gateway.problems import CallerProblem, Invalid
+from gateway.problems import CallerProblem
 from gateway.registry import Gateway
 from gateway.storage.tables.delivery import mailbox
 from gateway.unit_of_work import UnitOfWork
@@ -47,8 +47,6 @@ def routes(gateway: Gateway) -> list[Route]:
     async def answer_(http: Request) -> Response:
         caller = await authenticate(http, purpose=False)
         said = await read_json(http)
-        if not isinstance(said, dict):
-            raise Invalid("answer-invalid", "Answer {received_at, action_done} or a lawful refusal with its article.")
         identifier = http.path_params["id"]
         state = await http.app.state.committer.submit(lambda work: answer(work, caller.body, identifier, said))
         return JSONResponse({"state": state})
@@ -103,7 +101,7 @@ async def round_(gateway: Gateway, only: Collection[str] = ()) -> int:
     return len(due)
 
 
-def answer(work: UnitOfWork, body: str, identifier: str, said: Mapping[str, Any]) -> str:
+def answer(work: UnitOfWork, body: str, identifier: str, said: Any) -> str:
     """What a body answers to what it was told; the new state. Raises `Unknown` (also for another body's), `Invalid`,
     `Conflict`."""
     told = notification.of_recipient(work, identifier, body)

@@ -7,6 +7,7 @@ another calls every operation and refuses an answer that is not described here.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,21 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.audit import TouchedBy, WhoIs
 from gateway.doors import MAX_BODY, conditional, require_accepted
-from gateway.openapi_tables import COMMON, NOTHING, OPERATIONS, PARAMETERS, PROBLEMS, SCHEMAS, TAGS, Operation, param
+from gateway.openapi_tables import (
+    COMMON,
+    NOTHING,
+    OPERATIONS,
+    PARAMETERS,
+    PROBLEMS,
+    SCHEMAS,
+    TAGS,
+    Operation,
+    param,
+    read_by,
+    takes,
+)
 from gateway.registry import Gateway
 
 _POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -35,7 +49,15 @@ _ASKED = {
     "categories": _PERIOD, "register": _PERIOD, "consents": _PAGE, "requests": _PAGE,
 }  # fmt: skip
 """What the officer's doors take in the query."""
-_WITHOUT_BODY = ("approve", "use", "verify")
+_TAKEN: dict[str, Any] = {
+    "search": takes("Search"),
+    "decisions/replay": takes("DecisionRecord"),
+    "decisions/period": {"required": True, "content": {"application/toml": {"schema": {"type": "string"}}}},
+    "breaches/touched": takes("TouchedBy"),
+    "reidentifications": takes("WhoIs"),
+}
+"""What they take in the body; the others of POST take none."""
+_SCHEMAS = SCHEMAS | read_by(TouchedBy=TouchedBy, WhoIs=WhoIs)
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -48,7 +70,9 @@ def routes(gateway: Gateway) -> list[Route]:
     def written(app: Starlette) -> tuple[bytes, str]:
         """For programs and for people. Once: anybody may ask, and nothing in it changes while the process runs."""
         api = description(gateway, app.routes)
-        return json.dumps(api, ensure_ascii=False).encode(), pages.get_template("docs.html").render(api=api)
+        return json.dumps(api, ensure_ascii=False).encode(), pages.get_template("docs.html").render(
+            api=api, members=_members
+        )
 
     async def openapi(http: HttpRequest) -> Response:
         require_accepted(http, "application/json")
@@ -120,7 +144,7 @@ def description(gateway: Gateway, routed: list[Any]) -> dict[str, Any]:
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": _SCHEMAS,
             "parameters": PARAMETERS,
             "responses": {f"Problem{status}": _problem(text) for status, text in PROBLEMS.items()},
             "securitySchemes": {
@@ -165,6 +189,20 @@ def _operation(one: Operation) -> dict[str, Any]:
     return told
 
 
+def _members(schema: dict[str, Any], within: str = "") -> Iterator[tuple[str, bool, str]]:
+    """Path, need and meaning of all that a body may hold, for people; of alternatives, one after the other."""
+    schema = _SCHEMAS.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    for one in schema.get("anyOf", ()):
+        yield from _members(one, within)
+    if "items" in schema:
+        yield from _members(schema["items"], f"{within}[]")
+    for name, told in schema.get("properties", {}).items():
+        path = f"{within}.{name}".removeprefix(".")
+        said = (" ".join(map(str, told.get("enum", ()))), told.get("description", ""))
+        yield path, name in schema.get("required", ()), ". ".join(filter(None, said))
+        yield from _members(told, path)
+
+
 def _problem(text: str) -> dict[str, Any]:
     return {
         "description": text,
@@ -183,9 +221,9 @@ def _audit(routed: list[Any]) -> list[Operation]:
         if not isinstance(route, Route) or not route.path.startswith(_AUDIT):
             continue
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            asked = param(*_ASKED.get(route.path.removeprefix(_AUDIT), ()))
+            door = route.path.removeprefix(_AUDIT)
+            asked = param(*_ASKED.get(door, ()))
             words = [word for word in route.path.removeprefix("/v1/").split("/") if not word.startswith("{")]
-            body = NOTHING if words[-1] in _WITHOUT_BODY else {"content": {"application/json": {}}}
             named = [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
                 for name in route.param_convertors
@@ -196,7 +234,7 @@ def _audit(routed: list[Any]) -> list[Operation]:
                     (route.endpoint.__doc__ or "").strip().splitlines()[0], "audit",
                     answers={200: {"description": "What was asked.", "content": {_form(route.path): {}}}},
                     problems=(404, 409, 413, 415, 422, 503), scope="audit", parameters=(*named, *asked),
-                    body=body if method == "POST" else None,
+                    body=_TAKEN.get(door, NOTHING) if method == "POST" else None,
                 )
             )  # fmt: skip
     return found

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
+from gateway.basis_record import Basis
+from gateway.notification import ANSWER
+from gateway.policy_table import FACTS
+
 Json = dict[str, Any]
 
 
@@ -92,6 +98,32 @@ def _page(name: str, item: str) -> Json:
     return told
 
 
+def read_by(**models: type[BaseModel] | TypeAdapter[Any]) -> Json:
+    """The schema of what these models read, by the name it is given here, and of what they hold."""
+    told: Json = {}
+    for name, model in models.items():
+        adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
+        schema = adapter.json_schema(ref_template="#/components/schemas/{model}")
+        told |= schema.pop("$defs", {}) | {name: schema}
+    return told
+
+
+def _basis() -> Json:
+    """What the door takes of a record: the gateway says whom it is about, and the caller what she decided."""
+    told = read_by(Basis=Basis)
+    said = told["Basis"]
+    for name in ("person_id", "subject_ref"):
+        del said["properties"][name]
+        said["required"].remove(name)
+    said["properties"]["decision"] = {
+        "enum": ["requested", "given", "refused"],
+        "description": "Of a consent, `requested` when not said. Her answer to one that was requested is another "
+        "record, given (with `evidence`) or refused: it takes its place.",
+    }
+    said["description"] += " Its fields are those of ISO/IEC TS 27560."
+    return told
+
+
 SCHEMAS: Json = {
     "Problem": {
         "type": "object",
@@ -161,16 +193,13 @@ SCHEMAS: Json = {
                       "description": "Field of the document to the date of that fact."},
         },
     },
-    "Basis": {
-        "type": "object",
-        "description": "A basis record (ISO/IEC TS 27560) without `person_id` and `subject_ref`, which the gateway "
-                       "adds; `decision` for a consent: requested, given or refused. Her answer to one that was "
-                       "requested is another record, given (with `evidence`) or refused: it takes its place.",
-        "required": ["kind", "regime", "purpose", "purpose_text", "legal_basis", "article", "categories", "channel",
-                     "collection_method", "storage_location", "retention", "withdrawal_method", "rights"],
-        "properties": {"kind": {"enum": ["information", "consent", "objection", "limitation", "protection",
-                                         "validation"]}},
-    },
+    **_basis(),
+    **read_by(Answer=ANSWER),
+    "DecisionRecord": _object(
+        "decision policy_version evaluated_at categories_sent facts", closed=False,
+        decision={"enum": ["permit", "deny"]}, policy_version=_TEXT, evaluated_at=_TEXT, categories_sent=_CODES,
+        facts={"type": "object", "required": list(FACTS)},
+    ) | {"description": "As it was written, byte for byte."},
     "BasisMade": _object("id kind state receipt", id=_TEXT, kind=_TEXT, state=_TEXT, receipt=_TEXT),
     "BasisRecords": _object("records", records={"type": "array", "items": {"type": "object", "required": [
         "id", "kind", "state", "etag"]}}),
@@ -232,7 +261,8 @@ def _either(description: str) -> Json:
     return {"description": description, "content": _raw(description)["content"] | problem}
 
 
-def _takes(schema: str) -> Json:
+def takes(schema: str) -> Json:
+    """A body of JSON that this schema describes."""
     return {"required": True, "content": {"application/json": {"schema": _ref(schema)}}}
 
 
@@ -301,7 +331,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "post", "/v1/persons/search", "search_person", "Find a person you accompany", "persons", scope="exchange",
-        body=_takes("Search"), problems=(413, 415, 422, 503),
+        body=takes("Search"), problems=(413, 415, 422, 503),
         answers={200: _json("Her reference for you, or `inconnu`.", "Found")},
     ),
     Operation(
@@ -318,7 +348,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "post", "/v1/persons/{ref}/basis", "record_basis", "Record an information, a consent, an objection…",
-        "persons", scope="exchange", parameters=(_REF, *param("IdempotencyKey")), body=_takes("Basis"),
+        "persons", scope="exchange", parameters=(_REF, *param("IdempotencyKey")), body=takes("Basis"),
         problems=(409, 413, 415, 422, 503),
         answers={201: _json("Recorded; it counts from now.", "BasisMade"),
                  200: _json("Already recorded under this key.", "BasisMade")},
@@ -333,7 +363,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "post", "/v1/notifications/{id}/answer", "answer_notification", "What you did of what you were told",
         "inbox", scope="exchange", parameters=(_ID,), problems=(409, 413, 415, 422, 503),
         description="After an erasure, a rectification or a withdrawal: done, or refused with the article.",
-        body={"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+        body=takes("Answer"),
         answers={200: {"description": "Noted; the state of the notification.", "content": {"application/json": {
             "schema": _object("state", state=_TEXT)}}}},
     ),

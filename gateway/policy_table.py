@@ -196,15 +196,18 @@ def shipped() -> Table:
     return read()
 
 
-def parse(content: bytes, name: str, signed: bool = False) -> Table:
-    """The table of these bytes, without looking at its signature and annexes. Raises `Misconfigured`."""
+_MENDED = "whoever wrote the table mends it, and the data protection officer signs it again"
+
+
+def parse(content: bytes, name: str, signed: bool = False, *, act: str = _MENDED) -> Table:
+    """The table of these bytes, without looking at its signature and annexes. Raises `Misconfigured`, which says who
+    does what next: `act`."""
     try:
         source = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, and lists in lists without end
-        act = "whoever wrote the table mends it, and the data protection officer signs it again"
         raise Misconfigured("policy-invalid", f"{name} is not readable TOML ({error}): {act}.") from None
     for _, code, message in _problems(source):
-        raise Misconfigured("policy-invalid", f"{name}: {code}: {message}")
+        raise Misconfigured("policy-invalid", f"{name}: {code}: {message}: {act}.")
     return _table(source, hashlib.sha256(content).hexdigest(), signed)
 
 

@@ -30,7 +30,7 @@ LASTS = timedelta(hours=1)
 """How long an approval may be used."""
 PAGE = 1_000
 """Persons whose pseudonyms are made again between two readings."""
-_SUBJECT = re.compile(r"[0-9a-f]{40}")
+SUBJECT = re.compile(r"^[0-9a-f]{40}$")
 _SHOWN = ("personne.nom_naissance", "personne.nom_usage", "personne.prenoms", "personne.date_naissance")
 
 
@@ -49,7 +49,7 @@ class Account:
 
 def request(work: UnitOfWork, subject: str, reason: str, by: Account) -> dict[str, Any]:
     """Ask to know who a pseudonym is. Raises `Invalid` without a reason of at least 20 characters."""
-    if not _SUBJECT.fullmatch(subject):
+    if not SUBJECT.fullmatch(subject):
         raise Misnamed("subject-invalid", "A pseudonym is 40 hexadecimal digits.")
     if not 20 <= len(reason.strip()) <= 2_000:
         raise Invalid("reason-missing", "Write the reason, in 20 to 2,000 characters.")

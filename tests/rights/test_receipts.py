@@ -204,7 +204,9 @@ async def test_a_period_is_replayed_on_another_table(office: Office, run: Any, d
     table = stricter(office).read_bytes()
     shapeless = [table.replace(b"retention = ", b"retention = 5 # ", 1), table.replace(b"article = ", b"id = ", 1)]
     for wrong in (b"[[", b"a = " + b"[" * 60_000, b"a = " + b"9" * 5_000, *shapeless):
-        assert (await dpo.post("/v1/audit/decisions/period", content=wrong)).status_code == 422
+        refused = await dpo.post("/v1/audit/decisions/period", content=wrong)
+        assert (refused.status_code, "send a decision table" in refused.json()["detail"]) == (422, True)
+        assert "signs it again" not in refused.json()["detail"]  # whoever sent it must act, not its author
     shown = (await dpo.get(f"/v1/audit/exchanges/{permitted[0].fields['exchange_id']}")).raise_for_status().json()
     receipts = [one["receipt"] for one in shown["entries"] if one["receipt"]]
     assert receipts
