@@ -162,10 +162,11 @@ class _Run:
         held = self.envelope.held if known is None else self._why_held(known)
         if publish_held and held:
             known, held = (self._release(known.id) if known is not None else None), None
+        ended = known is not None and known.state != "running"
         done = known.done if known is not None else 0
         if self.on_start:
-            self.on_start(done)
-        if known is not None and known.state != "running":
+            self.on_start(json.loads(known.counts)["records"] if ended else done)
+        if ended:
             self._replay(known)
             return
         if known is None:
@@ -334,7 +335,7 @@ class _Run:
         dry_run.add(self.counts.changes, receipt)
 
     def _advance(self, work: UnitOfWork, exchange_id: str, done: int) -> None:
-        told = {name: getattr(self.counts, name) for name in ("records", "persons", *STATUSES)}
+        told = {name: getattr(self.counts, name) for name in ("records", "persons", *STATUSES, "notices")}
         work.connection.execute(
             update(batch).where(batch.c.id == exchange_id).values(done=done, counts=json.dumps(told))
         )
@@ -362,10 +363,14 @@ class _Run:
             self._close(work, request, "held", held=held)
 
     def _count_as_waiting(self) -> None:
-        for record in self.reading:
+        why = [finding for finding in self.envelope.findings if finding.code == self.counts.held]
+        for rank, record in enumerate(self.reading, 1):
             self.counts.records += 1
             self.counts.persons += len(record.personnes)
             self.counts.quarantined += 1
+            if self.on_reject:
+                record.findings.extend(why)
+                self.on_reject(rank, record)
 
     def _end(self, request: Request) -> None:
         with self.gateway.unit_of_work() as work:
@@ -399,3 +404,6 @@ class _Run:
         for name in ("records", "persons", "quarantined", "rejected"):
             setattr(self.counts, name, told[name])
         self.counts.unchanged = told["accepted"] + told["unchanged"]
+        self.counts.notices = told.get(
+            "notices", self.counts.notices
+        )  # a release that kept none of them may have read it

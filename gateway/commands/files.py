@@ -64,14 +64,22 @@ def ingest(
     document: Annotated[str, typer.Option(help="Document id; guessed when the body sends one kind of file.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     rejects: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write rejected and quarantined records here, as JSON Lines.")
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Write here, as JSON Lines, each record that this run finds rejected or quarantined; a run that goes "
+            "on after a crash adds its own.",
+        ),
     ] = None,
     publish_held: Annotated[
         bool, typer.Option("--publish-held", help="Take a held file as it is: a human has decided.")
     ] = False,
     progress: Annotated[bool | None, typer.Option("--progress/--no-progress", help="By default on a terminal.")] = None,
 ) -> None:
-    """Read a partner's file into the record; the last line printed is one JSON object of counts."""
+    """Read a partner's file into the record; the last line printed is one JSON object of counts.
+
+    They are those of the whole file, what an earlier run of it committed included; `seconds` are those of this run.
+    """
     gateway = Gateway.open(settings())
     if not dry_run:
         gateway.seal_what_was_left()
@@ -98,10 +106,8 @@ def ingest(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     absent = counts.quarantined + counts.rejected - (lines.told if lines else 0)
-    if lines and absent > 0 and not counts.held:
-        where = (
-            "An earlier run of this file told them in its own --rejects; `maillon quarantine list` counts what waits."
-        )
+    if lines and absent > 0:
+        where = "The run that read them told them, in its own --rejects; `maillon quarantine list` counts what waits."
         told("rejects-told-before", f"{absent} of these records have no line in {rejects}. {where}", "yellow")
     if counts.held and not dry_run:
         told("held", f"{counts.held}. {_HELD}", "yellow")

@@ -190,8 +190,31 @@ def test_after_a_crash_each_reject_is_told_once(desk: Desk, twelve_to_look_at: P
     assert told(rejects) == list(range(1, 13))
 
 
+def test_after_a_crash_the_counts_are_those_of_the_whole_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ingest.BATCH", 5)
+    path = desk.file("code_inconnu")
+    _, whole, _ = desk.ingest(path, "--dry-run")
+    gateway = Gateway.open(Settings(home=desk.folder / "home", profile="test", departement="040"))
+
+    def stop(done: int, total: int | None) -> None:
+        raise CrashError
+
+    with pytest.raises(CrashError):
+        ingest(gateway, path, "caf", "caf.flux_beneficiaire", progress=stop)
+    gateway.engine.dispose()
+    _, counts, _ = desk.ingest(path)
+    assert sum(counts["notices"].values()) > 5
+    assert counts | {"seconds": 0} == whole | {"seconds": 0}
+    assert desk.ingest(path)[1]["notices"] == counts["notices"]
+
+
 def test_a_wrong_footer_holds_the_whole_file(desk: Desk) -> None:
-    status, told, said = desk.ingest(desk.file("pied_faux"))
+    rejects = desk.folder / "rejects.jsonl"
+    for _ in range(2):
+        status, told, said = desk.ingest(desk.file("pied_faux"), "--rejects", str(rejects))
+        lines = [json.loads(line) for line in rejects.read_text().splitlines()]
+        assert [line["record"] for line in lines] == list(range(1, FOYERS + 1)), "each waits, and is told"
+        assert {line["findings"][-1]["code"] for line in lines} == {"footer-mismatch"}
     assert status == 0
     assert told["held"] == "footer-mismatch"
     assert "held: footer-mismatch. " in said
