@@ -6,11 +6,10 @@ from collections import Counter
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from gateway import clock, parcours, tasks
 from gateway.clock import local
-from gateway.commands.output import data, day, people
+from gateway.commands.output import data, day, people, table
 from gateway.person_history import head_of
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -44,13 +43,13 @@ def alerts(
         for found in parcours.contradictions(current):
             data({"person": one, "contradiction": found.code, "path": found.path, "why": found.detail})
             contradicted[found.code] += 1
-    table = Table("alerte", "échéance", "état", "base légale", "nombre")
+    shown = table("alerte", "échéance", "état", "base légale", "nombre")
     for (code, state), number in sorted(seen.items()):
         rule = parcours.delays().rules[code]
-        table.add_row(rule.libelle, rule.words(), parcours.STATES[state], rule.article, str(number))
+        shown.add_row(rule.libelle, rule.words(), parcours.STATES[state], rule.article, str(number))
     for code, number in sorted(contradicted.items()):
-        table.add_row(word("constat", code), "–", "à relire", "–", str(number))
+        shown.add_row(word("constat", code), "–", "à relire", "–", str(number))
     with gateway.unit_of_work() as work:
         for task in tasks.open_tasks(work, people_asked):
             data({"task": task.pop("id"), **task})
-    people.print(table)
+    people.print(shown)

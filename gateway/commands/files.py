@@ -11,14 +11,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import mappings
 from connectors.contract import DocumentRefused
 from connectors.manifest import installed
 from gateway import policy_table, preview
 from gateway.commands import group, kit
-from gateway.commands.output import REFUSED, WRONG_USAGE, body_of, data, fail, people, told
+from gateway.commands.output import REFUSED, WRONG_USAGE, body_of, data, fail, people, table, told
 from gateway.ingest import ingest as ingest_file
 from gateway.lint import coverage, lints
 from gateway.lint import lint as lint_files
@@ -232,14 +231,11 @@ def lint(
 
 def connector_list() -> None:
     """Every connector, its documents and its grade."""
-    table = Table("connector", "role", "transport", "grade", "documents")
-    table.columns[-1].overflow = "fold"  # a name is read whole, whatever the width
+    shown = table("connector", "documents")  # two columns: each name is whole on a terminal of eighty
     for one in installed().values():
-        manifest = one.manifest
-        table.add_row(
-            manifest.id, manifest.role, manifest.transport, one.quality.grade or "–", "\n".join(manifest.documents)
-        )
-    people.print(table)
+        about = f"{one.manifest.role}\n{one.manifest.transport}, {one.quality.grade or '–'}"
+        shown.add_row(f"[bold]{one.manifest.id}[/]\n{about}", "\n".join(one.manifest.documents), end_section=True)
+    people.print(shown)
     data({one.manifest.id: _described(one) for one in installed().values()})
 
 

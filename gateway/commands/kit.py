@@ -19,7 +19,7 @@ from connectors.kit.cases import Result, suite
 from connectors.kit.subject import Subject
 from connectors.manifest import installed
 from gateway import preview
-from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people, told
+from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people, table, told
 
 Form = StrEnum("Form", {name: name for name in scaffold.FORMATS})  # type: ignore[misc]
 _MARKS = {"ok": "[green]oui[/]", "failed": "[bold red]non[/]", "no-object": "[dim]sans objet[/]"}
@@ -130,8 +130,8 @@ def replay_fixture(
 
 
 def _table(id: str, results: list[Result]) -> Table:
-    table = Table("cas", "ce qui est demandé", "tenu", "détail", title=f"Contrat du connecteur {id}")
+    made = table("cas", "ce qui est demandé", "tenu", "détail", title=f"Contrat du connecteur {id}")
     for result in results:
         said = "voir plus bas" if result.outcome == "failed" else escape("\n".join(result.detail))
-        table.add_row(result.case, result.title, _MARKS[result.outcome], said)
-    return table
+        made.add_row(result.case, result.title, _MARKS[result.outcome], said)
+    return made

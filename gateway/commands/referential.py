@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from gateway import referential
 from gateway.commands import group
-from gateway.commands.output import data, fail, people
+from gateway.commands.output import data, fail, people, table
 from gateway.registry import Gateway
 from gateway.settings import settings
 from schemas.nomenclatures import migration
@@ -31,11 +30,11 @@ def apply(
     except migration.MigrationInvalid as error:
         fail(error.code, error.detail)
     told = referential.apply(Gateway.open(settings()), change, dry_run=dry_run)
-    table = Table("code", "devient", "faits", "à choisir")
+    shown = table("code", "devient", "faits", "à choisir")
     for code, one in sorted(change.changes.items()):
         facts = told.moved.get(code, 0) + told.retired.get(code, 0)
-        table.add_row(code, " ou ".join(one.to) or "retiré", str(facts), str(told.to_choose.get(code, 0)))
-    people.print(table)
+        shown.add_row(code, " ou ".join(one.to) or "retiré", str(facts), str(told.to_choose.get(code, 0)))
+    people.print(shown)
     data(told.line() | {"dry_run": dry_run})
 
 

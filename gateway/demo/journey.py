@@ -22,7 +22,6 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from sqlalchemy import select
 
 from connectors.departement import sandbox as departement_sandbox
@@ -32,6 +31,7 @@ from connectors.hubee import sandbox as hubee_sandbox
 from gateway import basis, fse_form, meter, meter_readings, quarantine, verify
 from gateway.access.client import PartnerAuth
 from gateway.collect import Collected, collect
+from gateway.commands.output import printer, table
 from gateway.demo.forms import ccas_beneficiary, global_accompaniment, information, neighbour_beneficiary, objection
 from gateway.demo.people import Followed, as_allocataire, as_usager, followed, write_caf_file
 from gateway.demo.stage import CAF_FILES, Stage, stage
@@ -70,7 +70,7 @@ def run_demo(*, once: bool, port: int) -> int:
     if settings().profile == "production":
         act = "play it from another folder, without these settings"
         raise Misconfigured("demo-in-production", f"These are the settings of a production gateway: {act}.")
-    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    console = printer()
     home = settings().home / "demo"
     with alone(home), opened(home, port=0 if once else port) as on:
         told = Journey(on, console, home, followed()).play()
@@ -256,7 +256,7 @@ class Journey:
     # --- what is told at the end ---------------------------------------------------------------------------
 
     def _moved(self) -> None:
-        table = Table("de", "vers", "document", "état", "article ou motif", "envoyé", "retenu", "nombre")
+        shown = table("de, vers, document", "ce qui est passé, pourquoi, et ce qui a été retenu", "nombre")
         sent: dict[tuple[str, ...], set[str]] = defaultdict(set)
         kept: dict[tuple[str, ...], set[str]] = defaultdict(set)
         counts: Counter[tuple[str, ...]] = Counter()
@@ -272,19 +272,24 @@ class Journey:
             if o["status"] == "withheld":
                 why = f"{o['reason']} – {o['article'] or ''}"
                 counts[o["from"], o["recipient"], o["document"], "[red]refusé[/]", why] += 1
+        shown.columns[0].no_wrap = True
         for place, count in sorted(counts.items()):
-            table.add_row(*place, ", ".join(in_order(sent[place])), ", ".join(sorted(kept[place])), str(count))
-        self.console.print(table)
+            sender, recipient, document, state, why = place
+            passed = f"{state} : {', '.join(in_order(sent[place]))}" if sent[place] else state
+            said = [passed, why, *([f"retenu : {', '.join(sorted(kept[place]))}"] if kept[place] else ())]
+            shown.add_row(f"{sender} → {recipient}\n{document}", "\n".join(said), str(count), end_section=True)
+        self.console.print(shown)
 
     def _quarantine(self) -> None:
-        table = Table("document", "code", "chemin", "nombre")
+        shown = table("document", "code", "chemin", "nombre")
         with self.gateway.unit_of_work() as work:
             for document, code, path, count in quarantine.counts(work):
-                table.add_row(document, code, path, str(count))
-        self.console.print(table)
+                shown.add_row(document, code, path, str(count))
+        self.console.print(shown)
 
     def _meter(self) -> None:
-        table = Table("formulaire", "pour", "champs", "déjà donnés", "retenus", "préremplis", "sources")
+        shown = table("formulaire", "champs", "d'où, et ce que la loi retient")
+        shown.columns[0].no_wrap = True
         with self.gateway.unit_of_work() as work:
             people = [self._person(work, one) for one in self.people]
             for document, recipient in FORMS:
@@ -292,12 +297,13 @@ class Journey:
                 self.told.meter.append(one)
                 told = ", ".join(f"{source} {count}" for source, count in sorted(one.sources.items()))
                 kept = ", ".join(f"{fields.total()} ({article})" for article, fields in sorted(one.withheld.items()))
-                counts = (str(one.fields), str(one.given), kept or "0", str(one.prefilled))
-                table.add_row(document, recipient, *counts, told)
+                counts = f"{one.fields}\ndéjà donnés : {one.given}\npréremplis : {one.prefilled}"
+                about = f"{document}\npour {recipient}"
+                shown.add_row(about, counts, f"{told}\nretenus : {kept or 0}", end_section=True)
                 if one.missed:
                     self.told.problems.append(f"meter: {one.missed} permitted fields of {document} are not filled")
         asyncio.run(meter_readings.keep(self.gateway))  # as a server does every day: the console shows it
-        self.console.print(table)
+        self.console.print(shown)
         total = sum(one.prefilled for one in self.told.meter)
         self.console.print(
             f"[bold]{total} champs que personne n'a eu à retaper[/] ({len(people)} personnes, {len(FORMS)} formulaires)"

@@ -51,7 +51,7 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         postgresql = request.param == "postgresql"
         url = until_told.enter_context(request.getfixturevalue("new_postgres_database")()) if postgresql else ""
         on = until_told.enter_context(opened(home, database_url=url))
-        journey = Journey(on, Console(file=said, width=200), home, followed())
+        journey = Journey(on, Console(file=said, width=80), home, followed())
         told = journey.play()
         yield Played(home, on, told, said.getvalue(), journey)
 
@@ -62,6 +62,8 @@ def outcomes(played: Played, sender: str, recipient: str) -> list[dict[str, Any]
 
 def test_nothing_went_wrong(played: Played) -> None:
     assert played.told.problems == []
+    moved = {row.document for row in played.rows(select(outbox.c.document))}
+    assert moved <= set(played.printed.split()), "each name is whole on a terminal of eighty columns"
     assert played.on.france_travail.unmatched == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from connectors.caf import generator
 from gateway import cli
+from gateway.commands import output
 from gateway.settings import settings
 
 NOBODY = "01890000-0000-7000-8000-000000000000"
@@ -156,6 +158,15 @@ def test_a_setting_that_lacks_is_named_as_it_is_set(
     told = maillon(*words.split(), "departement.webrsa_ali")
     assert (told.status, told.stdout) == (1, "")
     assert "MAILLON_DEPARTEMENT" in told.said
+
+
+def test_the_name_of_a_document_is_whole_on_a_terminal_of_eighty_columns(
+    maillon: Callable[..., Typed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output.people, "width", 80)
+    listed = maillon("connector", "list")
+    for documents in json.loads(listed.stdout).values():
+        assert set(documents["documents"]) <= set(listed.said.split())
 
 
 @pytest.mark.parametrize("words", [("--version",), ("--version", "serve")])
