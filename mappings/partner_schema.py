@@ -46,9 +46,25 @@ def shapes(file: MappingFile, tree: Tree) -> dict[tuple[str, ...], Shape]:
             found[node.path] = Shape(children, file.partner.ordered, file.unknown, file.invalid)
         else:
             names = tree.names.get(node.path, set())
-            free = {name: Child(maximum=None) for name in sorted(names)}
+            once = _read_once(tree, node.path) if file.partner.format == "xml" else set()
+            free = {name: Child(maximum=1 if name in once else None) for name in sorted(names)}
             found[node.path] = Shape(free, False, file.unknown, file.invalid)
     return found
+
+
+def _read_once(tree: Tree, path: tuple[str, ...]) -> set[str]:
+    """Children that the mapping reads as one: of two, the first would be lost in silence."""
+    steps = [
+        step
+        for node in tree.root.walk()
+        if node.path == path
+        for step in (
+            *(view.step for view in node.views),
+            *(inputs[0] for leaf in node.leaves for inputs in leaf.inputs if inputs),
+        )
+    ]
+    several = {step.name for step in steps if step.many or step.where}
+    return {step.name for step in steps} - several
 
 
 def order(file: MappingFile) -> Mapping[str, Sequence[str]]:

@@ -799,6 +799,10 @@ _ETATS_ORIENTATION = (
     (("BROUILLON", None, None), "brouillon"),
 )
 """France Travail's etat, statut and decision to one state; None: whatever it says. First line that holds."""
+_MOTS_ORIENTATION = (
+    {"BROUILLON", "EN_ATTENTE", "OUVERT", "CLOTURE"}, {"PRECONISE", "DECIDE"}, {"ACCEPTEE", "REFUSEE"},
+)  # fmt: skip
+"""Words of each field: another one waits for a human, also where the state would be known without it."""
 
 
 @_type("etat_orientation", "état d'une orientation (état, statut et décision de France Travail)", inputs="several")
@@ -809,6 +813,8 @@ def _etat_orientation(row: Row, zone: str) -> Codec:
         said = tuple((text or "").strip() for text in texts)
         if not any(said):
             return None
+        if any(word and word not in known for word, known in zip(said, _MOTS_ORIENTATION, strict=True)):
+            raise Bad("unknown-code", "etat, statut, etat_decision")
         for line, state in _ETATS_ORIENTATION:
             if all(wanted in (None, word) for wanted, word in zip(line, said, strict=True)):
                 return state

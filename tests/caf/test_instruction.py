@@ -55,6 +55,13 @@ def test_chaque_demande_devient_des_faits_du_dossier(caf: Caf) -> None:
         assert paths.check(f) == []
 
 
+def test_un_element_ecrit_deux_fois_attend_un_humain(caf: Caf) -> None:
+    premier, *_ = demandes(caf, 1, change=(b"<NOMNAI>", b"<NOMNAI>CANARI</NOMNAI><NOMNAI>"))
+    assert [(f.code, f.path) for f in premier.findings if f.severity == "quarantine"] == [
+        ("repeated-element", "InfoDemandeRSA[1]/Personne[1]/Identification/NOMNAI")
+    ]
+
+
 def test_un_refus_du_recueil_est_dit_et_aucune_reponse_n_est_inventee(caf: Caf) -> None:
     refus = [p.facts for r in demandes(caf) for p in r.personnes if p.facts["diagnostic.collecte"] == "refusee"]
     assert refus

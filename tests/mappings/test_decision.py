@@ -173,6 +173,8 @@ def test_three_fields_make_one_state_of_an_orientation(texts: tuple, state: str 
 def test_an_unknown_state_is_never_guessed() -> None:
     with pytest.raises(Bad, match="unknown-code"):
         read("etat_orientation", "SUSPENDU", "DECIDE", None)
+    with pytest.raises(Bad, match="unknown-code"):
+        read("etat_orientation", "CLOTURE", "DECIDE", "A_REVOIR")
     with pytest.raises(Bad, match="not-reversible"):
         codec(Row(type="etat_orientation", partner=("a",)), "UTC").write("decidee")
 
