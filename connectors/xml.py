@@ -88,20 +88,27 @@ def _root_at(head: bytes) -> int:
     return position
 
 
-def stream(source: BinaryIO, root: str, *tags: str) -> Iterator[etree._Element]:
+def stream(source: BinaryIO, root: str, *tags: str, container: str = "") -> Iterator[etree._Element]:
     """Yield each complete element named in `tags`, in document order, then release it.
 
-    `root` is the expected name of the root element. The yielded element lives until the next step only. Raises
-    `DocumentRefused`: ``xml-doctype``, ``xml-encoding``, ``xml-not-well-formed``, ``xml-too-deep``,
-    ``xml-too-many-attributes``, ``wrong-root``, ``archive-unopened``.
+    `root` is the expected name of the root element, `container` of the element under it that holds records, if any:
+    nothing else stands outside `tags`. The yielded element lives until the next step only. Raises `DocumentRefused`:
+    ``xml-doctype``, ``xml-encoding``, ``xml-not-well-formed``, ``xml-too-deep``, ``xml-too-many-attributes``,
+    ``wrong-root``, ``unknown-element``, ``archive-unopened``.
     """
-    depth = 0
+    depth, opened = 0, 0
     try:
         for event, element in etree.iterparse(Guarded(source), events=("start", "end"), **HARDENED):
             if event == "start":
                 depth += 1
                 _check(element, depth, root)
+                if not opened and element.tag in tags:
+                    opened = depth
+                elif not opened and depth > 1 and element.tag != container:
+                    raise DocumentRefused("unknown-element", f"line {element.sourceline}", path=str(element.tag)[:80])
                 continue
+            if depth == opened:
+                opened = 0
             depth -= 1
             if element.tag in tags:
                 yield element

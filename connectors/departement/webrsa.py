@@ -56,7 +56,9 @@ class WebrsaReading:
         self._source.seek(0)
         node = structure("webrsa_ali").under("dossiers", "dossier")
         mapping = mappings.load(self.document)
-        for element in stream(self._source, ROOT, "dossier"):
+        for element in stream(self._source, ROOT, "entete", "dossier", container="dossiers"):
+            if element.tag != "dossier":
+                continue
             record = self._record(element, node, mapping)
             if record.quarantined:
                 record.original = partial(self._alone, etree.tostring(element, with_tail=False))
@@ -97,7 +99,7 @@ def _survey(source: BinaryIO) -> tuple[bytes, dict[str, str], int]:
     """
     head, entete = b"", dict[str, str]()
     counted = 0
-    for element in stream(source, ROOT, "entete", "dossier"):
+    for element in stream(source, ROOT, "entete", "dossier", container="dossiers"):
         if element.tag == "dossier":
             if not entete:
                 break

@@ -73,6 +73,13 @@ def test_a_word_between_two_elements_is_told(tmp_path: Path, where: bytes) -> No
     assert [(one.code, one.path) for one in record.findings] == [("bad-type", "dossiers/dossier/allocataire")]
 
 
+@pytest.mark.parametrize("after", [b"</entete>", b"<dossiers>"])
+def test_an_element_beside_the_dossiers_is_refused_by_its_name(tmp_path: Path, after: bytes) -> None:
+    with pytest.raises(DocumentRefused) as refused:
+        read_changed(tmp_path, after, after + b"<signalement>Canari</signalement>")
+    assert (refused.value.code, refused.value.path) == ("unknown-element", "signalement")
+
+
 async def test_the_referentiel_comes_first_then_the_full_file_then_the_changes(tmp_path: Path) -> None:
     records = await pulled(tmp_path)
     assert len(records) == 6
