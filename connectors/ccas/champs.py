@@ -103,13 +103,14 @@ def spoken(objet: str, nom: str) -> dict[str, str]:
 
 def _day(text: str) -> str:
     if len(text) > 10 and text[10] == "T" and (text.endswith("Z") or "+" in text[10:]):
-        return _instant(text, PARIS).date().isoformat()
+        return instant(text, PARIS).date().isoformat()
     if found := day(text):
         return found
     raise Bad("bad-date")
 
 
-def _instant(text: str, zone: tzinfo) -> datetime:
+def instant(text: str, zone: tzinfo) -> datetime:
+    """RFC 3339, or the time of Paris. Raises `Bad` (``bad-instant``)."""
     try:
         told = datetime.fromisoformat(text)
         return (told if told.tzinfo else told.replace(tzinfo=PARIS)).astimezone(zone)
@@ -125,7 +126,7 @@ def _iso(text: str) -> str:
 def _whole_seconds(text: str) -> str:
     if normalisation.is_instant(text):
         return text
-    return _instant(_iso(text), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return instant(_iso(text), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _hour(text: str) -> str:

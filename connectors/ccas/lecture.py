@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache, partial
 from hashlib import blake2b
 from typing import Any, BinaryIO, NamedTuple
 
 import mappings
-from connectors.ccas.champs import TAKEN_BACK, champs, columns, from_json, from_row, without_unread
+from connectors.ccas.champs import TAKEN_BACK, Bad, champs, columns, from_json, from_row, instant, without_unread
 from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest, parse
 from connectors.source import rewindable
@@ -63,19 +64,21 @@ class CcasReading:
         looks_json = looks_json or announced == "application/json"
         findings: tuple[Finding, ...] = ()
         self._items: list[Any] | None = None
+        self._generated: datetime | None = None
         if looks_json and not is_workbook(head):
-            structure, self._items = _json(self._source.read(MAX_JSON + 1))
+            structure, generated, self._items = _json(self._source.read(MAX_JSON + 1))
             counted = len(self._items)
             name = structure.get("name") if isinstance(structure.get("name"), str) else ""
+            self._generated = generated
             self._context = Context(context.organisme, context.departement, str(name) or context.nom_structure)
         else:
             counted, findings = _survey(self._source)
-        self.envelope = Envelope(document, counted=counted, findings=findings)
+        self.envelope = Envelope(document, emitted_at=self._generated, counted=counted, findings=findings)
 
     def __iter__(self) -> Iterator[Record]:
         for kept in self._json_kept() if self._items is not None else self._table_kept():
             read = record(kept, self._context)
-            read.original = kept.original
+            read.original, read.asserted_at = kept.original, self._generated
             yield read
 
     def _json_kept(self) -> Iterator[Kept]:
@@ -114,11 +117,12 @@ class CcasReading:
         yield from _orphans(nested)
 
 
-def _json(data: bytes) -> tuple[dict[str, Any], list[Any]]:
-    """(structure, beneficiaries) of a JSON sending: an object with `beneficiaries`, an array, or one beneficiary."""
+def _json(data: bytes) -> tuple[dict[str, Any], datetime | None, list[Any]]:
+    """(structure, when it was made, beneficiaries) of a JSON sending: an object with `beneficiaries`, an array, or one
+    beneficiary."""
     value = parse(data, max_bytes=MAX_JSON)
     if isinstance(value, list):
-        return {}, value
+        return {}, None, value
     if not isinstance(value, dict):
         raise DocumentRefused("schema-invalid", "an object or an array is expected")
     for name in ("beneficiaries", "beneficiaires"):
@@ -127,8 +131,18 @@ def _json(data: bytes) -> tuple[dict[str, Any], list[Any]]:
             if strangers or not isinstance(value[name], list):
                 raise DocumentRefused("schema-invalid", "an array, beside structure and generatedAt only", path=name)
             structure = value.get("structure")
-            return (structure if isinstance(structure, dict) else {}), value[name]
-    return {}, [value]
+            return (structure if isinstance(structure, dict) else {}), _made(value.get("generatedAt")), value[name]
+    return {}, None, [value]
+
+
+def _made(said: Any) -> datetime | None:
+    """When the sending was made: what it says was true then, not on the day it came."""
+    if said in (None, ""):
+        return None
+    try:
+        return instant(str(said), UTC)
+    except Bad:
+        raise DocumentRefused("schema-invalid", "an instant (RFC 3339)", path="generatedAt") from None
 
 
 def _survey(source: BinaryIO) -> tuple[int, tuple[Finding, ...]]:
@@ -201,7 +215,9 @@ def record(kept: Kept, context: Context) -> Record:
         if not any(finding.severity == "reject" for finding in findings):
             findings.append(Finding("identity-missing", f"{kept.where}.{lacking[0]}", "reject"))
         return Record(str(value.get("fileNumber", kept.where)), [], findings=findings, digest=digest(value))
-    if value.pop("status", "") == "Deceased" and not value.get("deathDate"):
+    if (status := value.pop("status", "")) and status not in champs("beneficiary")["status"].valeurs:
+        findings.append(Finding("unknown-code", f"{kept.where}.status", "notice", detail="how the file is kept"))
+    if status == "Deceased" and not value.get("deathDate"):
         told = "the file says that she died: send the date, or reopen the file"
         findings.append(Finding("missing-required", f"{kept.where}.deathDate", detail=told))
     who, done = _shaped(value, kept.where, findings)

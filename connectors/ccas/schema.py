@@ -49,7 +49,9 @@ def sent() -> dict[str, Any]:
         "required": ["beneficiaries"],
         "additionalProperties": False,
         "properties": {
-            "structure": {"type": "object"}, "generatedAt": {"type": "string"}, "beneficiaries": many
+            "structure": {"type": "object", "description": "Seul son nom (name) est lu : le reste est au registre"},
+            "generatedAt": {"type": "string", "description": "RFC 3339 : ce que l'envoi dit était vrai à cet instant"},
+            "beneficiaries": many,
         },
     }  # fmt: skip
     return _head("ccas.beneficiaires") | {"anyOf": [envelope, many, one], "$defs": definitions}

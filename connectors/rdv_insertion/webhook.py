@@ -27,6 +27,8 @@ HEADER = "x-rdvi-signature"
 MAX_BYTES = 1024 * 1024
 AHEAD = timedelta(minutes=5)
 _EVENTS = frozenset({"created", "updated", "destroyed"})
+_ROOT = frozenset({"data", "meta"})
+_META = frozenset({"model", "event", "timestamp", "webhook_reason"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,9 @@ class WebhookReading:
         self._data, self._meta = _opened(body)
         self._departement = departement
         self._sent_at = _moment(self._meta)
+        whole = parse(body, max_bytes=MAX_BYTES)
+        strangers = [*(whole.keys() - _ROOT), *(f"meta.{name}" for name in self._meta.keys() - _META)]
+        self._strangers = [Finding("unknown-field", name[:80], "notice") for name in sorted(strangers)]
         self.envelope = Envelope(
             DOCUMENT,
             emitted_at=self._sent_at,
@@ -128,17 +133,17 @@ class WebhookReading:
             yield self._invited()
         else:
             told = Finding("resource-not-carried", f"meta.model {self._meta['model']}"[:80], "notice")
-            yield Record(self.envelope.key, [], findings=[told], digest=digest(self._data))
+            yield Record(self.envelope.key, [], findings=[told, *self._strangers], digest=digest(self._data))
 
     def _invited(self) -> Record:
         """An invitation has no place in the record; the person it names does."""
         record = user_record(self._data["user"], self._departement, "data.user")
-        record.findings.append(Finding("resource-not-carried", "data", "notice", detail="Invitation"))
+        record.findings += [Finding("resource-not-carried", "data", "notice", detail="Invitation"), *self._strangers]
         record.asserted_at = self._sent_at
         return record
 
     def _rendez_vous(self) -> Iterator[Record]:
-        findings: list[Finding] = []
+        findings = list(self._strangers)
         rdv = allowed(self._data, "rdv", "data", findings)
         participations = rdv.pop("participations", [])
         if not participations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,18 @@ def test_a_moment_is_read_as_staff_type_it(typed: str) -> None:
 def test_how_a_ccas_keeps_its_file_says_nothing_else_of_her(fields: dict[str, str]) -> None:
     assert codes(one(**fields)) == []
     table = "N° dossier;Nom;Prénom;Né le;Statut\n1;Nougarent;Zoé;03/02/1990;{}\n"
-    assert codes(read(table.format("Suivi").encode())[0]) == []
+    suivi = read(table.format("Suivi").encode())[0]
+    assert [(one.code, one.severity) for one in suivi.findings] == [("unknown-code", "notice")]
     assert codes(read(table.format("Décédée").encode())[0]) == ["missing-required"]
+
+
+def test_what_an_export_says_was_true_when_it_was_made() -> None:
+    made = {"generatedAt": "2026-11-20T09:00:00+01:00", "beneficiaries": [{
+        "fileNumber": "1", "birthName": "Nougarent", "firstName": "Zoé", "birthDate": "1990-02-03"}]}  # fmt: skip
+    (record,) = read(json.dumps(made).encode())
+    assert record.asserted_at == datetime(2026, 11, 20, 8, tzinfo=UTC)
+    with pytest.raises(DocumentRefused, match="schema-invalid"):
+        read(json.dumps(made | {"generatedAt": "hier"}).encode())
 
 
 def test_an_unknown_medium_is_kept_verbatim_for_the_day_the_table_knows_it() -> None:

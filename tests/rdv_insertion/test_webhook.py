@@ -246,6 +246,11 @@ def test_an_invitation_tells_who_she_is_and_says_it_is_not_carried() -> None:
     assert [finding.code for finding in record.findings] == ["resource-not-carried"]
 
 
+def test_what_is_written_beside_data_and_meta_is_told() -> None:
+    for record in read(message(meta__source="Canari") | {"links": ["Canari"]}):
+        assert [one.path for one in record.findings if one.code == "unknown-field"] == ["links", "meta.source"]
+
+
 def test_an_unknown_status_or_motive_waits_verbatim() -> None:
     value = message(data__motif__motif_category__short_name="rsa_nouveaute")
     value["data"]["participations"][0]["status"] = "teleported"
