@@ -25,7 +25,7 @@ from gateway.quarantine import with_bytes
 from gateway.receipt import Receipt, Request, row_of
 from gateway.registry import Gateway
 from gateway.unit_of_work import UnitOfWork
-from schemas.record import Record
+from schemas.record import Finding, Record
 
 MAX_RECORDS = 2_000
 """Records of one exchange: they are one transaction. More go through `maillon ingest`, in batches."""
@@ -33,6 +33,9 @@ MAX_UNPACKED = 32 * 1024 * 1024
 _TOLD = 50
 """Findings told in one refusal."""
 
+
+_HELD = "Nothing of it is applied. Send a right one, or have an operator take it as it is from its file."
+"""Of a document that contradicts itself as a whole: only `maillon ingest` shows it to a human who may decide."""
 
 MANY = 100
 """Records, of about a millisecond each."""
@@ -44,6 +47,8 @@ class Found(NamedTuple):
     records: list[Record]
     keep: Callable[[], None] | None
     """Replaces what its connector keeps, when it is one that lasts: for whoever may send it, once."""
+    findings: tuple[Finding, ...] = ()
+    """Of the document as a whole: a column or a sheet that nobody reads."""
 
 
 class _Sent(NamedTuple):
@@ -52,6 +57,7 @@ class _Sent(NamedTuple):
     request: Request
     records: list[Record]
     keep: Callable[[], None] | None
+    findings: tuple[Finding, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -114,9 +120,12 @@ class Arrival:
                     return TooLarge("too-many-records", f"At most {MAX_RECORDS} records; use `maillon ingest`.")
         except DocumentRefused as refused:
             return refusal(refused, self.media)
+        if reading.envelope.held:
+            return Invalid(reading.envelope.held, _HELD)
         if records and all(record.rejected for record in records):
             return _refused(records)
-        return Found(with_bytes(records, self.body), reading.keep if isinstance(reading, Lasting) else None)
+        keep = reading.keep if isinstance(reading, Lasting) else None
+        return Found(with_bytes(records, self.body), keep, tuple(reading.envelope.findings))
 
     def _sent(self, work: UnitOfWork) -> _Sent | Problem:
         found = self.read() if self.ahead is None else self.ahead
@@ -127,13 +136,13 @@ class Arrival:
             records = [replace(record, findings=list(record.findings)) for record in records]
         flows = opened(self.caller, self.gateway.flows(work, self.caller.body, self.caller.purposes))
         request = Request(clock.new_id(), self.caller.body, self.document, flows, self.caller.client_id)
-        return _Sent(request, records, found.keep)
+        return _Sent(request, records, found.keep, found.findings)
 
     def _carry(self, work: UnitOfWork) -> Told | Problem:
         sent: _Sent | Problem = work.scratch["arrivals"][self]
         if isinstance(sent, Problem):
             return sent
-        request, records, keep = sent
+        request, records, keep, findings = sent
         moment = work.now
         # Whatever becomes of it, that it came is told; between two gateways, it is what their journals are compared by.
         received = journal.append(
@@ -145,7 +154,7 @@ class Arrival:
             keep()
         return Told(
             202,
-            lambda: _told(request, moment, records, receipts, received),
+            lambda: _told(request, moment, records, receipts, received) | {"findings": _findings(findings)},
             **row_of(request, moment, self.caller.purposes, records=len(records)),
         )
 
@@ -176,7 +185,7 @@ def _told(
         "document": request.document,
         "records": len(records),
         "results": [
-            {"record": rank, "status": receipt.status, "findings": _findings(record)}
+            {"record": rank, "status": receipt.status, "findings": _findings(record.findings)}
             for rank, (record, receipt) in enumerate(zip(records, receipts, strict=True), 1)
         ],
         "outcomes": [
@@ -190,7 +199,5 @@ def _told(
     }  # fmt: skip
 
 
-def _findings(record: Record) -> list[dict[str, str]]:
-    return [
-        {"code": one.code, "path": one.path, "severity": one.severity, "detail": one.detail} for one in record.findings
-    ]
+def _findings(found: Sequence[Finding]) -> list[dict[str, str]]:
+    return [{"code": one.code, "path": one.path, "severity": one.severity, "detail": one.detail} for one in found]

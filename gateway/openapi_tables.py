@@ -149,9 +149,9 @@ SCHEMAS: Json = {
     ),
     "JournalPlace": _object("index origin", index=_COUNT, origin=_TEXT),
     "Receipt": _object(
-        "id received_at document records results outcomes journal",
+        "id received_at document records results outcomes journal findings",
         id={"type": "string", "format": "uuid"}, received_at=_INSTANT, document=_TEXT, records=_COUNT,
-        results=_list("Result"), outcomes=_list("Outcome"), journal=_ref("JournalPlace"),
+        results=_list("Result"), outcomes=_list("Outcome"), journal=_ref("JournalPlace"), findings=_list("Finding"),
     ),
     "Delivery": _object(
         "id recipient document state attempts",

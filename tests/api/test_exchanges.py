@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import threading
 import uuid
 from pathlib import Path
@@ -10,6 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import delete
 
+from connectors.caf import generator
+from connectors.caf.generator import contexte
 from gateway import clock, journal, outbox
 from gateway.receipt import row_of
 from gateway.storage.tables.delivery import outbox as outbox_table
@@ -135,6 +139,22 @@ def test_a_document_without_any_record_to_apply_is_refused_with_its_reasons(hous
         house.send("ccas", "ccas.suivi", {"firstName": "Canarimarie"}), 422, "records-rejected", "Canarimarie"
     )
     assert told["errors"][0]["code"] == "identity-missing"
+
+
+def test_a_column_that_nobody_reads_is_told_to_who_sent_it(house: House) -> None:
+    table = "N° dossier;Nom;Prénom;Né le;Couleur des volets\nSA-31;Canarinom;Zoé;03/02/1990;bleu\n".encode()
+    answer = house.send("ccas", "ccas.beneficiaires", table, "text/csv")
+    assert answer.status_code == 202, answer.text
+    (finding,) = answer.json()["findings"]
+    assert (finding["code"], finding["path"]) == ("unknown-column", "colonne couleur des volets")
+
+
+def test_a_file_whose_foot_contradicts_it_is_held_over_http_as_from_a_folder(house: House) -> None:
+    whole = io.BytesIO()
+    generator.write_foyers(whole, generator.foyers(2, ou=contexte()), contexte())
+    cut = re.sub(rb"<NBTOTDOSRSATRANSM>\d+", b"<NBTOTDOSRSATRANSM>00000007", whole.getvalue())
+    told = problem(house.send("caf", "caf.flux_beneficiaire", cut, "application/xml"), 422, "footer-mismatch")
+    assert "Nothing of it is applied" in told["detail"]
 
 
 def test_listings_page_by_cursor_and_refuse_other_cursors(house: House) -> None:
