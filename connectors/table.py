@@ -133,12 +133,17 @@ class _Wanted:
 
 
 def sheets(
-    source: BinaryIO, *, max_bytes: int = MAX_BYTES, titles: Collection[str] = (), aliases: Mapping[str, str] = _NONE
+    source: BinaryIO,
+    *,
+    max_bytes: int = MAX_BYTES,
+    titles: Collection[str] = (),
+    aliases: Mapping[str, str] = _NONE,
+    taken: str = "CSV or XLSX",
 ) -> list[Sheet]:
     """Every table in `source`: one for CSV, one per sheet that has rows for a workbook.
 
     Headers are the first line; with `titles`, the first of the twenty first lines that names half of them. `aliases`:
-    a reduced title to the one of `titles` that it stands for.
+    a reduced title to the one of `titles` that it stands for. `taken`: what to send instead of what is no table.
 
     Raises `DocumentRefused`: ``too-large``, ``table-nul``, ``table-headers``, ``table-duplicate-header``,
     ``table-too-many-columns``, ``table-empty``, ``archive-*``. While rows are read: ``table-unclosed-quote``,
@@ -153,7 +158,7 @@ def sheets(
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DocumentRefused("table-encoding", "send UTF-8 or windows-1252, not the Unicode text of a spreadsheet")
     if head.startswith((b"\xd0\xcf\x11\xe0", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"<")):
-        raise DocumentRefused("table-format", "send CSV or XLSX")
+        raise DocumentRefused("table-format", f"send {taken}")
     return [_csv(spool, wanted)]
 
 

@@ -26,6 +26,7 @@ from gateway.doors import (
     bounded,
     conditional,
     etag,
+    extension,
     in_work,
     json_answer,
     listing,
@@ -198,7 +199,7 @@ class _Doors:
         row, content = await in_work(http, fetch)
         headers = {
             "Maillon-Document": row.document,
-            "Content-Disposition": f'attachment; filename="{row.document}-{row.id}"',
+            "Content-Disposition": f'attachment; filename="{row.document}-{row.id}.{extension(row.content_type)}"',
         }
         return conditional(http, Response(content, media_type=row.content_type, headers=headers))
 

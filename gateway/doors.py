@@ -42,6 +42,12 @@ def media_of(http: HttpRequest) -> str:
     return http.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def extension(media: str) -> str:
+    """How the name of a file of this type ends: `xml`, `csv`, `json`, `xlsx`… Not asked of the machine, whose own table
+    may say `xsl`."""
+    return {XLSX: "xlsx", "text/plain": "txt"}.get(media) or re.split("[/+]", media)[-1]
+
+
 def _all_of(http: HttpRequest, name: str) -> str:
     """A header that lists, whole: on several lines it says the same as on one (RFC 9110 §5.3)."""
     return ",".join(http.headers.getlist(name))

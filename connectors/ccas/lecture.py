@@ -147,7 +147,7 @@ def _made(said: Any) -> datetime | None:
 
 def _survey(source: BinaryIO) -> tuple[int, tuple[Finding, ...]]:
     """Rows of the main sheet, and its unknown columns. Raises `DocumentRefused` for a table that breaks anywhere."""
-    found = {sheet.name.lower(): sheet for sheet in sheets(source)}
+    found = {sheet.name.lower(): sheet for sheet in sheets(source, taken="JSON, CSV or XLSX")}
     main = _main(found)
     known = columns("beneficiary")
     named = {known[title].nom for title in main.headers if title in known}

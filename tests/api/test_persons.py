@@ -451,8 +451,9 @@ def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: Hous
         problem(client.get(f"{path}/document", headers={"Accept": "image/*"}), 406, "not-acceptable")
         assert client.get("/v1/inbox").json()["letters"] == letters, "what was not given is not marked as fetched"
         fetched = client.get(f"{path}/document")
-        assert fetched.headers["content-disposition"].startswith("attachment")
         media = fetched.headers["content-type"].partition(";")[0]
+        name = f'{letters[0]["document"]}-{letters[0]["id"]}.{media.rpartition("/")[2]}'
+        assert fetched.headers["content-disposition"] == f'attachment; filename="{name}"'
         for wanted in ("application/pdf", "image/*", f"*/*, {media};q=0"):
             problem(client.get(f"{path}/document", headers={"Accept": wanted}), 406, "not-acceptable")
         for wanted in (media, f"application/pdf, {media};q=0.5", "image/*;q=0, */*;q=0.1"):
