@@ -25,7 +25,7 @@ from gateway.access.details import PURPOSES, Action, Allowed, Perimeter
 from gateway.access.dpop import Nonces
 from gateway.access.live import Live
 from gateway.access.mtls import ProxyTrust
-from gateway.access.partners import Client, list_partners, register_partner, resume, rotate, suspend
+from gateway.access.partners import Client, list_partners, pin, register_partner, resume, rotate, suspend
 from gateway.access.rates import Quota, Rates
 from gateway.access.replay import ReplayMemory
 from gateway.access.resource import Caller, Resource, burn, foresee
@@ -51,6 +51,7 @@ __all__ = [
     "burn",
     "foresee",
     "list_partners",
+    "pin",
     "register_partner",
     "resume",
     "rotate",

@@ -199,7 +199,8 @@ def register_partner(
 
     Without `purposes`, the client may ask for all those its conventions allow. `role` is one of the legal roles
     (`dpo` opens the audit and closes the data); by default, the connector. A client authenticates by the keys of
-    `jwks`, or, with `tls_client_auth` (`{"san_dns": …}`), by its certificate alone.
+    `jwks`, or, with `tls_client_auth` (`{"san_dns": …}`), by its certificate alone. With `dpop_jkt`, its proofs
+    are made with the key of this thumbprint (RFC 7638) and no other.
 
     Raises `Conflict("partner-exists")` and `Invalid`. Returns `client_id`, `issuer` and `token_endpoint`.
     """
@@ -213,6 +214,7 @@ def register_partner(
     if unknown := [purpose for purpose in wanted if purpose not in PURPOSES]:
         raise Misnamed("unknown-purpose", f"Purposes are: {', '.join(PURPOSES)}.", count=len(unknown))
     _require_one_name(tls_client_auth)
+    _require_thumbprint(dpop_jkt)
     keys = read_jwks(jwks) if tls_client_auth is None else []
     if work.connection.execute(select(client.c.client_id).where(client.c.client_id == id)).first():
         raise Conflict("partner-exists", "This partner is registered; use `rotate` to change its keys.")
@@ -243,6 +245,11 @@ def _require_one_name(tls_client_auth: Mapping[str, str] | None) -> None:
     named = [name for name, value in tls_client_auth.items() if name in TLS_NAMES and value.strip()]
     if len(named) != 1 or len(tls_client_auth) != 1:
         raise Misnamed("tls-client-auth", f"A certificate is named by exactly one of: {', '.join(TLS_NAMES)}.")
+
+
+def _require_thumbprint(dpop_jkt: str | None) -> None:
+    if dpop_jkt is not None and not re.fullmatch("[A-Za-z0-9_-]{43}", dpop_jkt):
+        raise Misnamed("dpop-jkt", "Give the SHA-256 thumbprint of a public key (RFC 7638): 43 characters, base64url.")
 
 
 def _insert_keys(work: UnitOfWork, client_id: str, keys: list[dict[str, Any]]) -> None:
@@ -300,6 +307,15 @@ def rename(
     return {"client_id": id, "certificate": dict(tls_client_auth)}
 
 
+def pin(work: UnitOfWork, id: str, dpop_jkt: str | None) -> dict[str, Any]:
+    """Take from now on proofs made with the key of this thumbprint alone, or with any for None; a token that is out
+    counts until it ends. Raises `Unknown`, `Invalid`."""
+    _known(work, id)
+    _require_thumbprint(dpop_jkt)
+    _set_client(work, id, dpop_jkt=dpop_jkt)
+    return {"client_id": id, "dpop_jkt": dpop_jkt}
+
+
 def suspend(work: UnitOfWork, id: str) -> dict[str, str]:
     """No more tokens for this partner, and those it holds stop working within seconds. Raises `Unknown`."""
     _known(work, id)
@@ -340,6 +356,8 @@ def list_partners(connection: Connection) -> list[dict[str, Any]]:
             "role": row.role,
             "state": row.state,
             "purposes": row.purposes,
+            "certificate": row.tls_client_auth,
+            "dpop_jkt": row.dpop_jkt,
             "created_at": row.created_at,
             "changed_at": row.changed_at,
             "credential_ends": row.credential_ends,

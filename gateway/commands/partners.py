@@ -27,6 +27,12 @@ Certificate = Annotated[
 ]
 
 
+DpopKey = Annotated[
+    str | None,
+    typer.Option("--dpop-jkt", help="Thumbprint (RFC 7638) of the one key its DPoP proofs are made with; '' for any."),
+]
+
+
 def register(app: typer.Typer) -> None:
     group(
         app, "partner", "Partners' OAuth clients.",
@@ -65,6 +71,7 @@ def partner_add(
     ] = None,
     name: Annotated[str, typer.Option(help="Display name.")] = "",
     role: Annotated[str, typer.Option(help="Legal role; by default the connector's.")] = "",
+    dpop_jkt: DpopKey = None,
 ) -> None:
     """Register a partner's OAuth client; prints JSON with its client_id."""
     if connector not in installed() and role != "dpo":
@@ -85,6 +92,7 @@ def partner_add(
             role=role or (default.role if default else None),
             issuer=settings().issuer,
             tls_client_auth=_named(certificate) if certificate else None,
+            dpop_jkt=dpop_jkt or None,
         )
         journal.append(work, "admin.partner_add", client_id=id, outcome="added")
     data(told)
@@ -105,15 +113,20 @@ def partner_rotate(
     compromised: Annotated[
         bool, typer.Option("--compromised", help="Withdraw the former ones now, with every token they obtained.")
     ] = False,
+    dpop_jkt: DpopKey = None,
 ) -> None:
     """Register new keys; the old ones still work for a day, so that the partner can change over. A certificate of
-    another name counts at once, in the place of the former."""
-    _require_one(jwks, certificate)
+    another name, or another key of its proofs, counts at once, in the place of the former."""
+    if dpop_jkt is None or jwks or certificate or compromised:
+        _require_one(jwks, certificate)
 
     def change(work: UnitOfWork) -> dict[str, Any]:
+        told: dict[str, Any] = {} if dpop_jkt is None else partners.pin(work, id, dpop_jkt or None)
         if jwks:
-            return partners.rotate(work, id, _jwks(jwks), overlap=0 if compromised else partners.OVERLAP)
-        return partners.rename(work, id, _named(certificate), compromised=compromised)
+            told |= partners.rotate(work, id, _jwks(jwks), overlap=0 if compromised else partners.OVERLAP)
+        elif certificate:
+            told |= partners.rename(work, id, _named(certificate), compromised=compromised)
+        return told
 
     _change(change, "admin.partner_rotate", id, "withdrawn" if compromised else "rotated")
 

@@ -29,9 +29,13 @@ async def test_o_040_proof_of_another_key_than_the_announced_one(office):
     refused(office, await office.ask(office.ccas, dpop_jkt=other), 400, "invalid_dpop_proof", "proof-other-key")
     with office.work() as work:
         key = ECKey.generate_key("P-256", parameters={"kid": "k"})
-        access.register_partner(work, "pinned", "ccas", {"keys": [public(key)]}, dpop_jkt=other)
+        access.register_partner(work, "pinned", "ccas", {"keys": [public(key)]}, body="ccas", dpop_jkt=other)
     office.ccas.client_id, office.ccas.key = "pinned", key
     refused(office, await office.ask(office.ccas), 400, "invalid_dpop_proof", "proof-other-key")
+    for now in (jkt, None):  # it changed the key of its proofs; it may have any
+        with office.work() as work:
+            access.pin(work, "pinned", now)
+        assert (await office.ask(office.ccas)).status_code == 200
 
 
 async def test_o_041_no_resource(office):

@@ -452,7 +452,7 @@ def test_a_letter_is_fetched_and_acknowledged_by_its_recipient_alone(house: Hous
         assert client.get("/v1/inbox").json()["letters"] == letters, "what was not given is not marked as fetched"
         fetched = client.get(f"{path}/document")
         media = fetched.headers["content-type"].partition(";")[0]
-        name = f'{letters[0]["document"]}-{letters[0]["id"]}.{media.rpartition("/")[2]}'
+        name = f"{letters[0]['document']}-{letters[0]['id']}.{media.rpartition('/')[2]}"
         assert fetched.headers["content-disposition"] == f'attachment; filename="{name}"'
         for wanted in ("application/pdf", "image/*", f"*/*, {media};q=0"):
             problem(client.get(f"{path}/document", headers={"Accept": wanted}), 406, "not-acceptable")

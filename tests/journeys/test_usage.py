@@ -109,6 +109,9 @@ def maillon(
         ("breach draft unknown jwks.json", "breach-kind", "token-stolen"),
         ("partner add Essai --connector ccas --jwks jwks.json", "partner-id", "lower case"),
         ("partner add essai --connector ccas --certificate name=a.fr", "tls-client-auth", "san_dns"),
+        ("partner add essai --connector ccas --jwks jwks.json --dpop-jkt abc", "dpop-jkt", "RFC 7638"),
+        ("partner rotate nobody --dpop-jkt abc", "partner-unknown", "none"),
+        ("partner rotate nobody --dpop-jkt abc --compromised", "one-credential", "--jwks"),
         (
             "partner add essai --connector ccas --certificate san_dns=a.fr --purpose unknown",
             "unknown-purpose",
