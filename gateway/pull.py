@@ -3,13 +3,15 @@
 The body that asks is named, so that finding the person at the partner's rests on that body's own flow; what comes back
 then takes the main path like any document the partner sends. Who knows her by a number is told it, for identification;
 who is asked by civil identity is told it by the flow that names what it is asked (`document = "api_particulier.…"`).
-What tells a partner of her is written in the journal before it leaves.
+What tells a partner of her is written in the journal before it leaves, and again once the partner answered: it then
+holds what it was told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+from typing import Any
 
 from connectors.contract import DocumentRefused, NotObtained
 from gateway import clock, decision_record, journal
@@ -27,25 +29,33 @@ async def pull(gateway: Gateway, person_id: str, source: str, document: str, ask
     Raises `NotObtained` when the partner could not or would not give it, or gave what cannot be read (its `outcome`
     says whether to try again).
     """
-    identifiers, refusals = await asyncio.to_thread(_identifiers, gateway, person_id, source, document, asked_by)
+    identifiers, told, refusals = await asyncio.to_thread(_identifiers, gateway, person_id, source, document, asked_by)
     if not identifiers:
         raise NotObtained("waiting", "no-identifier", why=", ".join(refusals))
-    receipts: list[Receipt] = []
     transport = gateway.transport(source)
-    async for name, content in gateway.connector(source).pull(document, identifiers, transport):
+    try:
+        contents = [one async for one in gateway.connector(source).pull(document, identifiers, transport)]
+    except NotObtained as error:
+        if error.outcome != "retry":  # after a silence or a failure, nobody knows what the partner has read
+            await asyncio.to_thread(_answered, gateway, told, "refused", error.code)
+        raise
+    await asyncio.to_thread(_answered, gateway, told, "delivered", ASKED)
+    receipts: list[Receipt] = []
+    for name, content in contents:
         receipts += await asyncio.to_thread(_take, gateway, person_id, source, name, content)
     return receipts
 
 
 def _identifiers(
     gateway: Gateway, person_id: str, source: str, document: str, asked_by: str
-) -> tuple[dict[str, str], list[str]]:
-    """What may be used to find the person at the partner's, as the flows from the asking body permit it; and why those
-    that permit nothing do not: each reason with its articles."""
+) -> tuple[dict[str, str], list[dict[str, Any]], list[str]]:
+    """What may be used to find the person at the partner's, as the flows from the asking body permit it; what the
+    journal was told of each; and why those that permit nothing do not: each reason with its articles."""
     with gateway.unit_of_work() as work:
         current = gateway.dossiers.current(work, person_id)
         request_id = clock.new_id()
         names: dict[str, str] = {}
+        written: list[dict[str, Any]] = []
         refusals: dict[str, None] = {}
         for flow in gateway.flows_to(work, source):
             if flow.de != asked_by or not flow.active:
@@ -57,14 +67,31 @@ def _identifiers(
                 if one.names.keys() - names.keys() and one.flow and one.question and one.decision:
                     subject = gateway.keys.pseudonym(source, person_id)
                     why = decision_record.told(work, one.flow, one.question, one.decision)
-                    journal.append(
-                        work, "exchange.deliver", exchange_id=request_id, sender_org=asked_by, recipient_org=source,
-                        document=document, subject=subject, **why, outcome="sending",
-                    )  # fmt: skip
+                    said = {
+                        "exchange_id": request_id,
+                        "sender_org": asked_by,
+                        "recipient_org": source,
+                        "document": document,
+                        "subject": subject,
+                        **why,
+                    }
+                    journal.append(work, "exchange.deliver", **said, outcome="sending")
+                    written.append(said)
                 elif one.decision and not one.decision.permits:
                     refusals[f"{one.decision.reason} ({'; '.join(one.decision.articles)})"] = None
                 names |= one.names
-        return names, list(refusals)
+        return names, written, list(refusals)
+
+
+ASKED = "asked"
+"""How a question about a person ends: the partner, told of whom it is, answered."""
+
+
+def _answered(gateway: Gateway, told: list[dict[str, Any]], outcome: str, code: str) -> None:
+    with gateway.unit_of_work() as work:
+        reason = journal.fitting("reason_code", code, "refused")
+        for one in told:
+            journal.append(work, "exchange.ack", **one, outcome=outcome, reason_code=reason)
 
 
 def _take(gateway: Gateway, person_id: str, source: str, document: str, content: bytes) -> list[Receipt]:

@@ -555,8 +555,8 @@ class Divergence:
     index: int
 
 
-_UNSENT = ("already-held", "nothing-to-tell")
-"""Why a delivery ends with its recipient having what it should, and nothing new at the recipient's."""
+_UNSENT = ("already-held", "nothing-to-tell", "asked")
+"""How a delivery ends that leaves nothing new at its recipient's: it had all it should, or was only asked something."""
 
 
 def reconcile(

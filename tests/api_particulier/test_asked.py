@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
 from typer.testing import CliRunner
 
 from connectors.api_particulier.connector import QUOTIENT
@@ -20,6 +21,7 @@ from gateway.cli import app
 from gateway.demo.forms import information
 from gateway.demo.stage import signed_policy
 from gateway.exchange import exchange
+from gateway.past import given
 from gateway.problems import Unknown
 from gateway.pull import pull
 from gateway.receipt import Receipt, Request
@@ -110,12 +112,38 @@ def left(gateway: Gateway, who: str) -> list[tuple[str, str, str]]:
     return [(one["document"], one["article"], " ".join(one["categories_sent"])) for one in told]
 
 
+def held(gateway: Gateway, who: str) -> set[str]:
+    """What a DPO is told that API Particulier was given of her."""
+    with gateway.reading() as work:
+        return given(work, gateway, who).get("api_particulier", set())
+
+
 def test_a_ccas_asks_by_civil_identity_once_the_rule_is_signed_and_the_journal_says_so(tmp_path: Path) -> None:
     gateway = office(tmp_path, "A16")
     who = known(gateway)
     (receipt,) = asked(gateway, who)
     assert "droit_rsa.montants[quotient_familial].montant" in receipt.changes[0].paths
     assert left(gateway, who) == [(QUOTIENT, "CRPA L114-8", "C1")]
+    assert held(gateway, who) == {"C1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "ends"),
+    [(403, [("refused", "scope-missing")]), (503, [])],
+    ids=["it refused to answer", "nobody knows what it has read"],
+)
+def test_the_journal_says_how_a_question_ended(tmp_path: Path, status: int, ends: list[tuple[str, str]]) -> None:
+    gateway = office(tmp_path, "A16")
+    who = known(gateway)
+    wire = httpx.ASGITransport(Response("{}", status, media_type="application/json"))
+    gateway.transports["api_particulier"] = Transport("api_particulier", [URL], limits=Limits(attempts=1), wire=wire)
+    with pytest.raises(NotObtained):
+        asked(gateway, who)
+    with gateway.reading() as work:
+        names = [gateway.keys.pseudonym("api_particulier", who)]
+        told = [one.fields for one in journal.about(work.connection, names, ["exchange.ack"])]
+    assert [(one["outcome"], one["reason_code"]) for one in told] == ends
+    assert held(gateway, who) == set()
 
 
 @pytest.mark.parametrize(
@@ -136,6 +164,7 @@ def test_nothing_is_asked_that_the_law_or_her_identity_does_not_let(
         asked(gateway, who)
     assert (told.value.outcome, told.value.code) == ("waiting", why)
     assert bool(left(gateway, who)) is (why == "identity-incomplete")
+    assert held(gateway, who) == set()
 
 
 def test_the_command_says_what_was_obtained_or_why_nothing_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
