@@ -262,36 +262,57 @@ def latest(view: View) -> Page:
 
 def one(view: View) -> Page:
     """One exchange: what was asked, what was decided for each recipient, what the journal holds of it."""
-    row = _row(view)
-    view.journal("log.read", outcome="exchange", exchange_id=row.id)
-    law = view.gateway.policy.table
-    page = Page(say("echange.titre", qui=view.body(row.sender)), back=Link(say("echange.retour"), "/console/echanges"))
-    page.blocks.append(
-        Facts(
-            [
-                (say("echanges.recu_le"), When(row.received_at)),
-                (say("echanges.expediteur"), view.body(row.sender)),
-                (say("echanges.document"), view.document(row.document)),
-                (
-                    say("echanges.finalites"),
-                    ", ".join(law_words.purpose(law, p) for p in row.purpose.split(",") if p) or "–",
-                ),
-                (say("echanges.enregistrements"), Num(row.records)),
-                (say("echange.numero"), Code(row.id)),
-            ]
-        )
-    )
-    entries = journal.of_exchange(view.connection, row.id)
-    page.blocks += [Title(say("echange.livraisons")), _deliveries(view, row.id), *_refusals(view, entries)]
-    page.blocks += [Title(say("echange.journal")), *_entries(view, row.id, entries)]
+    id = view.at("id")
+    row = view.connection.execute(select(exchange).where(exchange.c.id == id)).first()
+    entries = journal.of_exchange(view.connection, id)
+    first = next((logged for logged in entries if b'"event":"exchange.' in logged.content), None)
+    if row:
+        page = _arrived(view, row)
+    elif first:
+        page = _left(view, id, first.fields)
+    else:
+        raise Unknown("exchange-unknown", "Check the id against the list of exchanges.")
+    view.journal("log.read", outcome="exchange", exchange_id=id)
+    page.blocks += [*_refusals(view, entries), Title(say("echange.journal")), *_entries(view, id, entries)]
     return page
 
 
-def _row(view: View) -> Any:
-    row = view.connection.execute(select(exchange).where(exchange.c.id == view.at("id"))).first()
-    if row is None:
-        raise Unknown("exchange-unknown", "Check the id against the list of exchanges.")
-    return row
+def _arrived(view: View, row: Any) -> Page:
+    """The head of the exchange that a document of its sender's began, and what left of it."""
+    page = Page(say("echange.titre", qui=view.body(row.sender)), back=Link(say("echange.retour"), "/console/echanges"))
+    facts = [
+        (say("echanges.recu_le"), When(row.received_at)),
+        (say("echanges.expediteur"), view.body(row.sender)),
+        *_about(view, row.document, row.purpose.split(",")),
+        (say("echanges.enregistrements"), Num(row.records)),
+        (say("echange.numero"), Code(row.id)),
+    ]
+    page.blocks += [Facts(facts), Title(say("echange.livraisons")), _deliveries(view, row.id)]
+    return page
+
+
+def _left(view: View, id: str, told: dict[str, Any]) -> Page:
+    """The head of one that nothing received began: a question put to a partner, a notice, an act transmitted."""
+    to = view.body(told.get("recipient_org", ""))
+    facts = [
+        (say("echange.parti_le"), When(told["ts"])),
+        (say("echanges.expediteur"), view.body(told.get("sender_org", "")) or "–"),
+        (say("echange.destinataire"), to),
+        *_about(view, told.get("document", ""), [told.get("purpose", "")]),
+        (say("echange.numero"), Code(id)),
+    ]
+    return Page(
+        say("echange.titre_vers", qui=to), [Facts(facts)], back=Link(say("echange.retour"), "/console/echanges")
+    )
+
+
+def _about(view: View, document: str, purposes: Sequence[str]) -> list[tuple[str, Any]]:
+    law = view.gateway.policy.table
+    named = ", ".join(law_words.purpose(law, purpose) for purpose in purposes if purpose)
+    return [
+        (say("echanges.document"), view.document(document) if document else "–"),
+        (say("echanges.finalites"), named or "–"),
+    ]
 
 
 def _deliveries(view: View, exchange_id: str) -> Table:
@@ -389,11 +410,14 @@ def _decision(told: dict[str, Any]) -> Any:
 
 def proof(view: View) -> Answer:
     """The proof of an exchange in one file, to check elsewhere."""
-    row = _row(view)
-    view.journal("export", outcome="proof", exchange_id=row.id)
+    id = view.at("id")
+    if not journal.of_exchange(view.connection, id, limit=1):
+        raise Unknown("exchange-unknown", "Check the id against the list of exchanges.")
+    view.journal("export", outcome="proof", exchange_id=id)
     view.gateway.publish_journal()  # that this exchange was opened a moment ago is of it too
-    content = bundle.proof_bundle(view.connection, view.gateway.settings, row.id)
-    return Download(content, "application/zip", f"preuve-{row.id}.zip")
+    return Download(
+        bundle.proof_bundle(view.connection, view.gateway.settings, id), "application/zip", f"preuve-{id}.zip"
+    )
 
 
 def checker(view: View) -> Answer:

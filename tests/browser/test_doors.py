@@ -299,6 +299,20 @@ def test_the_proof_of_an_exchange_verifies(signed_in: SignedIn) -> None:
     assert {"LISEZMOI.txt", "verify.py", "policy.txt"} <= set(names)
 
 
+def test_whatever_was_told_of_a_person_is_opened_and_proved_from_her_page(lived: Lived, signed_in: SignedIn) -> None:
+    """Also what no document received began: the question that was put to France Travail about her."""
+    one = lived.people[0]
+    client = signed_in("dpo")
+    found = send(client, "/console/personne", nir=one.person.nir, date_naissance=one.born)
+    heads = set()
+    for opened in sorted(set(re.findall(r"/console/echanges/[0-9a-f-]{36}", found.text))):
+        page = client.get(opened)
+        assert page.status_code == 200, page.text
+        assert client.get(f"{opened}/preuve").headers["content-type"] == "application/zip"
+        heads.add(re.findall(r"<h1[^>]*>\s*(.*?)\s*</h1>", html.unescape(page.text))[0].partition(" : ")[0])
+    assert any(head.startswith("Échange vers France Travail") for head in heads), heads
+
+
 def test_a_connection_is_tried_for_real_and_written_down(lived: Lived, signed_in: SignedIn) -> None:
     from sqlalchemy import select
 
