@@ -41,7 +41,9 @@ class Layout:
     types: dict[str, frozenset[str]]
     """Column to the types of the rows that read it."""
     identity: tuple[str, ...]
-    """Columns of the sender's id, name, first name and birth date; empty where no row reads one."""
+    """Columns of the record's key, name, first name and birth date; empty where no row reads one."""
+    person: str
+    """Column of the sender's id of the person: the key, unless a row is one of several things told of her."""
 
     @classmethod
     def of(cls, mapping: Mapping) -> Layout:
@@ -61,7 +63,9 @@ class Layout:
         name = next((read[path] for path in _NAMES if path in read), "")
         told = (name, read.get("personne.prenoms", ""), read.get("personne.date_naissance", ""))
         key = next(map(_first, mapping.file.record.key), "")
-        return cls(titles, table.required, {one: frozenset(held) for one, held in types.items()}, (key, *told))
+        own = (_first(row) for path, row, _ in mapping.rows() if path.startswith("identifiants[si_departement"))
+        held = {one: frozenset(kinds) for one, kinds in types.items()}
+        return cls(titles, table.required, held, (key, *told), next(own, key))
 
     def column(self, title: str) -> str:
         """The mapping's column of a reduced title; the title itself when no row reads it."""
@@ -145,6 +149,8 @@ def _repair(cells: dict[str, str], layout: Layout, numeric: set[str], findings: 
                 del cells[name]
             else:
                 cells[name] = found
+    for name in cells.keys() & set(layout.holding("instant")):  # a day is enough: whoever needs the hour asks for it
+        cells[name] = moment(cells[name]) or day(cells[name]) or cells[name]
     for name in cells.keys() & set(layout.holding("phones")):
         told = phones(cells.pop(name))
         if told.numeros:
@@ -159,7 +165,7 @@ def _repair(cells: dict[str, str], layout: Layout, numeric: set[str], findings: 
 
 def _met_before(cells: dict[str, str], layout: Layout, met: dict[bytes, str], at: str) -> list[Finding]:
     """Whether this person stands earlier in the file under another id: case and accents apart, same birth date."""
-    number, *who = (cells.get(name, "") for name in layout.identity)
+    number, who = cells.get(layout.person, ""), [cells.get(name, "") for name in layout.identity[1:]]
     if not all(who):
         return []
     key = blake2b("|".join((name_key(who[0]), name_key(who[1]), who[2])).encode(), digest_size=8).digest()
