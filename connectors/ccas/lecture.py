@@ -30,7 +30,10 @@ IDENTITY = ("firstName", "birthDate")
 NESTED = {"followups": ("suivis", "followup"), "helpRequests": ("demandes", "helpRequest"),
           "freins": ("freins", "frein"), "rendezVous": ("rendez vous", "rendezVous"),
           "resultats": ("resultats", "resultat"),
-          "demandesReorientation": ("reorientations", "demandeReorientation")}  # fmt: skip
+          "demandesReorientation": ("reorientations", "demandeReorientation"),
+          "objectifsConvenus": ("objectifs convenus", "objectif"), "actionsConvenues": ("actions convenues", "action"),
+          "contratsPrepares": ("contrats prepares", "contrat"),
+          "prescriptionsFaites": ("prescriptions faites", "prescription")}  # fmt: skip
 """Nested list of a beneficiary: the sheet that holds it in a workbook, and the object of its rows."""
 
 
@@ -267,7 +270,9 @@ def _shaped(value: Mapping[str, Any], where: str, findings: list[Finding]) -> tu
     done = {name: [dict(item) for item in value[name]] for name in NESTED if value.get(name)}
     prefix = str(value.get("fileNumber") or _who(value))
     for name, stamp in (("followups", "date"), ("helpRequests", "openingDate"), ("rendezVous", "debut"),
-                        ("resultats", "date"), ("demandesReorientation", "demandeeLe")):  # fmt: skip
+                        ("resultats", "date"), ("demandesReorientation", "demandeeLe"),
+                        ("actionsConvenues", "echeance"), ("contratsPrepares", "debut"),
+                        ("prescriptionsFaites", "envoyeeLe")):  # fmt: skip
         for item in done.get(name, []):
             if "id" not in item:
                 item["id"] = f"{prefix}-{item.get(stamp, '')}"

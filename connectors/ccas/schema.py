@@ -39,7 +39,7 @@ _WRITTEN: dict[str, dict[str, Any]] = {
 def sent() -> dict[str, Any]:
     """What a CCAS sends: `{"structure", "beneficiaries": [...]}`, an array, or one beneficiary."""
     objects = ["beneficiary", "followup", "helpRequest", "frein", "situation", "rendezVous", "professionnel",
-               "resultat", "demandeReorientation"]  # fmt: skip
+               "resultat", "demandeReorientation", "objectif", "action", "contrat", "prescription"]  # fmt: skip
     definitions = {name: _object(champs(name)) for name in objects}
     definitions["beneficiary"]["required"] = ["firstName", "birthDate"]
     definitions["beneficiary"]["anyOf"] = [{"required": ["birthName"]}, {"required": ["usualName"]}]

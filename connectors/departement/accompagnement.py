@@ -73,12 +73,14 @@ class Accompagnement(_Objet):
     nature: Literal["global", "social", "professionnel", "socio_professionnel", "rsa_ccas", "cae"]
     volontaire: bool | None = None
     convention: Texte | None = None
+    operationFinancee: Texte | None = None
     debut: Jour
     finPrevue: Jour | None = None
     fin: Jour | None = None
     motifFin: Texte | None = None
     dureeMois: Annotated[int, Field(ge=1, le=120)] | None = None
     renouvelable: bool | None = None
+    renouvellements: Annotated[list[Jour], Field(max_length=20)] | None = None
     intensite: Literal["leger", "regulier", "intensif"] | None = None
     membres: Annotated[list[Membre], Field(min_length=1, max_length=20)]
     information: Information | None = None

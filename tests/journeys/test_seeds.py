@@ -310,3 +310,80 @@ def test_a_family_money_housing_reach_the_departement_as_the_ccas_said_them_and_
     told = [one for one in receipt.outcomes if one.recipient == "departement"]
     assert told
     assert all("C13" not in one.categories for one in told)
+
+
+def test_a_e_met_at_home_then_at_the_town_hall_the_time_spent_with_her_is_proven(landes: Territory) -> None:
+    who = landes.oriented()
+    landes.tell("departement", "departement.accompagnement", accompaniment())
+    met = [
+        {"id": "1", "date": "2026-11-05", "medium": "BeneficiaryHouseAppointment", "status": "Done",
+         "lieuNature": "domicile", "dureeMin": 90, "professionnels": ["PRO-social"]},
+        {"id": "2", "date": "2026-11-12", "medium": "PlannedInPerson", "status": "Done", "lieuNature": "mairie",
+         "dureeMin": 60, "conjoint": True, "professionnels": ["PRO-social", "PRO-emploi"]},
+    ]  # fmt: skip
+    (receipt,) = landes.tell("ccas", "ccas.suivi", beneficiary(followups=met))
+    assert receipt.status == "accepted"
+    with landes.gateway.unit_of_work() as work:
+        followed = evidence.pack(work, landes.gateway, who)["accompagnements"]
+    (proof,) = (one for one in followed if one["nature"] == "global")
+    assert [one["lieu"] for one in proof["contacts"]] == ["domicile", "mairie"]
+    assert {name: row["minutes"] for name, row in proof["temps"].items()} == {"PRO-social": 150, "PRO-emploi": 60}
+
+
+def test_d_e_successive_steps_each_with_its_due_date_and_the_contract_they_make(landes: Territory) -> None:
+    who = landes.oriented()
+    told = beneficiary(
+        atouts=["Elle sait peindre."],
+        objectifsConvenus=[
+            {"code": "logement_se_maintenir", "statut": "en_cours", "echeance": "2027-02-01",
+             "prealableA": ["mobilite_obtenir_permis"], "accordPersonneLe": "2026-11-10", "contrat": "ccas:c1"},
+        ],
+        actionsConvenues=[
+            {"id": "1", "nature": "action_individuelle", "libelle": "Revoir le budget", "statut": "terminee",
+             "objectif": "logement_se_maintenir", "echeance": "2026-12-20"},
+            {"id": "2", "nature": "job_dating", "statut": "planifiee", "echeance": "15/01/2027"},
+        ],
+        contratsPrepares=[
+            {"id": "c1", "nature": "contrat_engagement", "engagements": "Préparer le CAP de peintre.", "dureeMois": 6,
+             "pointParcours": "a_la_fin", "debut": "2026-11-15", "signeLe": "2026-11-15"},
+        ],
+    )  # fmt: skip
+    (receipt,) = landes.tell("ccas", "ccas.suivi", told)
+    assert receipt.status == "accepted"
+    facts = landes.current(who)
+    assert facts["objectifs[logement_se_maintenir].prealable_a"].value == ["mobilite_obtenir_permis"]
+    assert said(facts, "].nature")[:2] == ["action_individuelle", "job_dating"]
+    assert [facts[f"actions[ccas:{n}].echeance"].value for n in (1, 2)] == ["2026-12-20", "2027-01-15"]
+    assert facts["contrats[ccas:c1].engagements"].value == "Préparer le CAP de peintre."
+    assert "contrats[ccas:c1].decision" not in facts, "the Département decides"
+
+    # Out: objectives, actions and a contract are no part of what this convention lets its Département see.
+    (to_departement,) = (one for one in receipt.outcomes if one.recipient == "departement")
+    assert "C8" in to_departement.withheld_categories
+    assert to_departement.article
+
+
+def test_a_sent_to_a_service_with_her_reason_and_what_became_of_it(landes: Territory) -> None:
+    who = landes.oriented()
+    heads = ("Prescription;ID_CD;Nom;Prénom;Date de naissance;structure_prescripteur;structure_partenaire;frein;"
+             "motif_pos;statut;date_transmission;beneficiaire_present")  # fmt: skip
+    row = "P-7;4711;ARBELIER;AMELIA;12/04/1988;Pôle social;Épicerie solidaire;finances;Budget;{};12/11/2026;{}"
+
+    def tell(step: str, came: str) -> Receipt:
+        table = f"{heads}\n{row.format(step, came)}\n".encode()
+        (receipt,) = landes.tell("departement", "departement.prescriptions_csv", table)
+        return receipt
+
+    steps = [tell("envoyee", ""), tell("acceptee", ""), tell("presente", "oui")]
+    assert [one.status for one in steps] == ["accepted"] * 3
+    facts = landes.current(who)
+    assert facts["prescriptions[departement:40:P-7].statut_metier"].value == "presente"
+    assert facts["prescriptions[departement:40:P-7].envoyee_le"].value == "2026-11-11T23:00:00Z"
+    (to_ccas,) = steps[-1].outcomes
+    assert (to_ccas.recipient, to_ccas.status) == ("ccas", "queued")
+    assert "C21" in to_ccas.withheld_categories, "her reason is free text"
+    landes.deliver("ccas")
+    sheet = landes.sheets("ccas")[-1]
+    assert [(one["organisme"], one["statut"], one["presence"]) for one in sheet["prescriptions"]] == [
+        ("Épicerie solidaire", "presente", "oui")
+    ]
