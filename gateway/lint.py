@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +15,7 @@ from connectors.manifest import load as load_manifest
 from gateway import convention_checks
 from gateway.policy_table import DEFAULT, Table, shipped
 from gateway.policy_table import lint as lint_policy
+from gateway.problems import Misnamed
 from mappings.coverage import Places, leaves
 from mappings.grammar import MappingError
 from mappings.lint import Explained, explained, shown
@@ -30,7 +32,8 @@ def lints() -> dict[str, Explained]:
 
 def lint(paths: list[Path], law: Callable[[], Table] = shipped) -> list[str]:
     """`file:line: code message` of each fault of these files and folders; without any, of the whole gateway. `law`
-    gives the table that conventions are held against. Raises `Misconfigured` as it does."""
+    gives the table that conventions are held against. Raises `Misconfigured` as it does, and `Misnamed`
+    (`lint-nothing`) when none of these is ours to check: that would read as sound."""
     if not paths:
         manifests = [folder for _, folder in packages()]
         return [
@@ -40,6 +43,8 @@ def lint(paths: list[Path], law: Callable[[], Table] = shipped) -> list[str]:
             *_conventions(_ours(), shipped),
         ]
     files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
+    if not files:
+        raise Misnamed("lint-nothing", "No mapping, manifest, decision table or convention is there: name its folder.")
     kinds: dict[str, list[Path]] = {}
     for file in files:
         kinds.setdefault(_kind(file), []).append(file)
@@ -61,8 +66,20 @@ def coverage() -> Iterator[tuple[str, int, int, int]]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """The TOML files of a folder that are of one of our kinds: not a distribution's own, nor the settings."""
-    return sorted(file for file in folder.rglob("*.toml") if file.name not in _OF_OTHERS)
+    """The TOML files of a folder that are of one of our kinds: not a distribution's own, nor the settings, nor data,
+    nor what stands in a hidden folder (`.venv`)."""
+    found = (file for file in folder.rglob("*.toml") if file.name not in _OF_OTHERS and _is_ours(file))
+    return sorted(file for file in found if not any(part[0] == "." for part in file.relative_to(folder).parts))
+
+
+def _is_ours(file: Path) -> bool:
+    """Is it of one of our kinds? A mapping by its name or its sections; what is no TOML may be one half written."""
+    if _kind(file) != "mapping" or re.search(r"\.v\d+\.toml$", file.name):
+        return True
+    try:
+        return "section" in tomllib.loads(file.read_bytes().decode())
+    except (ValueError, RecursionError):
+        return True
 
 
 def _ours() -> list[Path]:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from connectors.kit import scaffold
 from gateway import cli
 from gateway.lint import lint
+from gateway.problems import Misnamed
 
 ROOT = Path(__file__).parents[2]
 CONVENTION = ROOT / "gateway" / "demo" / "convention.toml"
@@ -98,6 +99,16 @@ def test_each_file_named_is_read_as_what_it_is(tmp_path: Path) -> None:
         "policy",
     }
     assert lint([CONVENTION, ROOT / "connectors" / "ccas", ROOT / "mappings" / "ccas"]) == []
+
+
+def test_data_beside_what_is_linted_is_no_mapping_that_fails(tmp_path: Path) -> None:
+    assert lint([ROOT / "gateway", ROOT / "mappings", ROOT / "docs", ROOT / "connectors"]) == []
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "a.v1.toml").write_text("id =")
+    with pytest.raises(Misnamed, match="lint-nothing"):
+        lint([tmp_path])
+    (tmp_path / "half.toml").write_text("id =")
+    assert [one.partition(": ")[2].partition(" ")[0] for one in lint([tmp_path])] == ["mapping-toml"]
 
 
 def test_a_failure_of_the_contract_is_told_whole_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
