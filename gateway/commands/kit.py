@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+import connectors
 from connectors.contract import DocumentRefused
 from connectors.kit import grading, scaffold
 from connectors.kit.cases import Result, suite
@@ -56,7 +57,13 @@ def new(
     for path in written:
         people.print(str(path), soft_wrap=True, markup=False)
     install = f"pip install --no-deps -e {folder / choices.root}; " if package else ""
-    people.print(f"Next: {install}maillon connector check {id}", soft_wrap=True)
+    tree = Path(connectors.__file__).parents[1]
+    if package or folder.resolve() == tree:
+        people.print(f"Next: {install}maillon connector check {id}", soft_wrap=True)
+    else:
+        told(
+            "outside-the-tree", f"Connectors are found in {tree}: move it there, or write it with --package.", "yellow"
+        )
     data({"connector": id, "folder": str(folder / choices.home), "files": len(written)})
 
 

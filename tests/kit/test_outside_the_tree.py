@@ -63,5 +63,8 @@ def test_new_writes_a_package_and_says_what_comes_next(environment: dict[str, st
     assert str(Path(told["folder"], "mappings", "essai_cli", "suivi.v1.toml")) in done.stderr.splitlines()
     assert "maillon connector check essai_cli" in done.stderr
     assert maillon(environment, *words).returncode == 1
+    lost = maillon(environment, "connector", "new", "perdu", "--folder", str(tmp_path))
+    assert (lost.returncode, f"outside-the-tree: Connectors are found in {ROOT}" in lost.stderr) == (0, True)
+    assert "maillon connector check" not in lost.stderr
     assert maillon(environment, "connector", "new", "Pas_Bon").returncode == 2
     assert maillon(environment, "connector", "new", "ccas").returncode == 1
