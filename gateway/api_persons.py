@@ -165,7 +165,12 @@ class _Doors:
                 return _nobody()
             named = {"person_id": person, "subject_ref": self.gateway.keys.pseudonym(caller.body, person)}
             return once(
-                work, self.gateway, caller, key, said, lambda: _recorded(work, caller, content | named, decision)
+                work,
+                self.gateway,
+                caller,
+                key,
+                said,
+                lambda: _recorded(work, self.gateway, caller, content | named, decision),
             )
 
         status, render = await _in_work(http, started, write)
@@ -249,10 +254,12 @@ def _in_its_name(work: UnitOfWork, caller: Caller) -> Iterator[None]:
         work.by = {}
 
 
-def _recorded(work: UnitOfWork, caller: Caller, content: dict[str, Any], decision: Any) -> Told | Problem:
+def _recorded(
+    work: UnitOfWork, gateway: Gateway, caller: Caller, content: dict[str, Any], decision: Any
+) -> Told | Problem:
     try:
         with _in_its_name(work, caller):
-            made = basis.record(work, content, decision=str(decision))
+            made = rights.record(work, gateway, content, decision=str(decision))
     except Problem as problem:
         return problem
     told = {"id": made.id, "kind": made.kind, "state": made.state, "receipt": made.receipt}

@@ -238,13 +238,21 @@ def _ended(
     return _told_elsewhere(work, gateway, change, held, action)
 
 
-def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> basis.Change:
-    """Set a limitation (GDPR 18): every flow it covers is refused from now on, past recipients are told to limit."""
-    change = basis.record(work, content)
+def record(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any], *, decision: str = "") -> basis.Change:
+    """Make a record, as `basis.record`; of a limitation, past recipients are told to limit (GDPR 18, 19)."""
+    change = basis.record(work, content, decision=decision)
     if change.kind != "limitation":
-        raise Invalid("basis-invalid", "This is not a limitation.")
+        return change
     told = _tell(work, gateway, change.basis.person_id, change.id, "right.limit", "limit", change.basis.purpose)
     return replace(change, notifications=told)
+
+
+def limit(work: UnitOfWork, gateway: Gateway, content: Mapping[str, Any]) -> basis.Change:
+    """Set a limitation (GDPR 18): every flow it covers is refused from now on."""
+    change = record(work, gateway, content)
+    if change.kind != "limitation":
+        raise Invalid("basis-invalid", "This is not a limitation.")
+    return change
 
 
 def lift(work: UnitOfWork, gateway: Gateway, identifier: str, *, reason_hash: str = "") -> basis.Change:

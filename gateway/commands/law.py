@@ -91,7 +91,9 @@ def register(app: typer.Typer) -> None:
 def _record(work: UnitOfWork, gateway: Gateway, file: Path) -> dict[str, Any]:
     """The record that a file holds, with the pseudonym that nobody types. Raises `Unknown` (`person-unknown`)."""
     said = json_object(file)
-    if isinstance(person := said.get("person_id"), str):
+    if "person_id" not in said:
+        fail("basis-invalid", "Add person_id, as `maillon person search` gives it.")
+    if isinstance(person := said["person_id"], str):
         head_of(work, person)
         said.setdefault("subject_ref", gateway.keys.pseudonym(HERSELF, person))
     return said
@@ -110,10 +112,10 @@ def record(
         str, typer.Option(help="For a consent: requested, given or refused. An answer is another record.")
     ] = "",
 ) -> None:
-    """Record an information given, a consent, a limitation or a validation."""
+    """Record an information given, a consent, an objection, a limitation, a protection or a validation."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
-        told = basis.record(work, _record(work, gateway, file), decision=decision)
+        told = rights.record(work, gateway, _record(work, gateway, file), decision=decision)
     data({"id": told.id, "kind": told.kind, "state": told.state, "receipt": told.receipt})
 
 
@@ -251,7 +253,13 @@ def list_(person: Annotated[str, typer.Option(help="Person id; all by default.")
             state = held[row.id].state
             if row.kind == "consent" and state == "given" and row.valid_until and row.valid_until <= work.now:
                 state = "expired"
-            told = {"id": row.id, "kind": row.kind, "regime": row.regime, "purpose": row.purpose}
+            told = {
+                "id": row.id,
+                "person": row.person_id,
+                "kind": row.kind,
+                "regime": row.regime,
+                "purpose": row.purpose,
+            }
             data(told | {"state": state, "since": row.created_at, "until": row.valid_until})
 
 

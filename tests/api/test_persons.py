@@ -13,7 +13,7 @@ import pytest
 from joserfc.jwk import ECKey
 from sqlalchemy import delete, select
 
-from gateway import basis, convention, outbox, rights
+from gateway import basis, convention, notification, outbox, rights
 from gateway.access import partners
 from gateway.access.client import PartnerAuth, TokenRefused
 from gateway.api_persons import FLOOR
@@ -411,15 +411,14 @@ def test_a_letter_that_waits_while_she_asks_for_a_limitation_is_no_longer_given(
         return sent, letter
 
     (_, read), (sent, unread) = sends("BikeOrEquivalent"), sends("PermitWithVehicle")
-    with house.gateway.unit_of_work() as work:
-        person = house.gateway.references.find(work, "ccas", anne)
-        assert person
-    with house.client("departement") as client:
+    with house.client("departement") as client, house.client("ccas") as her_ccas:
         assert client.get(f"/v1/inbox/{read}/document").status_code == 200
-        with house.gateway.unit_of_work() as work:
-            asked = information(house.gateway, person) | {"kind": "limitation", "regime": "", "purpose": ""}
-            limitation = rights.limit(work, house.gateway, asked).id
+        asked, key = record(house, kind="limitation", regime="", purpose=""), {"Idempotency-Key": str(uuid.uuid4())}
+        limitation = her_ccas.post(f"/v1/persons/{anne}/basis", json=asked, headers=key).json()["id"]
         try:
+            with house.gateway.unit_of_work() as work:
+                told = {one.recipient: one.action for one in notification.of_record(work, limitation)}
+            assert told["departement"] == "limit", "who received something of her is told (GDPR 19)"
             for letter in (read, unread):
                 refused = problem(client.get(f"/v1/inbox/{letter}/document"), 403, "letter-withheld", "Canari")
                 assert refused["reason"] == "limitation"

@@ -143,6 +143,9 @@ async def test_limitation_and_its_end(office: Office, run: Any, tmp_path: Path) 
     told = said(run("basis", "limit", str(path)))
     assert (told["state"], told["notified"]) == ("set", 2)
     assert said(run("basis", "lift", told["id"]))["state"] == "lifted"
+    again = said(run("basis", "record", str(path)))["id"]
+    with office.gateway.unit_of_work() as work:
+        assert [one.action for one in notification.of_record(work, again)] == ["limit", "limit"]
 
 
 async def test_a_protected_adults_flows_wait_until_her_representative_was_given_the_notice(
