@@ -19,7 +19,7 @@ from connectors.ccas.champs import TAKEN_BACK, Bad, champs, columns, from_json, 
 from connectors.contract import DocumentRefused, Envelope
 from connectors.json import digest, parse
 from connectors.source import rewindable
-from connectors.table import Row, Sheet, alone, is_workbook, sheets, unread
+from connectors.table import Row, Sheet, alone, header, is_workbook, sheets, unread
 from schemas import nomenclatures
 from schemas.normalisation import SENTINEL_DATES, ft_numero, name_key
 from schemas.record import Finding, Record
@@ -100,7 +100,7 @@ class CcasReading:
 
     def _table_kept(self) -> Iterator[Kept]:
         self._source.seek(0)
-        found = {sheet.name.lower(): sheet for sheet in sheets(self._source)}
+        found = _named(self._source)
         main = _main(found)
         nested = {name: _by_file(found.get(sheet), objet) for name, (sheet, objet) in NESTED.items()}
         known = columns("beneficiary")
@@ -150,7 +150,7 @@ def _made(said: Any) -> datetime | None:
 
 def _survey(source: BinaryIO) -> tuple[int, tuple[Finding, ...]]:
     """Rows of the main sheet, and its unknown columns. Raises `DocumentRefused` for a table that breaks anywhere."""
-    found = {sheet.name.lower(): sheet for sheet in sheets(source, taken="JSON, CSV or XLSX")}
+    found = _named(source)
     main = _main(found)
     known = columns("beneficiary")
     named = {known[title].nom for title in main.headers if title in known}
@@ -164,14 +164,27 @@ def _survey(source: BinaryIO) -> tuple[int, tuple[Finding, ...]]:
     counts = {name: sum(1 for _ in sheet) for name, sheet in found.items()}
     told = tuple(Finding("unknown-column", f"colonne {title}", "notice") for title in unknown)
     told += unread(main, [sheet for name, sheet in found.items() if sheet is not main and name not in _READ])
-    return counts[main.name.lower()], told
+    return counts[header(main.name)], told
 
 
 _READ = {sheet for sheet, _ in NESTED.values()}
 
 
 def _main(found: Mapping[str, Sheet]) -> Sheet:
-    return found.get("beneficiaires") or found.get("bénéficiaires") or next(iter(found.values()))
+    return found.get("beneficiaires") or next(iter(found.values()))
+
+
+def _named(source: BinaryIO) -> dict[str, Sheet]:
+    """The sheets by their names reduced as titles are: « Rendez-vous » is `rendez vous`.
+
+    Raises `DocumentRefused` (``table-in-two-sheets``) for two sheets under one name.
+    """
+    found: dict[str, Sheet] = {}
+    for sheet in sheets(source, taken="JSON, CSV or XLSX"):
+        if found.setdefault(header(sheet.name), sheet) is not sheet:
+            told = "put the rows of both sheets in one, or send two files"
+            raise DocumentRefused("table-in-two-sheets", told, path=f"feuille {sheet.rank}")
+    return found
 
 
 def _only(row: Row, titles: Sequence[str]) -> Row:
@@ -224,7 +237,8 @@ def record(kept: Kept, context: Context) -> Record:
         told = "the file says that she died: send the date, or reopen the file"
         findings.append(Finding("missing-required", f"{kept.where}.deathDate", detail=told))
     who, done = _shaped(value, kept.where, findings)
-    words: dict[str, Any] = context._asdict() | {"digest": digest(value, findings)}
+    words: dict[str, Any] = {name: said for name, said in context._asdict().items() if said}
+    words["digest"] = digest(value, findings)
     read: Record = mappings.load("ccas.beneficiaires").read(who, **words)
     read.personnes[0].taken_back = tuple(path for name, path in TAKEN_BACK.items() if value.get(name, "") is None)
     if done:

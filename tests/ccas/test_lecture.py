@@ -149,6 +149,9 @@ def test_a_beneficiary_nobody_could_recognise_is_rejected_alone(fields: dict[str
         ({"minorChildren": "2"}, "bad-type", "foyer.nb_enfants_mineurs"),
         ({"minorChildren": True}, "bad-type", "foyer.nb_enfants_mineurs"),
         ({"zipcode": 1000}, "bad-type", "personne.adresses[residence].code_postal"),
+        ({"deathDate": "2199-01-01"}, "death-disagrees", "personne.date_deces"),
+        ({"deathDate": "1980-01-01"}, "death-disagrees", "personne.date_deces"),
+        ({"followups": [{"id": "1", "dureeMin": 2000}]}, "out-of-bounds", "entretiens[ccas:1].duree_min"),
         ({"phone1": "12"}, "bad-phone", "personne.telephones"),
         ({"socialSecurityNumber": "2,88044E+14"}, "number-lost-digits", "identifiants[nir].valeur"),
         ({"socialSecurityNumber": "288044090123400"}, "bad-nir", "identifiants[nir].valeur"),
@@ -371,6 +374,8 @@ def test_the_sheets_of_a_workbook_join_on_the_file_number() -> None:
                 ["N° dossier", "Identifiant de la demande", "Date d'ouverture", "Type", "Montant demandé"],
                 [["1", "a1", "06/11/2026", "Aide alimentaire", "120,50 €"]],
             ),
+            "Rendez-vous": (["N° dossier", "Id", "Début"], [["1", "r1", "24/11/2026 09:30"]]),
+            "Actions convenues": (["N° dossier", "Id", "Échéance"], [["1", "p1", "20/12/2026"]]),
         }
     )
     zoe, orphan = read(data, "ccas.suivi")
@@ -378,6 +383,8 @@ def test_the_sheets_of_a_workbook_join_on_the_file_number() -> None:
     assert codes(zoe) == []
     assert facts["entretiens[ccas:s1].medium"] == "telephone"
     assert facts["demandes_aide[ccas:a1].montant_demande"] == "120.5"
+    assert facts["rendez_vous[ccas:r1].debut"] == "2026-11-24T08:30:00Z"
+    assert facts["actions[ccas:p1].echeance"] == "2026-12-20"
     assert PRIVATE not in repr([facts, zoe.findings])
     assert codes(orphan) == ["unknown-beneficiary"]
     assert orphan.rejected
