@@ -41,6 +41,8 @@ ADDED = "MAILLON_MAPPINGS"
 
 _NIR = "identifiants[nir].valeur"
 _BORN = "personne.date_naissance"
+_FIRST_BORN = "1900-01-01"
+_DIED = "personne.date_deces"
 _KEYS = re.compile(r"\[[^\]]*\]")
 _TWICE = "UTF-8 was read as windows-1252 on its way: its sender declares the right encoding, and sends it again"
 _SEXES = {"monsieur": "masculin", "madame": "feminin"}
@@ -111,6 +113,8 @@ class Mapping:
         for one in persons:
             if self._born_at:
                 _compare_birth(one.facts, self._born_at, findings)
+            if self._died_at:
+                _compare_death(one.facts, self._died_at, findings)
             if self._nir_at:
                 _compare_nir(one.facts, self._nir_at, findings)
         # Most records of a bulk file are plain ASCII: a tenth of a microsecond says so. (JSON may escape its accents.)
@@ -154,6 +158,11 @@ class Mapping:
     def _born_at(self) -> str:
         """Where the partner writes the birth date; empty when it writes none."""
         return self._place_of(_BORN)
+
+    @cached_property
+    def _died_at(self) -> str:
+        """Where the partner writes the date of death; empty when it writes none."""
+        return self._place_of(_DIED)
 
     def _place_of(self, wanted: str) -> str:
         for path, row, section in self.rows():
@@ -247,11 +256,22 @@ def _is_twice_encoded(value: Any) -> bool:
 
 
 def _compare_birth(facts: Facts, at: str, findings: list[Finding]) -> None:
-    """Leave out a birth date to come, by which nobody may be known: a human asks its sender."""
+    """Leave out a birth date to come, or of nobody alive, by which nobody may be known: a human asks its sender."""
     born = facts.get(_BORN, "")
-    if born > datetime.now(PARIS).date().isoformat()[: len(born)]:
+    if born and born < _FIRST_BORN[: len(born)]:
+        del facts[_BORN]
+        findings.append(Finding("birth-too-old", at, "quarantine"))
+    elif born > datetime.now(PARIS).date().isoformat()[: len(born)]:
         del facts[_BORN]
         findings.append(Finding("birth-to-come", at, "quarantine"))
+
+
+def _compare_death(facts: Facts, at: str, findings: list[Finding]) -> None:
+    """Leave out a death to come, or before the birth: all that a death stops would stop for someone alive."""
+    died = facts.get(_DIED)
+    if died and (died > datetime.now(PARIS).date().isoformat() or died < facts.get(_BORN, "")):
+        del facts[_DIED]
+        findings.append(Finding("death-disagrees", at, "quarantine"))
 
 
 def _compare_nir(facts: Facts, at: str, findings: list[Finding]) -> None:

@@ -18,6 +18,7 @@ from mappings.grammar import Format, MappingError, MappingFile, Row, Step
 from mappings.shape import Child, Shape
 from mappings.tree import SELF_KEYED, Leaf, Node, Tree, View
 from mappings.types import TYPES, Bad, codec, tells_several
+from schemas import paths
 from schemas.record import Facts, Finding, PersonFacts
 
 Reader = Callable[[Any, dict[str, Any], list[Finding]], tuple[list[PersonFacts], Facts, str, str | None]]
@@ -364,6 +365,8 @@ class Generator:
         assert kind is not None
         limit = self._limit(box, leaf.inputs[0])
         read = codec(row, self.file.zone).read
+        if row.type == "integer" and leaf.sink != "variable":
+            read = runtime.within(read, paths.FIELDS[paths.shape(leaf.target)].annotation)
         read = read if kind.bounded else runtime.limited(read, [limit])
         if kind.memo:
             call = f"{self.out.hold('M', runtime.Memo(read))}[x]"

@@ -17,8 +17,25 @@ MAX_REMEMBERED = 8192
 _CODE_PROBLEMS = frozenset({"unknown-code", "label-disagrees", "disputed-code"})
 _EXPECTED = frozenset({"matricule-is-nir"})
 """What is known to happen and needs nobody: told, and the field left out."""
-_LET_THROUGH = frozenset({"negative-count"})
+_LET_THROUGH = frozenset({"negative-count", "out-of-bounds"})
 """What a schema lets through though it means nothing: its field waits, the record is read."""
+
+
+def within(read: Callable[[str], int | None], annotation: Any) -> Callable[[str], int | None]:
+    """The same reading, of a number that the shared record can hold."""
+    bounds = getattr(annotation, "__metadata__", ())
+    low = next((one.ge for one in bounds if hasattr(one, "ge")), None)
+    high = next((one.le for one in bounds if hasattr(one, "le")), None)
+    if not low and high is None:  # zero or more: what is below is refused already
+        return read
+
+    def bounded(text: str) -> int | None:
+        value = read(text)
+        if value is not None and not (low or 0) <= value <= (value if high is None else high):
+            raise Bad("out-of-bounds", f"{low or 0} ou plus" if high is None else f"{low or 0} à {high}")
+        return value
+
+    return bounded
 
 
 class Memo(dict[str, Any]):

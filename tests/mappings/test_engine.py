@@ -147,11 +147,10 @@ def test_a_nir_beside_the_wrong_person_is_told(mapping, changes, told):
     assert "identifiants[nir].valeur" in record.personnes[0].facts
 
 
-def test_a_birth_date_to_come_names_nobody(mapping):
-    record = mapping(NUMBERED).read({"usager": {"nom": "Durand", "naissance": "2199-01-01", "nir": "2850699999999"}})
-    assert [(f.code, f.path, f.severity) for f in record.findings] == [
-        ("birth-to-come", "usager/naissance", "quarantine")
-    ]
+@pytest.mark.parametrize(("born", "code"), [("2199-01-01", "birth-to-come"), ("1885-06-14", "birth-too-old")])
+def test_a_birth_date_of_nobody_alive_names_nobody(mapping, born, code):
+    record = mapping(NUMBERED).read({"usager": {"nom": "Durand", "naissance": born, "nir": "2850699999999"}})
+    assert [(f.code, f.path, f.severity) for f in record.findings] == [(code, "usager/naissance", "quarantine")]
     facts = record.personnes[0].facts
     assert "personne.date_naissance" not in facts
     assert facts["personne.nom_naissance"] == "Durand"
