@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_un_couple_partage_son_telephone_sans_etre_confondu(caf: Caf) -> None:
     assert telephones[0] == telephones[1]
     assert un.key != autre.key
     assert "personne.nom_naissance" not in un.personnes[0].facts, "the name is the dossier holder's"
+
+
+def test_deux_lignes_d_une_personne_sont_dites_et_aucune_n_efface_l_autre(caf: Caf) -> None:
+    entete, ligne, *_ = texte(1).split(b"\r\n")
+    autre = re.sub(rb"06399801\d\d", b"0639980199", ligne)
+    une, repetee = lignes(caf, b"\r\n".join([entete, ligne, autre, b""]))
+    assert une.key == repetee.key
+    assert (une.findings, [f.code for f in repetee.findings]) == ([], ["repeated-record"])
+    assert (une.partial, repetee.partial) == (False, True)
 
 
 def test_l_accord_pour_ce_moyen_de_contact_est_inconnu(caf: Caf) -> None:
