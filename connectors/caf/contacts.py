@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 import mappings
 from connectors import table
-from connectors.caf.doublons import empreinte
 from connectors.contract import DocumentRefused, Envelope
 from schemas.record import Finding, Record
 
@@ -56,21 +55,17 @@ class Contacts:
         return table.sheets(self._source, max_bytes=MAX_BYTES)
 
     def __iter__(self) -> Iterator[Record]:
-        met: dict[int, int] = {}
+        repeated = table.Repeated()
         for row in self._sheets()[0]:
             record = self._mapping.read({name: row.cells.get(name, "") for name in COLONNES})
             record.digest = row.digest
-            said = int.from_bytes(row.digest[:8], "big")
-            if met.setdefault(empreinte(record.key), said) != said:
-                # Both lines are kept: nobody knows which one is right, and the second must not take the first away.
-                record.partial = True
-                record.findings.append(Finding("repeated-record", "row", detail="this person has another line above"))
             if row.surplus:
                 record.findings.append(
                     Finding("surplus-cells", "row", "quarantine", detail=f"{row.surplus} more cells")
                 )
             at = f"line {row.line}"
             record.findings = [replace(one, path=f"{at}: {one.path}") for one in record.findings]
+            repeated.tell(record, row)
             yield record
 
 

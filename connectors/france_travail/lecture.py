@@ -184,7 +184,7 @@ def _table(document: str, source: BinaryIO) -> Lecture:
 
 
 def _rows(document: str, sheet: table.Sheet, names: Mapping[str, str]) -> Iterator[Record]:
-    mapping = mappings.load(document)
+    mapping, repeated = mappings.load(document), table.Repeated()
     for row in sheet:
         cells = {names.get(name, name): _MIDNIGHT.sub("", text) for name, text in row.cells.items()}
         record = mapping.read(cells, raw=row.digest)
@@ -193,4 +193,6 @@ def _rows(document: str, sheet: table.Sheet, names: Mapping[str, str]) -> Iterat
         if row.surplus:
             found = Finding("surplus-cells", f"line {row.line}", "reject", detail="cells beyond the last column")
             record.findings.append(found)
+        if not record.partial:
+            repeated.tell(record, row)
         yield record

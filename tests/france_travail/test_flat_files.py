@@ -94,6 +94,15 @@ def test_a_cell_that_cannot_be_read_is_told_and_the_rest_is_kept(spie: bytes, ce
     assert value not in repr(record.findings)
 
 
+def test_two_lines_of_one_person_are_told_and_none_takes_the_other_away(spie: bytes) -> None:
+    head, line, *_ = spie.splitlines()
+    first, second = read("flux_spie", b"\n".join([head, line, line.replace(b"RETHEL", b"SEDAN"), b""]))
+    assert first.key == second.key
+    assert "repeated-record" not in [one.code for one in first.findings]
+    assert "repeated-record" in [one.code for one in second.findings]
+    assert (first.partial, second.partial) == (False, True)
+
+
 def test_an_indicator_at_no_is_not_a_frein(spie: bytes) -> None:
     (record,) = read("flux_spie", line(spie, 1, dif_transport="O", dif_sante="N", dif_inser_com="O"))
     freins = {path: value for path, value in record.personnes[0].facts.items() if path.startswith("freins")}
