@@ -116,6 +116,12 @@ def needs(work: UnitOfWork, gateway: Gateway, person_id: str) -> list[Need]:
     return list(found.values())
 
 
+def require_ground(ground: str) -> None:
+    """Raises `Misnamed` (`erasure-ground`)."""
+    if ground not in GROUNDS:
+        raise Misnamed("erasure-ground", f"Grounds: {', '.join(GROUNDS)}.")
+
+
 def erase(
     work: UnitOfWork, gateway: Gateway, person_id: str, *, ground: str = "request", forced_by: str = ""
 ) -> Certificate:
@@ -125,8 +131,7 @@ def erase(
     `Unknown`, `Conflict("still-needed")` naming regimes and articles, `Conflict("already-erased")`, and
     `Unavailable("busy")` when exchanges about her leave it no turn.
     """
-    if ground not in GROUNDS:
-        raise Misnamed("erasure-ground", f"Grounds: {', '.join(GROUNDS)}.")
+    require_ground(ground)
     if forced_by and not _REASON.fullmatch(forced_by):
         raise Invalid("reason-needed", "Name the DPO's written decision by its SHA-256.")
     work.flush()
@@ -319,4 +324,4 @@ def _clean(gateway: Gateway) -> None:
         log.warning("erasure.checkpoint_failed", kind=type(error).__name__)
 
 
-__all__ = ["GROUNDS", "Certificate", "Need", "erase", "keep_to_herself", "needs", "reconcile"]
+__all__ = ["GROUNDS", "Certificate", "Need", "erase", "keep_to_herself", "needs", "reconcile", "require_ground"]

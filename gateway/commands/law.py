@@ -330,6 +330,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, only say what stands against it.")] = False,
 ) -> None:
     """Erase a person: her key is destroyed, past recipients are told. It cannot be undone."""
+    erasure.require_ground(ground)
     gateway = Gateway.open(settings())
     if not yes:
         with gateway.unit_of_work() as work:

@@ -104,6 +104,7 @@ def maillon(
         ("worklist list --body nobody", "body-unknown", "france_travail"),
         (f"basis withdraw {NOBODY}", "basis-unknown", "maillon basis list"),
         (f"person erase {NOBODY}", "person-unknown", ""),
+        (f"person erase {NOBODY} --ground lassitude", "erasure-ground", "withdrawn"),
         ("quarantine show unknown", "quarantine-unknown", ""),
         ("breach close unknown", "breach-unknown", "maillon breach list"),
         ("breach draft unknown jwks.json", "breach-kind", "token-stolen"),
