@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -30,6 +28,7 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("/v1/journal/vkey", doors.checkpoint, methods=["GET"]),
         Route("/v1/journal/tile/{tile:path}", doors.tile, methods=["GET"]),
         Route("/v1/journal/witness", doors.add_checkpoint, methods=["POST"]),
+        Route("/v1/journal/witness/add-checkpoint", doors.add_checkpoint, methods=["POST"]),
         Route("/v1/journal/{log}/checkpoint", doors.checkpoint, methods=["GET"]),
         Route("/v1/journal/{log}/tile/{tile:path}", doors.tile, methods=["GET"]),
     ]
@@ -76,7 +75,7 @@ class _Doors:
             raise Unknown("witness-absent", "This gateway witnesses no log.")
         if self._witness is None:
             lines = [line.strip() for line in followed.read_text("utf-8").splitlines() if line.strip()]
-            name = f"{urlsplit(self.gateway.settings.issuer).netloc}/witness"
+            name = witness.name_of(self.gateway.settings)
             key = self.gateway.keys.ed25519("witness")
             # What it cosigned is kept in the shared database: every process must refuse the same fork.
             self._witness = witness.Witness(self.gateway.engine, name, key, lines)

@@ -8,6 +8,7 @@
 | `exchange.key` | keyed digests of payloads in the journal |
 | `journal.ed25519` | signs checkpoints |
 | `webhook.ed25519` | signs the notices sent to bodies |
+| `witness.ed25519` | cosigns the journals of others |
 | `oauth.es256` | signs access tokens |
 
 Files are created on first use with mode 0600 in the demo and test profiles; in production they must exist already. One

@@ -400,15 +400,21 @@ OPERATIONS: tuple[Operation, ...] = (
                                      *param("IfNoneMatch")),
         answers={200: _raw("The tile.", "application/octet-stream"), 304: _UNCHANGED},
     ),
-    Operation(
-        "post", "/v1/journal/witness", "add_checkpoint", "Have a followed log's checkpoint cosigned", "journal",
-        description="C2SP tlog-witness `add-checkpoint`; 404 when this gateway witnesses no log, or not this one.",
-        body={"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}},
-        answers={200: _raw("Cosignature lines."), 400: _either("Malformed."), 403: _raw("No known signature."),
-                 404: _either("Not a log that is followed."),
-                 409: _raw("The size last cosigned.", "text/x.tlog.size"),
-                 422: _raw("It does not extend the last one.")},
-        problems=(413, 415),
+    *(
+        Operation(
+            "post", path, id, summary, "journal",
+            description="C2SP tlog-witness `add-checkpoint`; 404 when this gateway witnesses no log, or not this one.",
+            body={"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}},
+            answers={200: _raw("Cosignature lines."), 400: _either("Malformed."), 403: _raw("No known signature."),
+                     404: _either("Not a log that is followed."),
+                     409: _raw("The size last cosigned.", "text/x.tlog.size"),
+                     422: _raw("It does not extend the last one.")},
+            problems=(413, 415),
+        )
+        for path, id, summary in (
+            ("/v1/journal/witness", "witness", "Have a followed log's checkpoint cosigned"),
+            ("/v1/journal/witness/add-checkpoint", "add_checkpoint", "The same where tlog-witness clients ask for it"),
+        )
     ),
     *(
         Operation("get", path, id, summary, "access", answers={200: {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -57,6 +58,11 @@ evidence = Table(
     Column("reason", String(40), nullable=False),
     Column("submission", LargeBinary, nullable=False),
 )
+
+
+def name_of(settings: Settings) -> str:
+    """How the witness that this gateway is to others is called in its key."""
+    return f"{urlsplit(settings.issuer).netloc}/witness"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +285,8 @@ class Collector:
     policy: verify.Policy
     client: httpx.AsyncClient
     known: dict[tuple[str, str], int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    """Status of the last answer of each witness that did not cosign; 0: it gave none."""
 
     async def collect(self, log: str = DEFAULT_LOG) -> bool:
         """Have the published checkpoint of one log cosigned; True when the quorum is reached. A witness that does not
@@ -292,11 +300,13 @@ class Collector:
     async def _ask(self, place: Path, name: str, url: str, raw: bytes) -> str | None:
         origin = raw.partition(b"\n")[0].decode()
         old = self.known.get((url, origin), 0)
+        self.refused[name] = 0
         for _ in range(2):
             try:
                 answer = await self.client.post(f"{url}/add-checkpoint", content=_proposal(place, old, raw))
             except (httpx.HTTPError, ValueError, OSError):
                 return None  # unreachable, or it knows a longer log than ours: its refusal is for a human
+            self.refused[name] = answer.status_code
             if answer.status_code == 200:
                 self.known[url, origin] = verify.Checkpoint.parse(raw.decode().rpartition("\n\n")[0] + "\n").size
                 return _valid_line(self.policy.witnesses[name], raw, answer.text)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import journal, journal_upkeep
+from gateway import journal, journal_upkeep, note, witness
 from gateway.access import webhooks
 from gateway.access.tokens import CURRENT, NEXT, RELOAD_AFTER, rotate_signing_key
 from gateway.commands import group
@@ -27,12 +27,23 @@ class Signs(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    group(app, "keys", "The gateway's own signing keys.", rotate=rotate, webhook=webhook)
+    group(app, "keys", "The gateway's own signing keys.", rotate=rotate, webhook=webhook, witness=witness_)
 
 
 def webhook() -> None:
     """The public key that the bodies we send notices to register, as Standard Webhooks writes it. Prints JSON."""
     data({"webhook": webhooks.public_text(Gateway.open(settings()).keys.ed25519("webhook"))})
+
+
+def witness_() -> None:
+    """The key of the witness that this gateway is to others' journals, made when there is none, and the line of their
+    `witnesses.policy`. Prints JSON. It cosigns the logs whose `vkey` stands in `witness.logs`, once started again."""
+    gateway = Gateway.open(settings())
+    key = Keyring(gateway.keys.folder).ed25519("witness")
+    name = witness.name_of(gateway.settings)
+    vkey = note.public_key(name, key, note.COSIGNATURE)
+    url = f"{gateway.settings.issuer.rstrip('/')}/v1/journal/witness"
+    data({"vkey": str(vkey), "policy": f"witness {name.partition('/')[0]} {vkey} {url}"})
 
 
 def rotate(

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from connectors import service
 from gateway import bundle, clock, decision_record, journal, journal_files, journal_recovery, verify, witness
 from gateway.commands import group
-from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people
+from gateway.commands.output import REFUSED, WRONG_USAGE, data, fail, people, told
 from gateway.journal import Logged
 from gateway.journal_copy import compared
 from gateway.journal_files import WITNESS_POLICY
@@ -153,15 +153,27 @@ def witness_(
     gateway.publish_journal()
     policy = _asking(gateway, origin, name, vkey)
 
-    async def ask() -> bool:
+    async def ask() -> tuple[bool, int]:
         async with service.client() as client:
             collector = witness.Collector(gateway.engine, gateway.settings, policy, client)
-            return await collector.collect()
+            return await collector.collect(), collector.refused[name]
 
-    cosigned = asyncio.run(ask())
+    cosigned, status = asyncio.run(ask())
     data({"witness": origin, "cosigned": cosigned})
     if not cosigned:
+        told("not-cosigned", _NOT_COSIGNED.get(status, f"It answers {status}: ask its operator what it lacks."))
         raise typer.Exit(REFUSED)
+
+
+_NOT_COSIGNED = {
+    0: "It gave no answer, or knows a longer log than ours: check its address, then which log it followed.",
+    200: "Its answer is not signed by the key of --vkey: ask its operator for its verifier key.",
+    403: "It knows this log under another key: give its operator our `vkey` (`maillon journal export`).",
+    404: "It follows no log of this origin, or is not there: give its operator our `vkey` (`maillon journal export`).",
+    409: "It cosigned another log of this origin and size: keep both, and look for who rewrote ours.",
+    422: "What it cosigned before is not in this log: keep both, and look for who rewrote ours.",
+}
+"""What to do when a witness does not cosign, by the status of its answer."""
 
 
 def _asking(gateway: Gateway, origin: str, name: str, vkey: str) -> verify.Policy:

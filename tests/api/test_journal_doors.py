@@ -72,7 +72,7 @@ def test_this_gateway_is_a_witness_of_the_logs_its_operator_follows(house: House
         answer = anyone.post("/v1/journal/witness", content=witness.submission(0, [], signed))
         assert answer.status_code == 200, answer.text
         assert answer.text.startswith("— 127.0.0.1")
-        again = anyone.post("/v1/journal/witness", content=witness.submission(0, [], signed))
+        again = anyone.post("/v1/journal/witness/add-checkpoint", content=witness.submission(0, [], signed))
         assert (again.status_code, again.text) == (409, "1\n")
         assert again.headers["content-type"] == "text/x.tlog.size"
         problem(anyone.post("/v1/journal/witness", content=b"x" * 70_000), 413, "body-too-large")

@@ -83,3 +83,11 @@ def test_a_witness_that_does_not_answer_has_not_cosigned(office: Office) -> None
     result = office.ask("--vkey", office.witness.vkey, origin="http://127.0.0.1:1")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["cosigned"] is False
+    assert "not-cosigned: It gave no answer" in result.stderr
+
+
+def test_a_witness_that_does_not_follow_this_log_is_told_as_one(office: Office) -> None:
+    office.witness.logs.clear()
+    result = office.ask("--vkey", office.witness.vkey)
+    assert (result.exit_code, json.loads(result.stdout)["cosigned"]) == (1, False)
+    assert "not-cosigned: It follows no log of this origin" in result.stderr
