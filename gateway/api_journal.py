@@ -58,7 +58,9 @@ class _Doors:
         path = http.url.path.removeprefix("/v1/journal/")
         found = await run_in_threadpool(published_file, self.gateway.settings, path)
         if found is None:
-            raise Unknown("journal-file-unknown", "The checkpoint says which tiles exist.")
+            raise Unknown(
+                "journal-file-unknown", "Nothing of this name is published: a checkpoint says which tiles are."
+            )
         content = await run_in_threadpool(found.read_bytes)
         return conditional(http, Response(content, media_type=media, headers={"Cache-Control": cache}))
 

@@ -213,9 +213,10 @@ def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return answer(request.scope["state"], NotAllowed("method-not-allowed", headers=_allowed(request, error)))
+        refused = NotAllowed("method-not-allowed", "`Allow` names those it takes.", headers=_allowed(request, error))
+        return answer(request.scope["state"], refused)
     if error.status_code == 404:
-        return answer(request.scope["state"], Unknown("not-found"))
+        return answer(request.scope["state"], Unknown("not-found", "Check the address: /openapi.json lists them all."))
     body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
     body |= {"instance": request.scope["state"]["instance"]}
     return JSONResponse(body, error.status_code, error.headers, media_type="application/problem+json")

@@ -397,10 +397,13 @@ def _journal(work: UnitOfWork, caller: Caller, outcome: str, **fields: Any) -> N
 
 async def _asked(http: Request, form: type[_A], code: str) -> _A:
     """What was sent, as this form reads it. Raises `Invalid` under this code, besides what `read_json` does."""
+    members = ", ".join(field.alias or name for name, field in form.model_fields.items())
+    asked = await read_json(http)
     try:
-        return form.model_validate(await read_json(http))
+        return form.model_validate(asked)
     except ValidationError as error:
-        raise Invalid(code, f"Send an object of these members and no other. {misread(error)}.") from None
+        wrong = f" {misread(error)}." if isinstance(asked, dict) else ""
+        raise Invalid(code, f"Send an object of {members} and nothing else.{wrong}") from None
 
 
 def _account(caller: Caller) -> reidentification.Account:

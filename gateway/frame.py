@@ -109,7 +109,7 @@ class Frame:
     def _refusal(self, scope: Scope) -> Problem | None:
         method, headers, raw = scope["method"], scope["headers"], (scope.get("raw_path") or b"").lower()
         if method not in METHODS:
-            return MethodUnknown("method-unknown")
+            return MethodUnknown("method-unknown", "Check the method: /openapi.json lists those of each address.")
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             return HeadersTooLarge(
                 "headers-too-large", f"Send at most {MAX_HEADERS} headers, of {MAX_HEADER_BYTES} bytes in all."
@@ -122,7 +122,7 @@ class Frame:
         if not self._ours([value for name, value in headers if name == b"host"], scope["path"]):
             return Misdirected("host", "Call this gateway by the name of its issuer.")
         if any(mark in raw for mark in _TWO_READINGS) or raw.endswith((b"/..", b"/.")):
-            return Unknown("not-found")
+            return Unknown("not-found", "Send the path as it is, without dots to follow or characters read two ways.")
         return clock.doubtful() if scope["path"].startswith(PARTNERS) and not clock.steady() else None
 
     def _ours(self, hosts: list[bytes], path: str) -> bool:

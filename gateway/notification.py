@@ -177,7 +177,7 @@ def of_recipient(work: UnitOfWork, identifier: str, recipient: str) -> Notificat
     """One notification of this recipient. Raises `Unknown`, also for another's."""
     row = work.connection.execute(select(table).where(table.c.id == identifier, table.c.recipient == recipient)).first()
     if row is None:
-        raise Unknown("notification-unknown", "No such notification.")
+        raise Unknown("notification-unknown", "Check the id against the notice you were given.")
     return _of(row)
 
 
@@ -191,7 +191,7 @@ def dpo_tasks(work: UnitOfWork, *, after: str = "", limit: int | None = None) ->
 def _row(work: UnitOfWork, identifier: str) -> Row[Any]:
     row = work.connection.execute(select(table).where(table.c.id == identifier).with_for_update()).first()
     if row is None:
-        raise Unknown("notification-unknown", "No such notification.")
+        raise Unknown("notification-unknown", "Check the id against the notice you were given.")
     return row
 
 

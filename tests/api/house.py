@@ -187,13 +187,14 @@ def _furnished(gateway: Gateway, base: str) -> dict[str, ECKey]:
 
 
 def problem(answer: httpx.Response, status: int, code: str, *canaries: str) -> dict[str, Any]:
-    """The error contract: a problem of this status and code, with an instance, that repeats nothing."""
+    """The error contract: a problem of this status and code, with an instance and what to do, that repeats nothing."""
     assert answer.status_code == status, (answer.status_code, answer.text[:300])
     assert answer.headers["content-type"] == "application/problem+json"
     told: dict[str, Any] = answer.json()
     assert told["type"] == f"urn:maillon:problem:{code}", told
     assert told["status"] == status
     assert told["instance"].startswith("urn:uuid:")
+    assert told.get("detail"), told
     for canary in canaries:
         assert canary not in answer.text
     return told
