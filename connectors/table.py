@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from hashlib import blake2b
 from itertools import chain, count, islice
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -31,7 +30,7 @@ from connectors.source import rewindable
 from connectors.workbook import measured
 from schemas.composition import normal
 from schemas.nomenclatures.labels import bare_words
-from schemas.record import Finding, Record
+from schemas.record import Finding
 
 MAX_BYTES = manifest.MAX_TABLE
 MAX_COLUMNS = 512
@@ -106,20 +105,6 @@ def unread(main: Sheet, others: Iterable[Sheet]) -> tuple[Finding, ...]:
             raise DocumentRefused("table-in-two-sheets", "put the rows of both sheets in one, or send two files", at)
         told.append(Finding("unread-sheet", at, "notice", detail="only one sheet is read"))
     return tuple(told)
-
-
-class Repeated:
-    """Tells a record whose key another line of the file bears, with other cells: both lines are kept, as nobody knows
-    which one is right, and the second does not take away what the first said."""
-
-    def __init__(self) -> None:
-        self._met: dict[bytes, bytes] = {}
-
-    def tell(self, record: Record, row: Row) -> None:
-        key = blake2b(record.key.encode(), digest_size=8).digest()
-        if self._met.setdefault(key, row.digest[:8]) != row.digest[:8]:
-            record.partial = True
-            record.findings.append(Finding("repeated-record", f"line {row.line}", detail="her key has a line above"))
 
 
 def header(text: str) -> str:

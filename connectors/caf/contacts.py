@@ -14,6 +14,7 @@ from typing import BinaryIO
 import mappings
 from connectors import table
 from connectors.contract import DocumentRefused, Envelope
+from connectors.repeated import Repeated
 from schemas.record import Finding, Record
 
 DOCUMENT = "caf.contacts_allocataires"
@@ -55,7 +56,7 @@ class Contacts:
         return table.sheets(self._source, max_bytes=MAX_BYTES)
 
     def __iter__(self) -> Iterator[Record]:
-        repeated = table.Repeated()
+        repeated = Repeated()
         for row in self._sheets()[0]:
             record = self._mapping.read({name: row.cells.get(name, "") for name in COLONNES})
             record.digest = row.digest
@@ -65,7 +66,7 @@ class Contacts:
                 )
             at = f"line {row.line}"
             record.findings = [replace(one, path=f"{at}: {one.path}") for one in record.findings]
-            repeated.tell(record, row)
+            repeated.tell(record, at)
             yield record
 
 

@@ -19,6 +19,7 @@ from connectors.contract import DocumentRefused, Envelope
 from connectors.departement.referentiel import Entry, Referentiel, Referentiels, local_time, required
 from connectors.departement.structure import Node, check, structure, to_json
 from connectors.json import digest
+from connectors.repeated import Repeated
 from connectors.source import rewindable
 from connectors.xml import stream
 from schemas.normalisation import name_key
@@ -55,11 +56,12 @@ class WebrsaReading:
     def __iter__(self) -> Iterator[Record]:
         self._source.seek(0)
         node = structure("webrsa_ali").under("dossiers", "dossier")
-        mapping = mappings.load(self.document)
+        mapping, repeated = mappings.load(self.document), Repeated()
         for element in stream(self._source, ROOT, "entete", "dossier", container="dossiers"):
             if element.tag != "dossier":
                 continue
             record = self._record(element, node, mapping)
+            repeated.tell(record, "dossiers/dossier")
             if record.quarantined:
                 record.original = partial(self._alone, etree.tostring(element, with_tail=False))
             yield record

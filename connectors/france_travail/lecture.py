@@ -16,6 +16,7 @@ from connectors import json as strict_json
 from connectors import table
 from connectors.contract import DocumentRefused, Envelope
 from connectors.france_travail import besoins
+from connectors.repeated import Repeated
 from schemas.nomenclatures.labels import repair
 from schemas.record import Finding, Record
 
@@ -184,7 +185,7 @@ def _table(document: str, source: BinaryIO) -> Lecture:
 
 
 def _rows(document: str, sheet: table.Sheet, names: Mapping[str, str]) -> Iterator[Record]:
-    mapping, repeated = mappings.load(document), table.Repeated()
+    mapping, repeated = mappings.load(document), Repeated()
     for row in sheet:
         cells = {names.get(name, name): _MIDNIGHT.sub("", text) for name, text in row.cells.items()}
         record = mapping.read(cells, raw=row.digest)
@@ -193,6 +194,5 @@ def _rows(document: str, sheet: table.Sheet, names: Mapping[str, str]) -> Iterat
         if row.surplus:
             found = Finding("surplus-cells", f"line {row.line}", "reject", detail="cells beyond the last column")
             record.findings.append(found)
-        if not record.partial:
-            repeated.tell(record, row)
+        repeated.tell(record, f"line {row.line}")
         yield record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_an_element_beside_the_dossiers_is_refused_by_its_name(tmp_path: Path, a
     with pytest.raises(DocumentRefused) as refused:
         read_changed(tmp_path, after, after + b"<signalement>Canari</signalement>")
     assert (refused.value.code, refused.value.path) == ("unknown-element", "signalement")
+
+
+def test_a_dossier_told_twice_is_told_and_the_second_does_not_take_the_first_away(tmp_path: Path) -> None:
+    loaded(tmp_path)
+    dossier = ONE_PERSON[ONE_PERSON.index(b"<dossier>") : ONE_PERSON.index(b"</dossiers>")]
+    again = re.sub(rb"<ville>[^<]+", b"<ville>AILLEURS", dossier)
+    flow = ONE_PERSON.replace(b"</dossiers>", again + b"</dossiers>")
+    first, second = loaded(tmp_path).read("departement.webrsa_ali", io.BytesIO(flow))
+    assert first.key == second.key
+    assert ([one.code for one in first.findings], [one.code for one in second.findings]) == ([], ["repeated-record"])
+    assert (first.partial, second.partial) == (False, True)
 
 
 async def test_the_referentiel_comes_first_then_the_full_file_then_the_changes(tmp_path: Path) -> None:
