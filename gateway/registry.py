@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -39,6 +39,7 @@ from gateway.storage.tables.access import client
 from gateway.unit_of_work import UnitOfWork
 from gateway.vault import Vault
 from mappings import MappingError
+from schemas import nomenclatures
 from schemas.normalisation import name_key
 from schemas.record import Current, Written
 
@@ -60,6 +61,15 @@ class Body:
     role: str
     connector: str
     client_id: str = ""
+
+
+@lru_cache(maxsize=4096)
+def _name_of_today(name: str) -> str:
+    """What a name is compared by, the former names of an institution (`crosswalk/anciens_noms`) told as today's."""
+    said = f" {name_key(name)} "
+    for row in nomenclatures.crosswalk("anciens_noms"):
+        said = said.replace(f" {name_key(row['ancien'])} ", f" {name_key(row['nouveau'])} ")
+    return said.strip()
 
 
 @dataclass
@@ -147,9 +157,9 @@ class Gateway:
         return self._bodies
 
     def named(self, name: str) -> set[str]:
-        """The registered bodies of this name, whatever its case, accents and hyphens."""
-        wanted = name_key(name)
-        return {one.id for one in self.bodies.values() if one.client_id and name_key(one.name) == wanted}
+        """The registered bodies of this name, whatever its case, accents and hyphens, and under its former one too."""
+        wanted = _name_of_today(name)
+        return {one.id for one in self.bodies.values() if one.client_id and _name_of_today(one.name) == wanted}
 
     def refresh(self) -> None:
         """Partners were added or changed: read them again."""

@@ -31,6 +31,7 @@ SOURCES = {
 _NOT_CODE_LISTS = frozenset(
     {"cnaf/INDEX", "cnaf/sensitive_codes", "dsp/index"}
     | {"crosswalk/categories", "crosswalk/categories_t3", "crosswalk/exclus", "crosswalk/libelles_departement"}
+    | {"crosswalk/anciens_noms"}
 )
 _CLOSED_LIST = "liste fermée : "
 

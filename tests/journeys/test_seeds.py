@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from connectors.departement import synthetic
 from gateway import clock, convention, evidence, fse, fse_indicators, links, prefill
 from gateway.exchange import exchange
 from gateway.receipt import Receipt, Request
+from gateway.storage.tables.access import client
 from schemas.record import Fact, PersonFacts, Record
 from tests.journeys.territory import AMELIA, CCAS, DEMO, Territory, accompaniment, beneficiary, territory
 
@@ -156,6 +158,14 @@ def test_e_back_to_france_travail_when_the_situation_improves(landes: Territory)
     (receipt,) = landes.tell("departement", "departement.webrsa_ali", again)
     assert receipt.status == "accepted"
     assert "Agence France Travail de Port-Albéret" in said(landes.current(who), "].organisme_accueil.nom")
+
+
+def test_a_b_e_a_body_is_found_under_the_name_it_had(landes: Territory) -> None:
+    with landes.gateway.unit_of_work() as work:
+        work.connection.execute(update(client).where(client.c.body == "ccas").values(name="France Travail de Dax"))
+    landes.gateway.refresh()
+    assert landes.gateway.named("POLE EMPLOI de Dax") == landes.gateway.named("France Travail de Dax") == {"ccas"}
+    assert landes.gateway.named("Pôle emplois de Dax") == set()
 
 
 def test_e_who_followed_her_before_she_was_reoriented_has_no_link_with_her_any_more(landes: Territory) -> None:
