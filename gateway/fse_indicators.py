@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import product
+from types import MappingProxyType
 from typing import Any
+
+from pydantic import ValidationError
 
 from gateway.fse import reading_all, taking_part, told_apart
 from gateway.fse_form import months
+from gateway.problems import Invalid
 from gateway.registry import Gateway
 from schemas import nomenclatures
+from schemas.convention import OperationFinancee
 from schemas.record import Current, Fact, value_of
 
 K = 5
@@ -76,8 +81,23 @@ _PARTS = (("EECO02", "EECO04", "EECO05"), ("EECO06", "EECO07", "EECO08"), ("EECO
 _COLUMNS = ("total", "feminin", "masculin")
 
 
-def indicators(gateway: Gateway, operation: str, k: int = K) -> dict[str, Any]:
-    """Output and result indicators of one operation, by sex; None stands for a count too small to be shown."""
+def targets_of(content: Mapping[str, Any]) -> Mapping[str, int]:
+    """The targets of an operation, by indicator, from its description (`operation_financee`). Raises `Invalid`."""
+    try:
+        told = OperationFinancee.model_validate(content).cibles or {}
+    except ValidationError as error:
+        where = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+        raise Invalid("operation-invalid", f"Correct these fields of the operation: {where}.") from None
+    if unknown := sorted(told.keys() - INDICATORS.keys()):
+        raise Invalid("operation-invalid", f"Targets are set by {', '.join(INDICATORS)}, not by {unknown[0][:40]}.")
+    return told
+
+
+def indicators(
+    gateway: Gateway, operation: str, k: int = K, targets: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Output and result indicators of one operation, by sex, each beside its target when it has one; None stands for a
+    count too small to be shown."""
     counts = {code: dict.fromkeys(_COLUMNS, 0) for code in INDICATORS}
     with reading_all(gateway, "fse-indicators") as work:
         for person_id, current, one in taking_part(work, gateway, operation):
@@ -94,7 +114,8 @@ def indicators(gateway: Gateway, operation: str, k: int = K) -> dict[str, Any]:
         "operation": operation,
         "seuil": k,
         "indicateurs": [
-            {"code": code, "libelle": label} | shown[code] for code, (label, _) in INDICATORS.items()
+            {"code": code, "libelle": label} | shown[code] | ({"cible": targets[code]} if code in targets else {})
+            for code, (label, _) in INDICATORS.items()
         ],
     }  # fmt: skip
 

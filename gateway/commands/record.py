@@ -145,11 +145,16 @@ def evidence_caseload(
 def evidence_indicators(
     operation: Operation,
     threshold: Annotated[int, typer.Option(min=2, help="Smaller counts are not shown.")] = fse_indicators.K,
+    described: Annotated[
+        Path | None,
+        typer.Option("--described", exists=True, dir_okay=False, help="The operation, as JSON: its targets are shown."),
+    ] = None,
     html: Html = None,
 ) -> None:
-    """Indicators of one operation, by sex; small counts are hidden."""
+    """Indicators of one operation, by sex, beside its targets; small counts are hidden."""
+    targets = fse_indicators.targets_of(_given(described)) if described else {}
     gateway = Gateway.open(settings())
-    told = fse_indicators.indicators(gateway, operation, threshold)
+    told = fse_indicators.indicators(gateway, operation, threshold, targets)
     _show("Indicateurs FSE+", told, html)
 
 

@@ -263,6 +263,12 @@ def test_counts_too_small_are_hidden_and_cannot_be_found_back(landes: Territory)
     assert hidden["EECO01"]["total"] is None
     assert hidden["EECO01"]["feminin"] is None
 
+    wanted = fse_indicators.targets_of({"id": OPERATION, "fonds": "fse_plus", "cibles": {"EECO01": 2000}})
+    beside = fse_indicators.indicators(landes.gateway, OPERATION, targets=wanted)["indicateurs"]
+    assert [one.get("cible") for one in beside[:2]] == [2000, None]
+    with pytest.raises(Invalid, match="operation-invalid"):
+        fse_indicators.targets_of({"id": OPERATION, "cibles": {"EECO99": 1}})
+
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(2, 10))
 def test_no_count_below_the_threshold_is_shown_nor_left_alone_to_subtraction(a: int, b: int, c: int, k: int) -> None:
