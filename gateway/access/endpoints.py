@@ -103,7 +103,9 @@ class _Doors:
                 client_id=answer.client_id,
                 instance=request.state.instance,
             )
-        headers = access.rates.headers("token-address", peer)
+        refused_client = answer.client_id if answer.refusal == "client-rate" else None
+        counted = ("token-client", refused_client) if refused_client else ("token-address", peer)
+        headers = access.rates.headers(*counted)
         if access.nonces is not None:
             headers["DPoP-Nonce"] = access.nonces.give()
         told = {} if answer.refusal is None else {"instance": request.state.instance}

@@ -172,6 +172,7 @@ async def test_too_many_requests(tmp_path):
     assert (await office.ask(office.ccas)).status_code == 200
     answer = await office.ask(office.ccas)
     refused(office, answer, 429, "temporarily_unavailable", "client-rate")
+    assert answer.headers["ratelimit"].startswith('"token-client";r=0;t='), "the quota that was passed"
     assert 0 < int(answer.headers["retry-after"]) <= DAY
     # Somebody else's failures never count against a partner: only the address does.
     assert (await office.ask(office.departement)).status_code == 200
