@@ -300,9 +300,9 @@ def put_back(
 
 
 def replay(
-    work: UnitOfWork, deliveries: Sequence[str], states: tuple[str, ...] = ("dead", "waiting", "withheld")
+    work: UnitOfWork, deliveries: Sequence[str], states: tuple[str, ...] = ("dead", "waiting", "withheld", "queued")
 ) -> int:
-    """Queue deliveries in these states again; they are decided and written anew."""
+    """Queue deliveries in these states again, now and with all their tries; they are decided and written anew."""
     return _again(work, outbox.c.id.in_(deliveries), states)
 
 

@@ -201,7 +201,7 @@ def outbox_list(dead: Annotated[bool, typer.Option("--dead", help="Only those th
 
 
 def outbox_retry(ids: Annotated[list[str], typer.Argument(help="Ids of deliveries.")]) -> None:
-    """Send dead, waiting or withheld deliveries again; each is decided anew."""
+    """Send dead, waiting or withheld deliveries again, and now those put off until later; each is decided anew."""
     gateway = Gateway.open(settings())
     with gateway.unit_of_work() as work:
         queued = outbox.replay(work, ids)
@@ -209,7 +209,11 @@ def outbox_retry(ids: Annotated[list[str], typer.Argument(help="Ids of deliverie
             journal.append(work, "admin.delivery_retry", n_records=queued, outcome="queued")
     data({"queued": queued, "unknown": len(ids) - queued})
     if not queued:
-        fail("delivery-unknown", "None of these is dead, waiting or withheld: see `maillon outbox list`.", WRONG_USAGE)
+        fail(
+            "delivery-unknown",
+            "None of these is left to send or withheld: see `maillon outbox list`.",
+            WRONG_USAGE,
+        )
 
 
 def outbox_pause(body: Annotated[str, typer.Argument(help="Id of the recipient.")]) -> None:

@@ -252,6 +252,17 @@ async def test_a_refused_delivery_is_a_dead_letter_that_can_be_replayed(house: H
     invariants.all_hold(house)
 
 
+async def test_a_delivery_put_off_until_later_is_sent_now_when_its_operator_says_so(house: House) -> None:
+    house.partner.fault = lambda rank: (503, {"Retry-After": "3600"})
+    house.says([declaration(1)])
+    await Worker(house.gateway).drain()
+    (late,) = rows(house, table.c.state == "queued")
+    house.partner.fault = None
+    with house.gateway.unit_of_work() as work:
+        assert outbox.replay(work, [late.id]) == 1
+    assert rows(house, table.c.state == "queued")[0].next_at < late.next_at
+
+
 async def test_a_paused_recipient_waits_and_the_other_does_not(two_recipients: House) -> None:
     house = two_recipients
     with house.gateway.unit_of_work() as work:
@@ -288,7 +299,7 @@ def test_what_met_nothing_but_an_outage_for_a_week_is_dead_too(house: House) -> 
             with house.gateway.unit_of_work() as work:
                 left.append(outbox.put_back(work, held, "http-503", counted=False))
                 work.flush()
-                outbox.replay(work, [held.id])
+                outbox.replay(work, [held.id], ("dead",))
     assert left == ["queued", "queued", "queued", "dead", "queued"]
 
 
