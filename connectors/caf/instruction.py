@@ -28,13 +28,20 @@ def straighten(element: etree._Element) -> list[Finding]:
         for name in _MOVED:
             for block in head.findall(name):
                 element.append(block)
-    findings: list[Finding] = []
+    findings = [_attribute(one, element) for one in element.iter() if one.attrib]
     for rank, person in enumerate(element.findall("Personne"), 1):
         answers = person.find("DonneesSocioProfessionnelles")
         if answers is not None:
             findings += _contradictions(answers, f"Personne[{rank}]/DonneesSocioProfessionnelles")
             _join_zones(answers.find("Mobilite"))
     return findings
+
+
+def _attribute(one: etree._Element, record: etree._Element) -> Finding:
+    """No element of these files bears an attribute: its place alone is told."""
+    steps = [str(step.tag) for step in (one, *one.iterancestors())]
+    above = sum(1 for _ in record.iterancestors())
+    return Finding("unknown-attribute", "/".join(reversed(steps[: len(steps) - above - 1])))
 
 
 def _contradictions(answers: etree._Element, at: str) -> list[Finding]:

@@ -54,6 +54,10 @@ TYPES: dict[str, Callable[[str], bool]] = {
 """Simple types and what they accept. `instant` has a space and no zone; `drapeau` is 0 or 1, `booleen` also words."""
 
 
+_ATTRIBUTES = frozenset({"referentiel"})
+"""The only attribute of the three contracts: the list that an entry is of, which its element names already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One element of a document. `most` is None when it may repeat without bound."""
@@ -104,6 +108,8 @@ def check(element: etree._Element, node: Node) -> list[Finding]:
 
 
 def _check(element: etree._Element, node: Node, found: list[Finding]) -> None:
+    if any(name not in _ATTRIBUTES for name in element.attrib):
+        found.append(Finding("unknown-attribute", node.path, "reject"))
     if node.type != "bloc":
         text = (element.text or "").strip()
         if len(element) or not TYPES[node.type](text) or (node.type != "texte" and not text):

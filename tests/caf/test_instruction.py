@@ -62,6 +62,13 @@ def test_un_element_ecrit_deux_fois_attend_un_humain(caf: Caf) -> None:
     ]
 
 
+def test_un_attribut_est_dit_par_sa_place(caf: Caf) -> None:
+    premier, *_ = demandes(caf, 1, change=(b"<NOMNAI>", b'<NOMNAI note="CANARI">'))
+    assert [(f.code, f.path, f.raw) for f in premier.findings if f.severity == "quarantine"] == [
+        ("unknown-attribute", "InfoDemandeRSA[1]/Personne/Identification/NOMNAI", "")
+    ]
+
+
 def test_un_refus_du_recueil_est_dit_et_aucune_reponse_n_est_inventee(caf: Caf) -> None:
     refus = [p.facts for r in demandes(caf) for p in r.personnes if p.facts["diagnostic.collecte"] == "refusee"]
     assert refus

@@ -74,6 +74,13 @@ def test_a_word_between_two_elements_is_told(tmp_path: Path, where: bytes) -> No
     assert [(one.code, one.path) for one in record.findings] == [("bad-type", "dossiers/dossier/allocataire")]
 
 
+def test_an_attribute_is_told_by_its_place(tmp_path: Path) -> None:
+    record = read_changed(tmp_path, b"<nom>", b'<nom note="Canari">')
+    assert [(one.code, one.path) for one in record.findings] == [
+        ("unknown-attribute", "dossiers/dossier/allocataire/nom")
+    ]
+
+
 @pytest.mark.parametrize("after", [b"</entete>", b"<dossiers>"])
 def test_an_element_beside_the_dossiers_is_refused_by_its_name(tmp_path: Path, after: bytes) -> None:
     with pytest.raises(DocumentRefused) as refused:
