@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -21,7 +21,7 @@ from sqlalchemy import delete, insert, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import clock, erasure_list, journal, notification, quarantine
-from gateway.decide import decide
+from gateway.decide import question
 from gateway.dossier import NO_DIGEST
 from gateway.identity import SHARED
 from gateway.journal import Entry
@@ -102,14 +102,16 @@ class Certificate:
 
 
 def needs(work: UnitOfWork, gateway: Gateway, person_id: str) -> list[Need]:
-    """The flows that a legal obligation or a public task lawfully opens for this person today."""
+    """The flows that a legal obligation or a public task lawfully opens for this person today, or would but for a
+    limitation: what is limited is kept meanwhile (GDPR 18(2)), and needed again once it is lifted."""
     current = gateway.dossiers.current(work, person_id)
     found: dict[tuple[str, str, str], Need] = {}
     for sender in sorted(current.sources & gateway.bodies.keys()):
         for flow in gateway.flows(work, sender):
             if not flow.active:
                 continue
-            decision = decide(work, gateway, person_id, flow, current)
+            asked = question(work, gateway, person_id, flow, current)
+            decision = gateway.policy.decide(replace(asked, limitation=False))
             if decision.permits and decision.basis in ("c", "e"):
                 key = (flow.regime, flow.purpose, flow.vers)
                 found.setdefault(key, Need(*key, tuple(decision.articles)))

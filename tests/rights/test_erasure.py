@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from gateway import clock, erasure, erasure_list, notification, quarantine
+from gateway import clock, erasure, erasure_list, notification, quarantine, rights
 from gateway.exchange import exchange
 from gateway.problems import Conflict, Unknown
 from gateway.receipt import Request
@@ -165,6 +165,18 @@ async def test_a_body_still_needs_her_whose_every_word_another_repeats(both: Off
         both.says(body, said, key="all")
         with both.gateway.unit_of_work() as work:
             assert erasure.needs(work, both.gateway, marie) == before
+
+
+async def test_what_is_limited_meanwhile_is_still_needed(both: Office) -> None:
+    """She contests what is said of her: it is kept until that is settled (GDPR 18(2)), not erased without the DPO."""
+    marie = await known(both)
+    with both.gateway.unit_of_work() as work:
+        before = erasure.needs(work, both.gateway, marie)
+    with both.gateway.unit_of_work() as work:
+        rights.limit(work, both.gateway, both.record("limitation", marie, regime="", purpose="", article=["RGPD 18"]))
+    with both.gateway.unit_of_work() as work:
+        assert before
+        assert erasure.needs(work, both.gateway, marie) == before
 
 
 async def test_quarantined_records_lose_her_and_keep_the_others(office: Office) -> None:
