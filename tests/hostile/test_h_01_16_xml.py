@@ -156,7 +156,8 @@ def test_h_7_depth(house: House, tmp_path: Path, good: bytes, depth: int, status
     """Each by the first limit it meets: that of the library, or the number of tags that one call may hold."""
     deep = b"<a>" * depth + b"</a>" * depth
     refused_everywhere(house, tmp_path, inside(good, deep), status, code)
-    less = b"<WebRSA-ALI>" + b"<a>" * xml.MAX_DEPTH + b"</a>" * xml.MAX_DEPTH + b"</WebRSA-ALI>"
+    nested = b"<a>" * xml.MAX_DEPTH + b"</a>" * xml.MAX_DEPTH  # in a record: an element beside it is refused sooner
+    less = b"<WebRSA-ALI><dossiers><dossier>" + nested + b"</dossier></dossiers></WebRSA-ALI>"
     problem(house.send("departement", ALI, less, "application/xml"), 400, "xml-too-deep")
     with pytest.raises(DocumentRefused, match=r"xml-(too-deep|not-well-formed)"):
         xml.parse(io.BytesIO(b"<r>" + deep + b"</r>"), "r")
