@@ -198,7 +198,7 @@ def _members(schema: dict[str, Any], within: str = "") -> Iterator[tuple[str, bo
         yield from _members(schema["items"], f"{within}[]")
     for name, told in schema.get("properties", {}).items():
         path = f"{within}.{name}".removeprefix(".")
-        said = (" ".join(map(str, told.get("enum", ()))), told.get("description", ""))
+        said = (", ".join(filter(None, told.get("enum", ()))), told.get("description", ""))
         yield path, name in schema.get("required", ()), ". ".join(filter(None, said))
         yield from _members(told, path)
 
