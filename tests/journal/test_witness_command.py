@@ -15,8 +15,9 @@ from starlette.applications import Starlette
 from typer.testing import CliRunner, Result
 
 from connectors import service
-from gateway import witness
-from gateway.commands import proof
+from gateway import api_journal, verify, witness
+from gateway.api_journal import FOLLOWED
+from gateway.commands import keys, proof
 from gateway.journal_files import WITNESS_POLICY
 from gateway.registry import Gateway
 from gateway.settings import settings
@@ -91,3 +92,16 @@ def test_a_witness_that_does_not_follow_this_log_is_told_as_one(office: Office) 
     result = office.ask("--vkey", office.witness.vkey)
     assert (result.exit_code, json.loads(result.stdout)["cosigned"]) == (1, False)
     assert "not-cosigned: It follows no log of this origin" in result.stderr
+
+
+def test_the_line_that_a_gateway_prints_of_its_witness_makes_it_trusted_by_another(office: Office) -> None:
+    app = typer.Typer()
+    keys.register(app)
+    told = json.loads(CliRunner().invoke(app, ["keys", "witness"]).stdout)
+    (office.home / FOLLOWED).write_text((office.gateway.journal_folder / "vkey").read_text("utf-8"), "utf-8")
+    (office.home / WITNESS_POLICY).write_text(f"{told['policy']}\nquorum {told['policy'].split()[1]}\n")
+    policy = verify.Policy.parse(witness.policy_text(office.gateway.settings))
+    signed = (office.gateway.journal_folder / "checkpoint").read_bytes()
+    answer = api_journal._Doors(office.gateway)._add(witness.submission(0, [], signed))
+    assert policy.open(signed + answer.body.encode()).origin == office.gateway.settings.journal_origin
+    assert list(policy.urls.values()) == [f"{settings().issuer}/v1/journal/witness"]
